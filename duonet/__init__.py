@@ -1,0 +1,16 @@
+"""duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
+
+from duonet import data, functional, models, nn, optim, quant
+from duonet.decouple import coupled_widths, decouple
+from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
+from duonet.summary import cost
+from duonet.tensor import Function, Parameter, Tensor, no_grad, smooth_forward
+from duonet.train import evaluate, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
+    "decouple", "evaluate", "fit", "functional", "models", "nn", "no_grad", "numerical_gradient", "optim", "quant",
+    "smooth_forward",
+]  # fmt: skip

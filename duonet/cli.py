@@ -1,0 +1,104 @@
+"""The command line: `duonet compare`."""
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import duonet
+from duonet import backend
+
+
+def main(arguments=None):
+    """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        The words after `duonet`; the process's own by default.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> main(["compare", "--images", "1"])
+    2
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        print(f"duonet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("duonet: stopped; what had been written is whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="duonet", description="Binary-activation networks, from scratch.")
+    parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    from duonet.experiments.compare import RECIPES, Settings
+
+    command = commands.add_parser(
+        "compare",
+        help="binary, coupled ternary and decoupled networks on real images",
+        description="Train a float, a binary, a coupled ternary and the decoupled network on Fashion-MNIST images "
+        "that come with the package, at equal epochs and weights, and print, write and draw what came out.",
+    )
+    command.set_defaults(command=_compare)
+    command.add_argument("--model", default=Settings.model, help=f"one of {', '.join(RECIPES)} (%(default)s)")
+    command.add_argument("--seeds", type=int, default=Settings.seeds, help="number of seeds (%(default)s)")
+    command.add_argument("--epochs", type=int, help="epochs of both stages together")
+    command.add_argument("--images", type=int, help="training images, at most 8000")
+    command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
+    command.add_argument("--weights", default=Settings.weights, help="float or binary (%(default)s)")
+    command.add_argument("--ablation", action="store_true", help="also full-width ternary and restarted networks")
+    command.add_argument("--device", default=Settings.device, choices=backend.DEVICES, help="(%(default)s)")
+    command.add_argument("--out", type=Path, help="a new folder for the results (runs/compare-TIME)")
+    command.add_argument("--quiet", action="store_true", help="print the table alone")
+    return parser
+
+
+def _compare(options):
+    from duonet.experiments.compare import Settings, compare, table
+    from duonet.viz import plot_comparison
+
+    names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device")
+    settings = Settings(**{name: getattr(options, name) for name in names})
+    out = options.out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
+    with _words_for(out):
+        results = compare(settings, out, progress=not options.quiet)
+    plot_comparison(results, out)
+    print(table(results))
+    if options.quiet:
+        return
+    for row in results["decoupling"]:
+        print(
+            f"seed {row['seed']}: decoupling moved the logits by {row['float64_relative_difference']:.1g} of the "
+            f"largest in float64; in float32 it changed {row['float32_changed_predictions']} of "
+            f"{row['float32_images']:,} predictions"
+        )
+    memory = results["peak_memory_mib"]
+    print(
+        f"{results['seconds']:.0f} s" + ("" if memory is None else f", {memory:.0f} MiB") + f"; written to {out}"
+    )
+
+
+@contextlib.contextmanager
+def _words_for(out):
+    """Say in words what is wrong with the run folder."""
+    try:
+        yield
+    except FileExistsError:
+        raise ValueError(
+            f"compare: --out {out} exists; give a new folder, so that no result is overwritten"
+        ) from None
+    except PermissionError as error:
+        raise ValueError(f"compare: --out {out} cannot be written: {error.strerror}") from None

@@ -1,0 +1,101 @@
+"""Augmentation and normalisation of whole batches; every draw comes from an explicit generator."""
+
+import numpy as np
+
+
+def random_flip(images, rng):
+    """Mirror each image left to right with probability ½.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (N, H, W, C)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray
+        A new array, shape and dtype of `images`.
+
+    Examples
+    --------
+    >>> images = np.arange(4, dtype="uint8").reshape(2, 1, 2, 1)
+    >>> random_flip(images, np.random.default_rng(0))[:, 0, :, 0]
+    array([[0, 1],
+           [3, 2]], dtype=uint8)
+    """
+    flip = rng.random(len(images)) < 0.5
+    return np.where(flip[:, None, None, None], images[:, :, ::-1], images)
+
+
+def pad_and_crop(images, rng, padding=4):
+    """Surround each image with zeros and cut its size out again at a random place.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (N, H, W, C)
+    rng : numpy.random.Generator
+    padding : int
+        Pixels on each side: the farthest that an image moves.
+
+    Returns
+    -------
+    numpy.ndarray
+        A new array, shape and dtype of `images`.
+
+    Raises
+    ------
+    ValueError
+        If `padding` is negative.
+
+    Examples
+    --------
+    >>> images = np.arange(1, 5, dtype="uint8").reshape(1, 2, 2, 1)
+    >>> pad_and_crop(images, np.random.default_rng(0), 1)[0, :, :, 0]
+    array([[3, 4],
+           [0, 0]], dtype=uint8)
+    """
+    if padding < 0:
+        raise ValueError(f"pad_and_crop: padding must not be negative, got {padding}")
+    n, h, w, _ = images.shape
+    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    top, left = rng.integers(0, 2 * padding + 1, (2, n, 1))
+    rows, columns = top + np.arange(h), left + np.arange(w)
+    return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+class Normalize:
+    """Give every channel mean 0 and standard deviation 1: (x − mean) / std, as float32.
+
+    Parameters
+    ----------
+    mean, std : array
+        (C,), in units of the pixels, 0 to 255.
+
+    Raises
+    ------
+    ValueError
+        If a standard deviation is not positive.
+
+    Examples
+    --------
+    >>> Normalize([100], [50])(np.array([[[[0], [200]]]], "uint8")).ravel()
+    array([-2.,  2.], dtype=float32)
+    """
+
+    def __init__(self, mean, std):
+        self.mean, self.std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        if not np.all(self.std > 0):
+            raise ValueError(f"Normalize: std must be positive in every channel, got {self.std.tolist()}")
+
+    @classmethod
+    def of(cls, images):
+        """Take mean and standard deviation of each channel from (N, H, W, C) training images."""
+        return cls(images.mean(axis=(0, 1, 2)), images.std(axis=(0, 1, 2)))
+
+    def __call__(self, images):
+        """(N, H, W, C) uint8 to float32."""
+        y = images * (1 / self.std).astype(np.float32)
+        y -= (self.mean / self.std).astype(np.float32)
+        return y

@@ -1,0 +1,75 @@
+"""Batches of a data set."""
+
+import numpy as np
+
+from duonet import backend
+
+
+class DataLoader:
+    """Iterate over a data set in batches: one iteration is one epoch.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    batch_size : int
+    normalize : callable
+        uint8 images to float32, such as `Normalize`.
+    rng : numpy.random.Generator, optional
+        Shuffles anew at every iteration; without it the order is the data set's.
+    augment : callable, optional
+        `augment(images, rng)` on each uint8 batch, such as `random_flip`.
+    device : {"cpu", "gpu"}
+
+    Attributes
+    ----------
+    images : int
+        Images that one iteration yields.
+
+    Raises
+    ------
+    ValueError
+        If images and labels do not fit together, there are none, `batch_size` is not positive, or `augment` is
+        given without `rng`.
+
+    Examples
+    --------
+    >>> from duonet.data import Dataset, Normalize
+    >>> toy = Dataset(np.zeros((5, 2, 2, 1), "uint8"), np.arange(5))
+    >>> [labels.tolist() for x, labels in DataLoader(toy, 2, Normalize([0], [1]))]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, dataset, batch_size, normalize, rng=None, augment=None, device="cpu"):
+        images, labels = dataset
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(f"DataLoader: images must be uint8 (N, H, W, C), got {images.dtype} {images.shape}")
+        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"DataLoader: labels must be ints ({len(images)},) for images {images.shape}, "
+                f"got {labels.dtype} {labels.shape}"
+            )
+        if len(images) == 0 or batch_size < 1:
+            raise ValueError(
+                f"DataLoader: expected images and batch_size >= 1, got {len(images)} images, batch_size {batch_size}"
+            )
+        if augment is not None and rng is None:
+            raise ValueError("DataLoader: augment needs rng, the generator that it draws from")
+        self.dataset, self.batch_size, self.normalize = dataset, batch_size, normalize
+        self.rng, self.augment, self.device = rng, augment, device
+        # Batch norm cannot train on one image: a last batch of one is left out, of a shuffled epoch only.
+        alone = rng is not None and batch_size > 1 and len(images) % batch_size == 1
+        self.images = len(images) - alone
+
+    def __len__(self):
+        return -(-self.images // self.batch_size)
+
+    def __iter__(self):
+        images, labels = self.dataset
+        order = None if self.rng is None else self.rng.permutation(len(images))
+        for start in range(0, self.images, self.batch_size):
+            batch = slice(start, min(start + self.batch_size, self.images))
+            batch = batch if order is None else order[batch]
+            x = images[batch]
+            if self.augment is not None:
+                x = self.augment(x, self.rng)
+            yield backend.to_device(self.normalize(x), self.device), backend.to_device(labels[batch], self.device)

@@ -1,0 +1,378 @@
+"""The paper's comparison on real images: binary baseline, coupled ternary, decoupled, fine-tuned, and the controls.
+
+Every method gets the same images, the same number of epochs in all and at most the baseline's weights. Test
+images are looked at once, after training; nothing is chosen by them.
+"""
+
+import copy
+import dataclasses
+import functools
+import json
+import math
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import duonet
+from duonet import backend, data, models, optim
+from duonet.checkpoint import save_weights
+from duonet.decouple import decouple
+from duonet.files import replacing
+from duonet.summary import cost
+from duonet.tensor import Tensor, no_grad
+from duonet.train import evaluate, fit
+
+VALIDATION_IMAGES = 1000  # scored after every epoch, for the curves
+DOUBLE_CHECKED_IMAGES = 1000  # on which decoupling is checked in float64
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A network and the settings that suit it; the rates were chosen on the validation images.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Widths of the baseline.
+    images, epochs : int
+        Training images, and epochs of both stages together.
+    lr, finetune_lr : float
+        AdamW's learning rate from the start, and after decoupling; each falls to 0 along a cosine.
+    """
+
+    widths: tuple
+    images: int
+    epochs: int
+    lr: float
+    finetune_lr: float
+
+
+RECIPES = {
+    "vgg_deep": Recipe((12, 12, 24, 24, 24, 48, 48, 48, 96, 96), 4000, 12, 2e-3, 2e-3),
+    "vgg7": Recipe((16, 16, 32, 32, 128, 128), 4000, 12, 2e-3, 2e-3),
+    "mlp": Recipe((128,) * 8, 8000, 15, 2e-3, 2e-3),
+}
+
+METHODS = {
+    "float": "float network",
+    "baseline": "binary baseline",
+    "coupled": "coupled ternary",
+    "decoupled": "decoupled",
+    "binaryduo": "BinaryDuo: decoupled, fine-tuned",
+    "control": "decoupled from scratch",
+    "ternary": "ternary at full width",
+    "restarted": "binary baseline, restarted",
+    "control_restarted": "decoupled from scratch, restarted",
+}
+ABLATION = ("ternary", "restarted", "control_restarted")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to compare; None stands for the model's recipe.
+
+    Attributes
+    ----------
+    model : str
+        A key of `RECIPES`.
+    seeds : int
+        Runs, with seeds 0, 1, ...
+    epochs, images, width : int or None
+        Epochs in all; training images; width of the baseline's first layer, the others in proportion.
+    weights : {"float", "binary"}
+    ablation : bool
+        Train the extra rows as well.
+    device : {"cpu", "gpu"}
+    batch_size : int
+    weight_decay : float
+
+    Raises
+    ------
+    ValueError
+        Naming the setting, what was expected and what came.
+    """
+
+    model: str = "vgg_deep"
+    seeds: int = 1
+    epochs: int | None = None
+    images: int | None = None
+    width: int | None = None
+    weights: str = "float"
+    ablation: bool = False
+    device: str = "cpu"
+    batch_size: int = 64
+    weight_decay: float = 1e-2
+
+    def __post_init__(self):
+        if self.model not in RECIPES:
+            raise ValueError(f"compare: model must be one of {', '.join(RECIPES)}, got {self.model!r}")
+        if self.weights not in ("float", "binary"):
+            raise ValueError(f"compare: weights must be 'float' or 'binary', got {self.weights!r}")
+        for name, least in (("seeds", 1), ("epochs", 2), ("images", 2 * self.batch_size), ("width", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"compare: {name} must be at least {least}, got {value}")
+        if self.images is not None and self.images > 8000:
+            raise ValueError(
+                f"compare: images must be at most the 8000 training images there are, got {self.images}"
+            )
+
+    def recipe(self):
+        """Return the model's recipe with these settings in place of its own."""
+        recipe = RECIPES[self.model]
+        widths = recipe.widths
+        if self.width is not None:
+            widths = tuple(max(1, round(w * self.width / widths[0])) for w in widths)
+        return dataclasses.replace(
+            recipe, widths=widths, images=self.images or recipe.images, epochs=self.epochs or recipe.epochs
+        )
+
+    def stages(self):
+        """Return the epochs of the two stages: about two thirds before decoupling, one third after."""
+        total = self.recipe().epochs
+        second = max(1, round(total / 3))
+        return total - second, second
+
+
+def compare(settings, out, progress=True):
+    """Run the comparison and write a folder of results.
+
+    Parameters
+    ----------
+    settings : Settings
+    out : str or Path
+        A new folder. Written as the run goes on, each file whole: results.json, a CSV of every training's
+        history, the weights of every trained model, and the figure compare.png.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    dict
+        What results.json holds.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` exists.
+    RuntimeError
+        If a GPU is asked for and there is none.
+    """
+    if settings.device == "gpu" and not backend.gpu_available():
+        raise RuntimeError(f"compare: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    out = Path(out)
+    out.mkdir(parents=True)
+    started = time.perf_counter()
+    results = _Results(settings, out)
+    splits = data.fashion_mini()
+    for seed in range(settings.seeds):
+        _run_seed(_Trainer(settings, splits, seed, out, progress), results)
+    return results.finish(time.perf_counter() - started)
+
+
+def table(results):
+    """Lay the results out as an aligned table.
+
+    Parameters
+    ----------
+    results : dict
+        As `compare` returns.
+
+    Returns
+    -------
+    str
+    """
+    header = ("method", "test accuracy %", "epochs", "weights", "W bits", "A bits", "MACs")
+    rows = [header]
+    for row in results["methods"].values():
+        accuracy = f"{100 * row['mean']:.2f}"
+        if row["std"] is not None:
+            accuracy += f" ± {100 * row['std']:.2f}"
+        bits = ["float" if b == 32 else str(b) for b in (row["weight_bits"], row["activation_bits"])]
+        rows.append(
+            (row["name"], accuracy, row["epochs"], f"{row['weights']:,}", *bits, f"{row['macs'] / 1e6:.2f} M")
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]) for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines)
+
+
+def _run_seed(trainer, results):
+    """Train every method with one seed."""
+    first, second = trainer.settings.stages()
+    both = first + second
+    recipe = trainer.settings.recipe()
+    lr, finetune_lr = recipe.lr, recipe.finetune_lr
+
+    def single_stage(method, model):
+        trainer.fit(method, model, both, lr)
+        results.add(method, trainer, model, f"{both}")
+
+    def two_stages(method, model):
+        """Train as BinaryDuo does, but with nothing in between: what the restart alone is worth."""
+        trainer.fit(method, model, first, lr)
+        trainer.fit(method, model, second, finetune_lr, stage=2)
+        results.add(method, trainer, model, f"{first} + {second}")
+
+    single_stage("float", trainer.build("float"))
+    single_stage("baseline", trainer.build("baseline"))
+
+    coupled = trainer.build("coupled")
+    trainer.fit("coupled", coupled, first, lr)
+    results.add("coupled", trainer, coupled, f"{first}")
+    binary = decouple(coupled)
+    results.add("decoupled", trainer, binary, f"{first}")
+    results.add_difference(trainer, coupled, binary)
+    trainer.fit("binaryduo", binary, second, finetune_lr, stage=2)
+    results.add("binaryduo", trainer, binary, f"{first} + {second}")
+
+    single_stage("control", trainer.build_control())
+    if trainer.settings.ablation:
+        single_stage("ternary", trainer.build("ternary"))
+        two_stages("restarted", trainer.build("baseline"))
+        two_stages("control_restarted", trainer.build_control())
+
+
+class _Trainer:
+    """One seed's data and training loop; every method sees the same batches in the same order."""
+
+    def __init__(self, settings, splits, seed, out, progress):
+        self.settings, self.seed, self.out, self.progress = settings, seed, out, progress
+        self.train_set = splits.train.take(settings.recipe().images)
+        self.normalize = data.Normalize.of(self.train_set.images)
+        self.validation = self.loader(splits.validation.take(VALIDATION_IMAGES))
+        self.test_set = splits.test
+        self.test = self.loader(splits.test)
+
+    def loader(self, dataset, **options):
+        size = self.settings.batch_size if options else 250
+        return data.DataLoader(dataset, size, self.normalize, device=self.settings.device, **options)
+
+    def build(self, variant):
+        options = {"widths": self.settings.recipe().widths, "weights": self.settings.weights}
+        shape = self.train_set.images.shape[1:]
+        if self.settings.model == "mlp":
+            builder = functools.partial(models.mlp, inputs=math.prod(shape))
+        else:
+            builder = functools.partial(getattr(models, self.settings.model), in_shape=shape)
+        model = builder(variant, rng=np.random.default_rng([self.seed, 0]), **options)
+        return model.to(self.settings.device)
+
+    def build_control(self):
+        """Build the decoupled architecture with weights of its own, never coupled."""
+        model = decouple(self.build("coupled"))
+        model.reset_parameters(np.random.default_rng([self.seed, 0]))
+        return model
+
+    def fit(self, method, model, epochs, lr, stage=1):
+        optimizer = optim.AdamW(model.parameters(), lr, weight_decay=self.settings.weight_decay)
+        rng = np.random.default_rng([self.seed, stage])
+        name = f"{method}_seed{self.seed}" + (f"_stage{stage}" if stage > 1 else "")
+        return fit(
+            model,
+            self.loader(self.train_set, rng=rng, augment=data.random_flip),
+            optimizer,
+            epochs,
+            schedule=optim.cosine(epochs),
+            validation=self.validation,
+            on_epoch=lambda history: history.save(self.out / f"history_{name}.csv"),
+            label=f"seed {self.seed}, {METHODS[method]}",
+            progress=self.progress,
+        )
+
+
+class _Results:
+    """What results.json holds; rewritten whole after every model."""
+
+    def __init__(self, settings, out):
+        self.out = out
+        first, second = settings.stages()
+        self.values = {
+            "complete": False,
+            "settings": dataclasses.asdict(settings) | {"recipe": dataclasses.asdict(settings.recipe())},
+            "stages": [first, second],
+            "versions": {
+                "duonet": duonet.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+            },
+            "methods": {},
+            "decoupling": [],
+        }
+
+    def add(self, method, trainer, model, epochs):
+        """Score a model on the test images, once, and keep its weights."""
+        score = evaluate(model, trainer.test)
+        save_weights(self.out / f"model_{method}_seed{trainer.seed}.npz", model)
+        row = self.values["methods"].setdefault(
+            method,
+            {"name": METHODS[method], "epochs": epochs, "accuracy": [], "loss": []}
+            | cost(model, trainer.train_set.images.shape[1:])._asdict(),
+        )
+        row["accuracy"].append(score.accuracy)
+        row["loss"].append(score.loss)
+        row["mean"] = statistics.mean(row["accuracy"])
+        row["std"] = statistics.stdev(row["accuracy"]) if len(row["accuracy"]) > 1 else None
+        self.save()
+
+    def add_difference(self, trainer, coupled, decoupled):
+        """Hold the decoupled network against the coupled one, in float64 and in float32.
+
+        The two sum the same products in another order. In float64 that is all the difference there is; in float32
+        the rounding now and then carries a pre-activation over a threshold.
+        """
+        exact, _, _ = _difference(
+            copy.deepcopy(coupled).astype("float64"),
+            copy.deepcopy(decoupled).astype("float64"),
+            (x.astype("float64") for x, _ in trainer.loader(trainer.test_set.take(DOUBLE_CHECKED_IMAGES))),
+        )
+        _, changed, images = _difference(coupled, decoupled, (x for x, _ in trainer.test))
+        self.values["decoupling"].append(
+            {
+                "seed": trainer.seed,
+                "float64_images": DOUBLE_CHECKED_IMAGES,
+                "float64_relative_difference": exact,
+                "float32_images": images,
+                "float32_changed_predictions": changed,
+            }
+        )
+
+    def finish(self, seconds):
+        self.values |= {"complete": True, "seconds": seconds, "peak_memory_mib": _peak_memory_mib()}
+        self.save()
+        return self.values
+
+    def save(self):
+        with replacing(self.out / "results.json") as part:
+            part.write_text(json.dumps(self.values, indent=1) + "\n")
+
+
+def _difference(coupled, decoupled, batches):
+    """Return the largest logit difference relative to the largest logit, changed predictions, and images."""
+    difference = largest = changed = images = 0
+    with no_grad():
+        for x in batches:
+            a, b = (model.eval()(Tensor(x)).numpy() for model in (coupled, decoupled))
+            difference = max(difference, float(np.abs(a - b).max()))
+            largest = max(largest, float(np.abs(a).max()))
+            changed += int((a.argmax(axis=1) != b.argmax(axis=1)).sum())
+            images += len(x)
+    return difference / largest, changed, images
+
+
+def _peak_memory_mib():
+    """Return the largest memory this process has held, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

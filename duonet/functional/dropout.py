@@ -1,0 +1,64 @@
+"""Dropout of single elements or of whole channels."""
+
+import numpy as np
+
+from duonet import backend
+from duonet.tensor import Function
+
+
+class Dropout(Function):
+    """y = x mask / (1 − p), mask 0 with probability p, else 1.   dx = dy mask / (1 − p)."""
+
+    @staticmethod
+    def forward(ctx, x, *, p, rng, channels):
+        shape = (len(x),) + (1,) * (x.ndim - 2) + x.shape[-1:] if channels else x.shape
+        # Drawn with NumPy and then uploaded: the same seed drops the same elements on the CPU and on a GPU.
+        keep = (rng.random(shape, np.float32) >= p) / np.float32(1 - p)
+        ctx.keep = backend.get_xp(x).asarray(keep, dtype=x.dtype)
+        return x * ctx.keep
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * ctx.keep
+
+
+def dropout(x, p, rng, channels=False):
+    """Zero elements at random and scale the rest so that the mean stays: y = x mask / (1 − p).
+
+    dx = dy mask / (1 − p).
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, ..., C)
+    p : float
+        Probability of zeroing, 0 <= p < 1.
+    rng : numpy.random.Generator
+    channels : bool
+        Zero whole channels of an image instead of elements.
+
+    Returns
+    -------
+    Tensor
+        Shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        If `p` is outside [0, 1), or `channels` is asked of fewer than two axes.
+
+    References
+    ----------
+    Srivastava et al., JMLR 2014; whole channels: Tompson et al., CVPR 2015.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> dropout(Tensor([[1.0, 1.0, 1.0, 1.0]]), 0.5, np.random.default_rng(0)).data
+    array([[2., 2., 2., 0.]], dtype=float32)
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: p must be in [0, 1), got {p}")
+    if channels and x.ndim < 2:
+        raise ValueError(f"dropout: channels=True needs x (N, ..., C), got shape {x.shape}")
+    return Dropout.apply(x, p=p, rng=rng, channels=channels)

@@ -1,0 +1,176 @@
+"""Losses: one number for a batch. Shapes must agree exactly; nothing broadcasts here."""
+
+from duonet import backend
+from duonet.tensor import Function, Tensor
+
+
+class SoftmaxCrossEntropy(Function):
+    """y = −mean ln softmax(logits)[label].   dlogits = dy (softmax(logits) − onehot) / N."""
+
+    @staticmethod
+    def forward(ctx, logits, *, onehot):
+        xp = backend.get_xp(logits)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        exponentials = xp.exp(shifted)
+        sums = exponentials.sum(axis=1, keepdims=True)
+        ctx.softmax, ctx.onehot = exponentials / sums, onehot
+        return -((shifted - xp.log(sums)) * onehot).sum() / len(logits)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return (ctx.softmax - ctx.onehot) * (dy / len(ctx.onehot))
+
+
+class MSELoss(Function):
+    """y = mean (prediction − target)².   dprediction = 2 dy (prediction − target) / n, dtarget = −dprediction."""
+
+    name = "mse_loss"
+
+    @staticmethod
+    def forward(ctx, prediction, target):
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"mse_loss: prediction {prediction.shape} and target {target.shape} must be equal in shape"
+            )
+        ctx.difference = prediction - target
+        return (ctx.difference**2).mean()
+
+    @staticmethod
+    def backward(ctx, dy):
+        dprediction = ctx.difference * (2 * dy / ctx.difference.size)
+        return dprediction, -dprediction
+
+
+class SquaredHingeLoss(Function):
+    """y = mean max(0, 1 − t logits)², t = ±1.   dlogits = −2 dy t max(0, 1 − t logits) / n."""
+
+    @staticmethod
+    def forward(ctx, logits, *, onehot):
+        ctx.sign = 2 * onehot - 1
+        ctx.short = backend.get_xp(logits).maximum(1 - ctx.sign * logits, 0)
+        return (ctx.short**2).mean()
+
+    @staticmethod
+    def backward(ctx, dy):
+        return ctx.sign * ctx.short * (-2 * dy / ctx.short.size)
+
+
+def _onehot(name, logits, labels):
+    """Check logits (N, C) against integer labels (N,) and return the (N, C) matrix with a 1 at each label."""
+    labels = labels.data if isinstance(labels, Tensor) else labels
+    xp = backend.get_xp(logits.data)
+    if not backend.is_array(labels):
+        labels = xp.asarray(labels)
+    if logits.ndim != 2 or labels.shape != (len(logits),):
+        raise ValueError(f"{name}: expected logits (N, C) and labels (N,), got {logits.shape} and {labels.shape}")
+    if backend.get_xp(labels) is not xp:
+        raise TypeError(
+            f"{name}: logits is on the {backend.device_of(logits.data)} but labels is on the "
+            f"{backend.device_of(labels)}; move one of them first"
+        )
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be integers, got {labels.dtype}")
+    classes = logits.shape[1]
+    # Looking at a GPU array would stall the training step, so there the check is left to the loader.
+    if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"{name}: labels must lie in 0..{classes - 1} for logits {logits.shape}, "
+            f"got {labels.min()}..{labels.max()}"
+        )
+    return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
+
+
+def softmax_cross_entropy(logits, labels):
+    """Average the negative log-probability of the right class, L = −mean ln softmax(logits)[label].
+
+    dlogits = dL (softmax(logits) − onehot(labels)) / N.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (N, C)
+    labels : array of int
+        (N,), each in 0..C−1.
+
+    Returns
+    -------
+    Tensor
+        0-d.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or a label is out of range.
+    TypeError
+        If labels are not integers.
+
+    Examples
+    --------
+    >>> softmax_cross_entropy(Tensor([[0.0, 0.0]]), [1]).data.round(4)
+    np.float32(0.6931)
+    """
+    return SoftmaxCrossEntropy.apply(logits, onehot=_onehot("softmax_cross_entropy", logits, labels))
+
+
+def mse_loss(prediction, target):
+    """Average the squared difference, L = mean (prediction − target)².
+
+    dprediction = 2 dL (prediction − target) / n, dtarget = −dprediction, over n elements.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        Equal shapes.
+
+    Returns
+    -------
+    Tensor
+        0-d.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ.
+
+    Examples
+    --------
+    >>> mse_loss(Tensor([1.0, 2.0]), Tensor([1.0, 4.0])).item()
+    2.0
+    """
+    return MSELoss.apply(prediction, target)
+
+
+def squared_hinge_loss(logits, labels):
+    """Average max(0, 1 − t logits)² over classes and images, t = +1 for the right class and −1 for the others.
+
+    dlogits = −2 dL t max(0, 1 − t logits) / (N C).
+
+    Parameters
+    ----------
+    logits : Tensor
+        (N, C)
+    labels : array of int
+        (N,), each in 0..C−1.
+
+    Returns
+    -------
+    Tensor
+        0-d.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or a label is out of range.
+    TypeError
+        If labels are not integers.
+
+    References
+    ----------
+    The loss of Hubara et al., Binarized Neural Networks, NeurIPS 2016.
+
+    Examples
+    --------
+    >>> squared_hinge_loss(Tensor([[2.0, 0.5]]), [0]).item()
+    1.125
+    """
+    return SquaredHingeLoss.apply(logits, onehot=_onehot("squared_hinge_loss", logits, labels))

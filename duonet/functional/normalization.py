@@ -1,0 +1,139 @@
+"""Batch normalisation, fused: two passes over the data forwards, two backwards."""
+
+from duonet import backend
+from duonet.functional.linear import sum_rows
+from duonet.tensor import Function
+
+
+class BatchNorm(Function):
+    """y = γ x̂ + β with x̂ = (x − mean) / √(var + eps).
+
+    Training: with σ = √(var + eps), M rows and sums over them, dβ = Σ dy, dγ = Σ dy x̂ and
+    dx = γ/σ · (dy − dβ/M − x̂ dγ/M); the two subtracted terms are what mean and variance pass on.
+    Evaluation: mean and variance are constants, so dx = γ/σ · dy.
+    """
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
+        _check(x, gamma, beta, running_mean, running_var, training)
+        xp = backend.get_xp(x)
+        channels = x.shape[-1]
+        rows = x.size // channels
+        if training:
+            mean = sum_rows(x.reshape(-1, channels)) / rows
+        else:
+            mean = running_mean.astype(x.dtype, copy=False)
+        centred = _per_channel(x, xp.subtract, mean)
+        if training:
+            flat = centred.reshape(-1, channels)
+            var = xp.einsum("mc,mc->c", flat, flat) / rows
+            if running_mean is not None:
+                running_mean += momentum * (mean - running_mean)
+                running_var += momentum * (var * (rows / (rows - 1)) - running_var)
+        else:
+            var = running_var.astype(x.dtype, copy=False)
+        ctx.centred, ctx.gamma, ctx.training = centred, gamma, training
+        ctx.scale = 1 / xp.sqrt(var + eps)
+        y = _per_channel(centred, xp.multiply, gamma * ctx.scale)
+        return _per_channel(y, xp.add, beta, out=y)
+
+    @staticmethod
+    def backward(ctx, dy):
+        xp = backend.get_xp(dy)
+        channels = dy.shape[-1]
+        flat, centred = dy.reshape(-1, channels), ctx.centred.reshape(-1, channels)
+        dbeta = sum_rows(flat)
+        dgamma = xp.einsum("mc,mc->c", flat, centred) * ctx.scale
+        dx = _per_channel(dy, xp.multiply, ctx.gamma * ctx.scale)
+        if ctx.training:
+            slope = -ctx.gamma * ctx.scale**2 * dgamma / len(flat)
+            dx += _per_channel(ctx.centred, xp.multiply, slope)
+            dx = _per_channel(dx, xp.add, -ctx.gamma * ctx.scale * dbeta / len(flat), out=dx)
+        return dx, dgamma, dbeta
+
+
+def _per_channel(x, op, vector, out=None):
+    """Compute op(x, vector) along the last axis, on rows of W C values: few channels make a slow inner loop."""
+    xp = backend.get_xp(x)
+    repeat = x.shape[-2] if x.ndim == 4 else 1
+    x = xp.ascontiguousarray(x)
+    y = xp.empty_like(x) if out is None else out
+    wide = (-1, repeat * x.shape[-1])
+    op(x.reshape(wide), xp.tile(vector, repeat), out=y.reshape(wide))
+    return y
+
+
+def _check(x, gamma, beta, running_mean, running_var, training):
+    channels = x.shape[-1] if x.ndim in (2, 4) else None
+    if channels is None or gamma.shape != (channels,) or beta.shape != (channels,):
+        raise ValueError(
+            "batch_norm: expected x (N, H, W, C) or (N, C) and gamma, beta (C,), "
+            f"got shapes {x.shape}, {gamma.shape}, {beta.shape}"
+        )
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
+    if running_mean is not None and not running_mean.shape == running_var.shape == (channels,):
+        raise ValueError(
+            f"batch_norm: running_mean and running_var must have shape ({channels},) for x {x.shape}, "
+            f"got {running_mean.shape} and {running_var.shape}"
+        )
+    if not training and running_mean is None:
+        raise ValueError("batch_norm: evaluation needs running_mean and running_var")
+    if training and x.size <= channels:
+        raise ValueError(f"batch_norm: training needs more than one value per channel, got x {x.shape}")
+
+
+def batch_norm(x, gamma, beta, running_mean=None, running_var=None, training=True, momentum=0.1, eps=1e-5):
+    """Normalise each channel over all other axes, then scale and shift it: y = γ (x − mean) / σ + β.
+
+    σ = √(var + eps). In training, mean and the biased variance are the batch's; with M values per channel
+    dβ = Σ dy, dγ = Σ dy (x − mean)/σ, dx = γ/σ · (dy − dβ/M − (x − mean)/σ · dγ/M).
+    In evaluation they are the running averages, and dx = γ/σ · dy.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, H, W, C) or (N, C)
+    gamma, beta : Tensor
+        (C,)
+    running_mean, running_var : array, optional
+        (C,), raw arrays. In training they are moved towards the batch's mean and unbiased variance, **in
+        place**: they are state, not inputs. Evaluation reads them.
+    training : bool
+    momentum : float
+        Weight of the new batch in the running averages.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    Tensor
+        Shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, running averages are missing in evaluation, or a training batch has one value
+        per channel.
+
+    References
+    ----------
+    Ioffe, Szegedy: Batch Normalization, ICML 2015, section 3. Constants as in PyTorch.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> batch_norm(Tensor([[1.0], [3.0]]), Tensor([1.0]), Tensor([5.0]), eps=0.0).data
+    array([[4.],
+           [6.]], dtype=float32)
+    """
+    return BatchNorm.apply(
+        x,
+        gamma,
+        beta,
+        running_mean=running_mean,
+        running_var=running_var,
+        training=training,
+        momentum=momentum,
+        eps=eps,
+    )

@@ -1,0 +1,158 @@
+"""Pooling: every position inside the window is a strided view of the image, and a pool combines these views."""
+
+from duonet import backend
+from duonet.tensor import Function
+
+
+def _views(x, size, stride):
+    """Yield, for each position in the window, the view of `x` (N, H, W, C) that holds it for every output."""
+    oh, ow = (x.shape[1] - size) // stride + 1, (x.shape[2] - size) // stride + 1
+    for i in range(size):
+        for j in range(size):
+            yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
+
+
+def _check(name, x, size, stride):
+    if x.ndim != 4:
+        raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
+    if size < 1 or stride < 1 or min(x.shape[1:3]) < size:
+        raise ValueError(f"{name}: windows of size {size}, stride {stride} do not fit x {x.shape}")
+
+
+class MaxPool2d(Function):
+    """y = largest x in each window.   dx = dy at the first position that holds it."""
+
+    @staticmethod
+    def forward(ctx, x, *, size, stride):
+        _check("max_pool2d", x, size, stride)
+        xp = backend.get_xp(x)
+        views = _views(x, size, stride)
+        y = next(views).copy()
+        for view in views:
+            xp.maximum(y, view, out=y)
+        ctx.x, ctx.y, ctx.size, ctx.stride = x, y, size, stride
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        xp = backend.get_xp(dy)
+        dx = xp.zeros(ctx.x.shape, dy.dtype)
+        waiting = xp.ones(dy.shape, bool)  # windows whose maximum has not been met yet
+        for x, into in zip(_views(ctx.x, ctx.size, ctx.stride), _views(dx, ctx.size, ctx.stride)):
+            hit = (x == ctx.y) & waiting
+            into += dy * hit
+            waiting &= ~hit
+        return dx
+
+
+class AvgPool2d(Function):
+    """y = mean of x in each window.   dx = dy / size², summed over the windows that x is part of."""
+
+    @staticmethod
+    def forward(ctx, x, *, size, stride):
+        _check("avg_pool2d", x, size, stride)
+        ctx.shape, ctx.size, ctx.stride = x.shape, size, stride
+        views = _views(x, size, stride)
+        y = next(views).copy()
+        for view in views:
+            y += view
+        return y / size**2
+
+    @staticmethod
+    def backward(ctx, dy):
+        dx = backend.get_xp(dy).zeros(ctx.shape, dy.dtype)
+        share = dy / ctx.size**2
+        for into in _views(dx, ctx.size, ctx.stride):
+            into += share
+        return dx
+
+
+def max_pool2d(x, size=2, stride=None):
+    """Keep the largest value of each window; dx = dy at the first position that holds it.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, H, W, C)
+    size : int
+        Height and width of a window.
+    stride : int, optional
+        Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
+
+    Returns
+    -------
+    Tensor
+        (N, (H − size) // stride + 1, (W − size) // stride + 1, C)
+
+    Raises
+    ------
+    ValueError
+        If `x` has not four axes or is smaller than a window.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> max_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
+    array([4.], dtype=float32)
+    """
+    return MaxPool2d.apply(x, size=size, stride=size if stride is None else stride)
+
+
+def avg_pool2d(x, size=2, stride=None):
+    """Average each window; dx = dy / size² at each of its positions.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, H, W, C)
+    size : int
+        Height and width of a window.
+    stride : int, optional
+        Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
+
+    Returns
+    -------
+    Tensor
+        (N, (H − size) // stride + 1, (W − size) // stride + 1, C)
+
+    Raises
+    ------
+    ValueError
+        If `x` has not four axes or is smaller than a window.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> avg_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
+    array([2.5], dtype=float32)
+    """
+    return AvgPool2d.apply(x, size=size, stride=size if stride is None else stride)
+
+
+def global_avg_pool(x):
+    """Average each channel over the whole image; dx = dy / (H W) at each pixel.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, H, W, C)
+
+    Returns
+    -------
+    Tensor
+        (N, C)
+
+    Raises
+    ------
+    ValueError
+        If `x` has not four axes.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> global_avg_pool(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data
+    array([[2.5]], dtype=float32)
+    """
+    if x.ndim != 4:
+        raise ValueError(f"global_avg_pool: expected x (N, H, W, C), got shape {x.shape}")
+    return x.mean(axis=(1, 2))

@@ -1,0 +1,129 @@
+"""Sums, means and maxima along axes."""
+
+from duonet import backend
+from duonet.tensor import Function
+
+
+def _spread(y, shape, axis, keepdims):
+    """Put back the axes that a reduction dropped, so that `y` broadcasts to `shape` again."""
+    if axis is not None and not keepdims:
+        y = backend.get_xp(y).expand_dims(y, axis)
+    return backend.get_xp(y).broadcast_to(y, shape)
+
+
+class Sum(Function):
+    """y = Σ x.   dx = dy, repeated along the axes that were summed."""
+
+    @staticmethod
+    def forward(ctx, x, *, axis, keepdims):
+        ctx.shape, ctx.axis, ctx.keepdims = x.shape, axis, keepdims
+        return x.sum(axis=axis, keepdims=keepdims)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return _spread(dy, ctx.shape, ctx.axis, ctx.keepdims)
+
+
+class Mean(Function):
+    """y = Σ x / n.   dx = dy / n, repeated along the axes that were averaged."""
+
+    @staticmethod
+    def forward(ctx, x, *, axis, keepdims):
+        ctx.shape, ctx.axis, ctx.keepdims = x.shape, axis, keepdims
+        y = x.mean(axis=axis, keepdims=keepdims)
+        ctx.n = x.size // y.size
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return _spread(dy / ctx.n, ctx.shape, ctx.axis, ctx.keepdims)
+
+
+class Max(Function):
+    """y = max x.   dx = dy where x is the maximum, shared equally among ties."""
+
+    @staticmethod
+    def forward(ctx, x, *, axis, keepdims):
+        y = x.max(axis=axis, keepdims=keepdims)
+        ctx.hit = x == _spread(y, x.shape, axis, keepdims)
+        ctx.axis, ctx.keepdims = axis, keepdims
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        ties = ctx.hit.sum(axis=ctx.axis, keepdims=True).astype(dy.dtype)
+        return ctx.hit * (_spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
+
+
+def sum(x, axis=None, keepdims=False):
+    """Sum along axes, y = Σ x, with dx = dy repeated along them.
+
+    Parameters
+    ----------
+    x : Tensor
+    axis : int or tuple of int, optional
+        All axes by default.
+    keepdims : bool
+        Keep each summed axis with length 1.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).data
+    array([4., 6.], dtype=float32)
+    """
+    return Sum.apply(x, axis=axis, keepdims=keepdims)
+
+
+def mean(x, axis=None, keepdims=False):
+    """Average along axes, y = Σ x / n, with dx = dy / n repeated along them.
+
+    Parameters
+    ----------
+    x : Tensor
+    axis : int or tuple of int, optional
+        All axes by default.
+    keepdims : bool
+        Keep each averaged axis with length 1.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).data
+    array([1.5, 3.5], dtype=float32)
+    """
+    return Mean.apply(x, axis=axis, keepdims=keepdims)
+
+
+def max(x, axis=None, keepdims=False):
+    """Take the maximum along axes; dx = dy at the maximum, shared equally among ties.
+
+    Parameters
+    ----------
+    x : Tensor
+    axis : int or tuple of int, optional
+        All axes by default.
+    keepdims : bool
+        Keep each reduced axis with length 1.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> x = Tensor([1.0, 3.0, 3.0], requires_grad=True)
+    >>> max(x).backward()
+    >>> x.grad
+    array([0. , 0.5, 0.5], dtype=float32)
+    """
+    return Max.apply(x, axis=axis, keepdims=keepdims)

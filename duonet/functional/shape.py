@@ -1,0 +1,226 @@
+"""Moving elements about: the gradient goes back the way the elements came."""
+
+from duonet import backend
+from duonet.tensor import Function, Tensor
+
+
+class Reshape(Function):
+    """y = x in another shape.   dx = dy in x's shape."""
+
+    @staticmethod
+    def forward(ctx, x, *, shape):
+        ctx.shape = x.shape
+        try:
+            return x.reshape(shape)
+        except ValueError:
+            raise ValueError(f"reshape: x of shape {x.shape} ({x.size} elements) does not fit {shape}") from None
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.reshape(ctx.shape)
+
+
+class Transpose(Function):
+    """y = x with its axes permuted.   dx = dy with the inverse permutation."""
+
+    @staticmethod
+    def forward(ctx, x, *, axes):
+        ctx.axes = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
+        if sorted(ctx.axes) != list(range(x.ndim)):
+            raise ValueError(f"transpose: axes {axes} is not a permutation of the {x.ndim} axes of x {x.shape}")
+        return x.transpose(ctx.axes)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.transpose([ctx.axes.index(i) for i in range(len(ctx.axes))])
+
+
+class Concat(Function):
+    """y = inputs joined along an axis.   Each input's gradient is its stretch of dy."""
+
+    @staticmethod
+    def forward(ctx, *arrays, axis):
+        shapes = [a.shape for a in arrays]
+        ndim = arrays[0].ndim
+        axis = axis % ndim
+        rest = {s[:axis] + s[axis + 1 :] if len(s) == ndim else None for s in shapes}
+        if len(rest) != 1:
+            raise ValueError(f"concat: shapes {', '.join(map(str, shapes))} must agree except along axis {axis}")
+        ctx.axis, ctx.lengths = axis, [s[axis] for s in shapes]
+        return backend.get_xp(arrays[0]).concatenate(arrays, axis=axis)
+
+    @staticmethod
+    def backward(ctx, dy):
+        pieces, start = [], 0
+        for length in ctx.lengths:
+            index = [slice(None)] * dy.ndim
+            index[ctx.axis] = slice(start, start + length)
+            pieces.append(dy[tuple(index)])
+            start += length
+        return tuple(pieces)
+
+
+class Pad(Function):
+    """y = x with a border of one value.   dx = dy without the border."""
+
+    @staticmethod
+    def forward(ctx, x, *, widths, value):
+        if len(widths) != x.ndim or any(n < 0 for pair in widths for n in pair):
+            raise ValueError(
+                f"pad: widths {widths} must hold one pair (before, after) >= 0 per axis of x {x.shape}"
+            )
+        ctx.inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
+        return backend.get_xp(x).pad(x, widths, constant_values=value)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy[ctx.inside]
+
+
+class Getitem(Function):
+    """y = x[index].   dx = zeros with dy added at index, so an element taken twice gets both gradients."""
+
+    @staticmethod
+    def forward(ctx, x, *, index):
+        ctx.shape, ctx.index = x.shape, index
+        return x[index]
+
+    @staticmethod
+    def backward(ctx, dy):
+        xp = backend.get_xp(dy)
+        dx = xp.zeros(ctx.shape, dy.dtype)
+        xp.add.at(dx, ctx.index, dy)
+        return dx
+
+
+def reshape(x, shape):
+    """Give the elements another shape; dx is dy in the old one.
+
+    Parameters
+    ----------
+    x : Tensor
+    shape : tuple of int
+        One entry may be -1.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If the elements do not fit.
+
+    Examples
+    --------
+    >>> reshape(Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
+    (2, 2)
+    """
+    return Reshape.apply(x, shape=shape)
+
+
+def transpose(x, axes=None):
+    """Permute the axes; dx is dy permuted back.
+
+    Parameters
+    ----------
+    x : Tensor
+    axes : tuple of int, optional
+        Axis `i` of the result is axis `axes[i]` of `x`; reversed by default.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If `axes` is not a permutation.
+
+    Examples
+    --------
+    >>> transpose(Tensor([[1.0, 2.0, 3.0]])).shape
+    (3, 1)
+    """
+    return Transpose.apply(x, axes=axes)
+
+
+def concat(tensors, axis=-1):
+    """Join tensors along an axis; each gets its stretch of dy.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Shapes equal but for `axis`.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If there is none, or shapes disagree.
+
+    Examples
+    --------
+    >>> concat([Tensor([1.0]), Tensor([2.0, 3.0])]).data
+    array([1., 2., 3.], dtype=float32)
+    """
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("concat: expected at least one tensor, got none")
+    return Concat.apply(*tensors, axis=axis)
+
+
+def pad(x, widths, value=0):
+    """Add a border of one value; dx is dy without it.
+
+    Parameters
+    ----------
+    x : Tensor
+    widths : sequence of (int, int)
+        Elements before and after, for each axis.
+    value : number
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If `widths` is not one pair >= 0 per axis.
+
+    Examples
+    --------
+    >>> pad(Tensor([1.0]), [(1, 2)]).data
+    array([0., 1., 0., 0.], dtype=float32)
+    """
+    return Pad.apply(x, widths=[tuple(pair) for pair in widths], value=value)
+
+
+def getitem(x, index):
+    """Take elements, y = x[index]; dx is dy added into zeros at index.
+
+    Parameters
+    ----------
+    x : Tensor
+    index : int, slice, array of int, or tuple of these
+        As for NumPy. Tensors of int serve as arrays.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> getitem(x, [0, 0, 2]).sum().backward()
+    >>> x.grad
+    array([2., 0., 1.], dtype=float32)
+    """
+    items = index if isinstance(index, tuple) else (index,)
+    items = tuple(i.data if isinstance(i, Tensor) else i for i in items)
+    return Getitem.apply(x, index=items if isinstance(index, tuple) else items[0])

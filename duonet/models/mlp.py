@@ -1,0 +1,63 @@
+"""Multi-layer perceptrons."""
+
+from duonet import nn
+from duonet.decouple import coupled_widths
+from duonet.models.common import VARIANTS, activation, weight_quantizer
+
+
+def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="float", *, rng):
+    """Build a perceptron: flatten, then linear, batch norm and activation for each width, then linear.
+
+    Parameters
+    ----------
+    variant : {"float", "baseline", "ternary", "coupled"}
+        ReLU; binary; ternary at full width; ternary at the widths whose decoupled network has no more weights
+        than the baseline.
+    inputs : int
+        Values of one input, flattened.
+    widths : tuple of int
+        The baseline's hidden widths, for every variant.
+    classes : int
+    weights : {"float", "binary"}
+        "binary" binarises all but the first and last layer.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Sequential
+        (N, ...) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside what is listed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet.summary import count_weights
+    >>> count_weights(mlp(rng=np.random.default_rng(0)))
+    216320
+    """
+    widths = tuple(widths)
+    if not widths or min(widths) < 1:
+        raise ValueError(f"mlp: widths must be positive ints, got {widths}")
+    if variant not in VARIANTS:
+        raise ValueError(f"mlp: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+
+    def decoupled_weights(hidden):
+        first, *rest = zip((inputs, *hidden), (*hidden, classes))
+        return first[0] * first[1] + sum(2 * a * b for a, b in rest)
+
+    if variant == "coupled":
+        budget = sum(a * b for a, b in zip((inputs, *widths), (*widths, classes)))
+        widths = coupled_widths(widths, decoupled_weights, budget)
+
+    quantizer = weight_quantizer(weights)
+    layers = {"flatten": nn.Flatten()}
+    for i, (a, b) in enumerate(zip((inputs, *widths), widths)):
+        layers[f"linear{i + 1}"] = nn.Linear(a, b, rng=rng, bias=False, weight_quantizer=quantizer if i else None)
+        layers[f"norm{i + 1}"] = nn.BatchNorm(b)
+        layers[f"act{i + 1}"] = activation(variant)
+    layers["classifier"] = nn.Linear(widths[-1], classes, rng=rng)
+    return nn.Sequential(layers)

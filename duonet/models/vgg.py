@@ -1,0 +1,159 @@
+"""VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim deep one in which gradient mismatch hurts."""
+
+
+from duonet import nn
+from duonet.decouple import coupled_widths
+from duonet.models.common import VARIANTS, activation, weight_quantizer
+
+
+def vgg7(
+    variant="baseline",
+    widths=(64, 64, 128, 128, 512, 512),
+    in_shape=(32, 32, 3),
+    classes=10,
+    weights="float",
+    *,
+    rng,
+):
+    """Build VGG-7, the CIFAR-10 network of BinaryDuo: five quantised activations.
+
+    conv3 N A | conv3 P N A | conv3 P N A | conv3 P N A | conv over what is left N A | conv1 N ReLU | conv1, with
+    N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
+
+    Parameters
+    ----------
+    variant : {"float", "baseline", "ternary", "coupled"}
+        ReLU; binary; ternary at full width; ternary at the widths whose decoupled network has no more weights
+        than the baseline.
+    widths : tuple of 6 int
+        The baseline's widths, for every variant.
+    in_shape : tuple of int
+        (H, W, C) of an image, at least 8×8.
+    classes : int
+    weights : {"float", "binary"}
+        "binary" binarises all but the first and the last layer.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Sequential
+        (N, H, W, C) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside what is listed.
+
+    References
+    ----------
+    The published code of Kim et al., BinaryDuo, ICLR 2020 ("VGG-7").
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet.summary import count_weights
+    >>> count_weights(vgg7("coupled", rng=np.random.default_rng(0)))
+    789782
+    """
+    return _vgg("vgg7", variant, widths, (1, 2, 3), in_shape, classes, weights, rng)
+
+
+def vgg_deep(
+    variant="baseline",
+    widths=(12, 12, 24, 24, 24, 48, 48, 48, 96, 96),
+    in_shape=(28, 28, 1),
+    classes=10,
+    weights="float",
+    *,
+    rng,
+):
+    """Build a slim, deep VGG with nine quantised activations, so that gradient mismatch has room to accumulate.
+
+    conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and the same once more | conv over what is left N A |
+    conv1 N ReLU | conv1, with N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
+
+    Parameters
+    ----------
+    variant : {"float", "baseline", "ternary", "coupled"}
+        ReLU; binary; ternary at full width; ternary at the widths whose decoupled network has no more weights
+        than the baseline.
+    widths : tuple of 10 int
+        The baseline's widths, for every variant.
+    in_shape : tuple of int
+        (H, W, C) of an image, at least 8×8.
+    classes : int
+    weights : {"float", "binary"}
+        "binary" binarises all but the first and the last layer.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Sequential
+        (N, H, W, C) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside what is listed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet.summary import count_weights
+    >>> count_weights(vgg_deep("baseline", rng=np.random.default_rng(0)))
+    117852
+    """
+    return _vgg("vgg_deep", variant, widths, (1, 4, 7), in_shape, classes, weights, rng)
+
+
+def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
+    """Build one of the two; `pooled` are the indices of the 3×3 convs that a pool follows."""
+    depth = pooled[-1] + 3
+    if len(widths) != depth or min(widths) < 1:
+        raise ValueError(f"{name}: widths must be {depth} positive ints, got {tuple(widths)}")
+    if variant not in VARIANTS:
+        raise ValueError(f"{name}: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):
+        raise ValueError(
+            f"{name}: in_shape must be (H, W, C) of at least {2 ** len(pooled)}×{2 ** len(pooled)} pixels, "
+            f"got {tuple(in_shape)}"
+        )
+    rest = in_shape[0] // 2 ** len(pooled)
+    if in_shape[1] // 2 ** len(pooled) != rest:
+        raise ValueError(f"{name}: in_shape must be square, got {tuple(in_shape)}")
+    sizes = [3] * (depth - 2) + [rest, 1, 1]
+
+    def shapes(hidden):
+        """List (kernel size, inputs, outputs) of every conv."""
+        outputs = [*hidden, classes]
+        return list(zip(sizes, [in_shape[2], *hidden], outputs))
+
+    def decoupled_weights(quantized):
+        doubled = [1] + [2] * len(quantized) + [1]
+        kernels = shapes([*quantized, widths[-1]])
+        return sum(k * k * inputs * times * outputs for (k, inputs, outputs), times in zip(kernels, doubled))
+
+    if variant == "coupled":
+        budget = sum(k * k * inputs * outputs for k, inputs, outputs in shapes(widths))
+        widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])
+
+    quantizer = weight_quantizer(weights)
+    layers = {}
+    for i, (size, inputs, outputs) in enumerate(shapes(widths)):
+        layers[f"conv{i + 1}"] = nn.Conv2d(
+            inputs,
+            outputs,
+            size,
+            rng=rng,
+            stride=size if i == depth - 2 else 1,
+            padding=1 if i < depth - 2 else 0,
+            bias=False,
+            weight_quantizer=quantizer if 0 < i < depth else None,
+        )
+        if i in pooled:
+            layers[f"pool{i + 1}"] = nn.MaxPool2d(2)
+        if i < depth:
+            layers[f"norm{i + 1}"] = nn.BatchNorm(outputs)
+            layers[f"act{i + 1}"] = activation(variant) if i < depth - 1 else nn.ReLU()
+    layers["flatten"] = nn.Flatten()
+    return nn.Sequential(layers)

@@ -1,0 +1,23 @@
+"""Layers, containers and initialisation."""
+
+from duonet.nn.containers import Replicate, Residual, Sequential
+from duonet.nn.init import binaryduo_normal, he_normal
+from duonet.nn.layers import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool2d,
+    QuantActivation,
+    ReLU,
+)
+from duonet.nn.module import Module, Record, observe
+
+__all__ = [
+    "AvgPool2d", "BatchNorm", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "Linear", "MaxPool2d", "Module",
+    "QuantActivation", "ReLU", "Record", "Replicate", "Residual", "Sequential", "binaryduo_normal", "he_normal",
+    "observe",
+]  # fmt: skip

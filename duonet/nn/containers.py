@@ -1,0 +1,101 @@
+"""Modules made of modules."""
+
+from duonet import functional
+from duonet.nn.module import Module
+
+
+class Sequential(Module):
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    *layers : Module or dict
+        Modules, named "0", "1", ..., or one dict from name to Module.
+
+    Raises
+    ------
+    TypeError
+        If something is not a Module.
+
+    Examples
+    --------
+    >>> from duonet import Tensor, nn
+    >>> model = nn.Sequential({"cut": nn.ReLU(), "flat": nn.Flatten()})
+    >>> model
+    Sequential()
+      cut: ReLU()
+      flat: Flatten()
+    >>> model(Tensor([[[-1.0, 2.0]]])).data
+    array([[0., 2.]], dtype=float32)
+    """
+
+    def __init__(self, *layers):
+        super().__init__()
+        if len(layers) == 1 and isinstance(layers[0], dict):
+            named = layers[0]
+        else:
+            named = {str(i): layer for i, layer in enumerate(layers)}
+        for name, layer in named.items():
+            if not isinstance(layer, Module):
+                raise TypeError(f"Sequential: {name} must be a Module, got {type(layer).__name__}")
+            if name in vars(self) or hasattr(type(self), name) or "." in name:
+                raise ValueError(f"Sequential: {name!r} cannot name a layer")
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        """Run all layers."""
+        for _, layer in self.children():
+            x = layer(x)
+        return x
+
+    def __len__(self):
+        return len(list(self.children()))
+
+    def __getitem__(self, i):
+        """Return layer `i`, or for a slice the Sequential of those layers, which are shared."""
+        layers = list(self.children())[i]
+        return Sequential(dict(layers)) if isinstance(i, slice) else layers[1]
+
+
+class Residual(Module):
+    """y = body(x) + shortcut(x).
+
+    Parameters
+    ----------
+    body : Module
+    shortcut : Module, optional
+        The identity by default.
+
+    Examples
+    --------
+    >>> from duonet import Tensor, nn
+    >>> nn.Residual(nn.ReLU())(Tensor([-1.0, 2.0])).data
+    array([-1.,  4.], dtype=float32)
+    """
+
+    def __init__(self, body, shortcut=None):
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x):
+        """Run both paths and add them; their shapes must be equal."""
+        y = self.body(x)
+        x = x if self.shortcut is None else self.shortcut(x)
+        if x.shape != y.shape:
+            raise ValueError(f"Residual: body gives shape {y.shape}, but the shortcut {x.shape}")
+        return y + x
+
+
+class Replicate(Module):
+    """Channels twice over: all of copy 1, then all of copy 2 (the last axis). Made by `decouple`.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> Replicate()(Tensor([[1.0, 2.0]])).data
+    array([[1., 2., 1., 2.]], dtype=float32)
+    """
+
+    def forward(self, x):
+        """(..., C) to (..., 2 C)."""
+        return functional.concat([x, x], axis=-1)

@@ -1,0 +1,68 @@
+"""Initial weights, from an explicit generator."""
+
+import math
+
+import numpy as np
+
+
+def binaryduo_normal(rng, shape, stride=1):
+    """Draw from a normal distribution with standard deviation √(4 / n), n = k² C_in + ⌈k / stride⌉² C_out.
+
+    n counts the inputs of an output and the outputs that an input reaches.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        (KH, KW, C, OC), or (IN, OUT), which is a 1×1 kernel.
+    stride : int
+
+    Returns
+    -------
+    numpy.ndarray
+        float32
+
+    References
+    ----------
+    The published code of Kim et al., BinaryDuo, ICLR 2020.
+
+    Examples
+    --------
+    >>> binaryduo_normal(np.random.default_rng(0), (3, 3, 16, 32)).std().round(2)
+    np.float32(0.1)
+    """
+    kh, kw, channels, out_channels = (1, 1, *shape) if len(shape) == 2 else shape
+    n = kh * kw * channels + math.ceil(kh / stride) * math.ceil(kw / stride) * out_channels
+    return _normal(rng, shape, math.sqrt(4 / n))
+
+
+def he_normal(rng, shape, stride=1):
+    """Draw from a normal distribution with standard deviation √(2 / fan-in).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        (KH, KW, C, OC) or (IN, OUT): all axes but the last are the fan-in.
+    stride : int
+        Not used; every initialiser takes it.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32
+
+    References
+    ----------
+    He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10.
+
+    Examples
+    --------
+    >>> he_normal(np.random.default_rng(0), (200, 100)).std().round(2)
+    np.float32(0.1)
+    """
+    return _normal(rng, shape, math.sqrt(2 / math.prod(shape[:-1])))
+
+
+def _normal(rng, shape, std):
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)

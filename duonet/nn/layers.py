@@ -1,0 +1,318 @@
+"""Layers: an op and the state it needs."""
+
+import numpy as np
+
+from duonet import backend, functional
+from duonet.nn.init import binaryduo_normal
+from duonet.nn.module import Module
+from duonet.quant import quantize
+from duonet.tensor import Parameter, Tensor
+
+
+class Linear(Module):
+    """y = x @ weight + bias.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+    rng : numpy.random.Generator
+        Draws the weights.
+    bias : bool
+    weight_quantizer : callable, optional
+        Tensor to Tensor, applied to the latent weight at every use: `layer_scale_sign`, `filter_scale_sign`.
+    init : callable
+        `init(rng, shape, stride)`; the authors' by default.
+
+    Examples
+    --------
+    >>> Linear(3, 2, rng=np.random.default_rng(0))(Tensor(np.ones((5, 3), "float32"))).shape
+    (5, 2)
+    """
+
+    def __init__(self, inputs, outputs, *, rng, bias=True, weight_quantizer=None, init=binaryduo_normal):
+        super().__init__()
+        self.weight_quantizer, self.init = weight_quantizer, init
+        self.weight = Parameter(np.zeros((inputs, outputs), np.float32))
+        self.bias = Parameter(np.zeros(outputs, np.float32)) if bias else None
+        self.reset_parameters(rng)
+
+    def reset_parameters(self, rng):
+        """Draw the weights anew; the bias becomes 0."""
+        _reset(self, rng, stride=1)
+
+    def forward(self, x):
+        """(N, IN) to (N, OUT)."""
+        return functional.linear(x, _weight(self), self.bias)
+
+    def _settings(self):
+        inputs, outputs = self.weight.shape
+        return f"{inputs}, {outputs}" + _options(self)
+
+
+class Conv2d(Module):
+    """Convolution of (N, H, W, C) images with learned kernels (K, K, C, OC).
+
+    Parameters
+    ----------
+    channels, out_channels, kernel_size : int
+    rng : numpy.random.Generator
+        Draws the weights.
+    stride, padding : int
+    bias : bool
+    weight_quantizer : callable, optional
+        Tensor to Tensor, applied to the latent weight at every use: `layer_scale_sign`, `filter_scale_sign`.
+    init : callable
+        `init(rng, shape, stride)`; the authors' by default.
+
+    Examples
+    --------
+    >>> conv = Conv2d(3, 8, 3, rng=np.random.default_rng(0), padding=1)
+    >>> conv(Tensor(np.ones((2, 6, 6, 3), "float32"))).shape
+    (2, 6, 6, 8)
+    """
+
+    def __init__(
+        self,
+        channels,
+        out_channels,
+        kernel_size,
+        *,
+        rng,
+        stride=1,
+        padding=0,
+        bias=True,
+        weight_quantizer=None,
+        init=binaryduo_normal,
+    ):
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.weight_quantizer, self.init = weight_quantizer, init
+        self.weight = Parameter(np.zeros((kernel_size, kernel_size, channels, out_channels), np.float32))
+        self.bias = Parameter(np.zeros(out_channels, np.float32)) if bias else None
+        self.reset_parameters(rng)
+
+    def reset_parameters(self, rng):
+        """Draw the weights anew; the bias becomes 0."""
+        _reset(self, rng, self.stride)
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, OH, OW, OC)."""
+        return functional.conv2d(x, _weight(self), self.bias, self.stride, self.padding)
+
+    def _settings(self):
+        size, _, channels, out_channels = self.weight.shape
+        return f"{channels}, {out_channels}, {size}, stride={self.stride}, padding={self.padding}" + _options(self)
+
+
+def _reset(layer, rng, stride):
+    weight = layer.init(rng, layer.weight.shape, stride)
+    layer.weight.data[...] = backend.to_device(weight, backend.device_of(layer.weight.data))
+    if layer.bias is not None:
+        layer.bias.data[...] = 0
+
+
+def _weight(layer):
+    return layer.weight if layer.weight_quantizer is None else layer.weight_quantizer(layer.weight)
+
+
+def _options(layer):
+    quantizer = "" if layer.weight_quantizer is None else f", weight_quantizer={layer.weight_quantizer.__name__}"
+    return quantizer + ("" if layer.bias is not None else ", bias=False")
+
+
+class BatchNorm(Module):
+    """Normalise each channel: by the batch's statistics in training, by running averages in evaluation.
+
+    Parameters
+    ----------
+    channels : int
+    momentum : float
+        Weight of the new batch in the running averages.
+    eps : float
+        Added to the variance.
+
+    Examples
+    --------
+    >>> norm = BatchNorm(1)
+    >>> norm(Tensor([[1.0], [3.0]])).data.round(3)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+    >>> norm.running_mean.data
+    array([0.2], dtype=float32)
+    """
+
+    def __init__(self, channels, momentum=0.1, eps=1e-5):
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.gamma = Parameter(np.ones(channels, np.float32))
+        self.beta = Parameter(np.zeros(channels, np.float32))
+        self.running_mean = Tensor(np.zeros(channels, np.float32))
+        self.running_var = Tensor(np.ones(channels, np.float32))
+
+    def reset_parameters(self, rng):
+        """Back to gamma 1, beta 0 and fresh running averages; nothing here is random."""
+        for tensor, value in ((self.gamma, 1), (self.beta, 0), (self.running_mean, 0), (self.running_var, 1)):
+            tensor.data[...] = value
+
+    def forward(self, x):
+        """(N, H, W, C) or (N, C), same shape out."""
+        return functional.batch_norm(
+            x,
+            self.gamma,
+            self.beta,
+            self.running_mean.data,
+            self.running_var.data,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+
+    def _settings(self):
+        return f"{self.gamma.size}"
+
+
+class QuantActivation(Module):
+    """A staircase forwards, a surrogate backwards; see `duonet.quant.quantize`.
+
+    Parameters
+    ----------
+    staircase : Staircase
+    surrogate : Surrogate
+
+    Examples
+    --------
+    >>> from duonet.quant import Clip, Ternary
+    >>> QuantActivation(Ternary(), Clip(0, 1))(Tensor([0.1, 0.4, 0.9])).data
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
+
+    def __init__(self, staircase, surrogate):
+        super().__init__()
+        self.staircase, self.surrogate = staircase, surrogate
+
+    def forward(self, x):
+        """Any shape, same shape out."""
+        return quantize(x, self.staircase, self.surrogate)
+
+    def _settings(self):
+        return f"{self.staircase}, {self.surrogate}"
+
+
+class ReLU(Module):
+    """y = max(x, 0).
+
+    Examples
+    --------
+    >>> ReLU()(Tensor([-1.0, 2.0])).data
+    array([0., 2.], dtype=float32)
+    """
+
+    def forward(self, x):
+        """Any shape, same shape out."""
+        return functional.relu(x)
+
+
+class _Pool2d(Module):
+    def __init__(self, size=2, stride=None):
+        super().__init__()
+        self.size, self.stride = size, size if stride is None else stride
+
+    def _settings(self):
+        return f"{self.size}, stride={self.stride}"
+
+
+class MaxPool2d(_Pool2d):
+    """Largest value of each window.
+
+    Parameters
+    ----------
+    size : int
+    stride : int, optional
+        `size` by default.
+
+    Examples
+    --------
+    >>> MaxPool2d(2)(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
+    (1, 2, 2, 3)
+    """
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, OH, OW, C)."""
+        return functional.max_pool2d(x, self.size, self.stride)
+
+
+class AvgPool2d(_Pool2d):
+    """Mean of each window.
+
+    Parameters
+    ----------
+    size : int
+    stride : int, optional
+        `size` by default.
+
+    Examples
+    --------
+    >>> AvgPool2d(2)(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
+    (1, 2, 2, 3)
+    """
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, OH, OW, C)."""
+        return functional.avg_pool2d(x, self.size, self.stride)
+
+
+class GlobalAvgPool(Module):
+    """Mean of each channel over the whole image.
+
+    Examples
+    --------
+    >>> GlobalAvgPool()(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
+    (1, 3)
+    """
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, C)."""
+        return functional.global_avg_pool(x)
+
+
+class Flatten(Module):
+    """Lay each image out as one row, channels fastest.
+
+    Examples
+    --------
+    >>> Flatten()(Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
+    (2, 48)
+    """
+
+    def forward(self, x):
+        """(N, ...) to (N, product of the rest)."""
+        return x.reshape(len(x), -1)
+
+
+class Dropout(Module):
+    """Zero elements or whole channels at random in training; nothing in evaluation.
+
+    Parameters
+    ----------
+    p : float
+        Probability of zeroing.
+    rng : numpy.random.Generator
+    channels : bool
+        Zero whole channels.
+
+    Examples
+    --------
+    >>> Dropout(0.5, rng=np.random.default_rng(0)).eval()(Tensor([1.0, 2.0])).data
+    array([1., 2.], dtype=float32)
+    """
+
+    def __init__(self, p, *, rng, channels=False):
+        super().__init__()
+        self.p, self.rng, self.channels = p, rng, channels
+
+    def forward(self, x):
+        """Any shape, same shape out."""
+        return functional.dropout(x, self.p, self.rng, self.channels) if self.training else x
+
+    def _settings(self):
+        return f"{self.p}" + (", channels=True" if self.channels else "")

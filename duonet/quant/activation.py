@@ -1,0 +1,62 @@
+"""The paper's subject in one op: a staircase forwards, a surrogate backwards."""
+
+from duonet.tensor import Function
+
+
+class Quantize(Function):
+    """y = staircase(x).   dx = dy surrogate'(x), which is not the derivative of y: that is zero."""
+
+    exact = False
+
+    @staticmethod
+    def forward(ctx, x, *, staircase, surrogate):
+        if ctx.needs[0]:
+            ctx.slope = surrogate.derivative(x)
+        return staircase(x)
+
+    @staticmethod
+    def smooth(ctx, x, *, staircase, surrogate):
+        if ctx.needs[0]:
+            ctx.slope = surrogate.derivative(x)
+        return surrogate.value(x)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * ctx.slope
+
+
+def quantize(x, staircase, surrogate):
+    """Apply a staircase forwards and the derivative of a surrogate backwards.
+
+    y = staircase(x), dx = dy · surrogate'(x). The staircase's own derivative is zero almost everywhere; what
+    replaces it is called the coarse gradient, and its distance from the truth the gradient mismatch.
+
+    Parameters
+    ----------
+    x : Tensor
+        Any shape; the channels of per-channel thresholds are its last axis.
+    staircase : Staircase
+    surrogate : Surrogate
+
+    Returns
+    -------
+    Tensor
+        Shape and dtype of `x`.
+
+    References
+    ----------
+    Kim et al., BinaryDuo, ICLR 2020: `quantize(x, Ternary(), Clip(0, 1))`, and `Binary()` for `Ternary()`.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> from duonet.quant import Clip, Ternary
+    >>> x = Tensor([-0.1, 0.3, 0.8, 1.2], requires_grad=True)
+    >>> y = quantize(x, Ternary(), Clip(0, 1))
+    >>> y.data
+    array([0. , 0.5, 1. , 1. ], dtype=float32)
+    >>> y.sum().backward()
+    >>> x.grad
+    array([0., 1., 1., 0.], dtype=float32)
+    """
+    return Quantize.apply(x, staircase=staircase, surrogate=surrogate)

@@ -1,0 +1,161 @@
+"""Staircases: functions of few levels. A staircase knows its thresholds and levels, and nothing of gradients."""
+
+import math
+
+import numpy as np
+
+from duonet import backend
+
+
+class Staircase:
+    """Any rising staircase: level k where x has reached exactly k thresholds.
+
+    y = levels[Σ_k 1[x >= thresholds[k]]]. Every step fires *at* its threshold, by comparison; rounding would
+    break ties to even (`np.round(0.5) == 0`). A NaN reaches no threshold.
+
+    Parameters
+    ----------
+    thresholds : sequence of K numbers or (C,) arrays
+        Rising. An array gives each channel (last axis of x) its own threshold.
+    levels : sequence of K + 1 numbers
+        Rising.
+
+    Raises
+    ------
+    ValueError
+        If there are not K + 1 levels for K >= 1 thresholds, or either does not rise.
+
+    Examples
+    --------
+    >>> Staircase([0, 1], [-1, 0, 4])(np.array([-0.5, 0.0, 0.5, 1.0]))
+    array([-1.,  0.,  0.,  4.])
+    """
+
+    def __init__(self, thresholds, levels):
+        self.thresholds = tuple(np.asarray(t, dtype=np.float64) for t in thresholds)
+        self.levels = tuple(float(level) for level in levels)
+        name = type(self).__name__
+        if not self.thresholds or len(self.levels) != len(self.thresholds) + 1:
+            raise ValueError(
+                f"{name}: expected at least one threshold and one more level than thresholds, "
+                f"got {len(self.thresholds)} thresholds and {len(self.levels)} levels"
+            )
+        if not all(np.all(a < b) for a, b in zip(self.thresholds, self.thresholds[1:])):
+            raise ValueError(f"{name}: thresholds must rise, got {thresholds}")
+        if not all(a < b for a, b in zip(self.levels, self.levels[1:])):
+            raise ValueError(f"{name}: levels must rise, got {levels}")
+
+    @property
+    def bits(self):
+        """Bits that hold one output value."""
+        return math.ceil(math.log2(len(self.levels)))
+
+    def __call__(self, x):
+        """Quantise an array of any shape, keeping its dtype."""
+        xp = backend.get_xp(x)
+        first, *rest = (xp.asarray(t, dtype=x.dtype) for t in self.thresholds)
+        steps = (x >= first).astype(np.uint8)
+        for threshold in rest:
+            steps += x >= threshold
+        levels = xp.asarray(self.levels, dtype=x.dtype)
+        low, rise = self.levels[0], self.levels[1] - self.levels[0]
+        if len(self.levels) == 2 or self.levels == (0.0, 0.5, 1.0):  # exact in every dtype, and faster than take
+            y = steps.astype(x.dtype)
+            y = y if rise == 1 else y * x.dtype.type(rise)
+            return y if low == 0 else y + x.dtype.type(low)
+        return levels[steps]
+
+    def __repr__(self):
+        return f"Staircase({[t.tolist() for t in self.thresholds]}, {list(self.levels)})"
+
+
+class Sign(Staircase):
+    """−1 below 0, +1 from 0 on: sign(0) = +1.
+
+    Examples
+    --------
+    >>> Sign()(np.array([-2.0, -0.0, 3.0]))
+    array([-1.,  1.,  1.])
+    """
+
+    def __init__(self):
+        super().__init__([0], [-1, 1])
+
+    def __repr__(self):
+        return "Sign()"
+
+
+class Binary(Staircase):
+    """0 below the threshold, 1 from it on: the binary activation of BinaryDuo.
+
+    Parameters
+    ----------
+    threshold : number or (C,) array
+        One for all values, or one for each channel.
+
+    Examples
+    --------
+    >>> Binary()(np.array([0.4, 0.5, 2.0]))
+    array([0., 1., 1.])
+    """
+
+    def __init__(self, threshold=0.5):
+        super().__init__([threshold], [0, 1])
+
+    def __repr__(self):
+        values = np.unique(self.thresholds[0]).tolist()
+        inside = "" if values == [0.5] else ", ".join(map(str, values))
+        return f"Binary({inside})"
+
+
+class Ternary(Staircase):
+    """0 below ¼, ½ from there to ¾, 1 from ¾ on: the ternary activation of BinaryDuo.
+
+    It is half the sum of two binary ones: ternary(x) = ½ · 1[x >= ¾] + ½ · 1[x >= ¼] for every x.
+
+    Examples
+    --------
+    >>> Ternary()(np.array([0.0, 0.25, 0.5, 0.75, 1.0]))
+    array([0. , 0.5, 0.5, 1. , 1. ])
+    """
+
+    def __init__(self):
+        super().__init__([0.25, 0.75], [0, 0.5, 1])
+
+    def __repr__(self):
+        return "Ternary()"
+
+
+class Uniform(Staircase):
+    """2^bits evenly spaced levels from 0 to 1, as in DoReFa-Net and WRPN.
+
+    With n = 2^bits − 1: levels k / n, thresholds (k − ½) / n.
+
+    Parameters
+    ----------
+    bits : int
+        1 to 8.
+
+    Raises
+    ------
+    ValueError
+        If `bits` is not an int from 1 to 8.
+
+    References
+    ----------
+    Zhou et al., DoReFa-Net, 2016, eq. 5; Mishra et al., WRPN, ICLR 2018.
+
+    Examples
+    --------
+    >>> Uniform(2)(np.array([0.0, 0.2, 0.5, 0.9])).round(3)
+    array([0.   , 0.333, 0.667, 1.   ])
+    """
+
+    def __init__(self, bits):
+        if not isinstance(bits, int) or not 1 <= bits <= 8:
+            raise ValueError(f"Uniform: bits must be an int from 1 to 8, got {bits!r}")
+        n = 2**bits - 1
+        super().__init__([(k - 0.5) / n for k in range(1, n + 1)], [k / n for k in range(n + 1)])
+
+    def __repr__(self):
+        return f"Uniform({self.bits})"

@@ -1,0 +1,268 @@
+"""Surrogates: functions whose derivative replaces that of a step. They know nothing of steps.
+
+A staircase has derivative zero almost everywhere, so training replaces it with the derivative of a function that
+rises where the staircase rises. Any surrogate pairs with any staircase. Those for sign rise around 0 from −1 to
+1; `Shifted` moves one to another threshold.
+"""
+
+import numpy as np
+
+from duonet import backend
+
+
+class Surrogate:
+    """A function and its derivative, elementwise on arrays.
+
+    Examples
+    --------
+    >>> class Square(Surrogate):
+    ...     def value(self, x):
+    ...         return x**2
+    ...     def derivative(self, x):
+    ...         return 2 * x
+    >>> Square().derivative(np.array([3.0]))
+    array([6.])
+    """
+
+    def value(self, x):
+        """Compute the function at `x`; shape and dtype of `x`."""
+        raise NotImplementedError
+
+    def derivative(self, x):
+        """Compute its derivative at `x`; dtype of `x`, or bool where the slope is only ever 0 or 1."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+
+class Identity(Surrogate):
+    """value x, derivative 1: the plain straight-through estimator (Bengio et al., 2013).
+
+    Examples
+    --------
+    >>> Identity().derivative(np.array([-9.0, 9.0]))
+    array([1., 1.])
+    """
+
+    def value(self, x):
+        """X."""
+        return x.copy()
+
+    def derivative(self, x):
+        """1."""
+        return backend.get_xp(x).ones_like(x)
+
+
+class ReLU(Surrogate):
+    """value max(x, 0), derivative 1[x > 0].
+
+    Examples
+    --------
+    >>> ReLU().derivative(np.array([-1.0, 0.0, 1.0]))
+    array([False, False,  True])
+    """
+
+    def value(self, x):
+        """max(x, 0)."""
+        return backend.get_xp(x).maximum(x, 0)
+
+    def derivative(self, x):
+        """1[x > 0]."""
+        return x > 0
+
+
+class Clip(Surrogate):
+    """value min(max(x, low), high), derivative 1 inside the window and 0 outside.
+
+    Clip(0, 1) is BinaryDuo's, for its binary and ternary activations; Clip(-1, 1, closed=True) is the clipped
+    straight-through estimator of binarised networks (Hubara et al., NeurIPS 2016), for sign.
+
+    Parameters
+    ----------
+    low, high : number
+    closed : bool
+        Whether the two ends belong to the window: low < x < high, or low <= x <= high. The literature has both.
+
+    Raises
+    ------
+    ValueError
+        If `low` is not below `high`.
+
+    Examples
+    --------
+    >>> Clip(0, 1).derivative(np.array([-0.5, 0.0, 0.5, 1.0]))
+    array([False, False,  True, False])
+    >>> Clip(-1, 1, closed=True).derivative(np.array([-1.0, 1.5]))
+    array([ True, False])
+    """
+
+    def __init__(self, low, high, closed=False):
+        if not low < high:
+            raise ValueError(f"Clip: low must be below high, got low={low}, high={high}")
+        self.low, self.high, self.closed = low, high, closed
+
+    def value(self, x):
+        """min(max(x, low), high)."""
+        return backend.get_xp(x).clip(x, self.low, self.high)
+
+    def derivative(self, x):
+        """1 inside the window, 0 outside."""
+        if self.closed:
+            return (x >= self.low) & (x <= self.high)
+        return (x > self.low) & (x < self.high)
+
+
+class Polynomial(Surrogate):
+    """value 2x + x² below 0 and 2x − x² above, ±1 beyond |x| = 1; derivative (2 − 2|x|) 1[|x| <= 1].
+
+    ApproxSign of Bi-Real Net (Liu et al., ECCV 2018, section 3.3).
+
+    Examples
+    --------
+    >>> Polynomial().derivative(np.array([-1.0, -0.5, 0.0, 2.0]))
+    array([0., 1., 2., 0.])
+    """
+
+    def value(self, x):
+        """X (2 − |x|) inside [−1, 1], sign outside."""
+        xp = backend.get_xp(x)
+        inside = xp.clip(x, -1, 1)
+        return inside * (2 - xp.abs(inside))
+
+    def derivative(self, x):
+        """2 − 2|x| inside [−1, 1], 0 outside."""
+        xp = backend.get_xp(x)
+        return xp.maximum(2 - 2 * xp.abs(x), 0)
+
+
+class SwishSign(Surrogate):
+    """value 2σ(βx)[1 + βx(1 − σ(βx))] − 1, derivative β(2 − βx tanh(βx/2)) / (1 + cosh βx).
+
+    BNN+ (Darabi et al., 2018, section 3.1).
+
+    Parameters
+    ----------
+    beta : number
+        Sharpness, positive; the derivative at 0 is β.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not positive.
+
+    Examples
+    --------
+    >>> SwishSign(5).derivative(np.array([0.0, 0.05, 1.0])).round(5)
+    array([ 5.     ,  4.84616, -0.19499])
+    """
+
+    def __init__(self, beta):
+        if not beta > 0:
+            raise ValueError(f"SwishSign: beta must be positive, got {beta}")
+        self.beta = beta
+
+    def value(self, x):
+        """tanh(βx/2) + βx / (1 + cosh βx), the same as above written without overflow in σ."""
+        xp = backend.get_xp(x)
+        t = xp.tanh(0.5 * self.beta * x)
+        return t + 0.5 * self.beta * x * (1 - t * t)
+
+    def derivative(self, x):
+        """β(2 − βx tanh(βx/2)) / (1 + cosh βx), with 1 / (1 + cosh u) = (1 − tanh²(u/2)) / 2."""
+        xp = backend.get_xp(x)
+        t = xp.tanh(0.5 * self.beta * x)
+        return 0.5 * self.beta * (2 - self.beta * x * t) * (1 - t * t)
+
+
+class Tanh(Surrogate):
+    """value tanh(t x), derivative t (1 − tanh²(t x)).
+
+    The soft sign of IR-Net (Qin et al., CVPR 2020, eq. 9), there with a slope that grows during training.
+
+    Parameters
+    ----------
+    scale : number
+        The slope t at 0, positive.
+
+    Raises
+    ------
+    ValueError
+        If `scale` is not positive.
+
+    Examples
+    --------
+    >>> Tanh(3).derivative(np.array([0.0]))
+    array([3.])
+    """
+
+    def __init__(self, scale):
+        if not scale > 0:
+            raise ValueError(f"Tanh: scale must be positive, got {scale}")
+        self.scale = scale
+
+    def value(self, x):
+        """tanh(t x)."""
+        return backend.get_xp(x).tanh(self.scale * x)
+
+    def derivative(self, x):
+        """T (1 − tanh²(t x))."""
+        return self.scale * (1 - backend.get_xp(x).tanh(self.scale * x) ** 2)
+
+
+class Triangle(Surrogate):
+    """value ½(1 + x)² below 0 and 1 − ½(1 − x)² above, 0 and 1 beyond |x| = 1; derivative max(0, 1 − |x|).
+
+    The surrogate for a spike from 0 to 1 of Esser et al. (PNAS 2016).
+
+    Examples
+    --------
+    >>> Triangle().derivative(np.array([-1.0, 0.0, 0.5]))
+    array([0. , 1. , 0.5])
+    """
+
+    def value(self, x):
+        """½ + x − ½ x|x| inside [−1, 1], 0 and 1 outside."""
+        xp = backend.get_xp(x)
+        inside = xp.clip(x, -1, 1)
+        return 0.5 + inside - 0.5 * inside * xp.abs(inside)
+
+    def derivative(self, x):
+        """1 − |x| inside [−1, 1], 0 outside."""
+        xp = backend.get_xp(x)
+        return xp.maximum(1 - xp.abs(x), 0)
+
+
+class Shifted(Surrogate):
+    """Another surrogate moved to the right by an offset: value(x − offset), derivative(x − offset).
+
+    Parameters
+    ----------
+    surrogate : Surrogate
+    offset : number or (C,) array
+        One for all values, or one for each channel (the last axis of x).
+
+    Examples
+    --------
+    >>> Shifted(Clip(0, 1), 0.25).derivative(np.array([0.1, 0.9, 1.1, 1.3]))
+    array([False,  True,  True, False])
+    """
+
+    def __init__(self, surrogate, offset):
+        self.surrogate = surrogate
+        self.offset = np.asarray(offset, dtype=np.float64)
+
+    def _move(self, x):
+        return x - backend.get_xp(x).asarray(self.offset, dtype=x.dtype)
+
+    def value(self, x):
+        """The surrogate's value at x − offset."""
+        return self.surrogate.value(self._move(x))
+
+    def derivative(self, x):
+        """The surrogate's derivative at x − offset."""
+        return self.surrogate.derivative(self._move(x))
+
+    def __repr__(self):
+        return f"Shifted({self.surrogate}, {', '.join(map(str, np.unique(self.offset).tolist()))})"
