@@ -300,7 +300,7 @@ class Tensor:
         return bool(self.data)
 
     def __float__(self):
-        return float(self.data)
+        return float(self.data.item())
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -383,7 +383,7 @@ class Tensor:
                     "only a single element has the obvious one, 1"
                 )
             return backend.get_xp(self.data).ones_like(self.data)
-        dy = dy.data if isinstance(dy, Tensor) else dy
+        dy = dy.data if isinstance(dy, Tensor) else np.asarray(dy) if isinstance(dy, np.generic) else dy
         if not backend.is_array(dy) or dy.shape != self.shape or dy.dtype != self.dtype:
             got = f"{dy.dtype} of shape {dy.shape}" if backend.is_array(dy) else type(dy).__name__
             raise ValueError(f"backward: dy must be {self.dtype} of shape {self.shape}, got {got}")
