@@ -46,14 +46,14 @@ def load_weights(path, model):
     Examples
     --------
     >>> from duonet import nn
-    >>> load_weights("pyproject.toml", nn.Flatten())
+    >>> load_weights(__file__, nn.Flatten())  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: load_weights: pyproject.toml is not a whole npz file of weights
+    ValueError: load_weights: ... is not a whole npz file of weights
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             state = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_weights: {path} is not a whole npz file of weights") from error
     model.load_state_dict(state)

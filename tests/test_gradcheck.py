@@ -167,7 +167,9 @@ def test_a_wrong_slope_is_caught_against_the_surrogate(rng):
             return 0.9 * super().derivative(x)
 
     with pytest.raises(GradientError, match="backward gives"):
-        check_gradients(lambda x: quantize(x, Binary(), Wrong(0, 1)), rng.uniform(0.1, 0.9, 5), against="surrogate")
+        check_gradients(
+            lambda x: quantize(x, Binary(), Wrong(0, 1)), rng.uniform(0.1, 0.9, 5), against="surrogate"
+        )
 
 
 def test_binarised_weights_are_checked_against_the_identity(rng):

@@ -169,7 +169,10 @@ def test_no_grad_leaves_no_graph_even_after_an_error():
     [
         (lambda dy: dy, "broken: backward returned 1 gradients for 2 inputs"),
         (lambda dy: (dy, None), "broken: backward returned no gradient for w"),
-        (lambda dy: (dy, dy[:1]), r"broken: backward returned float64 of shape \(1, 3\) for w, which is .* \(2, 3\)"),
+        (
+            lambda dy: (dy, dy[:1]),
+            r"broken: backward returned float64 of shape \(1, 3\) for w, which is .* \(2, 3\)",
+        ),
         (lambda dy: (dy.T, dy), r"broken: backward returned float64 of shape \(3, 2\) for x"),
         (lambda dy: (dy.astype("float32"), dy), "broken: backward returned float32"),
     ],

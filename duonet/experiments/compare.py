@@ -1,4 +1,4 @@
-"""The paper's comparison on real images: binary baseline, coupled ternary, decoupled, fine-tuned, and the controls.
+"""The paper's comparison on real images: binary baseline, coupled, decoupled and fine-tuned, and the controls.
 
 Every method gets the same images, the same number of epochs in all and at most the baseline's weights. Test
 images are looked at once, after training; nothing is chosen by them.
@@ -170,7 +170,7 @@ def compare(settings, out, progress=True):
     results = _Results(settings, out)
     splits = data.fashion_mini()
     for seed in range(settings.seeds):
-        _run_seed(_Trainer(settings, splits, seed, out, progress), results)
+        _run_seed(Trainer(settings, splits, seed, out, progress), results)
     return results.finish(time.perf_counter() - started)
 
 
@@ -240,8 +240,18 @@ def _run_seed(trainer, results):
         two_stages("control_restarted", trainer.build_control())
 
 
-class _Trainer:
-    """One seed's data and training loop; every method sees the same batches in the same order."""
+class Trainer:
+    """One seed's data and training loop; every method sees the same batches in the same order.
+
+    Parameters
+    ----------
+    settings : Settings
+    splits : duonet.data.Splits
+    seed : int
+    out : Path
+        Folder for the histories.
+    progress : bool
+    """
 
     def __init__(self, settings, splits, seed, out, progress):
         self.settings, self.seed, self.out, self.progress = settings, seed, out, progress
@@ -252,10 +262,12 @@ class _Trainer:
         self.test = self.loader(splits.test)
 
     def loader(self, dataset, **options):
+        """Make a loader; training passes rng and augment."""
         size = self.settings.batch_size if options else 250
         return data.DataLoader(dataset, size, self.normalize, device=self.settings.device, **options)
 
     def build(self, variant):
+        """Build a variant of the model; see `duonet.models`."""
         options = {"widths": self.settings.recipe().widths, "weights": self.settings.weights}
         shape = self.train_set.images.shape[1:]
         if self.settings.model == "mlp":
@@ -272,6 +284,7 @@ class _Trainer:
         return model
 
     def fit(self, method, model, epochs, lr, stage=1):
+        """Train for some epochs with AdamW and a cosine, and keep the history."""
         optimizer = optim.AdamW(model.parameters(), lr, weight_decay=self.settings.weight_decay)
         rng = np.random.default_rng([self.seed, stage])
         name = f"{method}_seed{self.seed}" + (f"_stage{stage}" if stage > 1 else "")
@@ -293,11 +306,11 @@ class _Results:
 
     def __init__(self, settings, out):
         self.out = out
-        first, second = settings.stages()
+        recipe = dataclasses.asdict(settings.recipe())
         self.values = {
             "complete": False,
-            "settings": dataclasses.asdict(settings) | {"recipe": dataclasses.asdict(settings.recipe())},
-            "stages": [first, second],
+            "settings": dataclasses.asdict(settings) | {"recipe": recipe | {"widths": list(recipe["widths"])}},
+            "stages": list(settings.stages()),
             "versions": {
                 "duonet": duonet.__version__,
                 "numpy": np.__version__,

@@ -13,7 +13,7 @@ from duonet.tensor import Function
 
 
 class Conv2d(Function):
-    """y[n, i, j] = Σ over (p, q, c) of x[n, s i + p, s j + q, c] w[p, q, c].   See the functions below for dx, dw."""
+    """y[n, i, j] = Σ over (p, q, c) of x[n, s i + p, s j + q, c] w[p, q, c].   For dx, dw see below."""
 
     @staticmethod
     def forward(ctx, x, w, bias, *, stride, padding):

@@ -1,6 +1,5 @@
 """VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim deep one in which gradient mismatch hurts."""
 
-
 from duonet import nn
 from duonet.decouple import coupled_widths
 from duonet.models.common import VARIANTS, activation, weight_quantizer

@@ -12,7 +12,7 @@ class Module:
     """Base of all layers: a subclass sets attributes in `__init__` and defines `forward`.
 
     An attribute that is a `Parameter` is learned; any other `Tensor` is a buffer (state that is saved but not
-    learned, such as a running average); a `Module` is a child. Paths join attribute names: `features.conv1.weight`.
+    learned, such as a running average); a `Module` is a child. Paths join the names: `features.conv1.weight`.
 
     Attributes
     ----------
@@ -179,6 +179,11 @@ class Record:
         The layer's latest output.
     gradient : array or None
         Gradient of the loss with respect to it, once `backward` has run.
+
+    Examples
+    --------
+    >>> Record(np.zeros(2)).gradient is None
+    True
     """
 
     def __init__(self, output):

@@ -257,11 +257,11 @@ class Shifted(Surrogate):
         return x - backend.get_xp(x).asarray(self.offset, dtype=x.dtype)
 
     def value(self, x):
-        """The surrogate's value at x − offset."""
+        """Value of the surrogate at x − offset."""
         return self.surrogate.value(self._move(x))
 
     def derivative(self, x):
-        """The surrogate's derivative at x − offset."""
+        """Derivative of the surrogate at x − offset."""
         return self.surrogate.derivative(self._move(x))
 
     def __repr__(self):

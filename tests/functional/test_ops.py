@@ -1,8 +1,8 @@
 """One base for every op: a case is a name, the op, its inputs and its NumPy formula."""
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable
 
 import numpy as np
 import pytest
@@ -39,7 +39,9 @@ def windows(x, size, stride):
         [
             np.stack(
                 [
-                    x[:, i * stride : i * stride + size, j * stride : j * stride + size].reshape(len(x), -1, x.shape[3])
+                    x[:, i * stride : i * stride + size, j * stride : j * stride + size].reshape(
+                        len(x), -1, x.shape[3]
+                    )
                     for j in range(ow)
                 ],
                 1,
@@ -83,7 +85,9 @@ CASES = [
     Case("2 / x", lambda x: 2 / x, ((3, 4),), lambda x: 2 / x, 0.5, 2.0),
     Case("sum", F.sum, ((3, 4),), np.sum),
     Case("sum axis", lambda x: F.sum(x, axis=1), ((3, 4, 2),), lambda x: x.sum(1)),
-    Case("sum axes keepdims", lambda x: x.sum((0, -1), True), ((3, 4, 2),), lambda x: x.sum((0, 2), keepdims=True)),
+    Case(
+        "sum axes keepdims", lambda x: x.sum((0, -1), True), ((3, 4, 2),), lambda x: x.sum((0, 2), keepdims=True)
+    ),
     Case("mean", F.mean, ((3, 4),), np.mean),
     Case("mean axes", lambda x: F.mean(x, axis=(0, 2)), ((3, 4, 2),), lambda x: x.mean((0, 2))),
     Case("max", F.max, ((3, 4),), np.max),
@@ -97,29 +101,66 @@ CASES = [
     Case("transpose axes", lambda x: F.transpose(x, (1, -1, 0)), ((3, 4, 2),), lambda x: x.transpose(1, 2, 0)),
     Case("concat", lambda a, b: F.concat([a, b]), ((3, 4), (3, 2)), lambda a, b: np.concatenate([a, b], -1)),
     Case("concat twice", lambda a: F.concat([a, a], 0), ((3, 4),), lambda a: np.concatenate([a, a], 0)),
-    Case("pad", lambda x: F.pad(x, [(1, 2), (0, 1)], 5), ((3, 4),), lambda x: np.pad(x, [(1, 2), (0, 1)], constant_values=5)),
+    Case(
+        "pad",
+        lambda x: F.pad(x, [(1, 2), (0, 1)], 5),
+        ((3, 4),),
+        lambda x: np.pad(x, [(1, 2), (0, 1)], constant_values=5),
+    ),
     Case("getitem slice", lambda x: x[1:, ::2], ((3, 4),), lambda x: x[1:, ::2]),
     Case("getitem int", lambda x: x[1], ((3, 4),), lambda x: x[1]),
     Case("getitem repeated", lambda x: x[[0, 0, 2]], ((3, 4),), lambda x: x[[0, 0, 2]]),
     Case("getitem tensor", lambda x: F.getitem(x, Tensor(np.array([2, 2]))), ((3, 4),), lambda x: x[[2, 2]]),
     Case("conv2d", F.conv2d, ((2, 5, 6, 3), (3, 3, 3, 4), (4,)), F.conv2d_reference),
-    Case("conv2d padded", lambda x, w: F.conv2d(x, w, padding=1), ((2, 5, 6, 3), (3, 3, 3, 4)), lambda x, w: F.conv2d_reference(x, w, padding=1)),
-    Case("conv2d strided", lambda x, w: F.conv2d(x, w, None, 2, 1), ((2, 6, 5, 2), (3, 3, 2, 4)), lambda x, w: F.conv2d_reference(x, w, None, 2, 1)),
+    Case(
+        "conv2d padded",
+        lambda x, w: F.conv2d(x, w, padding=1),
+        ((2, 5, 6, 3), (3, 3, 3, 4)),
+        lambda x, w: F.conv2d_reference(x, w, padding=1),
+    ),
+    Case(
+        "conv2d strided",
+        lambda x, w: F.conv2d(x, w, None, 2, 1),
+        ((2, 6, 5, 2), (3, 3, 2, 4)),
+        lambda x, w: F.conv2d_reference(x, w, None, 2, 1),
+    ),
     Case("conv2d 1x1", F.conv2d, ((2, 4, 4, 3), (1, 1, 3, 2)), F.conv2d_reference),
     Case("conv2d oblong", F.conv2d, ((2, 5, 6, 2), (2, 3, 2, 3)), F.conv2d_reference),
-    Case("conv2d whole image", lambda x, w: F.conv2d(x, w, stride=4), ((2, 4, 4, 2), (4, 4, 2, 3)), lambda x, w: F.conv2d_reference(x, w, stride=4)),
-    Case("conv2d wide padding", lambda x, w: F.conv2d(x, w, padding=2), ((2, 3, 3, 2), (2, 2, 2, 3)), lambda x, w: F.conv2d_reference(x, w, padding=2)),
+    Case(
+        "conv2d whole image",
+        lambda x, w: F.conv2d(x, w, stride=4),
+        ((2, 4, 4, 2), (4, 4, 2, 3)),
+        lambda x, w: F.conv2d_reference(x, w, stride=4),
+    ),
+    Case(
+        "conv2d wide padding",
+        lambda x, w: F.conv2d(x, w, padding=2),
+        ((2, 3, 3, 2), (2, 2, 2, 3)),
+        lambda x, w: F.conv2d_reference(x, w, padding=2),
+    ),
     Case("max_pool2d", F.max_pool2d, ((2, 4, 6, 3),), lambda x: windows(x, 2, 2).max(3)),
     Case("max_pool2d odd", F.max_pool2d, ((2, 5, 7, 3),), lambda x: windows(x, 2, 2).max(3)),
-    Case("max_pool2d overlapping", lambda x: F.max_pool2d(x, 3, 2), ((2, 7, 7, 3),), lambda x: windows(x, 3, 2).max(3)),
+    Case(
+        "max_pool2d overlapping",
+        lambda x: F.max_pool2d(x, 3, 2),
+        ((2, 7, 7, 3),),
+        lambda x: windows(x, 3, 2).max(3),
+    ),
     Case("avg_pool2d", F.avg_pool2d, ((2, 4, 6, 3),), lambda x: windows(x, 2, 2).mean(3)),
-    Case("avg_pool2d overlapping", lambda x: F.avg_pool2d(x, 3, 2), ((2, 7, 7, 3),), lambda x: windows(x, 3, 2).mean(3)),
+    Case(
+        "avg_pool2d overlapping",
+        lambda x: F.avg_pool2d(x, 3, 2),
+        ((2, 7, 7, 3),),
+        lambda x: windows(x, 3, 2).mean(3),
+    ),
     Case("global_avg_pool", F.global_avg_pool, ((2, 4, 6, 3),), lambda x: x.mean((1, 2))),
     Case("batch_norm images", F.batch_norm, ((3, 2, 4, 3), (3,), (3,)), normalise),
     Case("batch_norm rows", F.batch_norm, ((6, 3), (3,), (3,)), normalise),
     Case(
         "batch_norm evaluation",
-        lambda x, g, b: F.batch_norm(x, g, b, *(backend.get_xp(x.data).asarray(s) for s in (MEAN, VAR)), training=False),
+        lambda x, g, b: F.batch_norm(
+            x, g, b, *(backend.get_xp(x.data).asarray(s) for s in (MEAN, VAR)), training=False
+        ),
         ((3, 2, 2, 3), (3,), (3,)),
         lambda x, g, b: g * (x - MEAN) / np.sqrt(VAR + 1e-5) + b,
     ),
@@ -131,7 +172,12 @@ CASES = [
     Case("softmax", F.softmax, ((3, 4),), softmax),
     Case("softmax axis 0", lambda x: F.softmax(x, 0), ((3, 4),), lambda x: softmax(x.T).T),
     Case("log_softmax", F.log_softmax, ((3, 4),), lambda x: np.log(softmax(x))),
-    Case("dropout", lambda x: F.dropout(x, 0.4, np.random.default_rng(3)), ((4, 6),), lambda x: x * dropout_mask((4, 6))),
+    Case(
+        "dropout",
+        lambda x: F.dropout(x, 0.4, np.random.default_rng(3)),
+        ((4, 6),),
+        lambda x: x * dropout_mask((4, 6)),
+    ),
     Case(
         "dropout channels",
         lambda x: F.dropout(x, 0.4, np.random.default_rng(3), channels=True),
@@ -139,9 +185,19 @@ CASES = [
         lambda x: x * dropout_mask((4, 1, 1, 6)),
     ),
     Case("mse_loss", F.mse_loss, ((3, 4), (3, 4)), lambda a, b: ((a - b) ** 2).mean()),
-    Case("softmax_cross_entropy", lambda x: F.softmax_cross_entropy(x, backend.get_xp(x.data).asarray(LABELS)), ((4, 3),), lambda x: -(np.log(softmax(x)) * ONEHOT).sum() / 4),
-    Case("squared_hinge_loss", lambda x: F.squared_hinge_loss(x, backend.get_xp(x.data).asarray(LABELS)), ((4, 3),), lambda x: (np.maximum(0, 1 - (2 * ONEHOT - 1) * x) ** 2).mean()),
-]  # fmt: skip
+    Case(
+        "softmax_cross_entropy",
+        lambda x: F.softmax_cross_entropy(x, backend.get_xp(x.data).asarray(LABELS)),
+        ((4, 3),),
+        lambda x: -(np.log(softmax(x)) * ONEHOT).sum() / 4,
+    ),
+    Case(
+        "squared_hinge_loss",
+        lambda x: F.squared_hinge_loss(x, backend.get_xp(x.data).asarray(LABELS)),
+        ((4, 3),),
+        lambda x: (np.maximum(0, 1 - (2 * ONEHOT - 1) * x) ** 2).mean(),
+    ),
+]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -216,7 +272,9 @@ def test_every_public_op_has_a_case():
     assert set(F.__all__) <= named, set(F.__all__) - named
 
 
-@pytest.mark.parametrize("relation", [operator.gt, operator.ge, operator.lt, operator.le, operator.eq, operator.ne])
+@pytest.mark.parametrize(
+    "relation", [operator.gt, operator.ge, operator.lt, operator.le, operator.eq, operator.ne]
+)
 def test_comparisons_are_numpys_and_have_no_gradient(relation):
     a, b = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
     x = Tensor(a, requires_grad=True)
@@ -230,12 +288,32 @@ def ones(*shape):
 
 
 BAD_INPUT = [
-    (lambda: F.conv2d(ones(8, 32, 32, 3), ones(3, 3, 2, 16)), ValueError, "conv2d: x has 3 channels .shape .8, 32, 32, 3.. but w expects 2"),
+    (
+        lambda: F.conv2d(ones(8, 32, 32, 3), ones(3, 3, 2, 16)),
+        ValueError,
+        "conv2d: x has 3 channels .shape .8, 32, 32, 3.. but w expects 2",
+    ),
     (lambda: F.conv2d(ones(32, 32, 3), ones(3, 3, 3, 1)), ValueError, r"conv2d: expected x \(N, H, W, C\)"),
-    (lambda: F.conv2d(ones(1, 2, 2, 1), ones(3, 3, 1, 1)), ValueError, "conv2d: the kernel of w .3, 3, 1, 1. is larger"),
-    (lambda: F.conv2d(ones(1, 4, 4, 1), ones(3, 3, 1, 2), ones(3)), ValueError, r"conv2d: bias has shape \(3,\), expected \(2,\)"),
-    (lambda: F.conv2d(ones(1, 4, 4, 1), ones(3, 3, 1, 2), stride=0), ValueError, "conv2d: stride must be an int >= 1"),
-    (lambda: F.conv2d(ones(1, 4, 4, 1), ones(3, 3, 1, 2), padding=-1), ValueError, "padding an int >= 0, got 1 and -1"),
+    (
+        lambda: F.conv2d(ones(1, 2, 2, 1), ones(3, 3, 1, 1)),
+        ValueError,
+        "conv2d: the kernel of w .3, 3, 1, 1. is larger",
+    ),
+    (
+        lambda: F.conv2d(ones(1, 4, 4, 1), ones(3, 3, 1, 2), ones(3)),
+        ValueError,
+        r"conv2d: bias has shape \(3,\), expected \(2,\)",
+    ),
+    (
+        lambda: F.conv2d(ones(1, 4, 4, 1), ones(3, 3, 1, 2), stride=0),
+        ValueError,
+        "conv2d: stride must be an int >= 1",
+    ),
+    (
+        lambda: F.conv2d(ones(1, 4, 4, 1), ones(3, 3, 1, 2), padding=-1),
+        ValueError,
+        "padding an int >= 0, got 1 and -1",
+    ),
     (lambda: F.linear(ones(2, 3), ones(4, 5)), ValueError, r"linear: x \(2, 3\) does not fit w \(4, 5\)"),
     (lambda: F.linear(ones(2, 3), ones(3, 5), ones(3)), ValueError, r"linear: bias has shape \(3,\)"),
     (lambda: ones(2, 3) @ ones(2, 3), ValueError, r"matmul: cannot multiply a \(2, 3\) by b \(2, 3\)"),
@@ -243,17 +321,49 @@ BAD_INPUT = [
     (lambda: F.avg_pool2d(ones(4, 4)), ValueError, r"avg_pool2d: expected x \(N, H, W, C\)"),
     (lambda: F.max_pool2d(ones(1, 4, 4, 1), 2, 0), ValueError, "max_pool2d: windows of size 2, stride 0"),
     (lambda: F.global_avg_pool(ones(4, 4)), ValueError, "global_avg_pool: expected x"),
-    (lambda: F.batch_norm(ones(4, 3), ones(2), ones(2)), ValueError, r"batch_norm: expected .* got shapes \(4, 3\), \(2,\)"),
-    (lambda: F.batch_norm(ones(1, 3), ones(3), ones(3)), ValueError, "batch_norm: training needs more than one value"),
-    (lambda: F.batch_norm(ones(4, 3), ones(3), ones(3), training=False), ValueError, "evaluation needs running_mean"),
-    (lambda: F.batch_norm(ones(4, 3), ones(3), ones(3), np.zeros(3)), ValueError, "give both running_mean and running_var"),
-    (lambda: F.batch_norm(ones(4, 3), ones(3), ones(3), np.zeros(2), np.zeros(3)), ValueError, r"must have shape \(3,\)"),
+    (
+        lambda: F.batch_norm(ones(4, 3), ones(2), ones(2)),
+        ValueError,
+        r"batch_norm: expected .* got shapes \(4, 3\), \(2,\)",
+    ),
+    (
+        lambda: F.batch_norm(ones(1, 3), ones(3), ones(3)),
+        ValueError,
+        "batch_norm: training needs more than one value",
+    ),
+    (
+        lambda: F.batch_norm(ones(4, 3), ones(3), ones(3), training=False),
+        ValueError,
+        "evaluation needs running_mean",
+    ),
+    (
+        lambda: F.batch_norm(ones(4, 3), ones(3), ones(3), np.zeros(3)),
+        ValueError,
+        "give both running_mean and running_var",
+    ),
+    (
+        lambda: F.batch_norm(ones(4, 3), ones(3), ones(3), np.zeros(2), np.zeros(3)),
+        ValueError,
+        r"must have shape \(3,\)",
+    ),
     (lambda: F.softmax_cross_entropy(ones(2, 3), [0, 3]), ValueError, r"labels must lie in 0..2 .* got 0..3"),
     (lambda: F.softmax_cross_entropy(ones(2, 3), [-1, 0]), ValueError, "got -1..0"),
-    (lambda: F.softmax_cross_entropy(ones(2, 3), [0]), ValueError, r"softmax_cross_entropy: expected logits \(N, C\)"),
-    (lambda: F.squared_hinge_loss(ones(2, 3), [0.0, 1.0]), TypeError, "squared_hinge_loss: labels must be integers, got float64"),
+    (
+        lambda: F.softmax_cross_entropy(ones(2, 3), [0]),
+        ValueError,
+        r"softmax_cross_entropy: expected logits \(N, C\)",
+    ),
+    (
+        lambda: F.squared_hinge_loss(ones(2, 3), [0.0, 1.0]),
+        TypeError,
+        "squared_hinge_loss: labels must be integers, got float64",
+    ),
     (lambda: F.mse_loss(ones(2, 3), ones(2, 1)), ValueError, r"mse_loss: prediction \(2, 3\) and target \(2, 1\)"),
-    (lambda: ones(2, 3).reshape(4, 2), ValueError, r"reshape: x of shape \(2, 3\) \(6 elements\) does not fit \(4, 2\)"),
+    (
+        lambda: ones(2, 3).reshape(4, 2),
+        ValueError,
+        r"reshape: x of shape \(2, 3\) \(6 elements\) does not fit \(4, 2\)",
+    ),
     (lambda: F.transpose(ones(2, 3), (0, 0)), ValueError, "transpose: axes .0, 0. is not a permutation"),
     (lambda: F.concat([ones(2, 3), ones(3, 3)]), ValueError, "concat: shapes"),
     (lambda: F.concat([ones(2, 3), ones(3)]), ValueError, "concat: shapes"),
@@ -264,7 +374,7 @@ BAD_INPUT = [
     (lambda: F.pow(ones(2), ones(2)), TypeError, "pow: exponent must be a number"),
     (lambda: ones(2) * Tensor(np.ones(2)), TypeError, "mul: a is float32 but b is float64"),
     (lambda: ones(2) + "1", TypeError, "add: b must be a Tensor, an array or a number, got str"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("call, error, message", BAD_INPUT, ids=[message for _, _, message in BAD_INPUT])

@@ -25,10 +25,28 @@ from duonet.quant import (
 
 X = np.array([-1.5, -1, -0.5, -0.05, -0.0, 0, 0.05, 0.25, 0.5, 0.75, 1, 1.5])
 SURROGATES = [
-    Identity(), ReLU(), Clip(0, 1), Clip(-1, 1, closed=True), Polynomial(), SwishSign(5), SwishSign(1), Tanh(1), Tanh(4),
-    Triangle(), Shifted(Clip(0, 1), 0.25), Shifted(Polynomial(), 0.5),
-]  # fmt: skip
-STAIRCASES = [Sign(), Binary(), Ternary(), Uniform(1), Uniform(2), Uniform(4), Staircase([-1, 0, 2], [-2, 0, 0.5, 3])]
+    Identity(),
+    ReLU(),
+    Clip(0, 1),
+    Clip(-1, 1, closed=True),
+    Polynomial(),
+    SwishSign(5),
+    SwishSign(1),
+    Tanh(1),
+    Tanh(4),
+    Triangle(),
+    Shifted(Clip(0, 1), 0.25),
+    Shifted(Polynomial(), 0.5),
+]
+STAIRCASES = [
+    Sign(),
+    Binary(),
+    Ternary(),
+    Uniform(1),
+    Uniform(2),
+    Uniform(4),
+    Staircase([-1, 0, 2], [-2, 0, 0.5, 3]),
+]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +56,20 @@ STAIRCASES = [Sign(), Binary(), Ternary(), Uniform(1), Uniform(2), Uniform(4), S
         (Polynomial(), [0, 0, 1, 1.9, 2, 2, 1.9, 1.5, 1, 0.5, 0, 0]),
         (
             SwishSign(5),
-            [-0.03034, -0.19499, -0.08462, 4.84616, 5, 5, 4.84616, 2.26205, -0.08462, -0.35418, -0.19499, -0.03034],
+            [
+                -0.03034,
+                -0.19499,
+                -0.08462,
+                4.84616,
+                5,
+                5,
+                4.84616,
+                2.26205,
+                -0.08462,
+                -0.35418,
+                -0.19499,
+                -0.03034,
+            ],
         ),
         (Identity(), [1] * 12),
         (Clip(0, 1), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0]),
@@ -84,7 +115,8 @@ def test_thresholds_may_differ_by_channel():
     np.testing.assert_array_equal(Binary(np.array([0.75, 0.25]))(x), [[0, 1], [1, 1]])
     offsets = np.array([0.25, -0.25])
     np.testing.assert_array_equal(
-        Shifted(Clip(0, 1), offsets).derivative(np.array([[1.1, 1.1], [-0.1, -0.1]])), [[True, False], [False, True]]
+        Shifted(Clip(0, 1), offsets).derivative(np.array([[1.1, 1.1], [-0.1, -0.1]])),
+        [[True, False], [False, True]],
     )
 
 
@@ -124,9 +156,12 @@ def test_a_surrogate_far_out_neither_overflows_nor_warns():
 
 def test_known_scales_of_binarised_weights():
     w = np.array([[0.5, -1, 0, 2], [1, 1, -1, 1]])
-    np.testing.assert_array_equal(layer_scale_sign(Tensor(w)).data, 0.9375 * np.array([[1, -1, 1, 1], [1, 1, -1, 1]]))
+    np.testing.assert_array_equal(
+        layer_scale_sign(Tensor(w)).data, 0.9375 * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])
+    )
     np.testing.assert_array_equal(  # one filter a column
-        filter_scale_sign(Tensor(w.T)).data, (np.array([[0.875], [1]]) * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])).T
+        filter_scale_sign(Tensor(w.T)).data,
+        (np.array([[0.875], [1]]) * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])).T,
     )
 
 

@@ -1,0 +1,168 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from duonet import data
+from duonet.data import DataError, DataLoader, Dataset, Normalize, fashion, fashion_mini, pad_and_crop, random_flip
+
+SHA256 = "d2a49f9d0691ba14768b6fe0e3cf9b52c62d62a31cddb46e5ea607246ad2e202"
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return fashion_mini()
+
+
+def toy(n=10):
+    return Dataset(np.arange(n, dtype="uint8").reshape(n, 1, 1, 1).repeat(3, axis=2), np.arange(n))
+
+
+def plain(images):
+    return images.astype("float32")
+
+
+def test_the_packaged_file_is_the_released_one():
+    assert hashlib.sha256(fashion.PATH.read_bytes()).hexdigest() == SHA256
+    assert fashion.PATH.with_name("fashion_mini_LICENSE.txt").read_text().count("Zalando SE") == 1
+
+
+def test_shapes_dtypes_and_balanced_classes(splits):
+    for part, n in ((splits.train, 8000), (splits.validation, 2000), (splits.test, 5000)):
+        assert part.images.shape == (n, 28, 28, 1) and part.images.dtype == np.uint8
+        assert part.labels.shape == (n,) and part.labels.dtype == np.int64
+        for prefix in (10, 500, n):
+            assert (np.bincount(part.labels[:prefix], minlength=10) == prefix // 10).all()
+    assert len(splits.class_names) == 10
+
+
+def test_no_image_appears_twice_in_or_across_the_splits(splits):
+    images = [image.tobytes() for part in splits[:3] for image in part.images]
+    assert len(set(images)) == len(images) == 15_000
+
+
+def test_these_are_pictures_of_clothes(splits):
+    """Trousers are dark in the middle of the bottom row's gap, bags are wide: class means differ as they should."""
+    mean = {
+        name: splits.train.images[splits.train.labels == i].mean((0, 3))
+        for i, name in enumerate(splits.class_names)
+    }
+    assert mean["trouser"][14, 0] < 5 and mean["bag"][20, 3] > 60
+    assert mean["sneaker"][:8].mean() < 10 < mean["shirt"][:8].mean()
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda p: p.write_bytes(p.read_bytes()[:1000]), "is damaged"),
+        (lambda p: p.write_bytes(b"x" + p.read_bytes()[1:]), "is damaged"),
+        (lambda p: p.unlink(), "cannot be read"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch, spoil, message):
+    path = tmp_path / "fashion_mini.npz"
+    path.write_bytes(fashion.PATH.read_bytes())
+    monkeypatch.setattr(fashion, "PATH", path)
+    assert len(fashion_mini().train.labels) == 8000
+    spoil(path)
+    with pytest.raises(DataError, match=f"fashion_mini: .*fashion_mini.npz {message}.*reinstall duonet"):
+        fashion_mini()
+
+
+def test_take():
+    assert toy().take(3).labels.tolist() == [0, 1, 2]
+    for n in (0, 11):
+        with pytest.raises(ValueError, match=f"take: n must be from 1 to 10, the number of images, got {n}"):
+            toy().take(n)
+
+
+def test_an_epoch_is_every_image_once_in_an_order_of_its_own():
+    loader = DataLoader(toy(), 4, plain, rng=np.random.default_rng(0))
+    epochs = [[int(label) for _, labels in loader for label in labels] for _ in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
+    assert epochs[0] != epochs[1] != list(range(10))
+    again = DataLoader(toy(), 4, plain, rng=np.random.default_rng(0))
+    assert [int(label) for _, labels in again for label in labels] == epochs[0]
+
+
+def test_images_stay_with_their_labels_and_without_rng_the_order_is_kept():
+    for rng in (None, np.random.default_rng(0)):
+        for x, labels in DataLoader(toy(), 3, plain, rng=rng):
+            assert x.dtype == np.float32 and x.shape[1:] == (1, 3, 1)
+            np.testing.assert_array_equal(x[:, 0, 0, 0], labels)
+    assert [labels.tolist() for _, labels in DataLoader(toy(5), 2, plain)] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_last_batch_of_one_is_left_out_of_training_alone():
+    train, test = DataLoader(toy(9), 4, plain, rng=np.random.default_rng(0)), DataLoader(toy(9), 4, plain)
+    assert len(train) == 2 and train.images == 8 == sum(len(y) for _, y in train)
+    assert len(test) == 3 and test.images == 9 == sum(len(y) for _, y in test)
+
+
+def test_augmentation_is_applied_to_pixels_before_normalising():
+    seen = []
+
+    def invert(images, rng):
+        seen.append(images.dtype)
+        return 255 - images
+
+    x, labels = next(iter(DataLoader(toy(), 10, plain, rng=np.random.default_rng(0), augment=invert)))
+    assert seen == [np.uint8]
+    np.testing.assert_array_equal(x[:, 0, 0, 0], 255 - labels)
+
+
+def test_random_flip_mirrors_about_half_the_images_and_spares_the_input(rng):
+    images = rng.integers(0, 256, (400, 3, 5, 2)).astype("uint8")
+    before = images.copy()
+    flipped = random_flip(images, np.random.default_rng(1))
+    np.testing.assert_array_equal(images, before)
+    same = [np.array_equal(a, b) for a, b in zip(flipped, images)]
+    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, images)]
+    assert all(s != m for s, m in zip(same, mirrored)) and 150 < sum(mirrored) < 250
+
+
+def test_pad_and_crop_is_a_shift_that_brings_in_zeros(rng):
+    images = rng.integers(1, 256, (200, 5, 6, 2)).astype("uint8")
+    cropped = pad_and_crop(images, np.random.default_rng(1), 2)
+    assert cropped.shape == images.shape and cropped.dtype == np.uint8
+    shifts = set()
+    for image, crop in zip(images, cropped):
+        padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
+        found = [(i, j) for i in range(5) for j in range(5) if np.array_equal(padded[i : i + 5, j : j + 6], crop)]
+        assert len(found) == 1
+        shifts.add(found[0])
+    assert len(shifts) == 25
+    np.testing.assert_array_equal(pad_and_crop(images, rng, 0), images)
+
+
+def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
+    x = Normalize.of(splits.train.images)(splits.train.images)
+    assert x.dtype == np.float32
+    assert abs(x.mean(dtype="float64")) < 1e-4 and x.std(dtype="float64") == pytest.approx(1, abs=1e-4)
+    two = np.stack([np.full((2, 2), 10), np.full((2, 2), 30)]).astype("uint8")[..., None].repeat(2, axis=3)
+    two[..., 1] *= 2
+    np.testing.assert_allclose(Normalize.of(two)(two)[0, 0, 0], [-1, -1])
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda: DataLoader(Dataset(np.zeros((2, 3, 3)), np.zeros(2, int)), 1, plain),
+            r"images must be uint8 \(N, H, W, C\), got float64",
+        ),
+        (lambda: DataLoader(Dataset(toy().images, np.zeros(3, int)), 1, plain), r"labels must be ints \(10,\)"),
+        (lambda: DataLoader(Dataset(toy().images, np.zeros(10)), 1, plain), "labels must be ints"),
+        (lambda: DataLoader(toy(), 0, plain), "batch_size >= 1, got 10 images, batches of 0"),
+        (lambda: DataLoader(toy(), 2, plain, augment=random_flip), "augment needs rng"),
+        (lambda: Normalize([0], [0]), "std must be positive"),
+        (lambda: pad_and_crop(toy().images, None, -1), "padding must not be negative, got -1"),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_public_names():
+    assert {"fashion_mini", "DataLoader", "Normalize"} <= set(data.__all__)

@@ -1,0 +1,141 @@
+import json
+import statistics
+
+import numpy as np
+import pytest
+
+from duonet import Tensor, data, models
+from duonet.checkpoint import load_weights
+from duonet.decouple import decouple
+from duonet.experiments import Settings, compare, table
+from duonet.experiments.compare import RECIPES, Trainer
+from duonet.train import evaluate
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A real run, small enough for a test: two seeds, the perceptron at a quarter of its width."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    settings = Settings(model="mlp", seeds=2, epochs=3, images=500, width=32, ablation=True)
+    return settings, out, compare(settings, out, progress=False)
+
+
+def test_every_method_is_there_with_every_seed(run):
+    _, _, results = run
+    assert list(results["methods"]) == [
+        "float",
+        "baseline",
+        "coupled",
+        "decoupled",
+        "binaryduo",
+        "control",
+        "ternary",
+        "restarted",
+        "control_restarted",
+    ]
+    for row in results["methods"].values():
+        assert len(row["accuracy"]) == 2
+        assert row["mean"] == statistics.mean(row["accuracy"]) and row["std"] == statistics.stdev(row["accuracy"])
+    assert results["methods"]["float"]["mean"] > 0.2, "twice as good as guessing"
+
+
+def test_methods_are_compared_at_equal_weights_and_epochs(run):
+    _, _, results = run
+    methods = results["methods"]
+    budget = methods["baseline"]["weights"]
+    for name in ("decoupled", "binaryduo", "control"):
+        assert 0.95 * budget < methods[name]["weights"] <= budget
+        assert methods[name]["activation_bits"] == 1
+    assert methods["coupled"]["activation_bits"] == 2 and methods["float"]["activation_bits"] == 32
+    assert results["stages"] == [2, 1]
+    for name in ("float", "baseline", "binaryduo", "control", "restarted"):
+        assert sum(map(int, methods[name]["epochs"].split("+"))) == 3
+
+
+def test_decoupling_changed_nothing_and_the_accuracies_agree(run):
+    _, _, results = run
+    assert [row["seed"] for row in results["decoupling"]] == [0, 1]
+    for row in results["decoupling"]:
+        assert row["float64_relative_difference"] < 1e-12
+        assert row["float32_changed_predictions"] <= 5 and row["float32_images"] == 5000
+    np.testing.assert_allclose(
+        results["methods"]["coupled"]["accuracy"], results["methods"]["decoupled"]["accuracy"], atol=1e-3
+    )
+
+
+def test_the_folder_holds_results_histories_and_models(run):
+    settings, out, results = run
+    assert json.loads((out / "results.json").read_text()) == results
+    assert results["complete"] and results["seconds"] > 0
+    assert {"numpy", "python", "duonet"} <= set(results["versions"])
+    for method in results["methods"]:
+        for seed in range(2):
+            assert (out / f"model_{method}_seed{seed}.npz").exists()
+    assert len((out / "history_control_seed1.csv").read_text().splitlines()) == 4
+    assert len((out / "history_binaryduo_seed0_stage2.csv").read_text().splitlines()) == 2
+
+
+def test_a_saved_model_scores_what_the_results_say(run):
+    settings, out, results = run
+    coupled = models.mlp("coupled", widths=settings.recipe().widths, rng=np.random.default_rng(9))
+    binary = decouple(coupled)
+    load_weights(out / "model_binaryduo_seed1.npz", binary)
+    splits = data.fashion_mini()
+    loader = data.DataLoader(splits.test, 250, data.Normalize.of(splits.train.take(500).images))
+    assert evaluate(binary, loader).accuracy == results["methods"]["binaryduo"]["accuracy"][1]
+
+
+def test_the_table_is_aligned_and_holds_the_numbers(run):
+    _, _, results = run
+    lines = table(results).splitlines()
+    assert len(lines) == 2 + len(results["methods"]) and len({len(line) for line in lines}) == 1
+    assert len(lines[0]) <= 100
+    duo = next(line for line in lines if line.startswith("BinaryDuo"))
+    row = results["methods"]["binaryduo"]
+    assert f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}" in duo and f"{row['weights']:,}" in duo
+
+
+def test_the_same_seed_gives_the_same_numbers(tmp_path):
+    settings = Settings(model="mlp", epochs=2, images=200, width=16)
+    runs = [compare(settings, tmp_path / name, progress=False)["methods"] for name in ("a", "b")]
+    assert runs[0] == runs[1]
+
+
+def test_binary_weights_are_counted_as_one_bit_and_decouple_exactly(tmp_path):
+    settings = Settings(model="vgg_deep", epochs=2, images=128, width=4, weights="binary")
+    results = compare(settings, tmp_path / "run", progress=False)
+    assert results["methods"]["binaryduo"]["weight_bits"] == 1
+    assert results["decoupling"][0]["float64_relative_difference"] < 1e-12
+
+
+def test_the_control_has_weights_of_its_own(tmp_path):
+    trainer = Trainer(Settings(model="mlp", width=16), data.fashion_mini(), 0, tmp_path, False)
+    control = trainer.build_control()
+    first, second = np.split(control.linear2.weight.data, 2)
+    assert not np.allclose(first, second)
+    assert control.norm1.gamma.size == 2 * trainer.build("coupled").norm1.gamma.size
+    assert control(Tensor(np.zeros((2, 28, 28, 1), "float32"))).shape == (2, 10)
+
+
+def test_recipes_fit_their_models():
+    for name in RECIPES:
+        settings = Settings(model=name, width=8)
+        assert settings.recipe().widths[0] == 8
+        assert sum(settings.stages()) == settings.recipe().epochs
+    assert Settings(epochs=12).stages() == (8, 4) and Settings(epochs=2).stages() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"model": "vgg99"}, "compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
+        ({"weights": "ternary"}, "compare: weights must be 'float' or 'binary', got 'ternary'"),
+        ({"seeds": 0}, "compare: seeds must be at least 1, got 0"),
+        ({"epochs": 1}, "compare: epochs must be at least 2, got 1"),
+        ({"images": 9000}, "compare: images must be at most the 8000 training images"),
+        ({"width": 0}, "compare: width must be at least 2, got 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**options)
