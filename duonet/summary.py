@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duonet import nn
+from duonet import backend, nn
 from duonet.nn.module import observe
 from duonet.tensor import Tensor, no_grad
 
@@ -59,7 +59,8 @@ def cost(model, in_shape):
     Cost(weights=216, parameters=232, macs=221184, weight_bits=32, activation_bits=32)
     """
     was_training = model.training
-    x = Tensor(np.zeros((1, *in_shape), np.float32))
+    like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
+    x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
     with no_grad(), observe(model.eval()) as records:
         model(x)
     model.train(was_training)

@@ -268,9 +268,7 @@ class _Bar:
         if self.progress and watched:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(
-                total=self.images, desc=self.text, unit=" images", unit_scale=True, leave=False, mininterval=0
-            )
+            self.bar = tqdm(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
         return self
 
     def __exit__(self, *error):

@@ -10,13 +10,13 @@ STYLES = {
     "float": ("0.65", ":", ""),
     "baseline": ("#b2500f", "--", "///"),
     "coupled": ("#7aa6d8", "-.", "..."),
-    "decoupled": ("#7aa6d8", "-.", "xx"),
+    "decoupled": ("#7aa6d8", None, "xx"),
     "binaryduo": ("#123a6b", "-", ""),
     "control": ("#5d8a3a", (0, (5, 1, 1, 1)), "\\\\\\"),
-    "ternary": ("0.4", (0, (1, 1)), "oo"),
-    "restarted": ("#d98c4a", (0, (8, 2)), "//"),
-    "control_restarted": ("#97b87c", (0, (3, 1, 1, 1, 1, 1)), "\\\\"),
-}
+    "ternary": ("0.4", None, "oo"),
+    "restarted": ("#d98c4a", None, "//"),
+    "control_restarted": ("#97b87c", None, "\\\\"),
+}  # (color, line, hatch); without a line, a method is drawn as a bar alone
 
 
 def plot_comparison(results, folder, path=None):
@@ -61,12 +61,12 @@ def _draw_curves(axes, results, folder):
     """Draw one line a method, the mean over the seeds; BinaryDuo continues where coupled ends."""
     first = results["stages"][0]
     for method, row in results["methods"].items():
-        if method == "decoupled":
+        color, line, _ = STYLES[method]
+        if line is None:
             continue
         epochs, accuracy = _mean_curve(folder, method, results["settings"]["seeds"])
         if method == "binaryduo":
             epochs = [first + epoch for epoch in epochs]
-        color, line, _ = STYLES[method]
         axes.plot(epochs, accuracy, color=color, linestyle=line, linewidth=2, label=row["name"])
     axes.axvline(first + 0.5, color="0.8", linewidth=1, zorder=0)
     axes.annotate(
@@ -104,14 +104,10 @@ def _draw_bars(axes, results):
 
 def _mean_curve(folder, method, seeds):
     """Read a method's histories and average validation accuracy over the seeds, in percent."""
+    suffix = "_stage2" if method == "binaryduo" else ""
     runs = []
     for seed in range(seeds):
-        accuracy = []
-        for suffix in ("", "_stage2"):
-            path = folder / f"history_{method}_seed{seed}{suffix}.csv"
-            if path.exists():
-                with open(path, newline="") as file:
-                    accuracy += [100 * float(row["val_accuracy"]) for row in csv.DictReader(file)]
-        runs.append(accuracy)
+        with open(folder / f"history_{method}_seed{seed}{suffix}.csv", newline="") as file:
+            runs.append([100 * float(row["val_accuracy"]) for row in csv.DictReader(file)])
     means = [sum(values) / len(values) for values in zip(*runs)]
     return list(range(1, len(means) + 1)), means

@@ -2,6 +2,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from duonet import Function, Parameter, Tensor, no_grad
 from duonet import functional as F
@@ -105,6 +107,15 @@ def test_a_node_used_twice_gets_the_sum_and_neither_branch_is_spoilt():
     (h * h + h).sum().backward()
     np.testing.assert_array_equal(seen, [[7, 7]])
     np.testing.assert_array_equal(x.grad, [21, 21])
+
+
+@given(mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3))
+def test_a_broadcast_inputs_gradient_is_summed_to_its_shape(shapes):
+    a, b = (Tensor(np.ones(shape), requires_grad=True) for shape in shapes.input_shapes)
+    y = a * b
+    y.backward(np.ones(y.shape))
+    for x in (a, b):
+        assert x.grad.shape == x.shape and (x.grad == y.size / max(x.size, 1)).all()
 
 
 def test_backward_twice_says_why_it_cannot():

@@ -50,7 +50,7 @@ class DataLoader:
             )
         if len(images) == 0 or batch_size < 1:
             raise ValueError(
-                f"DataLoader: expected images and batch_size >= 1, got {len(images)} images, batches of {batch_size}"
+                f"DataLoader: expected images, batches of 1 or more; got {len(images)}, batches of {batch_size}"
             )
         if augment is not None and rng is None:
             raise ValueError("DataLoader: augment needs rng, the generator that it draws from")

@@ -57,13 +57,17 @@ class Staircase:
         steps = (x >= first).astype(np.uint8)
         for threshold in rest:
             steps += x >= threshold
-        levels = xp.asarray(self.levels, dtype=x.dtype)
         low, rise = self.levels[0], self.levels[1] - self.levels[0]
-        if len(self.levels) == 2 or self.levels == (0.0, 0.5, 1.0):  # exact in every dtype, and faster than take
-            y = steps.astype(x.dtype)
-            y = y if rise == 1 else y * x.dtype.type(rise)
-            return y if low == 0 else y + x.dtype.type(low)
-        return levels[steps]
+        even = all(level == low + k * rise for k, level in enumerate(self.levels))
+        if not (even and (2 * low).is_integer() and (2 * rise).is_integer()):
+            return xp.asarray(self.levels, dtype=x.dtype)[steps]
+        # Whole and half numbers: arithmetic is exact in every dtype, and faster than indexing.
+        y = steps.astype(x.dtype)
+        if rise != 1:
+            y *= x.dtype.type(rise)
+        if low != 0:
+            y += x.dtype.type(low)
+        return y
 
     def __repr__(self):
         return f"Staircase({[t.tolist() for t in self.thresholds]}, {list(self.levels)})"

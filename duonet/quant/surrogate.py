@@ -257,11 +257,11 @@ class Shifted(Surrogate):
         return x - backend.get_xp(x).asarray(self.offset, dtype=x.dtype)
 
     def value(self, x):
-        """Value of the surrogate at x − offset."""
+        """Compute the value at x − offset."""
         return self.surrogate.value(self._move(x))
 
     def derivative(self, x):
-        """Derivative of the surrogate at x − offset."""
+        """Compute the derivative at x − offset."""
         return self.surrogate.derivative(self._move(x))
 
     def __repr__(self):

@@ -153,7 +153,7 @@ def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
         ),
         (lambda: DataLoader(Dataset(toy().images, np.zeros(3, int)), 1, plain), r"labels must be ints \(10,\)"),
         (lambda: DataLoader(Dataset(toy().images, np.zeros(10)), 1, plain), "labels must be ints"),
-        (lambda: DataLoader(toy(), 0, plain), "batch_size >= 1, got 10 images, batches of 0"),
+        (lambda: DataLoader(toy(), 0, plain), "batches of 1 or more; got 10, batches of 0"),
         (lambda: DataLoader(toy(), 2, plain, augment=random_flip), "augment needs rng"),
         (lambda: Normalize([0], [0]), "std must be positive"),
         (lambda: pad_and_crop(toy().images, None, -1), "padding must not be negative, got -1"),

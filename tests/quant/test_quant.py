@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from duonet import Tensor, backend, check_surrogate, quant
 from duonet.quant import (
@@ -46,6 +49,8 @@ STAIRCASES = [
     Uniform(2),
     Uniform(4),
     Staircase([-1, 0, 2], [-2, 0, 0.5, 3]),
+    Staircase([0], [0.1, 0.7]),
+    Staircase([-0.5, 0.5], [-1, 0, 1]),
 ]
 
 
@@ -102,12 +107,11 @@ def test_uniform_is_dorefas_formula_away_from_ties(bits, rng):
     assert Uniform(bits).bits == bits
 
 
-def test_ternary_is_two_binary_ones_for_every_float_around_the_ties():
-    for dtype in ("float32", "float64"):
-        for centre in (0.25, 0.75):
-            tie, one = np.array(centre, dtype), np.array(1, dtype)
-            x = np.stack([np.nextafter(tie, 0 * one), tie, np.nextafter(tie, one)])
-            np.testing.assert_array_equal(Ternary()(x), (Binary(0.75)(x) + Binary(0.25)(x)) / 2)
+@given(arrays(st.sampled_from(["float32", "float64"]), 20, elements=st.floats(-2, 2, width=32)))
+@example(np.nextafter(np.float32([0.25, 0.75]), np.float32(0)))
+@example(np.array([0.25, 0.75]))
+def test_ternary_is_half_the_sum_of_two_binary_ones(x):
+    np.testing.assert_array_equal(Ternary()(x), (Binary(0.75)(x) + Binary(0.25)(x)) / 2)
 
 
 def test_thresholds_may_differ_by_channel():
