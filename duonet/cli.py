@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import duonet
-from duonet import backend
+from duonet import backend, parallel
 
 
 def main(arguments=None):
@@ -28,6 +28,7 @@ def main(arguments=None):
     2
     """
     options = _parser().parse_args(arguments)
+    parallel.keep_memory()
     try:
         options.command(options)
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:

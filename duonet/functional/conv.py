@@ -8,7 +8,7 @@ The batch goes through in chunks small enough for the cache, spread over the cor
 import numpy as np
 
 from duonet import backend, parallel
-from duonet.functional.linear import sum_rows
+from duonet.functional.channels import sum_rows
 from duonet.tensor import Function
 
 

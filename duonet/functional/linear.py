@@ -1,29 +1,7 @@
 """Matrix products."""
 
-from duonet import backend
+from duonet.functional.channels import sum_rows
 from duonet.tensor import Function
-
-
-def sum_rows(rows):
-    """Sum the rows of a matrix by a matrix product, which BLAS does far faster than `sum(axis=0)`.
-
-    Parameters
-    ----------
-    rows : array
-        (M, C)
-
-    Returns
-    -------
-    array
-        (C,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sum_rows(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    array([4., 6.])
-    """
-    return backend.get_xp(rows).ones(len(rows), rows.dtype) @ rows
 
 
 class Matmul(Function):

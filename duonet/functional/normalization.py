@@ -1,7 +1,7 @@
-"""Batch normalisation, fused: two passes over the data forwards, two backwards."""
+"""Batch normalisation as one op, with its gradient worked out by hand."""
 
 from duonet import backend
-from duonet.functional.linear import sum_rows
+from duonet.functional.channels import per_channel, sum_rows
 from duonet.tensor import Function
 
 
@@ -23,7 +23,7 @@ class BatchNorm(Function):
             mean = sum_rows(x.reshape(-1, channels)) / rows
         else:
             mean = running_mean.astype(x.dtype, copy=False)
-        centred = _per_channel(x, xp.subtract, mean)
+        centred = per_channel(xp.subtract, x, mean)
         if training:
             flat = centred.reshape(-1, channels)
             var = xp.einsum("mc,mc->c", flat, flat) / rows
@@ -34,8 +34,8 @@ class BatchNorm(Function):
             var = running_var.astype(x.dtype, copy=False)
         ctx.centred, ctx.gamma, ctx.training = centred, gamma, training
         ctx.scale = 1 / xp.sqrt(var + eps)
-        y = _per_channel(centred, xp.multiply, gamma * ctx.scale)
-        return _per_channel(y, xp.add, beta, out=y)
+        y = per_channel(xp.multiply, centred, gamma * ctx.scale)
+        return per_channel(xp.add, y, beta, out=y)
 
     @staticmethod
     def backward(ctx, dy):
@@ -44,23 +44,12 @@ class BatchNorm(Function):
         flat, centred = dy.reshape(-1, channels), ctx.centred.reshape(-1, channels)
         dbeta = sum_rows(flat)
         dgamma = xp.einsum("mc,mc->c", flat, centred) * ctx.scale
-        dx = _per_channel(dy, xp.multiply, ctx.gamma * ctx.scale)
+        dx = per_channel(xp.multiply, dy, ctx.gamma * ctx.scale)
         if ctx.training:
             slope = -ctx.gamma * ctx.scale**2 * dgamma / len(flat)
-            dx += _per_channel(ctx.centred, xp.multiply, slope)
-            dx = _per_channel(dx, xp.add, -ctx.gamma * ctx.scale * dbeta / len(flat), out=dx)
+            dx += per_channel(xp.multiply, ctx.centred, slope)
+            dx = per_channel(xp.add, dx, -ctx.gamma * ctx.scale * dbeta / len(flat), out=dx)
         return dx, dgamma, dbeta
-
-
-def _per_channel(x, op, vector, out=None):
-    """Compute op(x, vector) along the last axis, on rows of W C values: few channels make a slow inner loop."""
-    xp = backend.get_xp(x)
-    repeat = x.shape[-2] if x.ndim == 4 else 1
-    x = xp.ascontiguousarray(x)
-    y = xp.empty_like(x) if out is None else out
-    wide = (-1, repeat * x.shape[-1])
-    op(x.reshape(wide), xp.tile(vector, repeat), out=y.reshape(wide))
-    return y
 
 
 def _check(x, gamma, beta, running_mean, running_var, training):

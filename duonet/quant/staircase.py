@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from duonet import backend
+from duonet.functional.channels import per_channel
 
 
 class Staircase:
@@ -53,10 +54,10 @@ class Staircase:
     def __call__(self, x):
         """Quantise an array of any shape, keeping its dtype."""
         xp = backend.get_xp(x)
-        first, *rest = (xp.asarray(t, dtype=x.dtype) for t in self.thresholds)
-        steps = (x >= first).astype(np.uint8)
-        for threshold in rest:
-            steps += x >= threshold
+        first, *rest = (self._reached(x, xp.asarray(t, dtype=x.dtype)) for t in self.thresholds)
+        steps = first.astype(np.uint8)
+        for reached in rest:
+            steps += reached
         low, rise = self.levels[0], self.levels[1] - self.levels[0]
         even = all(level == low + k * rise for k, level in enumerate(self.levels))
         if not (even and (2 * low).is_integer() and (2 * rise).is_integer()):
@@ -68,6 +69,13 @@ class Staircase:
         if low != 0:
             y += x.dtype.type(low)
         return y
+
+    @staticmethod
+    def _reached(x, threshold):
+        if threshold.ndim == 0:
+            return x >= threshold
+        xp = backend.get_xp(x)
+        return per_channel(xp.greater_equal, x, threshold, out=xp.empty(x.shape, bool))
 
     def __repr__(self):
         return f"Staircase({[t.tolist() for t in self.thresholds]}, {list(self.levels)})"

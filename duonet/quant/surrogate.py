@@ -8,6 +8,7 @@ rises where the staircase rises. Any surrogate pairs with any staircase. Those f
 import numpy as np
 
 from duonet import backend
+from duonet.functional.channels import per_channel
 
 
 class Surrogate:
@@ -254,7 +255,9 @@ class Shifted(Surrogate):
         self.offset = np.asarray(offset, dtype=np.float64)
 
     def _move(self, x):
-        return x - backend.get_xp(x).asarray(self.offset, dtype=x.dtype)
+        xp = backend.get_xp(x)
+        offset = xp.asarray(self.offset, dtype=x.dtype)
+        return x - offset if offset.ndim == 0 else per_channel(xp.subtract, x, offset)
 
     def value(self, x):
         """Compute the value at x − offset."""

@@ -1,0 +1,62 @@
+"""Arithmetic along the channels, the last axis, done the way that is fast in NumPy."""
+
+from duonet import backend
+
+
+def sum_rows(rows):
+    """Sum the rows of a matrix by a matrix product, which BLAS does far faster than `sum(axis=0)`.
+
+    Parameters
+    ----------
+    rows : array
+        (M, C)
+
+    Returns
+    -------
+    array
+        (C,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum_rows(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([4., 6.])
+    """
+    return backend.get_xp(rows).ones(len(rows), rows.dtype) @ rows
+
+
+def per_channel(op, x, vector, out=None):
+    """Compute op(x, vector) with one element of `vector` for each channel.
+
+    Images are seen as rows of W C values beside W copies of the vector: with C values the inner loop is short, and
+    NumPy two to four times slower.
+
+    Parameters
+    ----------
+    op : ufunc
+        Of two arguments, such as `xp.multiply`.
+    x : array
+        (..., C)
+    vector : array
+        (C,)
+    out : array, optional
+        Where to write, contiguous and of the shape of `x`; a new array of its dtype by default.
+
+    Returns
+    -------
+    array
+        (..., C)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> per_channel(np.add, np.zeros((1, 2, 2, 2)), np.array([1.0, 5.0])).ravel()
+    array([1., 5., 1., 5., 1., 5., 1., 5.])
+    """
+    xp = backend.get_xp(x)
+    repeat = x.shape[-2] if x.ndim == 4 else 1
+    x = xp.ascontiguousarray(x)
+    y = xp.empty_like(x) if out is None else out
+    wide = (-1, repeat * x.shape[-1])
+    op(x.reshape(wide), xp.tile(vector, repeat), out=y.reshape(wide))
+    return y
