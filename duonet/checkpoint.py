@@ -52,8 +52,11 @@ def load_weights(path, model):
     ValueError: load_weights: ... is not a whole npz file of weights
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with file:
             state = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_weights: {path} is not a whole npz file of weights") from error
     model.load_state_dict(state)

@@ -82,9 +82,9 @@ def _compare(options):
         return
     for row in results["decoupling"]:
         print(
-            f"seed {row['seed']}: decoupling moved the logits by {row['float64_relative_difference']:.1g} of the "
-            f"largest in float64; in float32 it changed {row['float32_changed_predictions']} of "
-            f"{row['float32_images']:,} predictions"
+            f"seed {row['seed']}: decoupling changed {row['float32_changed_predictions']} of "
+            f"{row['float32_images']:,} predictions; in float64 the logits differ by at most "
+            f"{row['float64_relative_difference']:.1g} of the largest"
         )
     memory = results["peak_memory_mib"]
     print(

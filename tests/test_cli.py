@@ -17,7 +17,7 @@ def test_compare_prints_the_table_and_writes_the_figure(tmp_path, capsys):
     assert main([*SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "BinaryDuo: decoupled, fine-tuned" in printed and "±" not in printed
-    assert "in float32 it changed" in printed and f"written to {out}" in printed
+    assert "seed 0: decoupling changed 0 of 5,000 predictions" in printed and f"written to {out}" in printed
     assert "seed 0, binary baseline 2/2: loss" in printed
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert not list(out.glob(".*"))
@@ -34,7 +34,7 @@ def test_quiet_prints_the_table_alone(tmp_path, capsys):
     [
         (["--model", "vgg99"], "duonet: compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
         (["--epochs", "1"], "duonet: compare: epochs must be at least 2, got 1"),
-        (["--weights", "half"], "duonet: compare: weights must be 'float' or 'binary', got 'half'"),
+        (["--weights", "half"], "duonet: compare: weights must be one of float, binary, got 'half'"),
     ],
 )
 def test_bad_options_end_in_one_sentence(arguments, message, capsys, tmp_path):

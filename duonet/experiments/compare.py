@@ -22,6 +22,7 @@ from duonet import backend, data, models, optim
 from duonet.checkpoint import save_weights
 from duonet.decouple import decouple
 from duonet.files import replacing
+from duonet.models.common import WEIGHTS
 from duonet.summary import cost
 from duonet.tensor import Tensor, no_grad
 from duonet.train import evaluate, fit
@@ -110,8 +111,8 @@ class Settings:
     def __post_init__(self):
         if self.model not in RECIPES:
             raise ValueError(f"compare: model must be one of {', '.join(RECIPES)}, got {self.model!r}")
-        if self.weights not in ("float", "binary"):
-            raise ValueError(f"compare: weights must be 'float' or 'binary', got {self.weights!r}")
+        if self.weights not in WEIGHTS:
+            raise ValueError(f"compare: weights must be one of {', '.join(WEIGHTS)}, got {self.weights!r}")
         for name, least in (("seeds", 1), ("epochs", 2), ("images", 2 * self.batch_size), ("width", 2)):
             value = getattr(self, name)
             if value is not None and value < least:

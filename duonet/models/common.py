@@ -4,6 +4,29 @@ from duonet import nn
 from duonet.quant import Binary, Clip, Ternary, layer_scale_sign
 
 VARIANTS = ("float", "baseline", "ternary", "coupled")
+WEIGHTS = ("float", "binary")
+
+
+def check(model, variant, weights):
+    """Refuse unknown variants and kinds of weights.
+
+    Parameters
+    ----------
+    model, variant, weights : str
+
+    Raises
+    ------
+    ValueError
+        Naming the model, what was expected and what came.
+
+    Examples
+    --------
+    >>> check("mlp", "coupled", "binary")
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"{model}: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    if weights not in WEIGHTS:
+        raise ValueError(f"{model}: weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
 
 
 def activation(variant):
@@ -17,18 +40,11 @@ def activation(variant):
     -------
     Module
 
-    Raises
-    ------
-    ValueError
-        If `variant` is unknown.
-
     Examples
     --------
     >>> activation("coupled")
     QuantActivation(Ternary(), Clip(low=0, high=1, closed=False))
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
     if variant == "float":
         return nn.ReLU()
     return nn.QuantActivation(Binary() if variant == "baseline" else Ternary(), Clip(0, 1))
@@ -45,16 +61,9 @@ def weight_quantizer(weights):
     -------
     callable or None
 
-    Raises
-    ------
-    ValueError
-        If `weights` is neither.
-
     Examples
     --------
     >>> weight_quantizer("binary").__name__
     'layer_scale_sign'
     """
-    if weights not in ("float", "binary"):
-        raise ValueError(f"weights must be 'float' or 'binary', got {weights!r}")
     return layer_scale_sign if weights == "binary" else None

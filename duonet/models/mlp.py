@@ -2,7 +2,7 @@
 
 from duonet import nn
 from duonet.decouple import coupled_widths
-from duonet.models.common import VARIANTS, activation, weight_quantizer
+from duonet.models.common import activation, check, weight_quantizer
 
 
 def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="float", *, rng):
@@ -42,8 +42,7 @@ def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="
     widths = tuple(widths)
     if not widths or min(widths) < 1:
         raise ValueError(f"mlp: widths must be positive ints, got {widths}")
-    if variant not in VARIANTS:
-        raise ValueError(f"mlp: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    check("mlp", variant, weights)
 
     def decoupled_weights(hidden):
         first, *rest = zip((inputs, *hidden), (*hidden, classes))

@@ -2,7 +2,7 @@
 
 from duonet import nn
 from duonet.decouple import coupled_widths
-from duonet.models.common import VARIANTS, activation, weight_quantizer
+from duonet.models.common import activation, check, weight_quantizer
 
 
 def vgg7(
@@ -110,8 +110,7 @@ def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
     depth = pooled[-1] + 3
     if len(widths) != depth or min(widths) < 1:
         raise ValueError(f"{name}: widths must be {depth} positive ints, got {tuple(widths)}")
-    if variant not in VARIANTS:
-        raise ValueError(f"{name}: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    check(name, variant, weights)
     if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):
         raise ValueError(
             f"{name}: in_shape must be (H, W, C) of at least {2 ** len(pooled)}×{2 ** len(pooled)} pixels, "

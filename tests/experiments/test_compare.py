@@ -129,7 +129,7 @@ def test_recipes_fit_their_models():
     "options, message",
     [
         ({"model": "vgg99"}, "compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
-        ({"weights": "ternary"}, "compare: weights must be 'float' or 'binary', got 'ternary'"),
+        ({"weights": "ternary"}, "compare: weights must be one of float, binary, got 'ternary'"),
         ({"seeds": 0}, "compare: seeds must be at least 1, got 0"),
         ({"epochs": 1}, "compare: epochs must be at least 2, got 1"),
         ({"images": 9000}, "compare: images must be at most the 8000 training images"),

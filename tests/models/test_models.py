@@ -94,7 +94,7 @@ def test_cost_counts_what_a_pencil_does(rng):
         (lambda: build("mlp", "x"), "mlp: variant must be"),
         (
             lambda: build("mlp", "baseline", weights="ternary"),
-            "weights must be 'float' or 'binary', got 'ternary'",
+            "weights must be one of float, binary, got 'ternary'",
         ),
     ],
 )
