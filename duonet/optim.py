@@ -220,7 +220,7 @@ def constant():
     return lambda epochs: 1.0
 
 
-def step(milestones, factor=0.1):
+def step_decay(milestones, factor=0.1):
     """Make a schedule that multiplies the learning rate by `factor` at each milestone.
 
     Parameters
@@ -236,7 +236,7 @@ def step(milestones, factor=0.1):
 
     Examples
     --------
-    >>> [step([10, 20])(t) for t in (9.9, 10, 20)]
+    >>> [step_decay([10, 20])(t) for t in (9.9, 10, 20)]
     [1.0, 0.1, 0.010000000000000002]
     """
     return lambda epochs: float(factor) ** sum(epochs >= m for m in milestones)

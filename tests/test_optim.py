@@ -75,8 +75,8 @@ def test_they_find_the_bottom_of_a_bowl(kind):
 
 def test_schedules():
     assert optim.constant()(3) == 1
-    assert [optim.step([2, 4])(t) for t in (0, 1.99, 2, 3.9)] == [1, 1, 0.1, 0.1]
-    assert optim.step([2, 4], 0.5)(4) == 0.25
+    assert [optim.step_decay([2, 4])(t) for t in (0, 1.99, 2, 3.9)] == [1, 1, 0.1, 0.1]
+    assert optim.step_decay([2, 4], 0.5)(4) == 0.25
     cosine = optim.cosine(8)
     assert cosine(0) == 1 and cosine(4) == pytest.approx(0.5) and cosine(8) == cosine(9) == 0
 
