@@ -40,11 +40,14 @@ def plot_comparison(results, folder, path=None):
 
     folder = Path(folder)
     path = folder / "compare.png" if path is None else Path(path)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     curves, bars = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_curves(curves, results, folder)
     _draw_bars(bars, results)
+    figure.legend(
+        *curves.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False
+    )
     settings = results["settings"]
     seeds = settings["seeds"]
     figure.suptitle(
@@ -73,10 +76,6 @@ def _draw_curves(axes, results, folder):
         "decouple", (first + 0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="0.4", ha="center"
     )
     axes.set(xlabel="epoch", ylabel="validation accuracy (%)")
-    best = max(100 * row["mean"] for row in results["methods"].values())
-    low = min(axes.get_ylim()[0], best - 10)
-    axes.set_ylim(max(low, best - 35), best + 3)
-    axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.06))
     axes.grid(axis="y", color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
 

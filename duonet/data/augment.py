@@ -1,5 +1,7 @@
 """Augmentation and normalisation of whole batches; every draw comes from an explicit generator."""
 
+import operator
+
 import numpy as np
 
 
@@ -17,6 +19,11 @@ def random_flip(images, rng):
     numpy.ndarray
         A new array, shape and dtype of `images`.
 
+    Raises
+    ------
+    ValueError
+        If `images` has not four axes.
+
     Examples
     --------
     >>> images = np.arange(4, dtype="uint8").reshape(2, 1, 2, 1)
@@ -24,6 +31,7 @@ def random_flip(images, rng):
     array([[0, 1],
            [3, 2]], dtype=uint8)
     """
+    _check_axes("random_flip", images)
     flip = rng.random(len(images)) < 0.5
     return np.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
@@ -47,7 +55,9 @@ def pad_and_crop(images, rng, padding=4):
     Raises
     ------
     ValueError
-        If `padding` is negative.
+        If `images` has not four axes or `padding` is negative.
+    TypeError
+        If `padding` is not an integer.
 
     Examples
     --------
@@ -56,6 +66,11 @@ def pad_and_crop(images, rng, padding=4):
     array([[3, 4],
            [0, 0]], dtype=uint8)
     """
+    _check_axes("pad_and_crop", images)
+    try:
+        padding = operator.index(padding)
+    except TypeError:
+        raise TypeError(f"pad_and_crop: padding must be an integer, got {padding!r}") from None
     if padding < 0:
         raise ValueError(f"pad_and_crop: padding must not be negative, got {padding}")
     n, h, w, _ = images.shape
@@ -76,7 +91,8 @@ class Normalize:
     Raises
     ------
     ValueError
-        If a standard deviation is not positive.
+        If `mean` and `std` are not both (C,), a standard deviation is not positive, or a batch is not uint8
+        with C channels.
 
     Examples
     --------
@@ -86,16 +102,32 @@ class Normalize:
 
     def __init__(self, mean, std):
         self.mean, self.std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
+            raise ValueError(
+                f"Normalize: mean and std must have one entry a channel, (C,), "
+                f"got shapes {self.mean.shape} and {self.std.shape}"
+            )
         if not np.all(self.std > 0):
             raise ValueError(f"Normalize: std must be positive in every channel, got {self.std.tolist()}")
 
     @classmethod
     def of(cls, images):
         """Take mean and standard deviation of each channel from (N, H, W, C) training images."""
+        _check_axes("Normalize.of", images)
         return cls(images.mean(axis=(0, 1, 2)), images.std(axis=(0, 1, 2)))
 
     def __call__(self, images):
         """(N, H, W, C) uint8 to float32."""
+        # Without this check grey images and three means would silently broadcast to three channels.
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3:] != self.mean.shape:
+            raise ValueError(
+                f"Normalize: images must be uint8 (N, H, W, {len(self.mean)}), got {images.dtype} {images.shape}"
+            )
         y = images * (1 / self.std).astype(np.float32)
         y -= (self.mean / self.std).astype(np.float32)
         return y
+
+
+def _check_axes(function, images):
+    if images.ndim != 4:
+        raise ValueError(f"{function}: images must be (N, H, W, C), got shape {images.shape}")

@@ -1,12 +1,17 @@
 """Batches of a data set."""
 
+import operator
+
 import numpy as np
 
 from duonet import backend
+from duonet.data.dataset import Dataset
 
 
 class DataLoader:
-    """Iterate over a data set in batches: one iteration is one epoch.
+    """Iterate over a data set in batches of images (B, H, W, C) float32 and labels (B,) int64.
+
+    One iteration is one epoch.
 
     Parameters
     ----------
@@ -28,8 +33,10 @@ class DataLoader:
     Raises
     ------
     ValueError
-        If images and labels do not fit together, there are none, `batch_size` is not positive, or `augment` is
-        given without `rng`.
+        If images and labels do not fit together, there are none, `batch_size` is not positive, `augment` is
+        given without `rng`, or the only image is to be shuffled.
+    TypeError
+        If `batch_size` is not an integer or `rng` not a generator.
 
     Examples
     --------
@@ -48,17 +55,26 @@ class DataLoader:
                 f"DataLoader: labels must be ints ({len(images)},) for images {images.shape}, "
                 f"got {labels.dtype} {labels.shape}"
             )
+        try:
+            batch_size = operator.index(batch_size)
+        except TypeError:
+            raise TypeError(f"DataLoader: batch_size must be an integer, got {batch_size!r}") from None
         if len(images) == 0 or batch_size < 1:
             raise ValueError(
                 f"DataLoader: expected images, batches of 1 or more; got {len(images)}, batches of {batch_size}"
             )
         if augment is not None and rng is None:
             raise ValueError("DataLoader: augment needs rng, the generator that it draws from")
-        self.dataset, self.batch_size, self.normalize = dataset, batch_size, normalize
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise TypeError(f"DataLoader: rng must be a numpy.random.Generator, got {type(rng).__name__}")
+        self.dataset = Dataset(images, labels.astype(np.int64, copy=False))
+        self.batch_size, self.normalize = batch_size, normalize
         self.rng, self.augment, self.device = rng, augment, device
         # Batch norm cannot train on one image: a last batch of one is left out, of a shuffled epoch only.
         alone = rng is not None and batch_size > 1 and len(images) % batch_size == 1
         self.images = len(images) - alone
+        if self.images == 0:
+            raise ValueError("DataLoader: one image cannot be shuffled into batches; leave rng out")
 
     def __len__(self):
         return -(-self.images // self.batch_size)

@@ -18,6 +18,13 @@ def toy(n=10):
     return Dataset(np.arange(n, dtype="uint8").reshape(n, 1, 1, 1).repeat(3, axis=2), np.arange(n))
 
 
+def change_one_pixel(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["train_images"][0, 0, 0] ^= 1
+    np.savez(path, **arrays)
+
+
 def plain(images):
     return images.astype("float32")
 
@@ -54,8 +61,9 @@ def test_these_are_pictures_of_clothes(splits):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda p: p.write_bytes(p.read_bytes()[:1000]), "is damaged"),
-        (lambda p: p.write_bytes(b"x" + p.read_bytes()[1:]), "is damaged"),
+        (lambda p: p.write_bytes(p.read_bytes()[:1000]), r"is damaged \(its sha256"),
+        (lambda p: p.write_bytes(b"x" + p.read_bytes()[1:]), r"is damaged \(its sha256"),
+        (change_one_pixel, r"is damaged \(its sha256"),
         (lambda p: p.unlink(), "cannot be read"),
     ],
 )
@@ -111,6 +119,12 @@ def test_augmentation_is_applied_to_pixels_before_normalising():
     np.testing.assert_array_equal(x[:, 0, 0, 0], 255 - labels)
 
 
+def test_labels_of_any_integer_type_come_out_as_int64():
+    small = Dataset(toy().images, toy().labels.astype("uint8"))
+    labels = next(iter(DataLoader(small, 4, plain)))[1]
+    assert labels.dtype == np.int64 and labels.tolist() == [0, 1, 2, 3]
+
+
 def test_random_flip_mirrors_about_half_the_images_and_spares_the_input(rng):
     images = rng.integers(0, 256, (400, 3, 5, 2)).astype("uint8")
     before = images.copy()
@@ -123,6 +137,7 @@ def test_random_flip_mirrors_about_half_the_images_and_spares_the_input(rng):
 
 def test_pad_and_crop_is_a_shift_that_brings_in_zeros(rng):
     images = rng.integers(1, 256, (200, 5, 6, 2)).astype("uint8")
+    before = images.copy()
     cropped = pad_and_crop(images, np.random.default_rng(1), 2)
     assert cropped.shape == images.shape and cropped.dtype == np.uint8
     shifts = set()
@@ -132,6 +147,7 @@ def test_pad_and_crop_is_a_shift_that_brings_in_zeros(rng):
         assert len(found) == 1
         shifts.add(found[0])
     assert len(shifts) == 25
+    np.testing.assert_array_equal(images, before)
     np.testing.assert_array_equal(pad_and_crop(images, rng, 0), images)
 
 
@@ -155,12 +171,32 @@ def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
         (lambda: DataLoader(Dataset(toy().images, np.zeros(10)), 1, plain), "labels must be ints"),
         (lambda: DataLoader(toy(), 0, plain), "batches of 1 or more; got 10, batches of 0"),
         (lambda: DataLoader(toy(), 2, plain, augment=random_flip), "augment needs rng"),
+        (lambda: DataLoader(toy(1), 4, plain, rng=np.random.default_rng(0)), "one image cannot be shuffled"),
         (lambda: Normalize([0], [0]), "std must be positive"),
+        (lambda: Normalize([0, 0], [1]), r"one entry a channel, \(C,\), got shapes \(2,\) and \(1,\)"),
+        (lambda: Normalize([0] * 3, [1] * 3)(toy().images), r"uint8 \(N, H, W, 3\), got uint8 \(10, 1, 3, 1\)"),
+        (lambda: Normalize([0], [1])(toy().images / 2), r"uint8 \(N, H, W, 1\), got float64"),
+        (lambda: Normalize.of(toy().images[0]), r"Normalize.of: images must be \(N, H, W, C\)"),
+        (lambda: random_flip(toy().images[0], None), r"random_flip: images must be .* shape \(1, 3, 1\)"),
+        (lambda: pad_and_crop(toy().images[0], None), r"pad_and_crop: images must be .* shape \(1, 3, 1\)"),
         (lambda: pad_and_crop(toy().images, None, -1), "padding must not be negative, got -1"),
     ],
 )
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: DataLoader(toy(), 2.5, plain), "DataLoader: batch_size must be an integer, got 2.5"),
+        (lambda: DataLoader(toy(), 2, plain, rng=3), "DataLoader: rng must be a numpy.random.Generator, got int"),
+        (lambda: pad_and_crop(toy().images, None, 1.5), "pad_and_crop: padding must be an integer, got 1.5"),
+    ],
+)
+def test_a_wrong_type_is_refused(make, message):
+    with pytest.raises(TypeError, match=message):
         make()
 
 
