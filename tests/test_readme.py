@@ -48,11 +48,19 @@ def test_the_leads_in_the_text_are_those_of_the_table():
     lead = {method: f"{means['binaryduo'] - mean:.1f}" for method, mean in means.items()}
     assert f"ahead of the binary baseline by {lead['baseline']} points" in flowed(README)
     assert f"architecture trained from scratch by {lead['control']}, and of both" in flowed(README)
-    assert min(lead["restarted"], lead["control_restarted"]) == "1.3" and "in the middle by 1.3 or more" in flowed(README)
+    assert min(lead["restarted"], lead["control_restarted"]) == "1.3" and "in the middle by 1.3 or more" in flowed(
+        README
+    )
     assert (
         f"leads the binary baseline by {lead['baseline']} points, the control by {lead['control']}, "
         f"the restarted control by {lead['control_restarted']}."
     ) in flowed(PAGE)
+
+
+def test_decoupling_changed_nothing_in_the_kept_runs():
+    for name in ("compare", "compare_vgg7", "compare_mlp"):
+        for row in kept(name)["decoupling"]:
+            assert row["float32_changed_predictions"] == row["float64_relative_difference"] == 0
 
 
 def test_it_is_short_and_its_links_lead_somewhere():

@@ -66,7 +66,7 @@ def vgg_deep(
     *,
     rng,
 ):
-    """Build a slim, deep VGG with nine quantised activations, so that gradient mismatch has room to accumulate.
+    """Build a slim, deep VGG with nine quantised activations.
 
     conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and the same once more | conv over what is left N A |
     conv1 N ReLU | conv1, with N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
