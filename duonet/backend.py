@@ -98,7 +98,7 @@ def why_no_gpu():
     >>> isinstance(why_no_gpu(), str)
     True
     """
-    wheels = "pip install 'duonet[cuda12]' or 'duonet[cuda13]', whichever CUDA the driver supports"
+    wheels = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the driver supports"
     try:
         import cupy
     except Exception as error:  # a half-installed CuPy fails in many ways; each of them means "no"

@@ -101,5 +101,5 @@ def _words_for(out):
         raise ValueError(
             f"compare: --out {out} exists; give a new folder, so that no result is overwritten"
         ) from None
-    except PermissionError as error:
+    except OSError as error:
         raise ValueError(f"compare: --out {out} cannot be written: {error.strerror}") from None

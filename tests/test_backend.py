@@ -47,7 +47,7 @@ def test_importing_cupy_proves_nothing(monkeypatch, fresh, devices, reason):
 
 def test_without_cupy_the_reason_names_the_wheels(monkeypatch, fresh):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert "CuPy cannot be imported" in backend.why_no_gpu() and "duonet[cuda12]" in backend.why_no_gpu()
+    assert "CuPy cannot be imported" in backend.why_no_gpu() and "cupy-cuda12x[ctk]" in backend.why_no_gpu()
 
 
 def test_arrays_know_their_module(monkeypatch):
