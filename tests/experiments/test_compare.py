@@ -46,7 +46,10 @@ def test_methods_are_compared_at_equal_weights_and_epochs(run):
     for name in ("decoupled", "binaryduo", "control"):
         assert 0.95 * budget < methods[name]["weights"] <= budget
         assert methods[name]["activation_bits"] == 1
-    assert methods["coupled"]["activation_bits"] == 2 and methods["float"]["activation_bits"] == 32
+    for name in ("restarted", "control_restarted"):
+        assert methods[name]["activation_bits"] == 1 and methods[name]["weights"] <= budget
+    assert methods["coupled"]["activation_bits"] == methods["ternary"]["activation_bits"] == 2
+    assert methods["ternary"]["weights"] == budget and methods["float"]["activation_bits"] == 32
     assert results["stages"] == [2, 1]
     for name in ("float", "baseline", "binaryduo", "control", "restarted"):
         assert sum(map(int, methods[name]["epochs"].split("+"))) == 3
@@ -115,6 +118,19 @@ def test_the_control_has_weights_of_its_own(tmp_path):
     assert not np.allclose(first, second)
     assert control.norm1.gamma.size == 2 * trainer.build("coupled").norm1.gamma.size
     assert control(Tensor(np.zeros((2, 28, 28, 1), "float32"))).shape == (2, 10)
+
+
+def test_training_images_are_flipped_and_scored_ones_are_not(tmp_path, monkeypatch):
+    flipped = []
+
+    def flip(images, rng):
+        flipped.append(len(images))
+        return data.augment.random_flip(images, rng)
+
+    monkeypatch.setattr(data, "random_flip", flip)
+    trainer = Trainer(Settings(model="mlp", images=200, width=16), data.fashion_mini(), 0, tmp_path, False)
+    trainer.fit("baseline", trainer.build("baseline"), 2, 1e-3)
+    assert sum(flipped) == 2 * 200
 
 
 def test_recipes_fit_their_models():
