@@ -4,7 +4,8 @@ from duonet import data, functional, models, nn, optim, quant
 from duonet.decouple import coupled_widths, decouple
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.summary import cost
-from duonet.tensor import Function, Parameter, Tensor, no_grad, smooth_forward
+from duonet.tape import no_grad, smooth_forward
+from duonet.tensor import Function, Parameter, Tensor
 from duonet.train import evaluate, fit
 
 __version__ = "0.1.0"

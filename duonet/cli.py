@@ -68,7 +68,7 @@ def _parser():
 
 
 def _compare(options):
-    from duonet.experiments.compare import Settings, compare, table
+    from duonet.experiments import Settings, compare, table
     from duonet.viz import plot_comparison
 
     names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device")

@@ -5,7 +5,8 @@ Everything is float64: a central difference in float32 has no correct digits lef
 
 import numpy as np
 
-from duonet.tensor import Node, Tensor, no_grad, smooth_forward
+from duonet.tape import Node, no_grad, smooth_forward
+from duonet.tensor import Tensor
 
 STEP = 1e-5
 

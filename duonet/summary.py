@@ -6,7 +6,8 @@ import numpy as np
 
 from duonet import backend, nn
 from duonet.nn.module import observe
-from duonet.tensor import Tensor, no_grad
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
 
 
 class Cost(NamedTuple):

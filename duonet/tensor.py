@@ -1,91 +1,11 @@
-"""The tape: `Tensor` holds an array, `Function` says how an op goes forwards and backwards.
+"""`Tensor` holds an array; `Function` says how an op goes forwards and backwards."""
 
-Every op that touches a tensor with `requires_grad` leaves a `Node` behind: which function ran, where its inputs
-came from, and what its backward pass needs. `Tensor.backward` visits these nodes from the output to the leaves.
-"""
-
-import contextlib
-import contextvars
 import re
 
 import numpy as np
 
 from duonet import backend
-
-_recording = contextvars.ContextVar("recording", default=True)
-_smooth = contextvars.ContextVar("smooth", default=False)
-
-
-@contextlib.contextmanager
-def no_grad():
-    """Switch the tape off: ops inside leave no graph behind.
-
-    Examples
-    --------
-    >>> x = Tensor([1.0, 2.0], requires_grad=True)
-    >>> with no_grad():
-    ...     y = x * 2
-    >>> y.requires_grad
-    False
-    """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-@contextlib.contextmanager
-def smooth_forward():
-    """Make every op with a surrogate gradient compute its surrogate forwards as well.
-
-    Inside, such an op is an ordinary differentiable function, so its backward pass can be checked numerically
-    (`check_gradients(..., against="surrogate")`).
-
-    Examples
-    --------
-    >>> from duonet.quant import quantize, Binary, Clip
-    >>> x = Tensor([0.25, 0.75])
-    >>> quantize(x, Binary(), Clip(0, 1)).data
-    array([0., 1.], dtype=float32)
-    >>> with smooth_forward():
-    ...     quantize(x, Binary(), Clip(0, 1)).data
-    array([0.25, 0.75], dtype=float32)
-    """
-    token = _smooth.set(True)
-    try:
-        yield
-    finally:
-        _smooth.reset(token)
-
-
-class Node:
-    """One applied function: the `ctx` of its forward and backward, and its place in the graph.
-
-    Attributes
-    ----------
-    function : type
-        The `Function` that ran.
-    needs : tuple of bool
-        For each input, whether its gradient is wanted. A backward pass may return None where it is not.
-    parents : tuple
-        For each input, the Node or leaf Tensor it came from, or None. None in place of the tuple: freed.
-
-    Whatever else `forward` writes on it (`ctx.mask = ...`) is what the backward pass remembers.
-    """
-
-    def __init__(self, function, parents, specs):
-        self.function = function
-        self.parents = parents
-        self.specs = specs  # (shape, dtype) of each input, None where there is no input
-        self.needs = tuple(parent is not None for parent in parents)
-        self.hooks = []
-
-    def free(self):
-        """Forget everything but the function, so that the arrays go and a second backward can say why."""
-        function = self.function
-        self.__dict__.clear()
-        self.function, self.parents, self.hooks = function, None, []
+from duonet.tape import Node, backpropagate, recording, smooth
 
 
 class Function:
@@ -158,9 +78,9 @@ class Function:
             If inputs differ in dtype or device.
         """
         arrays = cls._arrays(inputs)
-        recording = _recording.get()
+        taping = recording()
         parents = tuple(
-            (x._node or x) if recording and isinstance(x, Tensor) and x.requires_grad else None for x in inputs
+            (x._node or x) if taping and isinstance(x, Tensor) and x.requires_grad else None for x in inputs
         )
         node = Node(cls, parents, [None if a is None else (a.shape, a.dtype) for a in arrays])
         out = cls._forward()(node, *arrays, **options)
@@ -173,7 +93,7 @@ class Function:
 
     @classmethod
     def _forward(cls):
-        if cls.exact or not _smooth.get():
+        if cls.exact or not smooth():
             return cls.forward
         if not hasattr(cls, "smooth"):
             raise ValueError(f"{cls.name}: its gradient has no smooth function behind it to compute instead")
@@ -359,21 +279,7 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not depend on anything that requires a gradient")
         dy = self._upstream(dy)
-        output = self._node or self
-        gradients = {id(output): dy}
-        for source in _topological_order(output):
-            dy = gradients.pop(id(source))
-            for hook in source.hooks:
-                hook(dy)
-            if isinstance(source, Tensor):
-                # Always an array of its own: dy may be shared with another leaf, and callers clip grad in place.
-                source.grad = dy.copy() if source.grad is None else _add(source.grad, dy)
-                continue
-            for parent, gradient in zip(source.parents, _input_gradients(source, dy)):
-                if parent is not None:
-                    key = id(parent)
-                    gradients[key] = gradient if key not in gradients else _add(gradients[key], gradient)
-            source.free()
+        backpropagate(self._node or self, dy)
 
     def _upstream(self, dy):
         if dy is None:
@@ -405,67 +311,3 @@ class Parameter(Tensor):
 
     def __init__(self, data):
         super().__init__(data, requires_grad=True)
-
-
-def _topological_order(output):
-    """List all sources below `output`, each before the sources it was computed from.
-
-    A depth-first walk with its own stack: a network may be deeper than Python's recursion limit.
-    """
-    order, seen, stack = [], set(), [(output, False)]
-    while stack:
-        source, expanded = stack.pop()
-        if expanded:
-            order.append(source)
-            continue
-        if id(source) in seen:
-            continue
-        seen.add(id(source))
-        stack.append((source, True))
-        if isinstance(source, Node):
-            if source.parents is None:
-                raise RuntimeError(
-                    f"backward: an earlier backward pass went through this {source.function.name} and freed "
-                    "what it remembered; run the forward pass again"
-                )
-            stack.extend((parent, False) for parent in source.parents if parent is not None)
-    return order[::-1]
-
-
-def _input_gradients(node, dy):
-    """Run one backward pass and hold it to its word: a gradient of each input's shape and dtype."""
-    gradients = node.function.backward(node, dy)
-    if not isinstance(gradients, tuple):
-        gradients = (gradients,)
-    name = node.function.name
-    if len(gradients) != len(node.parents):
-        raise RuntimeError(f"{name}: backward returned {len(gradients)} gradients for {len(node.parents)} inputs")
-    checked = []
-    for i, (gradient, wanted, spec) in enumerate(zip(gradients, node.needs, node.specs)):
-        if wanted:
-            if gradient is None:
-                raise RuntimeError(f"{name}: backward returned no gradient for {node.function._input_name(i)}")
-            shape, dtype = spec
-            gradient = _unbroadcast(backend.get_xp(gradient).asarray(gradient), shape)
-            if gradient.shape != shape or gradient.dtype != dtype:
-                raise RuntimeError(
-                    f"{name}: backward returned {gradient.dtype} of shape {gradient.shape} for "
-                    f"{node.function._input_name(i)}, which is {dtype} of shape {shape}"
-                )
-        checked.append(gradient)
-    return checked
-
-
-def _add(a, b):
-    """Add two gradients into a new array, which a 0-d sum in NumPy is not by itself."""
-    return backend.get_xp(a).asarray(a + b)
-
-
-def _unbroadcast(gradient, shape):
-    """Sum `gradient` over the axes along which an input of `shape` was broadcast."""
-    extra = gradient.ndim - len(shape)
-    if gradient.shape == shape or extra < 0:
-        return gradient
-    stretched = tuple(i + extra for i, n in enumerate(shape) if n == 1 and gradient.shape[i + extra] != 1)
-    gradient = gradient.sum(axis=tuple(range(extra)) + stretched, keepdims=True)
-    return gradient.reshape(gradient.shape[extra:])

@@ -11,7 +11,8 @@ from duonet import backend, functional
 from duonet.files import replacing
 from duonet.nn.module import observe
 from duonet.optim import constant
-from duonet.tensor import Tensor, no_grad
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
 
 REFRESH_SECONDS = 0.5
 

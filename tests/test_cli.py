@@ -101,6 +101,6 @@ def test_version_and_help(capsys):
 
 
 def test_every_method_has_a_style():
-    from duonet.experiments.compare import METHODS
+    from duonet.experiments.results import METHODS
 
     assert set(viz.STYLES) == set(METHODS)

@@ -1,5 +1,6 @@
 """The paper's experiments, as functions."""
 
-from duonet.experiments.compare import Settings, compare, table
+from duonet.experiments.compare import Settings, compare
+from duonet.experiments.results import table
 
 __all__ = ["Settings", "compare", "table"]

@@ -4,31 +4,21 @@ Every method gets the same images, the same number of epochs in all and at most 
 images are looked at once, after training; nothing is chosen by them.
 """
 
-import copy
 import dataclasses
 import functools
-import json
 import math
-import platform
-import statistics
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-import duonet
 from duonet import backend, data, models, optim
-from duonet.checkpoint import save_weights
 from duonet.decouple import decouple
-from duonet.files import replacing
+from duonet.experiments.results import METHODS, Results
 from duonet.models.common import WEIGHTS
-from duonet.summary import cost
-from duonet.tensor import Tensor, no_grad
-from duonet.train import evaluate, fit
+from duonet.train import fit
 
 VALIDATION_IMAGES = 1000  # scored after every epoch, for the curves
-DOUBLE_CHECKED_IMAGES = 1000  # on which decoupling is checked in float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,19 +47,6 @@ RECIPES = {
     "vgg7": Recipe((16, 16, 32, 32, 128, 128), 4000, 12, 16e-3, 2e-3),
     "mlp": Recipe((128,) * 8, 8000, 15, 8e-3, 2e-3),
 }
-
-METHODS = {
-    "float": "float network",
-    "baseline": "binary baseline",
-    "coupled": "coupled ternary",
-    "decoupled": "decoupled",
-    "binaryduo": "BinaryDuo: decoupled, fine-tuned",
-    "control": "decoupled from scratch",
-    "ternary": "ternary at full width",
-    "restarted": "binary baseline, restarted",
-    "control_restarted": "decoupled from scratch, restarted",
-}
-ABLATION = ("ternary", "restarted", "control_restarted")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,41 +145,11 @@ def compare(settings, out, progress=True):
     out = Path(out)
     out.mkdir(parents=True)
     started = time.perf_counter()
-    results = _Results(settings, out)
+    results = Results(settings, out)
     splits = data.fashion_mini()
     for seed in range(settings.seeds):
         _run_seed(Trainer(settings, splits, seed, out, progress), results)
     return results.finish(time.perf_counter() - started)
-
-
-def table(results):
-    """Lay the results out as an aligned table.
-
-    Parameters
-    ----------
-    results : dict
-        As `compare` returns.
-
-    Returns
-    -------
-    str
-    """
-    header = ("method", "test accuracy %", "epochs", "weights", "W bits", "A bits", "MACs")
-    rows = [header]
-    for row in results["methods"].values():
-        accuracy = f"{100 * row['mean']:.2f}"
-        if row["std"] is not None:
-            accuracy += f" ± {100 * row['std']:.2f}"
-        bits = ["float" if b == 32 else str(b) for b in (row["weight_bits"], row["activation_bits"])]
-        rows.append(
-            (row["name"], accuracy, row["epochs"], f"{row['weights']:,}", *bits, f"{row['macs'] / 1e6:.2f} M")
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]) for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
 
 
 def _run_seed(trainer, results):
@@ -300,93 +247,3 @@ class Trainer:
             label=f"seed {self.seed}, {METHODS[method]}",
             progress=self.progress,
         )
-
-
-class _Results:
-    """What results.json holds; rewritten whole after every model."""
-
-    def __init__(self, settings, out):
-        self.out = out
-        recipe = dataclasses.asdict(settings.recipe())
-        self.values = {
-            "complete": False,
-            "settings": dataclasses.asdict(settings) | {"recipe": recipe | {"widths": list(recipe["widths"])}},
-            "stages": list(settings.stages()),
-            "versions": {
-                "duonet": duonet.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-            },
-            "methods": {},
-            "decoupling": [],
-        }
-
-    def add(self, method, trainer, model, epochs):
-        """Score a model on the test images, once, and keep its weights."""
-        score = evaluate(model, trainer.test)
-        save_weights(self.out / f"model_{method}_seed{trainer.seed}.npz", model)
-        row = self.values["methods"].setdefault(
-            method,
-            {"name": METHODS[method], "epochs": epochs, "accuracy": [], "loss": []}
-            | cost(model, trainer.train_set.images.shape[1:])._asdict(),
-        )
-        row["accuracy"].append(score.accuracy)
-        row["loss"].append(score.loss)
-        row["mean"] = statistics.mean(row["accuracy"])
-        row["std"] = statistics.stdev(row["accuracy"]) if len(row["accuracy"]) > 1 else None
-        self.save()
-
-    def add_difference(self, trainer, coupled, decoupled):
-        """Hold the decoupled network against the coupled one, in float64 and in float32.
-
-        The two sum the same products in another order. In float64 that is all the difference there is; in float32
-        the rounding now and then carries a pre-activation over a threshold.
-        """
-        exact, _, _ = _difference(
-            copy.deepcopy(coupled).astype("float64"),
-            copy.deepcopy(decoupled).astype("float64"),
-            (x.astype("float64") for x, _ in trainer.loader(trainer.test_set.take(DOUBLE_CHECKED_IMAGES))),
-        )
-        _, changed, images = _difference(coupled, decoupled, (x for x, _ in trainer.test))
-        self.values["decoupling"].append(
-            {
-                "seed": trainer.seed,
-                "float64_images": DOUBLE_CHECKED_IMAGES,
-                "float64_relative_difference": exact,
-                "float32_images": images,
-                "float32_changed_predictions": changed,
-            }
-        )
-
-    def finish(self, seconds):
-        self.values |= {"complete": True, "seconds": seconds, "peak_memory_mib": _peak_memory_mib()}
-        self.save()
-        return self.values
-
-    def save(self):
-        with replacing(self.out / "results.json") as part:
-            part.write_text(json.dumps(self.values, indent=1) + "\n")
-
-
-def _difference(coupled, decoupled, batches):
-    """Return the largest logit difference relative to the largest logit, changed predictions, and images."""
-    difference = largest = changed = images = 0
-    with no_grad():
-        for x in batches:
-            a, b = (model.eval()(Tensor(x)).numpy() for model in (coupled, decoupled))
-            difference = max(difference, float(np.abs(a - b).max()))
-            largest = max(largest, float(np.abs(a).max()))
-            changed += int((a.argmax(axis=1) != b.argmax(axis=1)).sum())
-            images += len(x)
-    return difference / largest, changed, images
-
-
-def _peak_memory_mib():
-    """Return the largest memory this process has held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
