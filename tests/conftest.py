@@ -1,7 +1,12 @@
+import hypothesis
 import numpy as np
 import pytest
 
 from duonet import backend
+
+# No deadline: a busy machine is not a bug. Derandomised: a run can be repeated.
+hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("duonet")
 
 
 @pytest.fixture
