@@ -62,6 +62,7 @@ class Settings:
     epochs, images, width : int or None
         Epochs in all; training images; width of the baseline's first layer, the others in proportion.
     weights : {"float", "binary"}
+        Of the quantised networks; the float network is float throughout.
     ablation : bool
         Train the extra rows as well.
     device : {"cpu", "gpu"}
@@ -216,7 +217,8 @@ class Trainer:
 
     def build(self, variant):
         """Build a variant of the model; see `duonet.models`."""
-        options = {"widths": self.settings.recipe().widths, "weights": self.settings.weights}
+        weights = "float" if variant == "float" else self.settings.weights
+        options = {"widths": self.settings.recipe().widths, "weights": weights}
         shape = self.train_set.images.shape[1:]
         if self.settings.model == "mlp":
             builder = functools.partial(models.mlp, inputs=math.prod(shape))
