@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import duonet
-from duonet import data, experiments, functional, models, nn, optim, quant
+from duonet import data, experiments, functional, mismatch, models, nn, optim, quant
 
 ROOT = Path(duonet.__file__).parent
 FLOORS = {
     "backend": 0, "files": 0, "parallel": 1, "tape": 1, "tensor": 1, "functional": 2, "quant": 2, "gradcheck": 2, "nn": 3,
-    "summary": 4, "decouple": 4, "models": 5, "optim": 4, "data": 4, "train": 5, "checkpoint": 5,
+    "summary": 4, "decouple": 4, "mismatch": 4, "models": 5, "optim": 4, "data": 4, "train": 5, "checkpoint": 5,
     "experiments": 6, "viz": 7, "cli": 7, "__main__": 8, "__init__": 9,
 }  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_importing_duonet_needs_numpy_alone():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-PACKAGES = [duonet, functional, quant, nn, models, optim, data, experiments]
+PACKAGES = [duonet, functional, quant, nn, mismatch, models, optim, data, experiments]
 PUBLIC = {
     f"{package.__name__}.{name}": getattr(package, name)
     for package in PACKAGES

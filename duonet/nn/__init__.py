@@ -5,6 +5,7 @@ from duonet.nn.init import binaryduo_normal, he_normal
 from duonet.nn.layers import (
     AvgPool2d,
     BatchNorm,
+    Clip,
     Conv2d,
     Dropout,
     Flatten,
@@ -17,7 +18,7 @@ from duonet.nn.layers import (
 from duonet.nn.module import Module, Record, observe
 
 __all__ = [
-    "AvgPool2d", "BatchNorm", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "Linear", "MaxPool2d", "Module",
-    "QuantActivation", "ReLU", "Record", "Replicate", "Residual", "Sequential", "binaryduo_normal", "he_normal",
+    "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "Linear", "MaxPool2d",
+    "Module", "QuantActivation", "ReLU", "Record", "Replicate", "Residual", "Sequential", "binaryduo_normal", "he_normal",
     "observe",
 ]  # fmt: skip

@@ -212,6 +212,31 @@ class ReLU(Module):
         return functional.relu(x)
 
 
+class Clip(Module):
+    """y = min(max(x, low), high): the activation that a k-bit staircase approaches as k grows.
+
+    Parameters
+    ----------
+    low, high : number
+
+    Examples
+    --------
+    >>> Clip(0, 1)(Tensor([-1.0, 0.3, 2.0])).data
+    array([0. , 0.3, 1. ], dtype=float32)
+    """
+
+    def __init__(self, low, high):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x):
+        """Any shape, same shape out."""
+        return functional.clip(x, self.low, self.high)
+
+    def _settings(self):
+        return f"{self.low}, {self.high}"
+
+
 class _Pool2d(Module):
     def __init__(self, size=2, stride=None):
         super().__init__()

@@ -1,0 +1,9 @@
+"""Gradient mismatch, measured: how far the back-propagated gradient points away from that of the smoothed loss."""
+
+from duonet.mismatch.estimators import Estimate, coarse_gradient, coordinate_gradient, evolution_gradient
+from duonet.mismatch.report import LayerMismatch, Mismatch, cosine, measure
+
+__all__ = [
+    "Estimate", "LayerMismatch", "Mismatch", "coarse_gradient", "coordinate_gradient", "cosine",
+    "evolution_gradient", "measure",
+]  # fmt: skip

@@ -1,0 +1,343 @@
+"""Gradients of a quantised network's loss: the one that back-propagation gives, and two of the smoothed loss."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from duonet import backend
+from duonet.mismatch.fast import CannotServe, FastForm
+from duonet.mismatch.objective import Objective, weighted_layers
+
+FORMS = ("fast", "general")
+DIRECTIONS = ("gaussian", "orthogonal")
+
+
+class Estimate(NamedTuple):
+    """A gradient with respect to the weights of one layer, or to some of them.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        (K,), float64.
+    coordinates : numpy.ndarray
+        (K,): flat index of each value in the layer's weight.
+    size : int
+        Weights of the layer; K is smaller where only a sample of them was estimated.
+    stderr : numpy.ndarray or None
+        (K,): standard error of each value, where the estimate is random.
+    evaluations : int
+        Losses that went into it.
+    note : str
+        How it was computed, where that is not as asked.
+
+    Examples
+    --------
+    >>> Estimate(np.ones(2), np.arange(2), 2).note
+    ''
+    """
+
+    values: np.ndarray
+    coordinates: np.ndarray
+    size: int
+    stderr: np.ndarray | None = None
+    evaluations: int = 0
+    note: str = ""
+
+
+def coarse_gradient(model, loss, batch, layers=None):
+    """Back-propagate: the chain rule with the surrogate's derivative in place of the staircase's.
+
+    For z = x W, y = staircase(z): dW = xᵀ (dy · surrogate'(z)). It is the gradient of no function in general.
+
+    Parameters
+    ----------
+    model : Module
+        In evaluation mode. Gradients that its parameters hold are left as they are.
+    loss : callable
+        (output, target) to a Tensor of one element.
+    batch : tuple
+        (x, target).
+    layers : list of str, optional
+        Paths of layers with weights; all by default.
+
+    Returns
+    -------
+    dict
+        From path to `Estimate`.
+
+    Raises
+    ------
+    ValueError
+        As `Objective`; or a layer is unknown.
+
+    References
+    ----------
+    Bengio, Léonard, Courville 2013 (the straight-through estimator); Yin et al., ICLR 2019 (the name).
+
+    Examples
+    --------
+    >>> from duonet import functional as F, nn
+    >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    >>> batch = np.array([[1.0, 3.0]], "float32"), np.array([[2.0]], "float32")
+    >>> model.weight.data[:] = 1.0
+    >>> coarse_gradient(model, F.mse_loss, batch)[""].values  # 2 (4 − 2) x
+    array([ 4., 12.])
+    """
+    objective = Objective(model, loss, batch)
+    chosen = weighted_layers(model, layers)
+    parameters = model.parameters()
+    before = [p.grad for p in parameters]
+    try:
+        model.zero_grad()
+        objective.backward()
+        return {
+            path: Estimate(
+                _flat(layer.weight.grad, layer.weight.size), np.arange(layer.weight.size), layer.weight.size
+            )
+            for path, layer in chosen.items()
+        }
+    finally:
+        for parameter, gradient in zip(parameters, before):
+            parameter.grad = gradient
+
+
+def coordinate_gradient(
+    model,
+    loss,
+    batch,
+    step=0.1,
+    layers=None,
+    *,
+    coordinates=None,
+    rng=None,
+    form="fast",
+    memory=512,
+    on_layer=None,
+):
+    """Estimate the coordinate discrete gradient g_i = [L(w + ε e_i) − L(w − ε e_i)] / (2ε).
+
+    With ε not infinitesimal this is exactly the i-th derivative of the loss smoothed along that axis, the mean
+    of L over the window [w_i − ε, w_i + ε]: ∂/∂w_i of (1/2ε) ∫ L(w + t e_i) dt from −ε to ε. Where L has a third
+    derivative, g_i = ∂L/∂w_i + (ε²/6) ∂³L/∂w_i³ + O(ε⁴).
+
+    Parameters
+    ----------
+    model : Module
+        In evaluation mode.
+    loss : callable
+        (output, target) to a Tensor of one element.
+    batch : tuple
+        (x, target).
+    step : float
+        ε > 0, in units of the weights.
+    layers : list of str, optional
+        Paths of layers with weights; all by default.
+    coordinates : int, optional
+        Estimate only this many weights of each layer, drawn without replacement; all by default.
+    rng : numpy.random.Generator, optional
+        Draws them; needed where `coordinates` is given.
+    form : {"fast", "general"}
+        "general" runs the whole network twice for each weight. "fast" gives the same from the part of it that
+        changes, for chains of Linear, Conv2d, BatchNorm, pooling and activations; for other models it falls back
+        to the general form and says so in the estimate's `note`.
+    memory : float
+        Limit of the fast form's working memory, MiB, beyond that of one pass through the model.
+    on_layer : callable, optional
+        Called with a layer's path when that layer is done, to show progress.
+
+    Returns
+    -------
+    dict
+        From path to `Estimate`.
+
+    Raises
+    ------
+    ValueError
+        If `step` is not positive, a layer is unknown, `coordinates` is given without `rng`, the memory limit is
+        too small for one coordinate; or as `Objective`.
+
+    References
+    ----------
+    Kim et al., BinaryDuo, ICLR 2020, section 3 (estimating the gradient mismatch).
+
+    Examples
+    --------
+    >>> from duonet import functional as F, nn
+    >>> from duonet.quant import Binary, Clip
+    >>> step = nn.QuantActivation(Binary(), Clip(0, 1))
+    >>> model = nn.Sequential(nn.Linear(1, 1, rng=np.random.default_rng(0)), step)
+    >>> model[0].weight.data[:] = 0.45
+    >>> batch = np.array([[1.0], [1.0]], "float32"), np.array([[0.0], [0.0]], "float32")
+    >>> coordinate_gradient(model.eval(), F.mse_loss, batch, step=0.1)["0"].values  # the step lies in the window
+    array([5.])
+    """
+    if not (np.isscalar(step) and step > 0 and math.isfinite(step)):
+        raise ValueError(f"coordinate_gradient: step must be a positive number, got {step!r}")
+    if form not in FORMS:
+        raise ValueError(f"coordinate_gradient: form must be one of {', '.join(FORMS)}, got {form!r}")
+    if coordinates is not None and (not isinstance(coordinates, int) or coordinates < 1 or rng is None):
+        raise ValueError(
+            "coordinate_gradient: coordinates must be a positive int, with an rng that draws them, "
+            f"got coordinates={coordinates!r}, rng={rng!r}"
+        )
+    objective = Objective(model, loss, batch)
+    estimates = {}
+    for path, layer in weighted_layers(model, layers).items():
+        size = layer.weight.size
+        chosen = np.arange(size)
+        if coordinates is not None and coordinates < size:
+            chosen = np.sort(rng.choice(size, coordinates, replace=False))
+        note = ""
+        losses_of = None
+        if form == "fast":
+            try:
+                losses_of = FastForm(objective, path, memory).losses
+            except CannotServe as reason:
+                note = f"general form: {reason}"
+        if losses_of is None:
+            losses_of = GeneralForm(objective, layer.weight).losses
+        losses = losses_of(chosen, float(step))
+        values = (losses[:, 0] - losses[:, 1]) / (2 * step)
+        estimates[path] = Estimate(values, chosen, size, None, losses.size, note)
+        if on_layer is not None:
+            on_layer(path)
+    return estimates
+
+
+def evolution_gradient(
+    model, loss, batch, sigma=0.1, layers=None, *, samples=256, directions="gaussian", rng, on_layer=None
+):
+    """Estimate the evolution-strategies gradient of each layer, ∇ E_u L(w + σu) with u ~ N(0, I).
+
+    Antithetic form: g = (1/2Kσ) Σ_k [L(w + σ u_k) − L(w − σ u_k)] u_k over K directions in the layer's weights,
+    whose expectation is that gradient exactly. A step of σ in every weight at once is √n times longer than one of
+    σ in a single weight, n the weights of the layer; `sigma` is therefore not comparable with a `step`.
+
+    Parameters
+    ----------
+    model : Module
+        In evaluation mode. Its weights are put back, whatever happens.
+    loss : callable
+        (output, target) to a Tensor of one element.
+    batch : tuple
+        (x, target).
+    sigma : float
+        σ > 0, in units of the weights.
+    layers : list of str, optional
+        Paths of layers with weights, moved one layer at a time; all by default.
+    samples : int
+        K >= 2 directions; each costs two losses.
+    directions : {"gaussian", "orthogonal"}
+        "orthogonal" makes the directions orthogonal to each other, n at a time, with Gaussian lengths: the mean
+        is the same and the variance lower.
+    rng : numpy.random.Generator
+        Draws the directions.
+    on_layer : callable, optional
+        Called with a layer's path when that layer is done, to show progress.
+
+    Returns
+    -------
+    dict
+        From path to `Estimate`, with the standard error of each value over the directions: s/√K, computed as if
+        they were independent, which for orthogonal ones is on the safe side.
+
+    Raises
+    ------
+    ValueError
+        If `sigma` is not positive, `samples` is below 2, `directions` or a layer is unknown; or as `Objective`.
+
+    References
+    ----------
+    Salimans et al., 2017 (evolution strategies, antithetic form); Choromanski et al., ICML 2018 (orthogonal
+    directions).
+
+    Examples
+    --------
+    >>> from duonet import functional as F, nn
+    >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    >>> batch = np.array([[1.0, 3.0]], "float32"), np.array([[2.0]], "float32")
+    >>> model.weight.data[:] = 1.0
+    >>> estimate = evolution_gradient(model, F.mse_loss, batch, samples=4000, rng=np.random.default_rng(0))[""]
+    >>> bool((np.abs(estimate.values - [4, 12]) < 4 * estimate.stderr).all())
+    True
+    """
+    if not (np.isscalar(sigma) and sigma > 0 and math.isfinite(sigma)):
+        raise ValueError(f"evolution_gradient: sigma must be a positive number, got {sigma!r}")
+    if not isinstance(samples, int) or samples < 2:
+        raise ValueError(f"evolution_gradient: samples must be an int of at least 2, got {samples!r}")
+    if directions not in DIRECTIONS:
+        raise ValueError(
+            f"evolution_gradient: directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}"
+        )
+    objective = Objective(model, loss, batch)
+    estimates = {}
+    for path, layer in weighted_layers(model, layers).items():
+        weight, size = layer.weight, layer.weight.size
+        total, squares = np.zeros(size), np.zeros(size)
+        for direction in _directions(rng, samples, size, directions == "orthogonal"):
+            up, down = _losses_around(objective, weight, sigma * direction.reshape(weight.shape))
+            term = (up - down) / (2 * sigma) * direction
+            total += term
+            squares += term * term
+        mean = total / samples
+        stderr = np.sqrt(np.maximum(squares / samples - mean**2, 0) / (samples - 1))
+        estimates[path] = Estimate(mean, np.arange(size), size, stderr, 2 * samples)
+        if on_layer is not None:
+            on_layer(path)
+    return estimates
+
+
+class GeneralForm:
+    """Losses of any model after moving single weights: two whole forward passes for each.
+
+    Parameters
+    ----------
+    objective : Objective
+    weight : Parameter
+    """
+
+    def __init__(self, objective, weight):
+        self.objective, self.weight = objective, weight
+
+    def losses(self, coordinates, step):
+        """Compute L(w + ε e_i) and L(w − ε e_i) for flat indices i: (len(coordinates), 2), float64."""
+        out = np.empty((len(coordinates), 2))
+        for k, i in enumerate(coordinates):
+            move = np.zeros(self.weight.size)
+            move[i] = step
+            out[k] = _losses_around(self.objective, self.weight, move.reshape(self.weight.shape))
+        return out
+
+
+def _losses_around(objective, weight, move):
+    """Compute L(w + move) and L(w − move), and put the weight back."""
+    start = weight.data
+    move = backend.to_device(move.astype(start.dtype), backend.device_of(start))
+    try:
+        weight.data = start + move
+        up = objective.value()
+        weight.data = start - move
+        return up, objective.value()
+    finally:
+        weight.data = start
+
+
+def _directions(rng, samples, size, orthogonal):
+    """Yield `samples` random directions (size,) whose entries are standard normal."""
+    if not orthogonal:
+        for _ in range(samples):
+            yield rng.standard_normal(size)
+        return
+    for start in range(0, samples, size):
+        count = min(size, samples - start)
+        basis, triangle = np.linalg.qr(rng.standard_normal((size, count)))
+        basis *= np.sign(np.diag(triangle))  # without it the directions are not uniform on the sphere
+        yield from (basis * np.sqrt(rng.chisquare(size, count))).T
+
+
+def _flat(gradient, size):
+    """Return a gradient as (size,) float64 on the CPU; zeros where none reached the weight."""
+    if gradient is None:
+        return np.zeros(size)
+    return backend.to_device(gradient, "cpu").astype(np.float64).ravel()

@@ -1,0 +1,320 @@
+"""The coordinate discrete gradient of a sequential model without repeating the whole forward pass.
+
+Moving one weight W[..., i, j] by ε moves one output channel, z_j by ε times the input that this weight meets.
+So the part of the network before the layer is run once; the layers after it that treat every channel by itself
+(pooling, batch norm, activations) are run on channel j alone; and where the channel comes out of a staircase it
+has changed for few samples, in few ways: with binary activations, a linear layer's channel in one way a sample,
+whichever weight was moved. Only the distinct changed rows go on through the rest of the network, together. The
+losses are those of the full forward passes, up to the rounding of z.
+"""
+
+import copy
+import functools
+
+import numpy as np
+
+from duonet import backend, nn, parallel
+from duonet.quant import Staircase
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
+
+# Each treats every sample by itself in evaluation mode, so some rows of a batch can be run without the others.
+SAMPLEWISE = (
+    nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Conv2d, nn.Dropout, nn.Flatten, nn.GlobalAvgPool, nn.Linear,
+    nn.MaxPool2d, nn.QuantActivation, nn.ReLU, nn.Replicate, nn.Residual, nn.Sequential,
+)  # fmt: skip
+BY_CHANNEL = (
+    nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Dropout, nn.GlobalAvgPool, nn.MaxPool2d, nn.QuantActivation, nn.ReLU,
+    nn.Replicate,
+)  # fmt: skip
+BLOCK_BYTES = 1 << 25  # rows go through the rest of the network in blocks of about this much memory
+
+
+class CannotServe(ValueError):
+    """A model or layer for which only the general form is right; says why."""
+
+
+class FastForm:
+    """Losses of a sequential model after moving single weights of one layer.
+
+    Parameters
+    ----------
+    objective : Objective
+    path : str
+        A Linear or Conv2d layer.
+    memory : float
+        Limit of the working memory, MiB.
+
+    Raises
+    ------
+    CannotServe
+        If the model is not a chain of known layers, or the layer's weights are quantised or shared.
+    ValueError
+        If the memory limit is too small for one coordinate.
+
+    Examples
+    --------
+    >>> from duonet import functional as F
+    >>> from duonet.mismatch.objective import Objective
+    >>> rng = np.random.default_rng(0)
+    >>> model = nn.Sequential(nn.Linear(3, 2, rng=rng), nn.ReLU()).eval()
+    >>> x = rng.standard_normal((5, 3), dtype="float32")
+    >>> form = FastForm(Objective(model, F.mse_loss, (x, np.zeros((5, 2), "float32"))), "0", memory=1)
+    >>> up, down = form.losses(np.array([4]), step=0.1)[0]
+    >>> bool(up != down)
+    True
+    """
+
+    def __init__(self, objective, path, memory=512):
+        self.objective, self.path, self.memory = objective, path, memory
+        layers, at = _chain(objective.model, path)
+        self.layer = layers[at]
+        end = at + 1
+        while end < len(layers) and type(layers[end]) in BY_CHANNEL:
+            end += 1
+        self.before, self.own, self.rest = layers[:at], layers[at + 1 : end], layers[end:]
+        self._run_unmoved()
+        self._share_memory()
+
+    def losses(self, coordinates, step):
+        """Compute the losses with each weight moved up and down.
+
+        Parameters
+        ----------
+        coordinates : array of int
+            Flat indices into the layer's weight.
+        step : float
+            ε.
+
+        Returns
+        -------
+        numpy.ndarray
+            (len(coordinates), 2): L(w + ε e_i) and L(w − ε e_i), float64.
+        """
+        out = np.empty((len(coordinates), 2))
+        rows, channels = np.divmod(coordinates, self.layer.weight.shape[-1])
+        for j in np.unique(channels):
+            places = np.flatnonzero(channels == j)
+            channel = _Channel(self, int(j), step)
+            for start in range(0, len(places), self.together):
+                some = places[start : start + self.together]
+                out[some] = self._losses_of_rows(channel, rows[some])
+        return out
+
+    def _losses_of_rows(self, channel, rows):
+        """Compute the losses (len(rows), 2) for weights that feed the same output channel."""
+        copies, samples, patches = channel.changes(rows)
+        losses = np.full(2 * len(rows), self.objective.at_start)
+        if not len(copies):
+            return losses.reshape(-1, 2)
+        first, inverse = _distinct(samples, patches)
+        outputs = self._outputs(channel, samples[first], patches[first])
+        xp = backend.get_xp(copies)
+        bounds = xp.searchsorted(copies, xp.arange(2 * len(rows) + 1)).tolist()
+        for k in range(2 * len(rows)):
+            here = slice(bounds[k], bounds[k + 1])
+            if here.start < here.stop:  # else no sample changes
+                output = self.output.copy()
+                output[samples[here]] = outputs[inverse[here]]
+                losses[k] = self.objective.of_output(output)
+        return losses.reshape(-1, 2)
+
+    def _outputs(self, channel, samples, patches):
+        """Run the rest of the network on rows of the batch in which one channel has been replaced."""
+        xp = backend.get_xp(patches)
+        parts = []
+        for start in range(0, len(samples), self.block):
+            some = slice(start, start + self.block)
+            row = self.entering[samples[some]]
+            row[..., channel.indices] = patches[some]
+            parts.append(_run(self.rest, row))
+        return xp.concatenate(parts)
+
+    def _run_unmoved(self):
+        """Keep what the moved copies share: the layer's input, its output, what enters the rest, the output."""
+        xp = backend.get_xp(self.objective.x)
+        x = _run(self.before, self.objective.x)
+        self.z = _run([self.layer], x)
+        self.entering = _run(self.own, self.z)
+        self.output = _run(self.rest, self.entering)
+        if x.ndim == 4:
+            pad = self.layer.padding
+            x = xp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        self.inputs = xp.ascontiguousarray(xp.moveaxis(x, -1, 0))  # one input channel after the other
+        reach = xp.abs(self.inputs).max(axis=0)
+        self.reach = functools.reduce(xp.maximum, (self.column(row, reach) for row in self._window()))
+
+    def _window(self):
+        """List the weight rows of the first input channel: one for each position in the window."""
+        return range(0, self.layer.weight.data[..., 0].size, self.layer.weight.shape[-2])
+
+    def column(self, row, image=None):
+        """Return what one weight meets: (N,) of a linear layer, (N, OH, OW) of a convolution.
+
+        `row` is the weight's flat index among those of its output channel. `image` stands in for the input.
+        """
+        position, i = divmod(int(row), self.layer.weight.shape[-2])
+        plane = self.inputs[i] if image is None else image
+        if self.z.ndim == 2:
+            return plane
+        p, q = divmod(position, self.layer.weight.shape[1])
+        stride, (oh, ow) = self.layer.stride, self.z.shape[1:3]
+        return plane[:, p : p + stride * oh : stride, q : q + stride * ow : stride]
+
+    def _share_memory(self):
+        """Decide how many coordinates and how many rows go together under the memory limit."""
+        samples = len(self.z)
+        kept = sum(a.nbytes for a in (self.inputs, self.z, self.entering, self.output, self.reach))
+        free = self.memory * 2**20 - kept
+        # In the worst case every sample changes, and differently, in both of a coordinate's copies.
+        forming = 2 * 5 * max(self.z[..., 0].nbytes, self.entering[..., 0].nbytes)
+        changed = 2 * (4 * self.entering[..., 0].nbytes + 3 * self.output.nbytes + 64 * samples)
+        row = 4 * _largest_row(self.rest, self.entering[:1])
+        self.formed_at_once = max(1, int(min(free / 4, BLOCK_BYTES) / 2 // forming))
+        self.together = int(free / 2 // changed)
+        self.block = max(1, int(min(free / 4, BLOCK_BYTES) // row))
+        needed = (kept + max(8 * forming, 2 * changed, 4 * row)) / 2**20
+        if needed > self.memory:
+            raise ValueError(
+                f"mismatch: memory of {self.memory:g} MiB is too small for one coordinate of {self.path}, which "
+                f"needs {needed:.1f} MiB for {samples} samples; raise memory or measure on a smaller batch"
+            )
+
+
+class _Channel:
+    """One output channel of the layer, and what becomes of it before it meets the other channels again."""
+
+    def __init__(self, form, j, step):
+        xp = backend.get_xp(form.z)
+        self.form, self.step = form, step
+        self.indices, self.layers, channels = [j], [], form.z.shape[-1]
+        for layer in form.own:
+            self.layers.append(_narrow(layer, self.indices))
+            if isinstance(layer, nn.Replicate):
+                self.indices = self.indices + [k + channels for k in self.indices]
+                channels *= 2
+        z = form.z[..., j : j + 1]
+        # Everything on the way rises or falls with z, so a sample that neither extreme changes cannot change.
+        reach = step * form.reach[..., None]
+        unmoved = form.entering[..., self.indices]
+        changed = self.run(z + reach) != unmoved
+        changed |= self.run(z - reach) != unmoved
+        self.samples = xp.flatnonzero(changed.reshape(len(z), -1).any(axis=1))
+        self.z, self.unmoved = z[self.samples], unmoved[self.samples]
+
+    def run(self, z):
+        """Carry z, (M, OH, OW, 1) or (M, 1), to the end of the layers that treat channels one by one."""
+        return _run(self.layers, z)
+
+    def changes(self, rows):
+        """Find where the moved weights change the channel.
+
+        Returns copies (sorted; copy 2k moves weight k up, copy 2k + 1 moves it down), the samples that change in
+        them, and the channel's new values there, (M, ..., len(indices)).
+        """
+        xp = backend.get_xp(self.z)
+        if not len(self.samples):
+            return self.samples, self.samples, self.unmoved
+
+        def work(some):
+            moves = xp.stack([self.form.column(row)[self.samples] for row in rows[some]])[..., None]
+            moves *= moves.dtype.type(self.step)
+            z = xp.stack([self.z + moves, self.z - moves], axis=1)
+            y = self.run(z.reshape(-1, *z.shape[3:])).reshape(-1, *self.unmoved.shape)
+            changed = (y != self.unmoved).reshape(len(y), len(self.samples), -1).any(axis=2)
+            copies, places = xp.nonzero(changed)
+            return copies + 2 * some.start, self.samples[places], y[copies, places]
+
+        at_once = self.form.formed_at_once
+        parts = parallel.run(work, [slice(k, k + at_once) for k in range(0, len(rows), at_once)])
+        return tuple(xp.concatenate(part) for part in zip(*parts))
+
+
+def _run(layers, x):
+    with no_grad():
+        x = Tensor(x)
+        for layer in layers:
+            x = layer(x)
+    return x.data
+
+
+def _distinct(samples, patches):
+    """Find the different ones among (sample, patch) pairs: `first` of each, and which one every pair is.
+
+    Pairs are told apart by a 64-bit hash of their bits; then each is held against the one that stands for it.
+    """
+    xp = backend.get_xp(patches)
+    flat = xp.ascontiguousarray(patches.reshape(len(patches), -1))
+    bits = flat.view(f"u{flat.itemsize}")
+    factors = np.random.default_rng(0).integers(0, 2**64, flat.shape[1] + 1, dtype=np.uint64)
+    keys = samples.astype(np.uint64) * xp.asarray(factors[0])
+    for start in range(0, len(flat), 1024):  # a small block at a time: uint64 takes two to eight times the memory
+        some = slice(start, start + 1024)
+        keys[some] += (bits[some] * xp.asarray(factors[1:])).sum(axis=1, dtype=np.uint64)
+    _, first, inverse = xp.unique(keys, return_index=True, return_inverse=True)
+    for start in range(0, len(flat), 1024):
+        some = slice(start, start + 1024)
+        same = (bits[some] == bits[first[inverse[some]]]).all() and (
+            samples[some] == samples[first[inverse[some]]]
+        ).all()
+        if not same:  # two pairs with one hash: about one run in a billion
+            return xp.arange(len(flat)), xp.arange(len(flat))
+    return first, inverse
+
+
+def _chain(model, path):
+    """List the layers of nested Sequentials in order, and the place of the layer at `path` among them."""
+    leaves = list(_leaves(model, ""))
+    for name, layer in leaves:
+        unknown = [m for _, m in layer.modules() if type(m) not in SAMPLEWISE]
+        if unknown:
+            raise CannotServe(f"{name or 'the model'} holds a {type(unknown[0]).__name__}, which it does not know")
+    places = [k for k, (name, _) in enumerate(leaves) if name == path]
+    if not places:
+        raise CannotServe("the layer is not part of a plain chain of layers")
+    layer = leaves[places[0]][1]
+    if type(layer) not in (nn.Linear, nn.Conv2d):
+        raise CannotServe(f"it is a {type(layer).__name__}, neither Linear nor Conv2d")
+    if layer.weight_quantizer is not None:
+        raise CannotServe("its weights are quantised, so that one of them moves the scale of all")
+    holders = [m for _, m in leaves for _, t in m.named_parameters() if t is layer.weight]
+    if len(holders) > 1:
+        raise CannotServe("its weight is used more than once")
+    return [m for _, m in leaves], places[0]
+
+
+def _leaves(module, path):
+    if type(module) is not nn.Sequential:
+        yield path, module
+        return
+    for name, child in module.children():
+        yield from _leaves(child, f"{path}.{name}" if path else name)
+
+
+def _largest_row(layers, x):
+    """Return the bytes of the largest array on the way of one row through the layers."""
+    largest = x.nbytes
+    for layer in layers:
+        x = _run([layer], x)
+        largest = max(largest, x.nbytes)
+    return largest
+
+
+@functools.singledispatch
+def _narrow(layer, indices):
+    """Return the layer as it acts on some of its channels alone."""
+    return layer
+
+
+@_narrow.register
+def _(layer: nn.BatchNorm, indices):
+    new = copy.copy(layer)
+    for name in ("gamma", "beta", "running_mean", "running_var"):
+        setattr(new, name, Tensor(getattr(layer, name).data[indices]))
+    return new
+
+
+@_narrow.register
+def _(layer: nn.QuantActivation, indices):
+    thresholds = [t if t.ndim == 0 else t[indices] for t in layer.staircase.thresholds]
+    return nn.QuantActivation(Staircase(thresholds, layer.staircase.levels), layer.surrogate)

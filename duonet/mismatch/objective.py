@@ -1,0 +1,161 @@
+"""The loss of a model on one batch: a number that must not change by itself."""
+
+import numpy as np
+
+from duonet import backend, nn
+from duonet.nn.module import observe
+from duonet.tape import no_grad
+from duonet.tensor import Parameter, Tensor
+
+
+class Objective:
+    """L(w) = loss(model(x), target) on a fixed batch, as a Python float.
+
+    Parameters
+    ----------
+    model : Module
+        In evaluation mode: with batch statistics or dropout, the loss is not a function of the weights alone.
+    loss : callable
+        (output, target) to a Tensor of one element. It is handed float64 where it takes it: the difference of two
+        nearby losses has few digits left in float32.
+    batch : tuple
+        (x, target): the input, array or Tensor of N >= 1 samples, and whatever `loss` takes second.
+
+    Raises
+    ------
+    ValueError
+        If the batch is empty, a layer is in training mode, the loss is not one finite number, or two calls with
+        the same weights give two losses; names the layer.
+    TypeError
+        If the batch is not a pair.
+
+    Examples
+    --------
+    >>> from duonet import functional as F
+    >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    >>> objective = Objective(model, F.mse_loss, (np.ones((3, 2), "float32"), np.zeros((3, 1), "float32")))
+    >>> objective.value() == objective.at_start
+    True
+    """
+
+    def __init__(self, model, loss, batch):
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError(f"mismatch: batch must be a pair (x, target), got {type(batch).__name__}")
+        x, target = (part.data if isinstance(part, Tensor) else part for part in batch)
+        if not backend.is_array(x):
+            raise TypeError(f"mismatch: batch x must be an array or a Tensor, got {type(x).__name__}")
+        if len(x) == 0:
+            raise ValueError(f"mismatch: the batch is empty, x has shape {x.shape}")
+        self.model, self.x = model, x
+        _refuse_training_mode(model)
+        with no_grad(), observe(model) as records:
+            output = model(Tensor(x)).data
+        self._choose_precision(loss, target, output)
+        self.at_start = self.of_output(output)
+        self._refuse_change(records)
+
+    def value(self):
+        """Compute L with the model's present weights."""
+        with no_grad():
+            return self.of_output(self.model(Tensor(self.x)).data)
+
+    def of_output(self, output):
+        """Compute L from the model's output on the batch, a raw array."""
+        with no_grad():
+            value = self._loss(Tensor(output.astype(self._dtype, copy=False)), self._target)
+        return self._number(value)
+
+    def backward(self):
+        """Back-propagate L into the gradients of the model's parameters."""
+        value = self._given_loss(self.model(Tensor(self.x)), self._given_target)
+        self._number(value)
+        value.backward()
+
+    def _choose_precision(self, loss, target, output):
+        self._loss = self._given_loss = loss
+        self._target = self._given_target = target
+        self._dtype = np.float64
+        if backend.is_array(target) and target.dtype.kind == "f":
+            self._target = target.astype(np.float64, copy=False)
+        try:
+            self.of_output(output)
+        except TypeError:  # a loss that holds float32 arrays of its own
+            self._target, self._dtype = target, output.dtype
+
+    @staticmethod
+    def _number(value):
+        if not isinstance(value, Tensor) or value.size != 1:
+            got = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"mismatch: loss must return one number as a Tensor, got {got}")
+        number = float(value.item())
+        if not np.isfinite(number):
+            raise ValueError(f"mismatch: the loss is {number}")
+        return number
+
+    def _refuse_change(self, first):
+        """Compare a second call with the first, and name the layer at which they part."""
+        with no_grad(), observe(self.model) as second:
+            again = self.of_output(self.model(Tensor(self.x)).data)
+        if again == self.at_start:
+            return
+        parted = (
+            path for path, record in second.items() if path and not (record.output == first[path].output).all()
+        )
+        path = next(parted, None)
+        where = "in the loss itself" if path is None else f"at layer {path}"
+        raise ValueError(
+            f"mismatch: the loss changes between calls with the same weights, from {self.at_start:.9g} to "
+            f"{again:.9g}; it begins to differ {where}. Draw its noise from a generator seeded anew at each call, "
+            "or switch it off"
+        )
+
+
+def _refuse_training_mode(model):
+    for path, layer in model.modules():
+        if isinstance(layer, nn.BatchNorm) and layer.training:
+            what = "uses the statistics of the batch and moves its running averages"
+        elif isinstance(layer, nn.Dropout) and layer.training and layer.p > 0:
+            what = "draws a new mask at every call"
+        else:
+            continue
+        name = f"{path} {type(layer).__name__}".strip()
+        raise ValueError(f"mismatch: {name} is in training mode, where it {what}; call model.eval() first")
+
+
+def weighted_layers(model, layers=None):
+    """Find the layers whose weights are measured.
+
+    Parameters
+    ----------
+    model : Module
+    layers : list of str, optional
+        Paths of layers with a `weight`; all of them by default.
+
+    Returns
+    -------
+    dict
+        From path to layer.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer; names those there are.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, rng=np.random.default_rng(0)), nn.ReLU())
+    >>> list(weighted_layers(model))
+    ['0']
+    """
+    found = {path: m for path, m in model.modules() if isinstance(getattr(m, "weight", None), Parameter)}
+    if layers is None:
+        layers = list(found)
+    for path in [layers] if isinstance(layers, str) else layers:
+        if path not in found:
+            raise ValueError(
+                f"mismatch: there is no layer {path!r} with a weight; those of the model are {', '.join(found)}"
+            )
+    chosen = {path: found[path] for path in ([layers] if isinstance(layers, str) else layers)}
+    if not chosen:
+        raise ValueError("mismatch: no layer to measure; the model has no weights, or layers is empty")
+    return chosen

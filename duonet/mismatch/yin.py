@@ -1,0 +1,223 @@
+"""Ground truth: a two-layer network whose loss, gradient and coarse gradients are known in closed form.
+
+f(w; Z) = ½ (vᵀσ(Zw) − v*ᵀσ(Zw*))², with σ(x) = 1[x >= 0], Z an (m, n) matrix of independent N(0, 1) entries, v and
+v* in R^m, w and w* in R^n, |w*| = 1 (Yin et al., Understanding straight-through estimator, ICLR 2019). Everything
+depends on w through its length and its angle θ to w*, because for one row z of Z, with ŵ = w / |w|:
+
+    P(zᵀw > 0, zᵀw* > 0) = (π − θ) / 2π,    E[z 1[zᵀw > 0]] = ŵ / √2π,
+    E[z 1[zᵀw > 0, zᵀw* > 0]] = (ŵ + w*) / (2 √2π).
+"""
+
+import math
+
+import numpy as np
+
+from duonet import functional, nn
+from duonet.quant import Binary
+from duonet.quant import surrogate as surrogates
+
+SURROGATES = {
+    "identity": surrogates.Identity(),
+    "relu": surrogates.ReLU(),
+    "clip": surrogates.Clip(0, 1),
+}  # those whose expected coarse gradient is known in closed form
+
+
+def population_loss(v, w, v_star, w_star):
+    """Compute E f = ⅛ [vᵀ(I + 11ᵀ)v − 2vᵀ((1 − 2θ/π)I + 11ᵀ)v* + v*ᵀ(I + 11ᵀ)v*].
+
+    Parameters
+    ----------
+    v, v_star : numpy.ndarray
+        (m,)
+    w, w_star : numpy.ndarray
+        (n,)
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Yin et al., ICLR 2019, lemma 1.
+
+    Examples
+    --------
+    >>> population_loss(np.ones(2), np.array([2.0, 0.0]), np.ones(2), np.array([1.0, 0.0]))
+    0.0
+    """
+    overlap = 1 - 2 * _angle(w, w_star) / math.pi
+    total, total_star = v.sum(), v_star.sum()
+    return float(
+        (v @ v + total**2 - 2 * (overlap * v @ v_star + total * total_star) + v_star @ v_star + total_star**2) / 8
+    )
+
+
+def true_gradient(v, w, v_star, w_star):
+    """Compute ∂E f/∂w = −vᵀv* / (2π|w|) · Pw* / |Pw*|, with P = I − wwᵀ/|w|².
+
+    From the loss: only θ depends on w, ∂E f/∂θ = vᵀv* / 2π, and ∂θ/∂w = −Pw* / (|w| |Pw*|).
+
+    Parameters
+    ----------
+    v, v_star : numpy.ndarray
+        (m,)
+    w, w_star : numpy.ndarray
+        (n,), not parallel.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,)
+
+    References
+    ----------
+    Yin et al., ICLR 2019, lemma 2.
+
+    Examples
+    --------
+    >>> one = np.array([1.0])
+    >>> (true_gradient(one, np.array([1.0, 0.0]), one, np.array([0.0, 1.0])) * 2 * np.pi).round(6)
+    array([-0., -1.])
+    """
+    across = w_star - w * (w @ w_star) / (w @ w)
+    return -(v @ v_star) / (2 * math.pi * np.linalg.norm(w)) * across / np.linalg.norm(across)
+
+
+def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
+    """Compute the expected coarse gradient E[Zᵀ(μ'(Zw) ∘ v) (vᵀσ(Zw) − v*ᵀσ(Zw*))] with surrogate μ.
+
+    The rows of Z are independent, so only three expectations over one row z enter: with a = E[z μ'(zᵀw)],
+    b = E[z μ'(zᵀw) σ(zᵀw)] and c = E[z μ'(zᵀw) σ(zᵀw*)] it is
+
+        |v|² b + ½((1ᵀv)² − |v|²) a − (vᵀv*) c − ½((1ᵀv)(1ᵀv*) − vᵀv*) a.
+
+    With φ, Φ density and distribution of N(0, 1), B = 1/|w|, and ê the unit vector across ŵ towards w*:
+
+    * identity: a = 0, b = ŵ φ(0), c = w* φ(0);
+    * relu: a = b = ŵ φ(0), c = (ŵ + w*) φ(0) / 2;
+    * clip, 1[0 < x < 1]: a = b = ŵ (φ(0) − φ(B)), and with q = φ(0) (Φ(B / sin θ) − ½),
+      c = ŵ (φ(0)/2 − φ(B) Φ(B cot θ) + q cos θ) + ê q sin θ.
+
+    Parameters
+    ----------
+    surrogate : {"identity", "relu", "clip"}
+    v, v_star : numpy.ndarray
+        (m,)
+    w, w_star : numpy.ndarray
+        (n,), not parallel.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,)
+
+    Raises
+    ------
+    ValueError
+        If the surrogate is another one.
+
+    References
+    ----------
+    Yin et al., ICLR 2019, lemmas 3 to 5; derived anew here, the clipped form without the integrals left there.
+
+    Examples
+    --------
+    >>> one = np.array([1.0])
+    >>> expected_coarse_gradient("identity", one, np.array([1.0, 0.0]), one, np.array([0.0, 1.0])).round(4)
+    array([ 0.3989, -0.3989])
+    """
+    length = np.linalg.norm(w)
+    along = w / length
+    top = _density(0)
+    if surrogate == "identity":
+        a, b, c = 0 * along, along * top, w_star * top
+    elif surrogate == "relu":
+        a = b = along * top
+        c = (along + w_star) * top / 2
+    elif surrogate == "clip":
+        theta, bound = _angle(w, w_star), 1 / length
+        across = w_star - along * math.cos(theta)
+        across /= np.linalg.norm(across)
+        a = b = along * (top - _density(bound))
+        q = top * (_distribution(bound / math.sin(theta)) - 0.5)
+        c = along * (top / 2 - _density(bound) * _distribution(bound / math.tan(theta)) + q * math.cos(theta))
+        c += across * q * math.sin(theta)
+    else:
+        raise ValueError(
+            f"expected_coarse_gradient: surrogate must be one of {', '.join(SURROGATES)}, got {surrogate!r}"
+        )
+    total, total_star = v.sum(), v_star.sum()
+    own = v @ v * b + (total**2 - v @ v) / 2 * a
+    return own - v @ v_star * c - (total * total_star - v @ v_star) / 2 * a
+
+
+def step_network(v, w, surrogate="relu"):
+    """Build vᵀσ(Zw) as a model: a 1×1 convolution over m pixels of n channels, the step, and a linear layer.
+
+    Parameters
+    ----------
+    v : numpy.ndarray
+        (m,)
+    w : numpy.ndarray
+        (n,)
+    surrogate : {"identity", "relu", "clip"}
+
+    Returns
+    -------
+    Sequential
+        (N, m, 1, n) to (N, 1), float64, in evaluation mode; w is the weight of its layer "w".
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> model = step_network(np.array([1.0, 2.0]), np.array([1.0]))
+    >>> model(Tensor(np.array([-1.0, 3.0]).reshape(1, 2, 1, 1))).item()
+    2.0
+    """
+    rng = np.random.default_rng(0)  # the weights are overwritten
+    model = nn.Sequential(
+        {
+            "w": nn.Conv2d(len(w), 1, 1, rng=rng, bias=False),
+            "step": nn.QuantActivation(Binary(0), SURROGATES[surrogate]),
+            "flatten": nn.Flatten(),
+            "v": nn.Linear(len(v), 1, rng=rng, bias=False),
+        }
+    ).astype(np.float64)
+    model.w.weight.data[0, 0, :, 0] = w
+    model.v.weight.data[:, 0] = v
+    return model.eval()
+
+
+def half_squared_error(output, target):
+    """Compute ½ mean (output − target)², the loss of the two-layer network.
+
+    Parameters
+    ----------
+    output, target : Tensor or array
+        Of equal shape.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> half_squared_error(Tensor([1.0, 3.0]), Tensor([0.0, 0.0])).item()
+    2.5
+    """
+    return functional.mse_loss(output, target) * 0.5
+
+
+def _angle(w, w_star):
+    cosine = w @ w_star / (np.linalg.norm(w) * np.linalg.norm(w_star))
+    return math.acos(min(1.0, max(-1.0, float(cosine))))
+
+
+def _density(x):
+    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def _distribution(x):
+    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
