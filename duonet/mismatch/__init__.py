@@ -1,9 +1,15 @@
 """Gradient mismatch, measured: how far the back-propagated gradient points away from that of the smoothed loss."""
 
-from duonet.mismatch.estimators import Estimate, coarse_gradient, coordinate_gradient, evolution_gradient
+from duonet.mismatch.estimators import (
+    Estimate,
+    coarse_gradient,
+    coordinate_gradient,
+    evolution_gradient,
+)
+from duonet.mismatch.objective import sample_coordinates
 from duonet.mismatch.report import LayerMismatch, Mismatch, cosine, measure
 
 __all__ = [
     "Estimate", "LayerMismatch", "Mismatch", "coarse_gradient", "coordinate_gradient", "cosine",
-    "evolution_gradient", "measure",
+    "evolution_gradient", "measure", "sample_coordinates",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 
 from duonet import backend
 from duonet.mismatch.fast import CannotServe, FastForm
-from duonet.mismatch.objective import Objective, weighted_layers
+from duonet.mismatch.objective import Objective, sample_coordinates, weighted_layers
 
 FORMS = ("fast", "general")
 DIRECTIONS = ("gaussian", "orthogonal")
@@ -133,10 +133,11 @@ def coordinate_gradient(
         ε > 0, in units of the weights.
     layers : list of str, optional
         Paths of layers with weights; all by default.
-    coordinates : int, optional
-        Estimate only this many weights of each layer, drawn without replacement; all by default.
+    coordinates : int or dict, optional
+        Estimate only this many weights of each layer, drawn without replacement, or those given: from path to flat
+        indices, as from `sample_coordinates`. All by default.
     rng : numpy.random.Generator, optional
-        Draws them; needed where `coordinates` is given.
+        Draws them; needed where `coordinates` is a number.
     form : {"fast", "general"}
         "general" runs the whole network twice for each weight. "fast" gives the same from the part of it that
         changes, for chains of Linear, Conv2d, BatchNorm, pooling and activations; for other models it falls back
@@ -176,18 +177,12 @@ def coordinate_gradient(
         raise ValueError(f"coordinate_gradient: step must be a positive number, got {step!r}")
     if form not in FORMS:
         raise ValueError(f"coordinate_gradient: form must be one of {', '.join(FORMS)}, got {form!r}")
-    if coordinates is not None and (not isinstance(coordinates, int) or coordinates < 1 or rng is None):
-        raise ValueError(
-            "coordinate_gradient: coordinates must be a positive int, with an rng that draws them, "
-            f"got coordinates={coordinates!r}, rng={rng!r}"
-        )
     objective = Objective(model, loss, batch)
+    if not isinstance(coordinates, dict):
+        coordinates = sample_coordinates(model, coordinates, rng, layers)
     estimates = {}
     for path, layer in weighted_layers(model, layers).items():
-        size = layer.weight.size
-        chosen = np.arange(size)
-        if coordinates is not None and coordinates < size:
-            chosen = np.sort(rng.choice(size, coordinates, replace=False))
+        size, chosen = layer.weight.size, coordinates[path]
         note = ""
         losses_of = None
         if form == "fast":

@@ -159,3 +159,46 @@ def weighted_layers(model, layers=None):
     if not chosen:
         raise ValueError("mismatch: no layer to measure; the model has no weights, or layers is empty")
     return chosen
+
+
+def sample_coordinates(model, count, rng=None, layers=None):
+    """Draw weights of each layer without replacement.
+
+    Parameters
+    ----------
+    model : Module
+    count : int or None
+        How many of each layer; None, or more than it has, takes all.
+    rng : numpy.random.Generator, optional
+        Needed where `count` is given.
+    layers : list of str, optional
+        Paths of layers with weights; all by default.
+
+    Returns
+    -------
+    dict
+        From path to sorted flat indices into the layer's weight.
+
+    Raises
+    ------
+    ValueError
+        If `count` is not positive or comes without `rng`, or a layer is unknown.
+
+    Examples
+    --------
+    >>> model = nn.Linear(3, 2, rng=np.random.default_rng(0))
+    >>> {path: len(flat) for path, flat in sample_coordinates(model, 4, np.random.default_rng(0)).items()}
+    {'': 4}
+    """
+    if count is not None and (not isinstance(count, int) or count < 1 or rng is None):
+        raise ValueError(
+            "mismatch: coordinates must be a positive int, with an rng that draws them, "
+            f"got coordinates={count!r}, rng={rng!r}"
+        )
+    sizes = {path: layer.weight.size for path, layer in weighted_layers(model, layers).items()}
+    return {
+        path: np.arange(size)
+        if count is None or count >= size
+        else np.sort(rng.choice(size, count, replace=False))
+        for path, size in sizes.items()
+    }

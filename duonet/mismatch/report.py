@@ -1,11 +1,25 @@
-"""The mismatch of every layer, as a table that prints, saves and draws itself."""
+"""The mismatch of every layer, as a table that prints, saves and draws itself.
+
+A gradient estimated from finitely many samples is the true one plus noise, and noise lowers a cosine just as
+mismatch does. For a quantised network it is large: the loss of a batch is a staircase in every weight, whose
+differences over a small step are dominated by the few samples that happen to cross a threshold. Measured on
+K disjoint parts of the batch, whose noise is independent, products of different parts are free of it:
+
+    c · g  is estimated by  Σ_{a≠b} c_a · g_b / K(K − 1),  |c|² and |g|² alike.
+"""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from duonet.mismatch.estimators import coarse_gradient, coordinate_gradient, evolution_gradient
+from duonet.mismatch.estimators import (
+    coarse_gradient,
+    coordinate_gradient,
+    evolution_gradient,
+)
+from duonet.mismatch.objective import sample_coordinates
+from duonet.tensor import Tensor
 
 RESAMPLES = 1000
 COVERAGE = 0.95
@@ -19,18 +33,22 @@ class LayerMismatch(NamedTuple):
     layer : str
         Path of the layer.
     cosine : float
-        Of the angle between the two; NaN where one of them is zero.
+        Of the angle between the two; with several parts, with the noise taken out (it can then pass 1 by as much
+        as its interval is wide). NaN where one gradient is zero or cannot be told from noise.
+    raw : float
+        The cosine as it is without taking the noise out.
     low, high : float or None
-        95 % bootstrap interval of the cosine over the measured weights; None where all weights were measured.
+        95 % interval of the cosine: a bootstrap over the measured weights where they are a sample of the layer's,
+        else a jackknife over the parts; None with all weights and one part.
     coarse_norm, smoothed_norm : float
-        Euclidean norms over the measured weights.
+        Euclidean norms over the measured weights; with several parts, with the noise taken out.
     ratio : float
         coarse_norm / smoothed_norm.
     opposite : float
         Share of the measured weights whose two gradients have opposite signs.
     noise : float or None
-        Share of smoothed_norm² that is the estimator's own sampling noise, Σ stderr² / smoothed_norm², where it
-        has any. It lowers the cosine by about √(1 − noise).
+        Share of the smoothed gradient's squared norm that is noise: as found from several parts, or from the
+        estimator's standard errors, or unknown. It lowers `raw` by a factor of √(1 − noise).
     measured, size : int
         Weights measured, and weights of the layer.
     note : str
@@ -38,12 +56,13 @@ class LayerMismatch(NamedTuple):
 
     Examples
     --------
-    >>> LayerMismatch("conv1", 0.9, None, None, 1.0, 2.0, 0.5, 0.1, None, 9, 9, "").ratio
+    >>> LayerMismatch("conv1", 0.9, 0.9, None, None, 1.0, 2.0, 0.5, 0.1, None, 9, 9, "").ratio
     0.5
     """
 
     layer: str
     cosine: float
+    raw: float
     low: float | None
     high: float | None
     coarse_norm: float
@@ -66,8 +85,8 @@ class Mismatch:
     Examples
     --------
     >>> from duonet.mismatch.estimators import Estimate
-    >>> coarse = {"conv1": Estimate(np.array([1.0, 2.0, 2.0]), np.arange(3), 3)}
-    >>> smoothed = {"conv1": Estimate(np.array([1.0, 2.0, -2.0]), np.arange(3), 3)}
+    >>> coarse = [{"conv1": Estimate(np.array([1.0, 2.0, 2.0]), np.arange(3), 3)}]
+    >>> smoothed = [{"conv1": Estimate(np.array([1.0, 2.0, -2.0]), np.arange(3), 3)}]
     >>> print(Mismatch.between(coarse, smoothed))
     layer  cosine  |coarse|  |smoothed|  ratio  opposite  weights
     -------------------------------------------------------------
@@ -83,8 +102,9 @@ class Mismatch:
 
         Parameters
         ----------
-        coarse, smoothed : dict
-            From path to `Estimate`; `coarse` holds at least the coordinates of `smoothed`.
+        coarse, smoothed : list of dict
+            For each part of the batch, from path to `Estimate`. `coarse` holds at least the coordinates of
+            `smoothed`, which are the same in every part.
         rng : numpy.random.Generator, optional
             Draws the bootstrap where only some coordinates were measured; seed 0 by default.
 
@@ -93,7 +113,9 @@ class Mismatch:
         Mismatch
         """
         rng = np.random.default_rng(0) if rng is None else rng
-        return cls([_row(path, coarse[path], estimate, rng) for path, estimate in smoothed.items()])
+        return cls(
+            [_row(path, [c[path] for c in coarse], [g[path] for g in smoothed], rng) for path in smoothed[0]]
+        )
 
     def __getitem__(self, layer):
         """Return the row of a layer, by its path."""
@@ -143,7 +165,18 @@ class Mismatch:
         return axes
 
     def __str__(self):
-        header = ["layer", "cosine", "95 %", "|coarse|", "|smoothed|", "ratio", "opposite", "noise", "weights"]
+        header = [
+            "layer",
+            "cosine",
+            "95 %",
+            "raw",
+            "|coarse|",
+            "|smoothed|",
+            "ratio",
+            "opposite",
+            "noise",
+            "weights",
+        ]
         lines = [header] + [_words(row) for row in self.rows]
         shown = [k for k in range(len(header)) if any(line[k] for line in lines[1:])]
         widths = [max(len(line[k]) for line in lines) for k in shown]
@@ -157,7 +190,7 @@ class Mismatch:
     __repr__ = __str__
 
 
-def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate", **options):
+def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate", parts=1, **options):
     """Measure, layer by layer, how far the coarse gradient points away from that of the smoothed loss.
 
     cos = c · g / (|c| |g|), with c from back-propagation and g from the chosen estimator, over the same weights.
@@ -176,6 +209,9 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
         Paths of layers with weights; all by default.
     estimator : {"coordinate", "evolution"}
         `coordinate_gradient` or `evolution_gradient`.
+    parts : int
+        Into this many disjoint parts of equal size the batch is cut, to take the sampling noise out; 1 measures
+        the loss of the batch as it is. With parts, `target` must be an array with a row for each sample.
     **options
         Further options of that estimator: coordinates, rng, form, memory; or samples, directions, rng.
 
@@ -186,7 +222,7 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
     Raises
     ------
     ValueError
-        If `estimator` is unknown; else as the estimator.
+        If `estimator` is unknown, or the batch is too small for the parts; else as the estimator.
 
     References
     ----------
@@ -205,8 +241,12 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"measure: estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
-    smoothed = ESTIMATORS[estimator](model, loss, batch, step, layers, **options)
-    return Mismatch.between(coarse_gradient(model, loss, batch, layers), smoothed)
+    batches = [batch] if parts == 1 else _cut(batch, parts)
+    if estimator == "coordinate":  # the same weights in every part
+        draw = (options.pop("coordinates", None), options.pop("rng", None))
+        options["coordinates"] = sample_coordinates(model, *draw, layers)
+    smoothed = [ESTIMATORS[estimator](model, loss, part, step, layers, **options) for part in batches]
+    return Mismatch.between([coarse_gradient(model, loss, part, layers) for part in batches], smoothed)
 
 
 ESTIMATORS = {"coordinate": coordinate_gradient, "evolution": evolution_gradient}
@@ -235,31 +275,88 @@ def cosine(a, b):
         return (a * b).sum(axis=-1) / lengths
 
 
+def _cut(batch, parts):
+    """Cut a batch into equal parts; samples left over are dropped."""
+    x, target = (half.data if isinstance(half, Tensor) else half for half in batch)
+    if not isinstance(parts, int) or not 1 <= parts <= len(x):
+        raise ValueError(f"measure: parts must be an int from 1 to the batch's {len(x)} samples, got {parts!r}")
+    if len(target) != len(x):
+        raise ValueError(f"measure: target has {len(target)} rows for {len(x)} samples, so it cannot be cut")
+    size = len(x) // parts
+    return [(x[k * size : (k + 1) * size], target[k * size : (k + 1) * size]) for k in range(parts)]
+
+
 def _row(path, coarse, smoothed, rng):
-    place = {int(i): k for k, i in enumerate(coarse.coordinates)}
-    c, g = coarse.values[[place[int(i)] for i in smoothed.coordinates]], smoothed.values
-    norms = [float(np.sqrt((v * v).sum())) for v in (c, g)]
+    first = smoothed[0]
+    place = {int(i): k for k, i in enumerate(coarse[0].coordinates)}
+    measured = [place[int(i)] for i in first.coordinates]
+    c = np.array([estimate.values[measured] for estimate in coarse])
+    g = np.array([estimate.values for estimate in smoothed])
+    products = _products(c, g)
+    (_, cc, gg), several = products.sum(axis=1), len(c) > 1
     low = high = noise = None
-    if len(g) < smoothed.size:
-        low, high = _interval(c, g, rng)
-    if smoothed.stderr is not None:
-        noise = float((smoothed.stderr**2).sum() / norms[1] ** 2) if norms[1] else math.nan
+    if c.shape[1] < first.size:
+        low, high = _bootstrap(products, rng)
+    elif several:
+        low, high = _jackknife(c, g)
+    mean_c, mean_g = c.mean(axis=0), g.mean(axis=0)
+    if several:
+        noise = _divide(float((mean_g**2).sum() - gg), float((mean_g**2).sum()))
+    elif first.stderr is not None:
+        noise = _divide(float((first.stderr**2).sum()), float(gg))
     return LayerMismatch(
-        path, float(cosine(c, g)), low, high, *norms, norms[0] / norms[1] if norms[1] else math.nan,
-        float((c * g < 0).mean()), noise, len(g), smoothed.size, smoothed.note,
+        path, _cosine(products.sum(axis=1)), float(cosine(mean_c, mean_g)), low, high, _root(cc), _root(gg),
+        _divide(_root(cc), _root(gg)), float((mean_c * mean_g < 0).mean()), noise, len(measured), first.size,
+        first.note,
     )  # fmt: skip
 
 
-def _interval(c, g, rng):
-    """Bootstrap the cosine over coordinates: the middle 95 % of what resampled coordinates give."""
-    cosines = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(0, len(c), len(c))
-        cosines.append(cosine(c[drawn], g[drawn]))
-    if np.isnan(cosines).all():
+def _products(c, g):
+    """Return c·g, c·c and g·g weight by weight, (3, weights), from parts (K, weights).
+
+    With one part the plain products; with more, the mean over pairs of different parts.
+    """
+    k = len(c)
+    pairs = ((c, g), (c, c), (g, g))
+    if k == 1:
+        return np.array([a[0] * b[0] for a, b in pairs])
+    return np.array([a.sum(axis=0) * b.sum(axis=0) - (a * b).sum(axis=0) for a, b in pairs]) / (k * (k - 1))
+
+
+def _cosine(sums):
+    """Compute c·g / √(c·c g·g) from the three sums; NaN where a squared norm is not positive."""
+    cg, cc, gg = (float(s) for s in sums)
+    return cg / math.sqrt(cc * gg) if cc > 0 and gg > 0 else math.nan
+
+
+def _bootstrap(products, rng):
+    """Return the middle 95 % of what resampled weights give."""
+    weights = products.shape[1]
+    drawn = (_cosine(products[:, rng.integers(0, weights, weights)].sum(axis=1)) for _ in range(RESAMPLES))
+    cosines = [c for c in drawn if not math.isnan(c)]
+    if not cosines:
         return math.nan, math.nan
     edge = 50 * (1 - COVERAGE)
-    return tuple(float(v) for v in np.nanpercentile(cosines, [edge, 100 - edge]))
+    return tuple(float(v) for v in np.percentile(cosines, [edge, 100 - edge]))
+
+
+def _jackknife(c, g):
+    """Return cosine ± 1.96 standard errors, these from leaving out one part at a time."""
+    k = len(c)
+    if k == 2:
+        return math.nan, math.nan
+    left_out = [_cosine(_products(np.delete(c, i, 0), np.delete(g, i, 0)).sum(axis=1)) for i in range(k)]
+    stderr = math.sqrt((k - 1) * np.var(left_out))
+    here = _cosine(_products(c, g).sum(axis=1))
+    return here - 1.96 * stderr, here + 1.96 * stderr
+
+
+def _root(square):
+    return math.sqrt(square) if square >= 0 else math.nan
+
+
+def _divide(a, b):
+    return a / b if b else math.nan
 
 
 def _words(row):
@@ -270,6 +367,7 @@ def _words(row):
         row.layer,
         number(row.cosine, ".4f"),
         "" if row.low is None else f"{number(row.low, '.3f')} .. {number(row.high, '.3f')}",
+        "" if row.raw == row.cosine or math.isnan(row.raw) else number(row.raw, ".4f"),
         number(row.coarse_norm, ".3g"),
         number(row.smoothed_norm, ".3g"),
         number(row.ratio, ".2f"),

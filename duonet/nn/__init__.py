@@ -19,6 +19,6 @@ from duonet.nn.module import Module, Record, observe
 
 __all__ = [
     "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "Linear", "MaxPool2d",
-    "Module", "QuantActivation", "ReLU", "Record", "Replicate", "Residual", "Sequential", "binaryduo_normal", "he_normal",
-    "observe",
+    "Module", "QuantActivation", "ReLU", "Record", "Replicate", "Residual", "Sequential", "binaryduo_normal",
+    "he_normal", "observe",
 ]  # fmt: skip

@@ -269,3 +269,34 @@ class Shifted(Surrogate):
 
     def __repr__(self):
         return f"Shifted({self.surrogate}, {', '.join(map(str, np.unique(self.offset).tolist()))})"
+
+
+class ZeroOne(Surrogate):
+    """A surrogate s for sign carried over to the step from 0 to 1: value ½(1 + s(2x − 1)), derivative s'(2x − 1).
+
+    The window [−1, 1] around sign's step becomes [0, 1]: ZeroOne(Clip(-1, 1)) is Clip(0, 1).
+
+    Parameters
+    ----------
+    surrogate : Surrogate
+        Rising from −1 to 1 around 0.
+
+    Examples
+    --------
+    >>> ZeroOne(Polynomial()).derivative(np.array([0.0, 0.25, 0.5, 1.5]))
+    array([0., 1., 2., 0.])
+    """
+
+    def __init__(self, surrogate):
+        self.surrogate = surrogate
+
+    def value(self, x):
+        """½(1 + s(2x − 1))."""
+        return 0.5 * (1 + self.surrogate.value(2 * x - 1))
+
+    def derivative(self, x):
+        """s'(2x − 1)."""
+        return self.surrogate.derivative(2 * x - 1)
+
+    def __repr__(self):
+        return f"ZeroOne({self.surrogate})"

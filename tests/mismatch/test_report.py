@@ -13,10 +13,12 @@ matplotlib.use("Agg")
 
 
 def estimates(*vectors, **kinds):
-    return {
-        f"layer{i}": Estimate(np.array(v, float), np.arange(len(v)), len(v), **kinds)
-        for i, v in enumerate(vectors)
-    }
+    return [
+        {
+            f"layer{i}": Estimate(np.array(v, float), np.arange(len(v)), len(v), **kinds)
+            for i, v in enumerate(vectors)
+        }
+    ]
 
 
 def test_the_columns_are_what_they_say():
@@ -43,8 +45,8 @@ def test_the_interval_covers_the_cosine_of_all_weights(rng):
     hits = 0
     for _ in range(100):
         chosen = rng.choice(2000, 60, replace=False)
-        smoothed = {"w": Estimate(g[chosen], chosen, 2000)}
-        row = Mismatch.between({"w": Estimate(c, np.arange(2000), 2000)}, smoothed, rng)["w"]
+        smoothed = [{"w": Estimate(g[chosen], chosen, 2000)}]
+        row = Mismatch.between([{"w": Estimate(c, np.arange(2000), 2000)}], smoothed, rng)["w"]
         assert row.low < row.cosine < row.high
         hits += row.low <= truth <= row.high
     assert 87 <= hits <= 99
@@ -75,3 +77,48 @@ def test_evolution_strategies_report_their_noise(rng):
     assert few.noise > 0.2 > 0.03 > many.noise and "noise" in str(Mismatch([few]))
     for row in (few, many):  # the float layer has no mismatch, so the cosine is what the noise leaves
         assert row.cosine == pytest.approx(np.sqrt(1 - row.noise), abs=0.12)
+
+
+def noisy_parts(rng, parts, size=400, noise=3.0):
+    """Estimates of two vectors at cosine 0.8, with noise that both share in each part, as sampling noise is."""
+    a, b = rng.standard_normal((2, size))
+    b -= a * (a @ b) / (a @ a)
+    c, g = a / np.linalg.norm(a), 0.8 * a / np.linalg.norm(a) + 0.6 * b / np.linalg.norm(b)
+    for _ in range(parts):
+        common, own = rng.standard_normal((2, size)) * noise / np.sqrt(size)
+        yield (
+            {"w": Estimate(c + 0.3 * common, np.arange(size), size)},
+            {"w": Estimate(g + common + own, np.arange(size), size)},
+        )
+
+
+def test_parts_take_the_noise_out(rng):
+    rows = []
+    for _ in range(60):
+        coarse, smoothed = zip(*noisy_parts(rng, 8))
+        rows.append(Mismatch.between(list(coarse), list(smoothed))["w"])
+    cosines = np.array([row.cosine for row in rows])
+    assert abs(cosines.mean() - 0.8) < 4 * cosines.std() / np.sqrt(60) + 0.01
+    assert np.mean([row.raw for row in rows]) < 0.65 and np.mean([row.noise for row in rows]) > 0.5
+    assert np.mean([row.smoothed_norm for row in rows]) == pytest.approx(1, abs=0.05)
+    assert np.mean([row.low <= 0.8 <= row.high for row in rows]) > 0.85
+
+
+def test_parts_of_a_batch_are_measured_and_noise_alone_is_told(rng):
+    model = mlp("ternary", inputs=6, widths=(8, 8), classes=3, rng=rng).eval()
+    batch = rng.standard_normal((61, 6), dtype="f4"), rng.integers(0, 3, 61)
+    result = measure(model, F.softmax_cross_entropy, batch, parts=6, coordinates=20, rng=rng)
+    assert "raw" in str(result) and result["linear1"].measured == 20 and result["linear1"].noise is not None
+    zero = [{"w": Estimate(v, np.arange(2), 2)} for v in (np.array([1.0, 0.0]), np.array([-1.0, 0.0]))]
+    row = Mismatch.between(zero, zero)["w"]
+    assert np.isnan(row.cosine) and np.isnan(row.coarse_norm)
+
+
+@pytest.mark.parametrize("parts", [0, 62, 2.5])
+def test_a_batch_too_small_for_the_parts_is_refused(parts, rng):
+    model = mlp(inputs=6, widths=(8,), classes=3, rng=rng).eval()
+    batch = rng.standard_normal((61, 6), dtype="f4"), rng.integers(0, 3, 61)
+    with pytest.raises(ValueError, match="parts must be an int from 1 to the batch's 61 samples"):
+        measure(model, F.softmax_cross_entropy, batch, parts=parts)
+    with pytest.raises(ValueError, match="target has 60 rows for 61 samples"):
+        measure(model, F.softmax_cross_entropy, (batch[0], batch[1][:60]), parts=2)

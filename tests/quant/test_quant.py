@@ -21,6 +21,7 @@ from duonet.quant import (
     Ternary,
     Triangle,
     Uniform,
+    ZeroOne,
     filter_scale_sign,
     layer_scale_sign,
     quantize,
@@ -40,6 +41,8 @@ SURROGATES = [
     Triangle(),
     Shifted(Clip(0, 1), 0.25),
     Shifted(Polynomial(), 0.5),
+    ZeroOne(Polynomial()),
+    ZeroOne(Tanh(2)),
 ]
 STAIRCASES = [
     Sign(),

@@ -1,0 +1,173 @@
+"""The toy problem of the mismatch study: a student network learns a teacher of its own shape."""
+
+import numpy as np
+
+from duonet import functional, nn, optim
+from duonet.quant import (
+    Binary,
+    Clip,
+    Identity,
+    Polynomial,
+    ReLU,
+    Shifted,
+    Sign,
+    SwishSign,
+    Tanh,
+    Ternary,
+    Triangle,
+    Uniform,
+    ZeroOne,
+)
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
+
+WIDTH = 32
+HIDDEN = 3
+BATCH_SIZE = 256
+
+# From most to fewest levels. The float activation is what the {0, ..., 1} staircases approach.
+ACTIVATIONS = {
+    "float": None,
+    "4 bits": (Uniform(4), Clip(0, 1)),
+    "3 bits": (Uniform(3), Clip(0, 1)),
+    "2 bits": (Uniform(2), Clip(0, 1)),
+    "ternary": (Ternary(), Clip(0, 1)),
+    "binary": (Binary(), Clip(0, 1)),
+    "sign": (Sign(), Clip(-1, 1, closed=True)),
+}
+
+# For the binary staircase. ZeroOne carries those made for sign over to the window (0, 1).
+SURROGATES = {
+    "clip": Clip(0, 1),
+    "identity": Identity(),
+    "ReLU": ReLU(),
+    "polynomial": ZeroOne(Polynomial()),
+    "SwishSign 5": ZeroOne(SwishSign(5)),
+    "tanh 1": ZeroOne(Tanh(1)),
+    "tanh 2": ZeroOne(Tanh(2)),
+    "tanh 4": ZeroOne(Tanh(4)),
+    "tanh 8": ZeroOne(Tanh(8)),
+    "triangle": Shifted(Triangle(), 0.5),
+}
+
+
+def network(activation, rng, surrogate=None, width=WIDTH):
+    """Build three hidden layers and a linear output, without batch norm.
+
+    Parameters
+    ----------
+    activation : str
+        A key of `ACTIVATIONS`.
+    rng : numpy.random.Generator
+    surrogate : Surrogate, optional
+        In place of the activation's own.
+    width : int
+        Of the input and of every hidden layer.
+
+    Returns
+    -------
+    Sequential
+        (N, width) to (N, 1), in evaluation mode.
+    """
+    layers = {}
+    for i in range(1, HIDDEN + 1):
+        layers[f"linear{i}"] = nn.Linear(width, width, rng=rng, init=nn.he_normal)
+        if ACTIVATIONS[activation] is None:
+            layers[f"act{i}"] = nn.Clip(0, 1)
+        else:
+            staircase, own = ACTIVATIONS[activation]
+            layers[f"act{i}"] = nn.QuantActivation(staircase, surrogate or own)
+    layers["output"] = nn.Linear(width, 1, rng=rng, init=nn.he_normal)
+    return nn.Sequential(layers).eval()
+
+
+class Lesson:
+    """One seed's teacher, students and data; every student starts from the same weights.
+
+    Parameters
+    ----------
+    seed : int
+    width : int
+    """
+
+    def __init__(self, seed, width=WIDTH):
+        self.seed, self.width = seed, width
+        self.teacher = network("float", np.random.default_rng([seed, 0]), width=width)
+
+    def student(self, activation):
+        """Build a student at initialisation."""
+        return network(activation, np.random.default_rng([self.seed, 1]), width=self.width)
+
+    def batch(self, samples, stream=0):
+        """Draw inputs from N(0, I), and the teacher's answers; another `stream` is independent."""
+        return self._draw(np.random.default_rng([self.seed, 2, stream]), samples)
+
+    def train(self, student, steps, lr=4e-3):
+        """Train by Adam on squared error with fresh data at every step, the rate falling along a cosine.
+
+        Returns the student and its mean squared error over the last tenth of the steps.
+        """
+        rng = np.random.default_rng([self.seed, 3])
+        optimizer = optim.Adam(student.parameters(), lr)
+        schedule = optim.cosine(steps)
+        losses = []
+        for step in range(steps):
+            optimizer.lr = optimizer.base_lr * schedule(step)
+            x, target = self._draw(rng, BATCH_SIZE)
+            loss = functional.mse_loss(student(Tensor(x)), target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        student.zero_grad()
+        return student, float(np.mean(losses[-max(1, steps // 10) :]))
+
+    def _draw(self, rng, samples):
+        x = rng.standard_normal((samples, self.width), dtype=np.float32)
+        with no_grad():
+            return x, self.teacher(Tensor(x)).data
+
+
+def with_surrogate(model, surrogate):
+    """Return a model that shares the other's layers but quantises with another surrogate.
+
+    Parameters
+    ----------
+    model : Sequential
+    surrogate : Surrogate
+
+    Returns
+    -------
+    Sequential
+    """
+    return nn.Sequential(
+        {
+            name: nn.QuantActivation(layer.staircase, surrogate)
+            if isinstance(layer, nn.QuantActivation)
+            else layer
+            for name, layer in model.children()
+        }
+    ).eval()
+
+
+def area(staircase, surrogate, reach=50.0, points=2_000_001):
+    """Compute ∫ |staircase(x) − surrogate(x)| dx, the indirect measure of mismatch; infinite for some.
+
+    Parameters
+    ----------
+    staircase : Staircase
+    surrogate : Surrogate
+    reach : float
+        Integrated from −reach to reach, by the rectangle rule.
+    points : int
+
+    Returns
+    -------
+    float
+        Infinity where the two still differ at ±reach.
+    """
+    x = np.linspace(-reach, reach, points)
+    difference = np.abs(staircase(x) - surrogate.value(x))
+    if max(difference[0], difference[-1]) > 1e-6:
+        return float("inf")
+    return float(difference.sum() * (x[1] - x[0]))
