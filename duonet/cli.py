@@ -1,7 +1,8 @@
-"""The command line: `duonet compare`."""
+"""The command line: `duonet compare`, `duonet mismatch`."""
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -64,6 +65,23 @@ def _parser():
     command.add_argument("--device", default=Settings.device, choices=backend.DEVICES, help="(%(default)s)")
     command.add_argument("--out", type=Path, help="a new folder for the results (runs/compare-TIME)")
     command.add_argument("--quiet", action="store_true", help="print the table alone")
+
+    command = commands.add_parser(
+        "mismatch",
+        help="how far back-propagation's gradient points away from that of the smoothed loss",
+        description="Measure gradient mismatch, layer by layer: in a network where it is known exactly, in a toy "
+        "problem for every precision, surrogate and step, and in compare's network on real images. Prints tables, "
+        "writes results.json and figures.",
+    )
+    command.set_defaults(command=_mismatch)
+    command.add_argument("--full", action="store_true", help="five seeds, more steps, samples and images")
+    command.add_argument("--seeds", type=int, help="number of seeds")
+    command.add_argument("--width", type=int, help="width of the toy networks")
+    command.add_argument("--samples", type=int, help="toy samples for one measurement")
+    command.add_argument("--images", type=int, help="real images for one measurement")
+    command.add_argument("--coordinates", type=int, help="weights to measure in each layer of the real network")
+    command.add_argument("--out", type=Path, help="a new folder for the results (runs/mismatch-TIME)")
+    command.add_argument("--quiet", action="store_true", help="print the tables alone")
     return parser
 
 
@@ -74,7 +92,7 @@ def _compare(options):
     names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device")
     settings = Settings(**{name: getattr(options, name) for name in names})
     out = options.out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
-    with _words_for(out):
+    with _words_for("compare", out):
         results = compare(settings, out, progress=not options.quiet)
     plot_comparison(results, out)
     print(table(results))
@@ -86,20 +104,45 @@ def _compare(options):
             f"{row['float32_images']:,} predictions; in float64 the logits differ by at most "
             f"{row['float64_relative_difference']:.1g} of the largest"
         )
+    print(f"{_spent(results)}; written to {out}")
+
+
+def _mismatch(options):
+    from duonet.experiments import MismatchSettings, mismatch, tables
+    from duonet.experiments.mismatch import FULL
+    from duonet.viz import plot_mismatch
+
+    given = {
+        "seeds": options.seeds,
+        "width": options.width,
+        "samples": options.samples,
+        "measured_images": options.images,
+        "coordinates": options.coordinates,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = dataclasses.replace(FULL if options.full else MismatchSettings(), **chosen)
+    out = options.out or Path("runs") / time.strftime("mismatch-%Y%m%d-%H%M%S")
+    with _words_for("mismatch", out):
+        results = mismatch(settings, out, progress=not options.quiet)
+    plot_mismatch(results, out)
+    print("\n\n".join(tables(results).values()))
+    if not options.quiet:
+        print(f"\na dot: noise hides the value; {_spent(results)}; written to {out}")
+
+
+def _spent(results):
     memory = results["peak_memory_mib"]
-    print(
-        f"{results['seconds']:.0f} s" + ("" if memory is None else f", {memory:.0f} MiB") + f"; written to {out}"
-    )
+    return f"{results['seconds']:.0f} s" + ("" if memory is None else f", {memory:.0f} MiB")
 
 
 @contextlib.contextmanager
-def _words_for(out):
+def _words_for(command, out):
     """Say in words what is wrong with the run folder."""
     try:
         yield
     except FileExistsError:
         raise ValueError(
-            f"compare: --out {out} exists; give a new folder, so that no result is overwritten"
+            f"{command}: --out {out} exists; give a new folder, so that no result is overwritten"
         ) from None
     except OSError as error:
-        raise ValueError(f"compare: --out {out} cannot be written: {error.strerror}") from None
+        raise ValueError(f"{command}: --out {out} cannot be written: {error.strerror}") from None

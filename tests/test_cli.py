@@ -92,8 +92,43 @@ def test_ctrl_c_leaves_whole_files(tmp_path):
     assert not list(out.glob(".*"))
 
 
+TINY = ["mismatch", "--seeds", "1", "--width", "8", "--samples", "500", "--images", "24", "--coordinates", "2"]
+
+
+def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys):
+    assert main([*TINY, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    for title in (
+        "Toy, at initialisation: cosine of each hidden layer",
+        "estimators at equal samples",
+        "Deep VGG",
+    ):
+        assert title in printed
+    assert "a dot: noise hides the value" in printed and f"written to {tmp_path / 'run'}" in printed
+    assert len(list((tmp_path / "run").glob("*.png"))) == 6 and (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seeds", "0"], "duonet: mismatch: seeds must be at least 1, got 0"),
+        (["--samples", "7"], "duonet: mismatch: samples must be at least 500, got 7"),
+        (["--full", "--samples", "7"], "duonet: mismatch: samples must be at least 1000, got 7"),
+        (["--coordinates", "1"], "duonet: mismatch: coordinates must be at least 2, got 1"),
+    ],
+)
+def test_bad_options_of_mismatch_end_in_one_sentence(arguments, message, capsys, tmp_path):
+    assert main(["mismatch", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.strip() == message and not (tmp_path / "run").exists()
+
+
+def test_mismatch_refuses_a_folder_that_exists(tmp_path, capsys):
+    assert main([*TINY, "--out", str(tmp_path)]) == 2
+    assert f"duonet: mismatch: --out {tmp_path} exists" in capsys.readouterr().err
+
+
 def test_version_and_help(capsys):
-    for words in (["--version"], ["--help"], ["compare", "--help"]):
+    for words in (["--version"], ["--help"], ["compare", "--help"], ["mismatch", "--help"]):
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 0

@@ -72,12 +72,7 @@ class Results:
             "complete": False,
             "settings": dataclasses.asdict(settings) | {"recipe": recipe | {"widths": list(recipe["widths"])}},
             "stages": list(settings.stages()),
-            "versions": {
-                "duonet": duonet.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-            },
+            "versions": versions(),
             "methods": {},
             "decoupling": [],
         }
@@ -121,7 +116,7 @@ class Results:
 
     def finish(self, seconds):
         """Mark the run complete and return what results.json holds."""
-        self.values |= {"complete": True, "seconds": seconds, "peak_memory_mib": _peak_memory_mib()}
+        self.values |= {"complete": True, "seconds": seconds, "peak_memory_mib": peak_memory_mib()}
         self.save()
         return self.values
 
@@ -144,7 +139,17 @@ def _difference(coupled, decoupled, batches):
     return difference / largest, changed, images
 
 
-def _peak_memory_mib():
+def versions():
+    """Return a dict of what the results depend on: duonet, NumPy, Python, platform."""
+    return {
+        "duonet": duonet.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def peak_memory_mib():
     """Return the largest memory this process has held, or None where the system does not say."""
     try:
         import resource

@@ -7,7 +7,8 @@ from duonet.mismatch.estimators import (
     evolution_gradient,
 )
 from duonet.mismatch.objective import sample_coordinates
-from duonet.mismatch.report import LayerMismatch, Mismatch, cosine, measure
+from duonet.mismatch.report import LayerMismatch, Mismatch, measure
+from duonet.mismatch.statistics import cosine
 
 __all__ = [
     "Estimate", "LayerMismatch", "Mismatch", "coarse_gradient", "coordinate_gradient", "cosine",

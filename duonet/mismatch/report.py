@@ -1,12 +1,4 @@
-"""The mismatch of every layer, as a table that prints, saves and draws itself.
-
-A gradient estimated from finitely many samples is the true one plus noise, and noise lowers a cosine just as
-mismatch does. For a quantised network it is large: the loss of a batch is a staircase in every weight, whose
-differences over a small step are dominated by the few samples that happen to cross a threshold. Measured on
-K disjoint parts of the batch, whose noise is independent, products of different parts are free of it:
-
-    c · g  is estimated by  Σ_{a≠b} c_a · g_b / K(K − 1),  |c|² and |g|² alike.
-"""
+"""The mismatch of every layer, as a table that prints, saves and draws itself."""
 
 import math
 from typing import NamedTuple
@@ -19,10 +11,8 @@ from duonet.mismatch.estimators import (
     evolution_gradient,
 )
 from duonet.mismatch.objective import sample_coordinates
+from duonet.mismatch.statistics import bootstrap, cosine, cosine_of, divide, jackknife, paired_products, root
 from duonet.tensor import Tensor
-
-RESAMPLES = 1000
-COVERAGE = 0.95
 
 
 class LayerMismatch(NamedTuple):
@@ -34,7 +24,8 @@ class LayerMismatch(NamedTuple):
         Path of the layer.
     cosine : float
         Of the angle between the two; with several parts, with the noise taken out (it can then pass 1 by as much
-        as its interval is wide). NaN where one gradient is zero or cannot be told from noise.
+        as its interval is wide). NaN where one gradient is zero or cannot be told from noise (see
+        `duonet.mismatch.statistics`).
     raw : float
         The cosine as it is without taking the noise out.
     low, high : float or None
@@ -46,9 +37,9 @@ class LayerMismatch(NamedTuple):
         coarse_norm / smoothed_norm.
     opposite : float
         Share of the measured weights whose two gradients have opposite signs.
-    noise : float or None
-        Share of the smoothed gradient's squared norm that is noise: as found from several parts, or from the
-        estimator's standard errors, or unknown. It lowers `raw` by a factor of √(1 − noise).
+    coarse_noise, noise : float or None
+        Share of a gradient's squared norm that is noise; `noise` is the smoothed one's, and lowers `raw` by a
+        factor of √(1 − noise). Known from several parts, or from the estimator's standard errors.
     measured, size : int
         Weights measured, and weights of the layer.
     note : str
@@ -56,7 +47,7 @@ class LayerMismatch(NamedTuple):
 
     Examples
     --------
-    >>> LayerMismatch("conv1", 0.9, 0.9, None, None, 1.0, 2.0, 0.5, 0.1, None, 9, 9, "").ratio
+    >>> LayerMismatch("conv1", 0.9, 0.9, None, None, 1.0, 2.0, 0.5, 0.1, None, None, 9, 9, "").ratio
     0.5
     """
 
@@ -69,6 +60,7 @@ class LayerMismatch(NamedTuple):
     smoothed_norm: float
     ratio: float
     opposite: float
+    coarse_noise: float | None
     noise: float | None
     measured: int
     size: int
@@ -252,29 +244,6 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
 ESTIMATORS = {"coordinate": coordinate_gradient, "evolution": evolution_gradient}
 
 
-def cosine(a, b):
-    """Compute the cosine of the angle between two vectors along the last axis; NaN where one is zero.
-
-    Parameters
-    ----------
-    a, b : numpy.ndarray
-        (..., K)
-
-    Returns
-    -------
-    numpy.ndarray
-        (...)
-
-    Examples
-    --------
-    >>> float(cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])).round(4))
-    0.7071
-    """
-    lengths = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(axis=-1) / lengths
-
-
 def _cut(batch, parts):
     """Cut a batch into equal parts; samples left over are dropped."""
     x, target = (half.data if isinstance(half, Tensor) else half for half in batch)
@@ -292,71 +261,25 @@ def _row(path, coarse, smoothed, rng):
     measured = [place[int(i)] for i in first.coordinates]
     c = np.array([estimate.values[measured] for estimate in coarse])
     g = np.array([estimate.values for estimate in smoothed])
-    products = _products(c, g)
+    products = paired_products(c, g)
     (_, cc, gg), several = products.sum(axis=1), len(c) > 1
-    low = high = noise = None
+    low = high = coarse_noise = noise = None
     if c.shape[1] < first.size:
-        low, high = _bootstrap(products, rng)
+        low, high = bootstrap(products, rng)
     elif several:
-        low, high = _jackknife(c, g)
+        low, high = jackknife(c, g)
     mean_c, mean_g = c.mean(axis=0), g.mean(axis=0)
     if several:
-        noise = _divide(float((mean_g**2).sum() - gg), float((mean_g**2).sum()))
+        coarse_noise, noise = (
+            divide(float((m**2).sum() - square), float((m**2).sum())) for m, square in ((mean_c, cc), (mean_g, gg))
+        )
     elif first.stderr is not None:
-        noise = _divide(float((first.stderr**2).sum()), float(gg))
+        noise = divide(float((first.stderr**2).sum()), float(gg))
     return LayerMismatch(
-        path, _cosine(products.sum(axis=1)), float(cosine(mean_c, mean_g)), low, high, _root(cc), _root(gg),
-        _divide(_root(cc), _root(gg)), float((mean_c * mean_g < 0).mean()), noise, len(measured), first.size,
-        first.note,
+        path, cosine_of(products.sum(axis=1)), float(cosine(mean_c, mean_g)), low, high, root(cc), root(gg),
+        divide(root(cc), root(gg)), float((mean_c * mean_g < 0).mean()), coarse_noise, noise, len(measured),
+        first.size, first.note,
     )  # fmt: skip
-
-
-def _products(c, g):
-    """Return c·g, c·c and g·g weight by weight, (3, weights), from parts (K, weights).
-
-    With one part the plain products; with more, the mean over pairs of different parts.
-    """
-    k = len(c)
-    pairs = ((c, g), (c, c), (g, g))
-    if k == 1:
-        return np.array([a[0] * b[0] for a, b in pairs])
-    return np.array([a.sum(axis=0) * b.sum(axis=0) - (a * b).sum(axis=0) for a, b in pairs]) / (k * (k - 1))
-
-
-def _cosine(sums):
-    """Compute c·g / √(c·c g·g) from the three sums; NaN where a squared norm is not positive."""
-    cg, cc, gg = (float(s) for s in sums)
-    return cg / math.sqrt(cc * gg) if cc > 0 and gg > 0 else math.nan
-
-
-def _bootstrap(products, rng):
-    """Return the middle 95 % of what resampled weights give."""
-    weights = products.shape[1]
-    drawn = (_cosine(products[:, rng.integers(0, weights, weights)].sum(axis=1)) for _ in range(RESAMPLES))
-    cosines = [c for c in drawn if not math.isnan(c)]
-    if not cosines:
-        return math.nan, math.nan
-    edge = 50 * (1 - COVERAGE)
-    return tuple(float(v) for v in np.percentile(cosines, [edge, 100 - edge]))
-
-
-def _jackknife(c, g):
-    """Return cosine ± 1.96 standard errors, these from leaving out one part at a time."""
-    k = len(c)
-    if k == 2:
-        return math.nan, math.nan
-    left_out = [_cosine(_products(np.delete(c, i, 0), np.delete(g, i, 0)).sum(axis=1)) for i in range(k)]
-    stderr = math.sqrt((k - 1) * np.var(left_out))
-    here = _cosine(_products(c, g).sum(axis=1))
-    return here - 1.96 * stderr, here + 1.96 * stderr
-
-
-def _root(square):
-    return math.sqrt(square) if square >= 0 else math.nan
-
-
-def _divide(a, b):
-    return a / b if b else math.nan
 
 
 def _words(row):

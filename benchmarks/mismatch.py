@@ -1,0 +1,94 @@
+"""The fast form of the coordinate discrete gradient against the general form.
+
+    python benchmarks/mismatch.py [--rounds 5] [--memory 512]
+
+Both forms run in turn, round after round, in this one process; times are medians. The general form is two whole
+forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the fast
+form's peak memory (traced, in a run of its own) against the limit, and its time over the number of weights.
+"""
+
+import argparse
+import statistics
+import time
+import tracemalloc
+
+import numpy as np
+
+from duonet import data, models, parallel
+from duonet import functional as F
+from duonet.experiments.images import settle
+from duonet.experiments.toy import Lesson
+from duonet.mismatch import coordinate_gradient, sample_coordinates
+
+GENERAL_COORDINATES = 24  # of each layer, in one round
+
+
+def problems():
+    """Yield (name, model, loss, batch, layers, step)."""
+    lesson = Lesson(0)
+    for activation in ("binary", "ternary"):
+        for step in (0.01, 0.1):
+            student = lesson.student(activation)
+            yield f"MLP 32-32-32, {activation}", student, F.mse_loss, lesson.batch(10_000), None, step
+    images = data.fashion_mini().train
+    batch = data.Normalize.of(images.images)(images.images[:256]), images.labels[:256]
+    for variant in ("baseline", "coupled"):
+        for step in (0.01, 0.1):
+            model = models.vgg_deep(variant, rng=np.random.default_rng(0))
+            settle(model, batch[0])
+            yield f"first two convs, {variant}", model, F.softmax_cross_entropy, batch, ["conv1", "conv2"], step
+
+
+def seconds(*arguments, **options):
+    started = time.perf_counter()
+    coordinate_gradient(*arguments, **options)
+    return time.perf_counter() - started
+
+
+def general_seconds(model, loss, batch, layers, step, rng):
+    """Time the general form on some weights of each layer, scaled to all of them."""
+    every = sample_coordinates(model, None, layers=layers)
+    total = 0
+    for path, flat in every.items():
+        some = {path: rng.choice(flat, min(GENERAL_COORDINATES, len(flat)), replace=False)}
+        spent = seconds(model, loss, batch, step, [path], coordinates=some, form="general")
+        total += spent * len(flat) / len(some[path])
+    return total
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", type=float, default=512, help="limit of the fast form, MiB (%(default)s)")
+    options = parser.parse_args()
+    parallel.keep_memory()
+    rng = np.random.default_rng(0)
+    header = f"{'problem':28} {'ε':>5} {'weights':>7} {'general s':>10} {'fast s':>8} {'ratio':>6}"
+    print(header + f" {'samples × weights / s':>22} {'peak MiB':>9}   fast s for ¼, ½, all weights")
+    for name, model, loss, batch, layers, step in problems():
+        general, fast = [], []
+        for _ in range(options.rounds):
+            fast.append(seconds(model, loss, batch, step, layers, memory=options.memory))
+            general.append(general_seconds(model, loss, batch, layers, step, rng))
+        every = sample_coordinates(model, None, layers=layers)
+        weights = sum(len(flat) for flat in every.values())
+        slow, quick = statistics.median(general), statistics.median(fast)
+        tracemalloc.start()
+        coordinate_gradient(model, loss, batch, step, layers, memory=options.memory)
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+        shares = []
+        for share in (0.25, 0.5):
+            some = {p: np.sort(rng.choice(f, int(share * len(f)), replace=False)) for p, f in every.items()}
+            times = [seconds(model, loss, batch, step, layers, coordinates=some) for _ in range(options.rounds)]
+            shares.append(statistics.median(times))
+        rate = len(batch[0]) * weights / quick
+        print(
+            f"{name:28} {step:5g} {weights:7,} {slow:10.1f} {quick:8.2f} {slow / quick:6.1f} {rate:22.2e} {peak:9.0f}"
+            f"   {shares[0]:.2f}, {shares[1]:.2f}, {quick:.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""The paper's study of gradient mismatch: precision against surrogate, in a toy problem and on real images.
+
+Every cosine is taken on disjoint parts of the samples with the noise taken out (`duonet.mismatch.statistics`);
+without that, a small step or a layer near the input looks like mismatch where there is only noise.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from duonet import functional
+from duonet.experiments import images
+from duonet.experiments.records import Records
+from duonet.experiments.toy import ACTIVATIONS, SURROGATES, WIDTH, Lesson, area, with_surrogate
+from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
+
+# A layer's weights to measure where all of them would take long: few distinct rows make the fast form fast.
+SAMPLED = {"float": 48, "4 bits": 128, "3 bits": 256}
+REFERENCE_STEP = 0.1
+TRUTH_PARTS = 20  # more than elsewhere: here the intervals themselves are put to the test
+ANGLES = tuple(np.pi * k / 10 for k in range(1, 10))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much to measure.
+
+    Attributes
+    ----------
+    seeds : int
+        Runs, with seeds 0, 1, ...; each has its own teacher, student, data and networks.
+    width : int
+        Of the toy networks' input and hidden layers.
+    steps : tuple of float
+        ε of the coordinate discrete gradient.
+    samples : int
+        Toy samples for one measurement.
+    parts : int
+        Disjoint parts that the samples are cut into.
+    training_steps : int
+        Of the toy student; then it is measured again.
+    network_images, network_epochs : int
+        On which `compare`'s network is trained.
+    network_steps : tuple of float
+    measured_images : int
+    coordinates : int
+        Weights of each layer of that network to measure.
+    directions : int
+        Of evolution strategies, as a multiple of the number of weights.
+
+    Raises
+    ------
+    ValueError
+        Naming the setting, what was expected and what came.
+    """
+
+    seeds: int = 2
+    width: int = WIDTH
+    steps: tuple = (0.01, 0.1, 0.5)
+    samples: int = 6_000
+    parts: int = 5
+    training_steps: int = 100
+    network_images: int = 1000
+    network_epochs: int = 6
+    network_steps: tuple = (0.1,)
+    measured_images: int = 120
+    coordinates: int = 8
+    directions: tuple = (1,)
+
+    def __post_init__(self):
+        least = {
+            "seeds": 1,
+            "width": 2,
+            "parts": 3,
+            "samples": 100 * self.parts,
+            "training_steps": 1,
+            "network_epochs": 2,
+        }
+        least |= {"network_images": 128, "measured_images": 4 * images.PARTS, "coordinates": 2}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"mismatch: {name} must be at least {value}, got {getattr(self, name)}")
+        if self.measured_images > self.network_images:
+            raise ValueError(
+                f"mismatch: measured_images must be at most the {self.network_images} training images, "
+                f"got {self.measured_images}"
+            )
+        for name in ("steps", "network_steps"):
+            if not getattr(self, name) or min(getattr(self, name)) <= 0:
+                raise ValueError(f"mismatch: {name} must be positive numbers, got {getattr(self, name)}")
+        if REFERENCE_STEP not in self.steps:
+            raise ValueError(f"mismatch: steps must hold {REFERENCE_STEP}, got {self.steps}")
+
+
+FULL = Settings(
+    seeds=5,
+    steps=(0.01, 0.03, 0.1, 0.3, 0.5),
+    samples=24_000,
+    parts=10,
+    network_images=2000,
+    network_epochs=12,
+    measured_images=480,
+    coordinates=24,
+    directions=(0.25, 1),
+)
+
+
+def mismatch(settings, out, progress=True):
+    """Run the study and write a folder of results.
+
+    Parameters
+    ----------
+    settings : Settings
+    out : str or Path
+        A new folder. results.json is rewritten whole as the study goes on.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    dict
+        What results.json holds.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` exists.
+    """
+    out = Path(out)
+    out.mkdir(parents=True)
+    started = time.perf_counter()
+    records = Records(settings, out)
+    records.values["areas"] = _areas()
+    tasks = [
+        (f"seed {seed}: {name}", function, seed)
+        for seed in range(settings.seeds)
+        for name, function in (
+            ("ground truth", _ground_truth),
+            ("toy", _toy),
+            ("evolution strategies", _evolution),
+        )
+    ]
+    tasks += [(f"seed {seed}: real network", images.measure_networks, seed) for seed in range(settings.seeds)]
+    for label, task, seed in tasks:
+        with records.bar(label, progress) as tick:
+            task(settings, seed, records, tick)
+        records.save()
+    return records.finish(time.perf_counter() - started)
+
+
+def _ground_truth(settings, seed, records, tick):
+    """Measure the two-layer network whose cosines are known, at several angles."""
+    rng = np.random.default_rng([seed, 10])
+    v, v_star = rng.uniform(0.5, 1.5, (2, 8))
+    for theta in ANGLES:
+        w_star, w = np.eye(10)[0], np.cos(theta) * np.eye(10)[0] + np.sin(theta) * np.eye(10)[1]
+        z = rng.standard_normal((settings.samples, 8, 10))
+        batch = z.reshape(-1, 8, 1, 10), ((z @ w_star >= 0) @ v_star)[:, None]
+        smoothed = _population_gradient(v, w, v_star, w_star, REFERENCE_STEP)
+        parts = _cut(batch, TRUTH_PARTS)
+        measured = [
+            coordinate_gradient(yin.step_network(v, w), yin.half_squared_error, part, REFERENCE_STEP, ["w"])
+            for part in parts
+        ]
+        for name in yin.SURROGATES:
+            model = yin.step_network(v, w, name)
+            coarse = [coarse_gradient(model, yin.half_squared_error, part, ["w"]) for part in parts]
+            row = Mismatch.between(coarse, measured)["w"]
+            expected = yin.expected_coarse_gradient(name, v, w, v_star, w_star)
+            exact = expected @ smoothed / np.linalg.norm(expected) / np.linalg.norm(smoothed)
+            records.add("truth", row, seed=seed, theta=theta, surrogate=name, exact=float(exact))
+        tick(1 / len(ANGLES))
+
+
+def _population_gradient(v, w, v_star, w_star, step):
+    """Compute the coordinate discrete gradient of the population loss, in closed form."""
+    losses = [
+        [yin.population_loss(v, w + sign * step * e, v_star, w_star) for sign in (1, -1)] for e in np.eye(len(w))
+    ]
+    return np.array([up - down for up, down in losses]) / (2 * step)
+
+
+def _toy(settings, seed, records, tick):
+    """Measure students of every precision, at initialisation and on their way, and binary with every surrogate."""
+    lesson = Lesson(seed, settings.width)
+    parts = _cut(lesson.batch(settings.samples), settings.parts)
+    share = 1 / (2 * len(ACTIVATIONS) * len(settings.steps))
+    for activation in ACTIVATIONS:
+        student = lesson.student(activation)
+        for state in ("start", "trained"):
+            error = None
+            if state == "trained":
+                student, error = lesson.train(student, settings.training_steps)
+            rng = np.random.default_rng([seed, 11])
+            chosen = sample_coordinates(student, SAMPLED.get(activation), rng)
+            models = {"clip": student}
+            if activation == "binary":
+                models |= {name: with_surrogate(student, surrogate) for name, surrogate in SURROGATES.items()}
+            coarse = {
+                name: [coarse_gradient(model, functional.mse_loss, part) for part in parts]
+                for name, model in models.items()
+            }
+            for step in settings.steps:
+                smoothed = [
+                    coordinate_gradient(student, functional.mse_loss, part, step, coordinates=chosen)
+                    for part in parts
+                ]
+                for name in models:
+                    for row in Mismatch.between(coarse[name], smoothed, rng).rows:
+                        records.add(
+                            "toy", row, seed=seed, activation=activation, surrogate=name, state=state, step=step,
+                            error=error,
+                        )  # fmt: skip
+                tick(share)
+
+
+def _evolution(settings, seed, records, tick):
+    """Measure one layer of the binary student with every estimator, at the same samples and number of losses.
+
+    σ is either the coordinate step, in every weight at once, or so small that the whole step has that length.
+    """
+    lesson = Lesson(seed, settings.width)
+    batch = lesson.batch(settings.samples // 4, stream=1)
+    student = lesson.student("binary")
+    size = student.linear2.weight.size
+    common = {"layers": ["linear2"], "parts": settings.parts}
+
+    def add(name, losses, step, **options):
+        row = measure(student, functional.mse_loss, batch, step=step, **common, **options)["linear2"]
+        records.add("evolution", row, seed=seed, estimator=name, losses=losses, step=step)
+
+    add("coordinate", 2 * size, REFERENCE_STEP)
+    for multiple in settings.directions:
+        directions = int(multiple * size)
+        for step in (REFERENCE_STEP, REFERENCE_STEP / size**0.5):
+            for kind in ("gaussian", "orthogonal"):
+                rng = np.random.default_rng([seed, 12])
+                options = {"samples": directions, "directions": kind, "rng": rng, "estimator": "evolution"}
+                add(kind, 2 * directions, step, **options)
+                tick(0.25 / len(settings.directions))
+
+
+def _areas():
+    """List the indirect measure, the area between staircase and surrogate; None where it is infinite."""
+    pairs = [("binary", name, ACTIVATIONS["binary"][0], surrogate) for name, surrogate in SURROGATES.items()]
+    pairs += [
+        (name, "clip", *pair) for name, pair in ACTIVATIONS.items() if pair and name not in ("binary", "sign")
+    ]
+    rows = []
+    for activation, name, staircase, surrogate in pairs:
+        value = area(staircase, surrogate)
+        rows.append({"activation": activation, "surrogate": name, "area": value if np.isfinite(value) else None})
+    return rows
+
+
+def _cut(batch, parts):
+    size = len(batch[0]) // parts
+    return [tuple(half[k * size : (k + 1) * size] for half in batch) for k in range(parts)]

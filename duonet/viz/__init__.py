@@ -1,0 +1,6 @@
+"""Figures. matplotlib is imported inside the functions, so that `import duonet` needs NumPy alone."""
+
+from duonet.viz.compare import STYLES, plot_comparison
+from duonet.viz.mismatch import plot_mismatch
+
+__all__ = ["STYLES", "plot_comparison", "plot_mismatch"]

@@ -1,0 +1,52 @@
+"""A figure that no window shows, and saving it whole."""
+
+from duonet.files import replacing
+
+
+def blank(width, height):
+    """Return an empty figure of this size in inches, drawn without a display.
+
+    Parameters
+    ----------
+    width, height : float
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure, path):
+    """Write a PNG, replacing an older file only when done, and return its path.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    path : Path
+
+    Returns
+    -------
+    Path
+    """
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)
+    return path
+
+
+def tidy(axes, grid="y"):
+    """Take away what the data does not need: the frame's top and right, and all but a light grid.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+    grid : {"x", "y", "both"}
+    """
+    axes.grid(axis=grid, color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,287 @@
+"""The figures of the mismatch study."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from duonet.experiments.records import resolved, select, spread
+from duonet.experiments.toy import ACTIVATIONS, SURROGATES
+from duonet.viz.canvas import blank, save, tidy
+
+STATES = {"start": "at initialisation", "trained": "in training"}
+HIDDEN = ("linear1", "linear2", "linear3")
+REFERENCE = 0.1
+
+# From many levels to few: from light to dark, and each with a marker of its own.
+PRECISIONS = {
+    "float": ("0.6", "o"),
+    "4 bits": ("#b7d3ee", "v"),
+    "3 bits": ("#7aa6d8", "^"),
+    "2 bits": ("#3f75b5", "s"),
+    "ternary": ("#123a6b", "D"),
+    "binary": ("#b2500f", "P"),
+    "sign": ("#e0a458", "X"),
+}
+LAYERS = dict(zip(HIDDEN, (("#7aa6d8", "o"), ("#3f75b5", "s"), ("#123a6b", "D"))))
+NETWORKS = {
+    "baseline": ("#b2500f", "^"),
+    "coupled": ("#7aa6d8", "o"),
+    "decoupled": ("#5d8a3a", "s"),
+    "BinaryDuo": ("#123a6b", "D"),
+}
+TRUTH = {"identity": ("#7aa6d8", "o"), "relu": ("#b2500f", "s"), "clip": ("#123a6b", "D")}
+
+
+def plot_mismatch(results, folder):
+    """Draw every figure of the study.
+
+    Parameters
+    ----------
+    results : dict
+        As `duonet.experiments.mismatch` returns.
+    folder : str or Path
+
+    Returns
+    -------
+    list of Path
+    """
+    folder = Path(folder)
+    figures = {
+        "layers": _layers,
+        "steps": _steps,
+        "surrogates": _surrogates,
+        "gallery": _gallery,
+        "truth": _truth,
+        "network": _network,
+    }
+    return [save(draw(results), folder / f"mismatch_{name}.png") for name, draw in figures.items()]
+
+
+def _layers(results):
+    """Draw the cosine of each layer, one marker an activation, at the reference step."""
+    figure = blank(10, 4)
+    for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
+        for k, (activation, (color, marker)) in enumerate(PRECISIONS.items()):
+            for i, layer in enumerate(HIDDEN):
+                rows = select(
+                    results,
+                    "toy",
+                    activation=activation,
+                    surrogate="clip",
+                    state=state,
+                    step=REFERENCE,
+                    layer=layer,
+                )
+                _point(axes, i + (k - 3) / 9, rows, color, marker, activation if i == 0 else None)
+        axes.set_xticks(range(3), ["first layer", "second", "third"])
+        axes.set(title=f"{words}, ε = {REFERENCE}", ylabel="cosine, coarse and smoothed gradient")
+        _unit_scale(axes)
+    axes.set_ylabel("")
+    _legend(figure, PRECISIONS)
+    return figure
+
+
+def _steps(results):
+    """Draw the cosine against ε, a panel a layer; dotted, what it seems to be with the noise left in."""
+    figure = blank(11, 6.5)
+    grid = figure.subplots(2, 3, sharey=True, sharex=True)
+    for line, (state, words) in zip(grid, STATES.items()):
+        for axes, layer in zip(line, HIDDEN):
+            for activation, (color, marker) in PRECISIONS.items():
+                where = {"activation": activation, "surrogate": "clip", "state": state, "layer": layer}
+                runs = {s: select(results, "toy", step=s, **where) for s in results["settings"]["steps"]}
+                raw = [np.mean([row["raw"] for row in rows]) for rows in runs.values()]
+                axes.plot(list(runs), raw, ":", color=color, linewidth=1.2)
+                for step, rows in runs.items():
+                    _point(axes, step, rows, color, marker)
+                means = [spread(rows)[0] for rows in runs.values()]
+                axes.plot(list(runs), means, "-", color=color, linewidth=1.5)
+            axes.set(xscale="log", title=f"{layer}, {words}")
+            axes.set_xticks(results["settings"]["steps"], [f"{s:g}" for s in results["settings"]["steps"]])
+            axes.minorticks_off()
+            _unit_scale(axes)
+        line[0].set_ylabel("cosine")
+    for axes in grid[1]:
+        axes.set_xlabel("step ε")
+    _legend(figure, PRECISIONS)
+    figure.suptitle(
+        "Solid: noise taken out, where that leaves a value.  Dotted: as it seems on the same samples.", size=10
+    )
+    return figure
+
+
+def _surrogates(results):
+    """Draw the cosine of each layer for every surrogate of binary, beside ternary with the plain clip."""
+    figure = blank(10, 5)
+    names = [*SURROGATES, "ternary, clip"]
+    for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
+        for i, name in enumerate(names):
+            where = {"activation": "binary", "surrogate": name}
+            if i == len(SURROGATES):
+                where = {"activation": "ternary", "surrogate": "clip"}
+            for k, (layer, (color, marker)) in enumerate(LAYERS.items()):
+                rows = select(results, "toy", state=state, step=REFERENCE, layer=layer, **where)
+                _point(axes, i + (k - 1) / 5, rows, color, marker, across=True)
+        axes.axhline(len(SURROGATES) - 0.5, color="0.7", linewidth=1)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=f"binary {words}, ε = {REFERENCE}", xlabel="cosine, coarse and smoothed gradient")
+        axes.axvline(1, color="0.6", linewidth=1)
+        axes.set_xlim(min(0, axes.get_xlim()[0]), 1.15)
+        tidy(axes, "x")
+    axes.invert_yaxis()
+    _legend(figure, LAYERS)
+    return figure
+
+
+def _gallery(results):
+    """Draw staircase, surrogate and the area between, the derivative below, and the area against the cosine."""
+    figure = blank(12, 9)
+    drawings, scatter = figure.subfigures(2, 1, height_ratios=(2.1, 1))
+    grid = drawings.subplots(4, 6, sharex=True, height_ratios=(2, 1, 2, 1))
+    pairs = [(name, ACTIVATIONS["binary"][0], surrogate) for name, surrogate in SURROGATES.items()]
+    pairs += [(f"{name}, clip", *ACTIVATIONS[name]) for name in ("ternary", "2 bits")]
+    x = np.linspace(-1, 2, 1201)
+    for k, (name, staircase, surrogate) in enumerate(pairs):
+        top, bottom = grid[2 * (k // 6)][k % 6], grid[2 * (k // 6) + 1][k % 6]
+        y, value = staircase(x), surrogate.value(x)
+        top.fill_between(x, y, value, color="#e0a458", alpha=0.5, linewidth=0)
+        top.plot(x, y, color="#b2500f", linewidth=1.5)
+        top.plot(x, value, color="#123a6b", linewidth=1.5)
+        top.set(title=name, ylim=(-0.4, 1.4))
+        bottom.plot(x, surrogate.derivative(x).astype(float), color="#123a6b", linewidth=1.5)
+        bottom.set(ylim=(-0.6, 8.5 if name == "tanh 8" else 5.4 if "5" in name else 4.4 if "4" in name else 2.4))
+        for axes in (top, bottom):
+            tidy(axes)
+            axes.tick_params(labelsize=7)
+    grid[0][0].set_ylabel("y", rotation=0)
+    grid[1][0].set_ylabel("slope", size=8)
+    _areas(scatter.subplots(1, 3, sharey=True), results)
+    return figure
+
+
+def _areas(panels, results):
+    """Draw the indirect measure against the direct one at initialisation, a panel a layer."""
+    finite = [row["area"] for row in results["areas"] if row["area"] is not None]
+    edge = 1.3 * max(finite)
+    for axes, layer in zip(panels, HIDDEN):
+        points = []
+        for row in results["areas"]:
+            where = {"activation": row["activation"], "surrogate": row["surrogate"], "layer": layer}
+            rows = select(results, "toy", state="start", step=REFERENCE, **where)
+            mean, deviation, count = spread(rows)
+            if not count:
+                continue
+            binary = row["activation"] == "binary"
+            color, marker = PRECISIONS[row["activation"]]
+            at = edge if row["area"] is None else row["area"]
+            _point(axes, at, rows, color, marker)
+            text = row["surrogate"] if binary else row["activation"]
+            axes.annotate(text, (at, mean), xytext=(0, 12), textcoords="offset points", size=6, rotation=60)
+            if binary:
+                points.append((at, mean))
+        title = layer
+        if len(points) > 2:
+            title += f": rank correlation over binary's surrogates {rank_correlation(*zip(*points)):.2f}"
+        axes.set_title(title, size=9)
+        axes.set_xlabel("area between staircase and surrogate", size=8)
+        axes.set_xticks([0, 0.1, 0.2, 0.3, edge], ["0", "0.1", "0.2", "0.3", "∞"])
+        _unit_scale(axes)
+        axes.set_ylim(0, 1.5)
+    panels[0].set_ylabel("cosine")
+
+
+def _truth(results):
+    """Draw exact cosines over the angle as lines, and what was measured as points."""
+    figure = blank(7, 4.2)
+    axes = figure.subplots()
+    for name, (color, marker) in TRUTH.items():
+        rows = select(results, "truth", surrogate=name)
+        angles = sorted({row["theta"] for row in rows})
+        degrees = [180 * a / math.pi for a in angles]
+        exact = [np.mean([r["exact"] for r in rows if r["theta"] == a]) for a in angles]
+        axes.plot(degrees, exact, color=color, linewidth=1.5)
+        for angle, at in zip(angles, degrees):
+            _point(axes, at, [r for r in rows if r["theta"] == angle], color, marker)
+    axes.set(
+        xlabel="angle between w and w* (degrees)", ylabel="cosine, coarse and smoothed gradient",
+        title="Two-layer network: closed form (lines) and measured (points)",
+    )  # fmt: skip
+    tidy(axes)
+    _legend(figure, TRUTH)
+    return figure
+
+
+def _network(results):
+    """Draw the cosine of each layer of the real network."""
+    steps = results["settings"]["network_steps"]
+    figure = blank(10, 0.8 + 3.4 * len(steps))
+    layers = list(dict.fromkeys(row["layer"] for row in select(results, "network")))
+    for step, line in zip(steps, figure.subplots(len(steps), 2, sharey=True, squeeze=False)):
+        for axes, (state, words) in zip(line, {"start": "at initialisation", "trained": "trained"}.items()):
+            for k, (network, (color, marker)) in enumerate(NETWORKS.items()):
+                where = {"network": network, "state": state, "step": step}
+                for i, layer in enumerate(layers):
+                    rows = select(results, "network", layer=layer, **where)
+                    if rows:
+                        at = i + (k - 1.5) / 7
+                        raw = np.mean([row["raw"] for row in rows if row["raw"] is not None])
+                        axes.plot(at, raw, marker, color=color, markerfacecolor="none", markersize=4, alpha=0.7)
+                        _point(axes, at, rows, color, marker)
+            axes.set_xticks(range(len(layers)), layers)
+            axes.set_title(f"{words}, ε = {step:g}")
+            axes.axhline(0, color="0.8", linewidth=1)
+            _unit_scale(axes)
+        line[0].set_ylabel("cosine")
+    _legend(figure, NETWORKS)
+    figure.suptitle("Filled: noise taken out, where that leaves a value.  Open: with the noise in it.", size=10)
+    return figure
+
+
+def rank_correlation(a, b):
+    """Compute Spearman's rank correlation of two sequences; ties share their mean rank.
+
+    Parameters
+    ----------
+    a, b : sequence of float
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> rank_correlation([1, 2, 3, 3], [9, 5, 4, 4])
+    -1.0
+    """
+    ranks = [[(np.sum(v < x) + np.sum(v <= x)) / 2 for x in v] for v in (np.asarray(a), np.asarray(b))]
+    return round(float(np.corrcoef(*ranks)[0, 1]), 6)
+
+
+def _point(axes, at, rows, color, marker, label=None, across=False):
+    """Draw the mean over seeds and its standard deviation, or one seed and its interval; nothing if unresolved."""
+    mean, deviation, count = spread(rows)
+    if not count:
+        return
+    if math.isnan(deviation):
+        row = next(row for row in rows if resolved(row))
+        error = None if row["low"] is None else [[row["cosine"] - row["low"]], [row["high"] - row["cosine"]]]
+        error = None if error is None else np.maximum(error, 0)
+    else:
+        error = deviation
+    x, y = (mean, at) if across else (at, mean)
+    errors = {"xerr" if across else "yerr": error}
+    axes.errorbar(x, y, fmt=marker, color=color, markersize=5, capsize=2, linewidth=1, label=label, **errors)
+
+
+def _unit_scale(axes):
+    axes.axhline(1, color="0.6", linewidth=1)
+    tidy(axes)
+    axes.set_ylim(max(-0.5, min(0, axes.get_ylim()[0])), 1.2)
+
+
+def _legend(figure, styles):
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in styles.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(styles), fontsize=8, frameon=False)

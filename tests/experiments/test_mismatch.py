@@ -1,0 +1,157 @@
+"""The mismatch study at a small size: what it keeps, what its tables say, and what it refuses."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from duonet import nn
+from duonet.experiments import MismatchSettings, mismatch, tables
+from duonet.experiments.images import settle
+from duonet.experiments.mismatch import FULL
+from duonet.experiments.records import cell, resolved, select, spread
+from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate
+from duonet.models import mlp
+from duonet.quant import Binary, Clip, Identity, Ternary, Triangle
+from duonet.viz import plot_mismatch
+from duonet.viz.mismatch import rank_correlation
+
+SMALL = MismatchSettings(
+    seeds=2, width=10, steps=(0.1,), samples=1000, training_steps=2, network_images=128, network_epochs=2, measured_images=24,
+    coordinates=2, directions=(0.2,),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "run"
+    return mismatch(SMALL, out, progress=False), out
+
+
+def test_it_keeps_every_measurement(study):
+    results, out = study
+    assert (
+        json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results)) and results["complete"]
+    )
+    toy = select(results, "toy", surrogate="clip", seed=0)
+    assert len(toy) == 7 * 2 * 4 and {row["activation"] for row in toy} == set(ACTIVATIONS)
+    assert len(select(results, "toy", activation="binary", state="start", seed=1)) == 4 * len(SURROGATES)
+    assert len(select(results, "truth")) == 2 * 9 * 3 and len(select(results, "network", seed=0)) == 6 * 7
+    assert {r["estimator"] for r in select(results, "evolution")} == {"coordinate", "gaussian", "orthogonal"}
+    assert not list(out.glob(".*"))
+
+
+def test_the_measurements_are_those_of_the_problem(study):
+    results, _ = study
+    # The loss is a parabola in the output's weights, whose difference quotient is exact for every step.
+    for row in select(results, "toy", layer="output"):
+        assert row["raw"] == pytest.approx(1, abs=1e-4)
+    for row in select(results, "toy", activation="float", state="start"):
+        assert row["raw"] > 0.9
+    binary = select(results, "toy", activation="binary", surrogate="clip", layer="linear3", state="start")
+    assert all(row["raw"] < 0.95 for row in binary)
+    errors = [(row["cosine"] - row["exact"]) / max(row["high"] - row["cosine"], 0.02)
+              for row in select(results, "truth") if row["cosine"] is not None]  # fmt: skip
+    assert np.sqrt(np.mean(np.square(errors))) < 1.5
+
+
+def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
+    results, _ = study
+    again = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "again", progress=False)
+    assert select(results, "toy", seed=0) == select(again, "toy")
+    assert select(results, "network", seed=0) == select(again, "network")
+
+
+def test_its_tables_and_figures(study, tmp_path):
+    results, _ = study
+    texts = tables(results)
+    assert len(texts) == 7
+    for text in texts.values():
+        title, header, rule, *rows = text.splitlines()
+        assert rows and len({len(line) for line in (header, rule, *rows)}) == 1
+    for path in plot_mismatch(results, tmp_path):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def row(cosine, reach=0.1, noise=0.1, coarse_noise=0.1):
+    ends = {} if cosine is None or reach is None else {"low": cosine - reach, "high": cosine + reach}
+    return {"cosine": cosine, "low": None, "high": None, "noise": noise, "coarse_noise": coarse_noise} | ends
+
+
+def test_what_noise_hides_is_not_shown():
+    assert resolved(row(0.9))
+    for hidden in (row(None), row(0.9, None), row(0.9, 0.4), row(0.9, noise=0.9), row(0.9, coarse_noise=0.9)):
+        assert not resolved(hidden)
+    mean, deviation, count = spread([row(0.8), row(0.6), row(None)])
+    assert mean == pytest.approx(0.7) and deviation == pytest.approx(np.std([0.8, 0.6], ddof=1)) and count == 2
+    assert cell([row(0.8), row(0.6), row(None)]) == "0.70 ±0.14 (2)" and cell([row(0.8), row(0.6)]) == "0.70 ±0.14"
+    assert cell([row(0.8), row(None), row(None)]) == "·" and cell([row(0.8)]) == "0.80"
+    assert math.isnan(spread([row(0.8)])[1])
+
+
+@pytest.mark.parametrize(
+    "staircase, surrogate, expected",
+    [
+        (Binary(), Clip(0, 1), 1 / 4),
+        (Ternary(), Clip(0, 1), 1 / 8),
+        (Binary(0), Triangle(), 1 / 3),
+        (Binary(), Identity(), math.inf),
+    ],
+)
+def test_the_area_between_staircase_and_surrogate(staircase, surrogate, expected):
+    assert area(staircase, surrogate) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_lesson():
+    lesson = Lesson(3)
+    x, target = lesson.batch(4000)
+    student = lesson.student("binary")
+    from duonet import Tensor, no_grad
+
+    with no_grad():
+        assert abs((student(Tensor(x)).data - target).mean()) < 0.02
+    trained, error = lesson.train(lesson.student("ternary"), 300)
+    assert 0 < error < np.mean((target - target.mean()) ** 2) * 2
+    other = with_surrogate(student, Identity())
+    assert other.linear1 is student.linear1 and isinstance(other.act1.surrogate, Identity)
+    assert isinstance(student.act1.surrogate, Clip)
+    assert all(np.array_equal(a, b) for a, b in zip(lesson.batch(5), Lesson(3).batch(5)))
+    assert not np.array_equal(lesson.batch(5)[0], lesson.batch(5, stream=1)[0])
+
+
+def test_settling_gives_batch_norms_the_statistics_of_the_batch(rng):
+    model = mlp(inputs=6, widths=(8, 8), classes=3, rng=rng)
+    x = rng.standard_normal((50, 6), dtype="f4")
+    settle(model, x)
+    z = x @ model.linear1.weight.data
+    np.testing.assert_allclose(model.norm1.running_mean.data, z.mean(axis=0), atol=1e-5)
+    assert model.norm1.momentum == 0.1 and not model.training and isinstance(model.norm1, nn.BatchNorm)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"seeds": 0}, "mismatch: seeds must be at least 1, got 0"),
+        ({"samples": 100}, "mismatch: samples must be at least 500, got 100"),
+        ({"parts": 2}, "mismatch: parts must be at least 3, got 2"),
+        ({"steps": (0.1, -1)}, "mismatch: steps must be positive numbers"),
+        ({"steps": (0.2,)}, "mismatch: steps must hold 0.1"),
+        ({"measured_images": 3}, "mismatch: measured_images must be at least 24, got 3"),
+        ({"measured_images": 9999}, "mismatch: measured_images must be at most"),
+    ],
+)
+def test_bad_settings_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        MismatchSettings(**change)
+
+
+def test_full_means_five_seeds_and_every_step():
+    assert FULL.seeds >= 5 and min(FULL.steps) == 0.01 and max(FULL.steps) == 0.5
+
+
+def test_rank_correlation():
+    assert rank_correlation([1, 2, 3], [2, 4, 9]) == 1 and rank_correlation([1, 2, 3], [3, 2, 1]) == -1
+    assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
