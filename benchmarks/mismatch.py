@@ -3,8 +3,8 @@
     python benchmarks/mismatch.py [--rounds 5] [--memory 512]
 
 Both forms run in turn, round after round, in this one process; times are medians. The general form is two whole
-forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the fast
-form's peak memory (traced, in a run of its own) against the limit, and its time over the number of weights.
+forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the
+fast form's peak memory (traced, in a run of its own) against the limit, and its time over the number of weights.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from duonet import functional as F
 from duonet.experiments.images import settle
 from duonet.experiments.toy import Lesson
 from duonet.mismatch import coordinate_gradient, sample_coordinates
+from duonet.mismatch.estimators import GeneralForm
+from duonet.mismatch.objective import Objective, weighted_layers
 
 GENERAL_COORDINATES = 24  # of each layer, in one round
 
@@ -39,20 +41,19 @@ def problems():
             yield f"first two convs, {variant}", model, F.softmax_cross_entropy, batch, ["conv1", "conv2"], step
 
 
-def seconds(*arguments, **options):
+def seconds(function, *arguments, **options):
     started = time.perf_counter()
-    coordinate_gradient(*arguments, **options)
+    function(*arguments, **options)
     return time.perf_counter() - started
 
 
-def general_seconds(model, loss, batch, layers, step, rng):
+def general_seconds(objective, layers, step, rng):
     """Time the general form on some weights of each layer, scaled to all of them."""
-    every = sample_coordinates(model, None, layers=layers)
     total = 0
-    for path, flat in every.items():
-        some = {path: rng.choice(flat, min(GENERAL_COORDINATES, len(flat)), replace=False)}
-        spent = seconds(model, loss, batch, step, [path], coordinates=some, form="general")
-        total += spent * len(flat) / len(some[path])
+    for layer in weighted_layers(objective.model, layers).values():
+        size = layer.weight.size
+        some = rng.choice(size, min(GENERAL_COORDINATES, size), replace=False)
+        total += seconds(GeneralForm(objective, layer.weight).losses, some, step) * size / len(some)
     return total
 
 
@@ -66,26 +67,26 @@ def main():
     header = f"{'problem':28} {'ε':>5} {'weights':>7} {'general s':>10} {'fast s':>8} {'ratio':>6}"
     print(header + f" {'samples × weights / s':>22} {'peak MiB':>9}   fast s for ¼, ½, all weights")
     for name, model, loss, batch, layers, step in problems():
-        general, fast = [], []
+        problem, general, fast = (model, loss, batch, step, layers), [], []
         for _ in range(options.rounds):
-            fast.append(seconds(model, loss, batch, step, layers, memory=options.memory))
-            general.append(general_seconds(model, loss, batch, layers, step, rng))
+            fast.append(seconds(coordinate_gradient, *problem, memory=options.memory))
+            general.append(general_seconds(Objective(model, loss, batch), layers, step, rng))
         every = sample_coordinates(model, None, layers=layers)
         weights = sum(len(flat) for flat in every.values())
         slow, quick = statistics.median(general), statistics.median(fast)
         tracemalloc.start()
-        coordinate_gradient(model, loss, batch, step, layers, memory=options.memory)
+        coordinate_gradient(*problem, memory=options.memory)
         peak = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
         shares = []
         for share in (0.25, 0.5):
             some = {p: np.sort(rng.choice(f, int(share * len(f)), replace=False)) for p, f in every.items()}
-            times = [seconds(model, loss, batch, step, layers, coordinates=some) for _ in range(options.rounds)]
+            times = [seconds(coordinate_gradient, *problem, coordinates=some) for _ in range(options.rounds)]
             shares.append(statistics.median(times))
         rate = len(batch[0]) * weights / quick
         print(
-            f"{name:28} {step:5g} {weights:7,} {slow:10.1f} {quick:8.2f} {slow / quick:6.1f} {rate:22.2e} {peak:9.0f}"
-            f"   {shares[0]:.2f}, {shares[1]:.2f}, {quick:.2f}",
+            f"{name:28} {step:5g} {weights:7,} {slow:10.1f} {quick:8.2f} {slow / quick:6.1f} {rate:22.2e}"
+            f" {peak:9.0f}   {shares[0]:.2f}, {shares[1]:.2f}, {quick:.2f}",
             flush=True,
         )
 

@@ -1,6 +1,6 @@
 """duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
 
-from duonet import data, functional, models, nn, optim, quant
+from duonet import data, functional, mismatch, models, nn, optim, quant
 from duonet.decouple import coupled_widths, decouple
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.summary import cost
@@ -12,6 +12,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
-    "decouple", "evaluate", "fit", "functional", "models", "nn", "no_grad", "numerical_gradient", "optim", "quant",
-    "smooth_forward",
+    "decouple", "evaluate", "fit", "functional", "mismatch", "models", "nn", "no_grad", "numerical_gradient",
+    "optim", "quant", "smooth_forward",
 ]  # fmt: skip

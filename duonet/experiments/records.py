@@ -36,7 +36,11 @@ class Records:
     def add(self, kind, row, **where):
         """Keep one layer's mismatch, and where it was measured."""
         (values,) = Mismatch([row]).to_dict()["layers"]
-        self.values["records"].append({"kind": kind, **where, **values})
+        record = {"kind": kind, **where, **values}
+        # Six digits: more than the noise leaves, and a file half the size.
+        self.values["records"].append(
+            {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in record.items()}
+        )
 
     @contextlib.contextmanager
     def bar(self, label, progress):

@@ -173,8 +173,7 @@ def coordinate_gradient(
     >>> coordinate_gradient(model.eval(), F.mse_loss, batch, step=0.1)["0"].values  # the step lies in the window
     array([5.])
     """
-    if not (np.isscalar(step) and step > 0 and math.isfinite(step)):
-        raise ValueError(f"coordinate_gradient: step must be a positive number, got {step!r}")
+    _refuse_unless_positive("coordinate_gradient: step", step)
     if form not in FORMS:
         raise ValueError(f"coordinate_gradient: form must be one of {', '.join(FORMS)}, got {form!r}")
     objective = Objective(model, loss, batch)
@@ -182,7 +181,7 @@ def coordinate_gradient(
         coordinates = sample_coordinates(model, coordinates, rng, layers)
     estimates = {}
     for path, layer in weighted_layers(model, layers).items():
-        size, chosen = layer.weight.size, coordinates[path]
+        size, chosen = layer.weight.size, _checked(coordinates, path, layer.weight.size)
         note = ""
         losses_of = None
         if form == "fast":
@@ -257,8 +256,7 @@ def evolution_gradient(
     >>> bool((np.abs(estimate.values - [4, 12]) < 4 * estimate.stderr).all())
     True
     """
-    if not (np.isscalar(sigma) and sigma > 0 and math.isfinite(sigma)):
-        raise ValueError(f"evolution_gradient: sigma must be a positive number, got {sigma!r}")
+    _refuse_unless_positive("evolution_gradient: sigma", sigma)
     if not isinstance(samples, int) or samples < 2:
         raise ValueError(f"evolution_gradient: samples must be an int of at least 2, got {samples!r}")
     if directions not in DIRECTIONS:
@@ -281,6 +279,22 @@ def evolution_gradient(
         if on_layer is not None:
             on_layer(path)
     return estimates
+
+
+def _refuse_unless_positive(name, value):
+    if not isinstance(value, (int, float, np.number)) or not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+
+
+def _checked(coordinates, path, size):
+    """Return the flat indices given for a layer, or say what is wrong with them."""
+    flat = np.asarray(coordinates.get(path, ()))
+    if flat.ndim != 1 or not len(flat) or flat.dtype.kind not in "iu" or flat.min() < 0 or flat.max() >= size:
+        raise ValueError(
+            f"coordinate_gradient: coordinates of layer {path!r} must be flat indices from 0 to {size - 1}, "
+            f"got {coordinates.get(path)}"
+        )
+    return flat
 
 
 class GeneralForm:

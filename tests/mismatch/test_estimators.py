@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from duonet import Tensor, decouple, models, nn
+from duonet import Tensor, backend, decouple, models, nn
 from duonet import functional as F
 from duonet.mismatch import coarse_gradient, coordinate_gradient, evolution_gradient, measure
 from duonet.mismatch.fast import FastForm, _distinct
@@ -139,6 +139,23 @@ def test_a_sample_of_coordinates_gives_the_same_values(rng):
     np.testing.assert_allclose(some.values, whole.values[some.coordinates], rtol=1e-12)
     more = coordinate_gradient(model, F.softmax_cross_entropy, batch, coordinates=999, rng=rng, layers=["conv2"])
     assert len(more["conv2"].values) == 108
+
+
+def test_on_every_device(device, rng):
+    model = convolutional(quantised(Ternary()), rng).to(device)
+    batch = tuple(backend.to_device(half, device) for half in batch_for(rng, (60, 8, 7, 2)))
+    assert_fast_is_general(model, F.softmax_cross_entropy, batch, 0.3, ["conv1", "conv2"])
+    result = measure(model, F.softmax_cross_entropy, batch, layers=["conv2"], parts=3)
+    assert -1.5 < result["conv2"].raw < 1.5
+
+
+@pytest.mark.parametrize("flat", [None, [], [0, 999], [-1], [0.5]])
+def test_given_coordinates_must_be_weights_of_the_layer(flat, rng):
+    given = {} if flat is None else {"0": flat}
+    with pytest.raises(ValueError, match="coordinates of layer '0' must be flat indices from 0 to 47"):
+        coordinate_gradient(
+            perceptron(nn.ReLU, rng), F.softmax_cross_entropy, batch_for(rng, (9, 6)), coordinates=given
+        )
 
 
 def test_a_smooth_loss_is_approached_at_the_square_of_the_step(rng):
@@ -304,6 +321,7 @@ def noisy(output, target):
     [
         ({"step": 0}, "step must be a positive number, got 0"),
         ({"step": -0.1}, "step must be a positive number, got -0.1"),
+        ({"step": "0.1"}, "step must be a positive number, got '0.1'"),
         ({"step": float("nan")}, "step must be a positive number, got nan"),
         ({"layers": ["9"]}, "there is no layer '9' with a weight; those of the model are 0"),
         ({"layers": []}, "no layer to measure"),
