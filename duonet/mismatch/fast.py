@@ -248,16 +248,17 @@ def _distinct(samples, patches):
     bits = flat.view(f"u{flat.itemsize}")
     factors = np.random.default_rng(0).integers(0, 2**64, flat.shape[1] + 1, dtype=np.uint64)
     keys = samples.astype(np.uint64) * xp.asarray(factors[0])
-    for start in range(0, len(flat), 1024):  # a small block at a time: uint64 takes two to eight times the memory
-        some = slice(start, start + 1024)
+    block = max(1, (1 << 19) // flat.shape[1])  # products in uint64 take some memory
+    for start in range(0, len(flat), block):
+        some = slice(start, start + block)
         keys[some] += (bits[some] * xp.asarray(factors[1:])).sum(axis=1, dtype=np.uint64)
     _, first, inverse = xp.unique(keys, return_index=True, return_inverse=True)
-    for start in range(0, len(flat), 1024):
-        some = slice(start, start + 1024)
-        same = (bits[some] == bits[first[inverse[some]]]).all() and (
-            samples[some] == samples[first[inverse[some]]]
-        ).all()
-        if not same:  # two pairs with one hash: about one run in a billion
+    for start in range(0, len(flat), block):
+        some = slice(start, start + block)
+        stands = first[inverse[some]]
+        if (bits[some] != bits[stands]).any() or (
+            samples[some] != samples[stands]
+        ).any():  # two pairs with one hash: about one run in a billion
             return xp.arange(len(flat)), xp.arange(len(flat))
     return first, inverse
 
@@ -268,7 +269,8 @@ def _chain(model, path):
     for name, layer in leaves:
         unknown = [m for _, m in layer.modules() if type(m) not in SAMPLEWISE]
         if unknown:
-            raise CannotServe(f"{name or 'the model'} holds a {type(unknown[0]).__name__}, which it does not know")
+            kind = type(unknown[0]).__name__
+            raise CannotServe(f"{name or 'the model'} holds a {kind}, which the fast form does not know")
     places = [k for k, (name, _) in enumerate(leaves) if name == path]
     if not places:
         raise CannotServe("the layer is not part of a plain chain of layers")

@@ -102,7 +102,11 @@ class Objective:
             path for path, record in second.items() if path and not (record.output == first[path].output).all()
         )
         path = next(parted, None)
-        where = "in the loss itself" if path is None else f"at layer {path}"
+        if path is not None:
+            where = f"at layer {path}"
+        else:
+            same = (second[""].output == first[""].output).all()
+            where = "in the loss itself" if same else "in the model's own forward"
         raise ValueError(
             f"mismatch: the loss changes between calls with the same weights, from {self.at_start:.9g} to "
             f"{again:.9g}; it begins to differ {where}. Draw its noise from a generator seeded anew at each call, "

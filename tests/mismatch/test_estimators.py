@@ -372,6 +372,15 @@ def test_noise_inside_a_layer_is_found_there():
         measure(chain(Noise()), F.softmax_cross_entropy, (X, LABELS))
 
 
+def test_noise_of_the_model_itself_is_not_put_on_the_loss():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + np.random.default_rng().standard_normal((4, 3)).astype("float32")
+
+    with pytest.raises(ValueError, match="it begins to differ in the model's own forward"):
+        measure(Noisy(6, 3, rng=np.random.default_rng(0)), F.softmax_cross_entropy, (X, LABELS))
+
+
 @pytest.mark.parametrize("batch", [X, (X,), (X, LABELS, X), (list(X), LABELS)])
 def test_a_batch_is_a_pair_with_an_array(batch):
     with pytest.raises(TypeError, match="mismatch: batch"):
