@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from duonet.experiments import table
+from duonet.experiments import table, tables
+from duonet.experiments.records import cell, select, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+MISMATCH = (ROOT / "docs" / "mismatch.md").read_text(encoding="utf-8")
 
 
 def kept(name):
@@ -61,6 +63,72 @@ def test_decoupling_changed_nothing_in_the_kept_runs():
     for name in ("compare", "compare_vgg7", "compare_mlp"):
         for row in kept(name)["decoupling"]:
             assert row["float32_changed_predictions"] == row["float64_relative_difference"] == 0
+
+
+def toy(state, layer, activation="binary", surrogate="clip", step=0.1, column="cosine"):
+    """Mean over seeds, as the mismatch page rounds it."""
+    where = {
+        "state": state,
+        "layer": f"linear{layer}",
+        "activation": activation,
+        "surrogate": surrogate,
+        "step": step,
+    }
+    rows = select(kept("mismatch"), "toy", **where)
+    assert len(rows) >= 5
+    value = spread(rows)[0] if column == "cosine" else sum(row[column] for row in rows) / len(rows)
+    return f"{100 * value:.0f} %" if "noise" in column else f"{value:.2f}"
+
+
+def test_the_mismatch_tables_are_those_of_the_kept_results():
+    results = kept("mismatch")
+    assert results["complete"]
+    for name, text in tables(results).items():
+        assert text in MISMATCH, name
+
+
+def test_the_mismatch_pages_numbers_are_those_of_the_kept_results():
+    start, trained = "start", "trained"
+    phrases = [
+        f"noise is {toy(start, 1, step=0.01, column='noise')} of |g|² in the first layer",
+        f"binary network and {toy(start, 3, step=0.01, column='noise')} in the third",
+        f"({toy(start, 2, 'ternary')} in the second and third layer",
+        f"is not ({toy(start, 2)} and {toy(start, 3)}).",
+        f"{toy(trained, 2, 'ternary')} and {toy(trained, 3, 'ternary')} against {toy(trained, 2)} and {toy(trained, 3)}.",
+        f"({toy(start, 2, 'sign')} and {toy(start, 3, 'sign')}).",
+        f"from {toy(start, 2)} to {toy(start, 2, surrogate='tanh 4')} and from {toy(start, 3)} to "
+        f"{toy(start, 3, surrogate='tanh 4')} in the second",
+        f"from {toy(trained, 2)} to {toy(trained, 2, surrogate='tanh 4')} and from {toy(trained, 3)} to "
+        f"{toy(trained, 3, surrogate='tanh 4')} in training",
+        f"noise is {toy(start, 1, column='coarse_noise')} of the coarse gradient's squared norm with the clip, "
+        f"{toy(start, 1, surrogate='tanh 4', column='coarse_noise')} with tanh 4 and "
+        f"{toy(start, 1, surrogate='tanh 8', column='coarse_noise')} with tanh 8",
+        f"binary has {', '.join(toy(start, k) for k in (1, 2, 3))} from the first",
+        f"reads {', '.join(toy(start, k, column='raw') for k in (1, 2, 3))}, which",
+        f"({toy(trained, 2)} against {toy(trained, 3)} for binary)",
+        f"({toy(trained, 1, step=0.3)} at ε = 0.3",
+        f"the float network has {toy(trained, 3, 'float', step=0.5)},",
+    ]
+    for phrase in phrases:
+        assert phrase in flowed(MISMATCH), phrase
+    assert toy(start, 3, "ternary") == toy(start, 2, "ternary")
+
+
+def test_the_readme_shows_the_kept_cosines():
+    results = kept("mismatch")
+    shown = [line.split() for line in README.splitlines()]
+    for name in ("float", "2 bits", "ternary", "binary", "binary, tanh 4"):
+        activation, surrogate = (name.split(", ") + ["clip"])[:2]
+        cells = [
+            cell(
+                select(
+                    results, "toy", activation=activation, surrogate=surrogate, state=state, step=0.1, layer=layer
+                )
+            )
+            for state in ("start", "trained")
+            for layer in ("linear1", "linear2", "linear3")
+        ]
+        assert [*name.split(), *" ".join(cells).split()] in shown, (name, cells)
 
 
 def test_it_is_short_and_its_links_lead_somewhere():

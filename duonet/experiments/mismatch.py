@@ -15,6 +15,7 @@ from duonet.experiments import images
 from duonet.experiments.records import Records
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, WIDTH, Lesson, area, with_surrogate
 from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
+from duonet.mismatch.objective import cut
 
 # A layer's weights to measure where all of them would take long: few distinct rows make the fast form fast.
 SAMPLED = {"float": 48, "4 bits": 128, "3 bits": 256}
@@ -42,13 +43,13 @@ class Settings:
     training_steps : int
         Of the toy student; then it is measured again.
     network_images, network_epochs : int
-        On which `compare`'s network is trained.
+        Images and epochs that train `compare`'s network.
     network_steps : tuple of float
     measured_images : int
     coordinates : int
         Weights of each layer of that network to measure.
-    directions : int
-        Of evolution strategies, as a multiple of the number of weights.
+    directions : tuple of float
+        Of evolution strategies, as multiples of the number of weights.
 
     Raises
     ------
@@ -65,8 +66,8 @@ class Settings:
     network_images: int = 1000
     network_epochs: int = 6
     network_steps: tuple = (0.1,)
-    measured_images: int = 120
-    coordinates: int = 8
+    measured_images: int = 900
+    coordinates: int = 24
     directions: tuple = (1,)
 
     def __post_init__(self):
@@ -99,10 +100,9 @@ FULL = Settings(
     steps=(0.01, 0.03, 0.1, 0.3, 0.5),
     samples=24_000,
     parts=10,
-    network_images=2000,
-    network_epochs=12,
-    measured_images=480,
-    coordinates=24,
+    network_images=4000,
+    measured_images=4000,
+    coordinates=48,
     directions=(0.25, 1),
 )
 
@@ -159,7 +159,7 @@ def _ground_truth(settings, seed, records, tick):
         z = rng.standard_normal((settings.samples, 8, 10))
         batch = z.reshape(-1, 8, 1, 10), ((z @ w_star >= 0) @ v_star)[:, None]
         smoothed = _population_gradient(v, w, v_star, w_star, REFERENCE_STEP)
-        parts = _cut(batch, TRUTH_PARTS)
+        parts = cut(batch, TRUTH_PARTS)
         measured = [
             coordinate_gradient(yin.step_network(v, w), yin.half_squared_error, part, REFERENCE_STEP, ["w"])
             for part in parts
@@ -185,7 +185,7 @@ def _population_gradient(v, w, v_star, w_star, step):
 def _toy(settings, seed, records, tick):
     """Measure students of every precision, at initialisation and on their way, and binary with every surrogate."""
     lesson = Lesson(seed, settings.width)
-    parts = _cut(lesson.batch(settings.samples), settings.parts)
+    parts = cut(lesson.batch(settings.samples), settings.parts)
     share = 1 / (2 * len(ACTIVATIONS) * len(settings.steps))
     for activation in ACTIVATIONS:
         student = lesson.student(activation)
@@ -253,8 +253,3 @@ def _areas():
         value = area(staircase, surrogate)
         rows.append({"activation": activation, "surrogate": name, "area": value if np.isfinite(value) else None})
     return rows
-
-
-def _cut(batch, parts):
-    size = len(batch[0]) // parts
-    return [tuple(half[k * size : (k + 1) * size] for half in batch) for k in range(parts)]

@@ -160,7 +160,7 @@ def coordinate_gradient(
 
     References
     ----------
-    Kim et al., BinaryDuo, ICLR 2020, section 3 (estimating the gradient mismatch).
+    Kim et al., BinaryDuo, ICLR 2020, which names it.
 
     Examples
     --------

@@ -206,3 +206,35 @@ def sample_coordinates(model, count, rng=None, layers=None):
         else np.sort(rng.choice(size, count, replace=False))
         for path, size in sizes.items()
     }
+
+
+def cut(batch, parts):
+    """Cut a batch into disjoint parts of equal size; samples left over are dropped.
+
+    Parameters
+    ----------
+    batch : tuple
+        (x, target), arrays or Tensors with a row for each sample.
+    parts : int
+
+    Returns
+    -------
+    list of tuple
+
+    Raises
+    ------
+    ValueError
+        If there are fewer samples than parts, or x and target differ in length.
+
+    Examples
+    --------
+    >>> [x.tolist() for x, _ in cut((np.arange(5), np.arange(5)), 2)]
+    [[0, 1], [2, 3]]
+    """
+    x, target = (half.data if isinstance(half, Tensor) else half for half in batch)
+    if not isinstance(parts, int) or not 1 <= parts <= len(x):
+        raise ValueError(f"mismatch: parts must be an int from 1 to the batch's {len(x)} samples, got {parts!r}")
+    if len(target) != len(x):
+        raise ValueError(f"mismatch: target has {len(target)} rows for {len(x)} samples, so it cannot be cut")
+    size = len(x) // parts
+    return [(x[k * size : (k + 1) * size], target[k * size : (k + 1) * size]) for k in range(parts)]

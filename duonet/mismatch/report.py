@@ -10,9 +10,8 @@ from duonet.mismatch.estimators import (
     coordinate_gradient,
     evolution_gradient,
 )
-from duonet.mismatch.objective import sample_coordinates
+from duonet.mismatch.objective import cut, sample_coordinates
 from duonet.mismatch.statistics import bootstrap, cosine, cosine_of, divide, jackknife, paired_products, root
-from duonet.tensor import Tensor
 
 
 class LayerMismatch(NamedTuple):
@@ -218,7 +217,7 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
 
     References
     ----------
-    Kim et al., BinaryDuo, ICLR 2020, section 3.
+    Kim et al., BinaryDuo, ICLR 2020, which measures mismatch so.
 
     Examples
     --------
@@ -233,26 +232,15 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"measure: estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
-    batches = [batch] if parts == 1 else _cut(batch, parts)
-    if estimator == "coordinate":  # the same weights in every part
+    batches = [batch] if parts == 1 else cut(batch, parts)
+    if estimator == "coordinate" and not isinstance(options.get("coordinates"), dict):
         draw = (options.pop("coordinates", None), options.pop("rng", None))
-        options["coordinates"] = sample_coordinates(model, *draw, layers)
+        options["coordinates"] = sample_coordinates(model, *draw, layers)  # the same weights in every part
     smoothed = [ESTIMATORS[estimator](model, loss, part, step, layers, **options) for part in batches]
     return Mismatch.between([coarse_gradient(model, loss, part, layers) for part in batches], smoothed)
 
 
 ESTIMATORS = {"coordinate": coordinate_gradient, "evolution": evolution_gradient}
-
-
-def _cut(batch, parts):
-    """Cut a batch into equal parts; samples left over are dropped."""
-    x, target = (half.data if isinstance(half, Tensor) else half for half in batch)
-    if not isinstance(parts, int) or not 1 <= parts <= len(x):
-        raise ValueError(f"measure: parts must be an int from 1 to the batch's {len(x)} samples, got {parts!r}")
-    if len(target) != len(x):
-        raise ValueError(f"measure: target has {len(target)} rows for {len(x)} samples, so it cannot be cut")
-    size = len(x) // parts
-    return [(x[k * size : (k + 1) * size], target[k * size : (k + 1) * size]) for k in range(parts)]
 
 
 def _row(path, coarse, smoothed, rng):
@@ -290,7 +278,7 @@ def _words(row):
         row.layer,
         number(row.cosine, ".4f"),
         "" if row.low is None else f"{number(row.low, '.3f')} .. {number(row.high, '.3f')}",
-        "" if row.raw == row.cosine or math.isnan(row.raw) else number(row.raw, ".4f"),
+        "" if row.coarse_noise is None else number(row.raw, ".4f"),
         number(row.coarse_norm, ".3g"),
         number(row.smoothed_norm, ".3g"),
         number(row.ratio, ".2f"),

@@ -37,10 +37,6 @@ def population_loss(v, w, v_star, w_star):
     -------
     float
 
-    References
-    ----------
-    Yin et al., ICLR 2019, lemma 1.
-
     Examples
     --------
     >>> population_loss(np.ones(2), np.array([2.0, 0.0]), np.ones(2), np.array([1.0, 0.0]))
@@ -69,10 +65,6 @@ def true_gradient(v, w, v_star, w_star):
     -------
     numpy.ndarray
         (n,)
-
-    References
-    ----------
-    Yin et al., ICLR 2019, lemma 2.
 
     Examples
     --------
@@ -119,7 +111,7 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
 
     References
     ----------
-    Yin et al., ICLR 2019, lemmas 3 to 5; derived anew here, the clipped form without the integrals left there.
+    Yin et al., ICLR 2019; derived anew here, for the clip without the integrals left there.
 
     Examples
     --------

@@ -137,6 +137,9 @@ def test_a_sample_of_coordinates_gives_the_same_values(rng):
     )["conv2"]
     assert len(some.values) == len(set(some.coordinates)) == 20 and some.size == 108
     np.testing.assert_allclose(some.values, whole.values[some.coordinates], rtol=1e-12)
+    given = {"conv2": some.coordinates}
+    row = measure(model, F.softmax_cross_entropy, batch, layers=["conv2"], coordinates=given)["conv2"]
+    assert row.measured == 20 and row.smoothed_norm == pytest.approx(np.sqrt((some.values**2).sum()))
     more = coordinate_gradient(model, F.softmax_cross_entropy, batch, coordinates=999, rng=rng, layers=["conv2"])
     assert len(more["conv2"].values) == 108
 
