@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from duonet.experiments import table, tables
-from duonet.experiments.records import cell, select, spread
+from duonet.experiments.records import select, spread
+from duonet.experiments.study_tables import cell
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

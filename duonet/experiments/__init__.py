@@ -3,7 +3,7 @@
 from duonet.experiments.compare import Settings, compare
 from duonet.experiments.mismatch import Settings as MismatchSettings
 from duonet.experiments.mismatch import mismatch
-from duonet.experiments.records import tables
 from duonet.experiments.results import table
+from duonet.experiments.study_tables import tables
 
 __all__ = ["MismatchSettings", "Settings", "compare", "mismatch", "table", "tables"]

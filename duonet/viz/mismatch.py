@@ -100,6 +100,7 @@ def _steps(results):
             axes.set(xscale="log", title=f"{layer}, {words}")
             axes.set_xticks(results["settings"]["steps"], [f"{s:g}" for s in results["settings"]["steps"]])
             axes.minorticks_off()
+            axes.set_xlim(0.8 * min(results["settings"]["steps"]), 1.25 * max(results["settings"]["steps"]))
             _unit_scale(axes)
         line[0].set_ylabel("cosine")
     for axes in grid[1]:

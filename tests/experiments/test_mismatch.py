@@ -11,7 +11,8 @@ from duonet import nn
 from duonet.experiments import MismatchSettings, mismatch, tables
 from duonet.experiments.images import settle
 from duonet.experiments.mismatch import FULL
-from duonet.experiments.records import cell, resolved, select, spread
+from duonet.experiments.records import resolved, select, spread
+from duonet.experiments.study_tables import cell, raw_cell
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate
 from duonet.models import mlp
 from duonet.quant import Binary, Clip, Identity, Ternary, Triangle
@@ -67,7 +68,7 @@ def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
 def test_its_tables_and_figures(study, tmp_path):
     results, _ = study
     texts = tables(results)
-    assert len(texts) == 7
+    assert len(texts) == 8
     for text in texts.values():
         title, header, rule, *rows = text.splitlines()
         assert rows and len({len(line) for line in (header, rule, *rows)}) == 1
@@ -90,6 +91,9 @@ def test_what_noise_hides_is_not_shown():
     assert cell([row(0.8), row(0.6), row(None)]) == "0.70 ±0.14 (2)" and cell([row(0.8), row(0.6)]) == "0.70 ±0.14"
     assert cell([row(0.8), row(None), row(None)]) == "·" and cell([row(0.8)]) == "0.80"
     assert math.isnan(spread([row(0.8)])[1])
+    assert (
+        raw_cell([{"raw": 0.5}, {"raw": 0.7}, {"raw": None}]) == "0.60 ±0.14" and raw_cell([{"raw": None}]) == "·"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""The mismatch study as aligned tables."""
+
+import math
+import statistics
+
+from duonet.experiments.records import select, spread
+from duonet.mismatch.statistics import DEVIATIONS
+
+HIDDEN = ("linear1", "linear2", "linear3")
+REFERENCE_STEP = 0.1
+
+
+def tables(results):
+    """Lay the study out as tables.
+
+    Parameters
+    ----------
+    results : dict
+        As `mismatch` returns.
+
+    Returns
+    -------
+    dict
+        From a short name to the text of a table under its title.
+    """
+    states = {"start": "at initialisation", "trained": f"after {results['settings']['training_steps']} steps"}
+    texts = {}
+    for state, words in states.items():
+        texts[f"toy_{state}"] = _precision(results, state, words)
+        texts[f"surrogates_{state}"] = _surrogates(results, state, words)
+    texts["evolution"] = _evolution(results)
+    texts["truth"] = _truth(results)
+    for step in results["settings"]["network_steps"]:
+        texts[f"network_{step:g}"] = _network(results, step, cell, "cosine")
+        texts[f"network_{step:g}_raw"] = _network(results, step, raw_cell, "cosine with the noise in it")
+    return texts
+
+
+def cell(rows, column="cosine"):
+    """Write mean ± standard deviation over seeds, and how many were resolved where not all were.
+
+    Parameters
+    ----------
+    rows : list of dict
+    column : str
+
+    Returns
+    -------
+    str
+        A dot where noise hides the value.
+    """
+    mean, deviation, count = spread(rows, column)
+    if not count:
+        return "·"
+    text = f"{mean:.2f}" + ("" if math.isnan(deviation) else f" ±{deviation:.2f}")
+    return text if count == len(rows) else f"{text} ({count})"
+
+
+def raw_cell(rows):
+    """Write mean ± standard deviation over seeds of the cosine with the noise in it.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One for each seed.
+
+    Returns
+    -------
+    str
+    """
+    values = [row["raw"] for row in rows if row["raw"] is not None]
+    deviation = f" ±{statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation}" if values else "·"
+
+
+def _precision(results, state, words):
+    lines = [["activation", "ε", *HIDDEN]]
+    toy = select(results, "toy", surrogate="clip", state=state)
+    for activation in _different(toy, "activation"):
+        for step in results["settings"]["steps"]:
+            rows = [row for row in toy if row["activation"] == activation and row["step"] == step]
+            lines.append([activation, f"{step:g}", *_by_layer(rows)])
+    return _table(f"Toy, {words}: cosine of each hidden layer by precision", lines)
+
+
+def _surrogates(results, state, words):
+    lines = [["binary with", *HIDDEN, "area"]]
+    for row in results["areas"]:
+        if row["activation"] in ("binary", "ternary"):
+            pair = {"activation": row["activation"], "surrogate": row["surrogate"]}
+            name = row["surrogate"] if row["activation"] == "binary" else f"({row['activation']}, clip)"
+            area = "∞" if row["area"] is None else f"{row['area']:.3f}"
+            rows = select(results, "toy", state=state, step=REFERENCE_STEP, **pair)
+            lines.append([name, *_by_layer(rows), area])
+    return _table(f"Toy, {words}: cosine by surrogate, ε = {REFERENCE_STEP}", lines)
+
+
+def _evolution(results):
+    lines = [["estimator", "step", "losses", "noise", "raw cosine", "cosine"]]
+    records = select(results, "evolution")
+    for name, step, losses in _different(records, "estimator", "step", "losses"):
+        rows = select(results, "evolution", estimator=name, step=step, losses=losses)
+        noise, raw = (statistics.mean(row[column] for row in rows) for column in ("noise", "raw"))
+        lines.append([name, f"{step:.2g}", f"{losses:,}", f"{100 * noise:.0f} %", f"{raw:.2f}", cell(rows)])
+    return _table("Toy, binary, second layer: estimators at equal samples", lines)
+
+
+def _truth(results):
+    lines = [["surrogate", "angles", "largest |z|", "rms z"]]
+    records = [row for row in select(results, "truth") if row["low"] is not None]
+    for name in _different(records, "surrogate"):
+        z = [_z(row) for row in records if row["surrogate"] == name]
+        largest, rms = max(map(abs, z)), math.sqrt(statistics.mean(v * v for v in z))
+        lines.append([name, str(len(z)), f"{largest:.1f}", f"{rms:.2f}"])
+    return _table("Ground truth: measured minus exact cosine, in standard errors", lines)
+
+
+def _network(results, step, write, words):
+    records = select(results, "network", step=step)
+    columns = _different(records, "network", "state")
+    lines = [["layer", *(f"{network}, {state}" for network, state in columns)]]
+    for layer in _different(records, "layer"):
+        rows = [select(results, "network", step=step, layer=layer, network=n, state=s) for n, s in columns]
+        lines.append([layer, *(write(cells) for cells in rows)])
+    return _table(f"Deep VGG on real images: {words}, ε = {step:g}", lines)
+
+
+def _by_layer(rows):
+    return [cell([row for row in rows if row["layer"] == layer]) for layer in HIDDEN]
+
+
+def _different(rows, *columns):
+    """List the different values of a column, or tuples of several, in the order in which they come."""
+    values = (tuple(row[column] for column in columns) for row in rows)
+    return list(dict.fromkeys(value[0] if len(columns) == 1 else value for value in values))
+
+
+def _z(row):
+    """Return how many of its own standard errors a measured cosine lies from the exact one."""
+    return (row["cosine"] - row["exact"]) / ((row["high"] - row["low"]) / (2 * DEVIATIONS))
+
+
+def _table(title, lines):
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    text = [
+        "  ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:])])
+        for line in lines
+    ]
+    return "\n".join([title, text[0], "-" * len(text[0]), *text[1:]])
