@@ -15,6 +15,7 @@ from duonet.files import replacing
 from duonet.summary import cost
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
+from duonet.text import aligned
 from duonet.train import evaluate
 
 DOUBLE_CHECKED_IMAGES = 1000  # on which decoupling is checked in float64
@@ -54,12 +55,7 @@ def table(results):
         rows.append(
             (row["name"], accuracy, row["epochs"], f"{row['weights']:,}", *bits, f"{row['macs'] / 1e6:.2f} M")
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]) for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
+    return aligned(rows)
 
 
 class Results:

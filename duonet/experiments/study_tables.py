@@ -5,6 +5,7 @@ import statistics
 
 from duonet.experiments.records import select, spread
 from duonet.mismatch.statistics import DEVIATIONS
+from duonet.text import aligned
 
 HIDDEN = ("linear1", "linear2", "linear3")
 REFERENCE_STEP = 0.1
@@ -140,10 +141,5 @@ def _z(row):
     return (row["cosine"] - row["exact"]) / ((row["high"] - row["low"]) / (2 * DEVIATIONS))
 
 
-def _table(title, lines):
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    text = [
-        "  ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:])])
-        for line in lines
-    ]
-    return "\n".join([title, text[0], "-" * len(text[0]), *text[1:]])
+def _table(title, rows):
+    return f"{title}\n{aligned(rows)}"

@@ -12,6 +12,7 @@ from duonet.mismatch.estimators import (
 )
 from duonet.mismatch.objective import cut, sample_coordinates
 from duonet.mismatch.statistics import bootstrap, cosine, cosine_of, divide, jackknife, paired_products, root
+from duonet.text import aligned
 
 
 class LayerMismatch(NamedTuple):
@@ -168,15 +169,10 @@ class Mismatch:
             "noise",
             "weights",
         ]
-        lines = [header] + [_words(row) for row in self.rows]
-        shown = [k for k in range(len(header)) if any(line[k] for line in lines[1:])]
-        widths = [max(len(line[k]) for line in lines) for k in shown]
-        text = [
-            "  ".join(line[k].ljust(w) if k == 0 else line[k].rjust(w) for k, w in zip(shown, widths)).rstrip()
-            for line in lines
-        ]
-        text.insert(1, "-" * max(len(line) for line in text))
-        return "\n".join(text + [f"{row.layer}: {row.note}" for row in self.rows if row.note])
+        rows = [header] + [_words(row) for row in self.rows]
+        shown = [k for k in range(len(header)) if any(row[k] for row in rows[1:])]
+        notes = [f"{row.layer}: {row.note}" for row in self.rows if row.note]
+        return "\n".join([aligned([[row[k] for k in shown] for row in rows]), *notes])
 
     __repr__ = __str__
 
