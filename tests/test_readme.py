@@ -6,11 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from duonet.experiments import table, tables
 from duonet.experiments.records import select, spread
 from duonet.experiments.study_tables import cell
+from duonet.experiments.toy import ACTIVATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -109,10 +111,29 @@ def test_the_mismatch_pages_numbers_are_those_of_the_kept_results():
         f"({toy(trained, 2)} against {toy(trained, 3)} for binary)",
         f"({toy(trained, 1, step=0.3)} at ε = 0.3",
         f"the float network has {toy(trained, 3, 'float', step=0.5)},",
+        f"coarse gradient is {toy(start, 1, surrogate='tanh 8', column='coarse_noise')} noise against "
+        f"{toy(start, 1, 'ternary', column='coarse_noise')}.",
     ]
     for phrase in phrases:
         assert phrase in flowed(MISMATCH), phrase
     assert toy(start, 3, "ternary") == toy(start, 2, "ternary")
+    for activation in ACTIVATIONS:
+        for layer in (1, 2, 3):
+            means = [float(toy(start, layer, activation, step=step)) for step in (0.03, 0.1, 0.3, 0.5)]
+            assert np.nanmax(means) - np.nanmin(means) < 0.055, "no mean in the table moves by more than 0.05"
+    runs = {
+        (row["estimator"], round(row["step"], 3), row["losses"]): []
+        for row in select(kept("mismatch"), "evolution")
+    }
+    for row in select(kept("mismatch"), "evolution"):
+        runs[row["estimator"], round(row["step"], 3), row["losses"]].append(row["noise"])
+    noise = {key: f"{100 * sum(values) / len(values):.0f} %" for key, values in runs.items()}
+    phrases = [
+        f"{noise['gaussian', 0.1, 512]} and {noise['gaussian', 0.003, 2048]} against {noise['coordinate', 0.1, 2048]}.",
+        f"{noise['gaussian', 0.1, 2048]} with Gaussian and {noise['orthogonal', 0.1, 2048]} with orthogonal directions",
+    ]
+    for phrase in phrases:
+        assert phrase in flowed(MISMATCH), phrase
 
 
 def test_the_readme_shows_the_kept_cosines():
