@@ -2,18 +2,16 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import statistics
 
-from duonet.experiments.results import peak_memory_mib, versions
-from duonet.files import replacing
+from duonet.experiments.results_file import ResultsFile
 from duonet.mismatch import Mismatch
 
 HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
 
 
-class Records:
+class Records(ResultsFile):
     """Rows of every measurement, written whole to results.json.
 
     Parameters
@@ -23,14 +21,11 @@ class Records:
         An existing folder.
     """
 
+    indent = None  # some thousand records
+
     def __init__(self, settings, out):
-        self.out = out
-        self.values = {
-            "complete": False,
-            "settings": dataclasses.asdict(settings),
-            "versions": versions(),
-            "records": [],
-        }
+        super().__init__(out, dataclasses.asdict(settings))
+        self.values["records"] = []
 
     def add(self, kind, row, **where):
         """Keep one layer's mismatch, and where it was measured."""
@@ -49,17 +44,6 @@ class Records:
         form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}"
         with tqdm(total=1.0, desc=label, bar_format=form, disable=None if progress else True, leave=False) as bar:
             yield bar.update
-
-    def finish(self, seconds):
-        """Mark the study complete and return what results.json holds."""
-        self.values |= {"complete": True, "seconds": seconds, "peak_memory_mib": peak_memory_mib()}
-        self.save()
-        return self.values
-
-    def save(self):
-        """Write results.json, whole."""
-        with replacing(self.out / "results.json") as part:
-            part.write_text(json.dumps(self.values) + "\n")
 
 
 def select(results, kind, **where):

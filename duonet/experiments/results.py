@@ -2,16 +2,12 @@
 
 import copy
 import dataclasses
-import json
-import platform
 import statistics
-import sys
 
 import numpy as np
 
-import duonet
 from duonet.checkpoint import save_weights
-from duonet.files import replacing
+from duonet.experiments.results_file import ResultsFile
 from duonet.summary import cost
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -58,20 +54,14 @@ def table(results):
     return aligned(rows)
 
 
-class Results:
-    """What results.json holds; rewritten whole after every model."""
+class Results(ResultsFile):
+    """What a comparison's results.json holds; rewritten after every model."""
 
     def __init__(self, settings, out):
-        self.out = out
         recipe = dataclasses.asdict(settings.recipe())
-        self.values = {
-            "complete": False,
-            "settings": dataclasses.asdict(settings) | {"recipe": recipe | {"widths": list(recipe["widths"])}},
-            "stages": list(settings.stages()),
-            "versions": versions(),
-            "methods": {},
-            "decoupling": [],
-        }
+        recipe["widths"] = list(recipe["widths"])
+        super().__init__(out, dataclasses.asdict(settings) | {"recipe": recipe})
+        self.values |= {"stages": list(settings.stages()), "methods": {}, "decoupling": []}
 
     def add(self, method, trainer, model, epochs):
         """Score a model on the test images, once, and keep its weights."""
@@ -110,17 +100,6 @@ class Results:
             }
         )
 
-    def finish(self, seconds):
-        """Mark the run complete and return what results.json holds."""
-        self.values |= {"complete": True, "seconds": seconds, "peak_memory_mib": peak_memory_mib()}
-        self.save()
-        return self.values
-
-    def save(self):
-        """Write results.json, whole."""
-        with replacing(self.out / "results.json") as part:
-            part.write_text(json.dumps(self.values, indent=1) + "\n")
-
 
 def _difference(coupled, decoupled, batches):
     """Return the largest logit difference relative to the largest logit, changed predictions, and images."""
@@ -133,23 +112,3 @@ def _difference(coupled, decoupled, batches):
             changed += int((a.argmax(axis=1) != b.argmax(axis=1)).sum())
             images += len(x)
     return difference / largest, changed, images
-
-
-def versions():
-    """Return a dict of what the results depend on: duonet, NumPy, Python, platform."""
-    return {
-        "duonet": duonet.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
-
-
-def peak_memory_mib():
-    """Return the largest memory this process has held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
