@@ -1,6 +1,6 @@
 """The fast form of the coordinate discrete gradient against the general form.
 
-    python benchmarks/mismatch.py [--rounds 5] [--memory 512]
+    python benchmarks/mismatch.py [--rounds 5] [--steps 0.01 0.1] [--memory 512]
 
 Both forms run in turn, round after round, in this one process; times are medians. The general form is two whole
 forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the
@@ -25,17 +25,17 @@ from duonet.mismatch.objective import Objective, weighted_layers
 GENERAL_COORDINATES = 24  # of each layer, in one round
 
 
-def problems():
+def problems(steps):
     """Yield (name, model, loss, batch, layers, step)."""
     lesson = Lesson(0)
     for activation in ("binary", "ternary"):
-        for step in (0.01, 0.1):
+        for step in steps:
             student = lesson.student(activation)
             yield f"MLP 32-32-32, {activation}", student, F.mse_loss, lesson.batch(10_000), None, step
     images = data.fashion_mini().train
     batch = data.Normalize.of(images.images)(images.images[:256]), images.labels[:256]
     for variant in ("baseline", "coupled"):
-        for step in (0.01, 0.1):
+        for step in steps:
             model = models.vgg_deep(variant, rng=np.random.default_rng(0))
             settle(model, batch[0])
             yield f"first two convs, {variant}", model, F.softmax_cross_entropy, batch, ["conv1", "conv2"], step
@@ -60,13 +60,14 @@ def general_seconds(objective, layers, step, rng):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=float, nargs="+", default=[0.01, 0.1], help="ε (0.01 and 0.1)")
     parser.add_argument("--memory", type=float, default=512, help="limit of the fast form, MiB (%(default)s)")
     options = parser.parse_args()
     parallel.keep_memory()
     rng = np.random.default_rng(0)
     header = f"{'problem':28} {'ε':>5} {'weights':>7} {'general s':>10} {'fast s':>8} {'ratio':>6}"
     print(header + f" {'samples × weights / s':>22} {'peak MiB':>9}   fast s for ¼, ½, all weights")
-    for name, model, loss, batch, layers, step in problems():
+    for name, model, loss, batch, layers, step in problems(options.steps):
         problem, general, fast = (model, loss, batch, step, layers), [], []
         for _ in range(options.rounds):
             fast.append(seconds(coordinate_gradient, *problem, memory=options.memory))

@@ -17,7 +17,8 @@ class Objective:
         In evaluation mode: with batch statistics or dropout, the loss is not a function of the weights alone.
     loss : callable
         (output, target) to a Tensor of one element. It is handed float64 where it takes it: the difference of two
-        nearby losses has few digits left in float32.
+        nearby losses has few digits left in float32. Where it is a mean over the samples it may have an attribute
+        `rows`, from raw arrays to the (N,) losses of the samples, as those of `duonet.functional` have.
     batch : tuple
         (x, target): the input, array or Tensor of N >= 1 samples, and whatever `loss` takes second.
 
@@ -53,6 +54,17 @@ class Objective:
         self._choose_precision(loss, target, output)
         self.at_start = self.of_output(output)
         self._refuse_change(records)
+        self.rows_at_start = self.rows_of(output)
+        mean = self.at_start if self.rows_at_start is None else float(self.rows_at_start.mean())
+        if not np.isclose(mean, self.at_start):
+            raise ValueError(f"mismatch: loss.rows gives a mean of {mean:.9g}, but loss {self.at_start:.9g}")
+
+    def rows_of(self, output, samples=slice(None)):
+        """Compute the loss of single samples from their outputs, or None where the loss has no `rows`."""
+        rows = getattr(self._given_loss, "rows", None)
+        if rows is None or not backend.is_array(self._target):
+            return None
+        return rows(output.astype(np.float64, copy=False), self._target[samples])
 
     def value(self):
         """Compute L with the model's present weights."""

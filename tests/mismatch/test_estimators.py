@@ -114,6 +114,32 @@ def test_fast_is_general_for_any_loss(rng):
     assert_fast_is_general(perceptron(quantised(Ternary()), rng), largest_error, batch, 0.2, ["3"])
 
 
+@pytest.mark.parametrize("loss", [F.softmax_cross_entropy, F.mse_loss])
+def test_the_rows_of_a_loss_average_to_it(loss, rng):
+    output = rng.standard_normal((9, 4)) * 5
+    target = rng.integers(0, 4, 9) if loss is F.softmax_cross_entropy else rng.standard_normal((9, 4))
+    assert loss.rows(output, target).mean() == pytest.approx(loss(Tensor(output), target).item(), rel=1e-12)
+    one = [loss(Tensor(output[k : k + 1]), target[k : k + 1]).item() for k in range(9)]
+    np.testing.assert_allclose(loss.rows(output, target), one, rtol=1e-12)
+
+
+def test_rows_make_no_difference_but_in_speed(rng):
+    model, batch = perceptron(quantised(Ternary()), rng), batch_for(rng, (500, 6))
+    plain = coordinate_gradient(model, lambda output, target: F.softmax_cross_entropy(output, target), batch)
+    fast = coordinate_gradient(model, F.softmax_cross_entropy, batch)
+    for path in plain:
+        np.testing.assert_allclose(fast[path].values, plain[path].values, rtol=0, atol=1e-13)
+
+
+def test_rows_that_are_not_the_loss_are_refused(rng):
+    def loss(output, target):
+        return F.mse_loss(output, target)
+
+    loss.rows = lambda output, target: 2 * F.mse_loss.rows(output, target)
+    with pytest.raises(ValueError, match="loss.rows gives a mean of .*, but loss"):
+        measure(chain(), loss, (X, np.zeros((4, 3), "float32")))
+
+
 def test_the_general_form_is_the_formula(rng):
     model, batch = perceptron(quantised(Binary()), rng), batch_for(rng, (30, 6))
     estimate = coordinate_gradient(model, F.softmax_cross_entropy, batch, 0.2, ["3"], form="general")["3"]
