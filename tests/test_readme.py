@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from duonet.experiments import table, tables
-from duonet.experiments.records import select, spread
+from duonet.experiments.records import resolved, select, spread
 from duonet.experiments.study_tables import cell
 from duonet.experiments.toy import ACTIVATIONS
 
@@ -159,3 +159,23 @@ def test_it_is_short_and_its_links_lead_somewhere():
         assert (ROOT / target).exists(), target
     assert "pip install -r requirements.txt && duonet compare" in README
     assert "pip install -r requirements.txt && pytest" in README
+
+
+def test_the_mismatch_pages_words_on_the_real_network_are_those_of_the_kept_results():
+    results = kept("mismatch")
+
+    def raw(network, state, layer):
+        where = {"network": network, "state": state, "layer": layer, "step": 0.1}
+        return np.array([row["raw"] for row in select(results, "network", **where)])
+
+    assert len(raw("baseline", "start", "conv9")) == 5
+    for state, layers in (("start", ("conv5", "conv7", "conv9")), ("trained", ("conv9",))):
+        for layer in layers:  # "in all five seeds"
+            assert (raw("coupled", state, layer) > raw("baseline", state, layer)).all()
+    means = {
+        n: f"{raw(n, 'trained', 'conv9').mean():.2f}" for n in ("baseline", "coupled", "decoupled", "BinaryDuo")
+    }
+    assert f"({means['coupled']} against {means['baseline']})" in flowed(MISMATCH)
+    assert f"({means['decoupled']} and {means['BinaryDuo']})" in flowed(MISMATCH)
+    for row in select(results, "network", network="coupled", state="start", layer="conv8"):
+        assert not resolved(row) or row["cosine"] > 0.9
