@@ -60,13 +60,13 @@ class Settings:
     seeds: int = 2
     width: int = WIDTH
     steps: tuple = (0.01, 0.1, 0.5)
-    samples: int = 6_000
+    samples: int = 5_000
     parts: int = 5
     training_steps: int = 100
     network_images: int = 1000
     network_epochs: int = 6
     network_steps: tuple = (0.1,)
-    measured_images: int = 900
+    measured_images: int = 600
     coordinates: int = 24
     directions: tuple = (1,)
 
