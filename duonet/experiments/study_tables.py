@@ -101,8 +101,9 @@ def _evolution(results):
     records = select(results, "evolution")
     for name, step, losses in _different(records, "estimator", "step", "losses"):
         rows = select(results, "evolution", estimator=name, step=step, losses=losses)
-        noise, raw = (statistics.mean(row[column] for row in rows) for column in ("noise", "raw"))
-        lines.append([name, f"{step:.2g}", f"{losses:,}", f"{100 * noise:.0f} %", f"{raw:.2f}", cell(rows)])
+        noise = [row["noise"] for row in rows if row["noise"] is not None]
+        share = f"{100 * statistics.mean(noise):.0f} %" if noise else "·"
+        lines.append([name, f"{step:.2g}", f"{losses:,}", share, raw_cell(rows), cell(rows)])
     return _table("Toy, binary, second layer: estimators at equal samples", lines)
 
 

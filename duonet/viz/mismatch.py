@@ -91,8 +91,7 @@ def _steps(results):
             for activation, (color, marker) in PRECISIONS.items():
                 where = {"activation": activation, "surrogate": "clip", "state": state, "layer": layer}
                 runs = {s: select(results, "toy", step=s, **where) for s in results["settings"]["steps"]}
-                raw = [np.mean([row["raw"] for row in rows]) for rows in runs.values()]
-                axes.plot(list(runs), raw, ":", color=color, linewidth=1.2)
+                axes.plot(list(runs), [_mean_raw(rows) for rows in runs.values()], ":", color=color, linewidth=1.2)
                 for step, rows in runs.items():
                     _point(axes, step, rows, color, marker)
                 means = [spread(rows)[0] for rows in runs.values()]
@@ -193,17 +192,15 @@ def _areas(panels, results):
 
 
 def _truth(results):
-    """Draw exact cosines over the angle as lines, and what was measured as points."""
+    """Draw exact cosines over the angle as lines and the measured ones, of one seed, as points with intervals."""
     figure = blank(7, 4.2)
     axes = figure.subplots()
     for name, (color, marker) in TRUTH.items():
-        rows = select(results, "truth", surrogate=name)
-        angles = sorted({row["theta"] for row in rows})
-        degrees = [180 * a / math.pi for a in angles]
-        exact = [np.mean([r["exact"] for r in rows if r["theta"] == a]) for a in angles]
-        axes.plot(degrees, exact, color=color, linewidth=1.5)
-        for angle, at in zip(angles, degrees):
-            _point(axes, at, [r for r in rows if r["theta"] == angle], color, marker)
+        rows = sorted(select(results, "truth", surrogate=name, seed=0), key=lambda row: row["theta"])
+        degrees = [math.degrees(row["theta"]) for row in rows]
+        axes.plot(degrees, [row["exact"] for row in rows], color=color, linewidth=1.5)
+        for row, at in zip(rows, degrees):
+            _point(axes, at, [row], color, marker)
     axes.set(
         xlabel="angle between w and w* (degrees)", ylabel="cosine, coarse and smoothed gradient",
         title="Two-layer network: closed form (lines) and measured (points)",
@@ -226,8 +223,15 @@ def _network(results):
                     rows = select(results, "network", layer=layer, **where)
                     if rows:
                         at = i + (k - 1.5) / 7
-                        raw = np.mean([row["raw"] for row in rows if row["raw"] is not None])
-                        axes.plot(at, raw, marker, color=color, markerfacecolor="none", markersize=4, alpha=0.7)
+                        axes.plot(
+                            at,
+                            _mean_raw(rows),
+                            marker,
+                            color=color,
+                            markerfacecolor="none",
+                            markersize=4,
+                            alpha=0.7,
+                        )
                         _point(axes, at, rows, color, marker)
             axes.set_xticks(range(len(layers)), layers)
             axes.set_title(f"{words}, ε = {step:g}")
@@ -273,6 +277,11 @@ def _point(axes, at, rows, color, marker, label=None, across=False):
     x, y = (mean, at) if across else (at, mean)
     errors = {"xerr" if across else "yerr": error}
     axes.errorbar(x, y, fmt=marker, color=color, markersize=5, capsize=2, linewidth=1, label=label, **errors)
+
+
+def _mean_raw(rows):
+    raw = [row["raw"] for row in rows if row["raw"] is not None]
+    return np.mean(raw) if raw else math.nan
 
 
 def _unit_scale(axes):
