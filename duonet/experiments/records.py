@@ -83,21 +83,20 @@ def resolved(row):
     return not wide and max(row["coarse_noise"], row["noise"]) <= NOISE
 
 
-def spread(rows, column="cosine"):
-    """Return mean, standard deviation (NaN for one seed) and number over the resolved records.
+def spread(rows):
+    """Return mean, standard deviation (NaN for one seed) and number of the resolved records' cosines.
 
     Parameters
     ----------
     rows : list of dict
         One for each seed.
-    column : str
 
     Returns
     -------
     tuple
         (NaN, NaN, 0) where fewer than half of the records are resolved.
     """
-    values = [row[column] for row in rows if resolved(row) and row[column] is not None]
+    values = [row["cosine"] for row in rows if resolved(row)]
     if not values or 2 * len(values) < len(rows):
         return math.nan, math.nan, 0
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else math.nan, len(values)

@@ -37,20 +37,20 @@ def tables(results):
     return texts
 
 
-def cell(rows, column="cosine"):
+def cell(rows):
     """Write mean ± standard deviation over seeds, and how many were resolved where not all were.
 
     Parameters
     ----------
     rows : list of dict
-    column : str
+        One for each seed.
 
     Returns
     -------
     str
         A dot where noise hides the value.
     """
-    mean, deviation, count = spread(rows, column)
+    mean, deviation, count = spread(rows)
     if not count:
         return "·"
     text = f"{mean:.2f}" + ("" if math.isnan(deviation) else f" ±{deviation:.2f}")

@@ -113,7 +113,6 @@ def coordinate_gradient(
     rng=None,
     form="fast",
     memory=512,
-    on_layer=None,
 ):
     """Estimate the coordinate discrete gradient g_i = [L(w + ε e_i) − L(w − ε e_i)] / (2ε).
 
@@ -144,8 +143,6 @@ def coordinate_gradient(
         to the general form and says so in the estimate's `note`.
     memory : float
         Limit of the fast form's working memory, MiB, beyond that of one pass through the model.
-    on_layer : callable, optional
-        Called with a layer's path when that layer is done, to show progress.
 
     Returns
     -------
@@ -182,26 +179,19 @@ def coordinate_gradient(
     estimates = {}
     for path, layer in weighted_layers(model, layers).items():
         size, chosen = layer.weight.size, _checked(coordinates, path, layer.weight.size)
-        note = ""
-        losses_of = None
+        note, solver = "", GeneralForm(objective, layer.weight)
         if form == "fast":
             try:
-                losses_of = FastForm(objective, path, memory).losses
+                solver = FastForm(objective, path, memory)
             except CannotServe as reason:
                 note = f"general form: {reason}"
-        if losses_of is None:
-            losses_of = GeneralForm(objective, layer.weight).losses
-        losses = losses_of(chosen, float(step))
+        losses = solver.losses(chosen, float(step))
         values = (losses[:, 0] - losses[:, 1]) / (2 * step)
         estimates[path] = Estimate(values, chosen, size, None, losses.size, note)
-        if on_layer is not None:
-            on_layer(path)
     return estimates
 
 
-def evolution_gradient(
-    model, loss, batch, sigma=0.1, layers=None, *, samples=256, directions="gaussian", rng, on_layer=None
-):
+def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=256, directions="gaussian", rng):
     """Estimate the evolution-strategies gradient of each layer, ∇ E_u L(w + σu) with u ~ N(0, I).
 
     Antithetic form: g = (1/2Kσ) Σ_k [L(w + σ u_k) − L(w − σ u_k)] u_k over K directions in the layer's weights,
@@ -227,8 +217,6 @@ def evolution_gradient(
         is the same and the variance lower.
     rng : numpy.random.Generator
         Draws the directions.
-    on_layer : callable, optional
-        Called with a layer's path when that layer is done, to show progress.
 
     Returns
     -------
@@ -276,8 +264,6 @@ def evolution_gradient(
         mean = total / samples
         stderr = np.sqrt(np.maximum(squares / samples - mean**2, 0) / (samples - 1))
         estimates[path] = Estimate(mean, np.arange(size), size, stderr, 2 * samples)
-        if on_layer is not None:
-            on_layer(path)
     return estimates
 
 
