@@ -1,14 +1,210 @@
-"""Saving and loading the weights of a model."""
+"""Checkpoints: one npz file, without pickle, from which training goes on to the last bit."""
 
+import hashlib
+import json
+import platform
 import zipfile
+from typing import NamedTuple
 
 import numpy as np
 
+from duonet.description import Generators, describe, rebuild
 from duonet.files import replacing
+from duonet.nn import Module
+from duonet.optim import Optimizer, Schedule
+from duonet.train import History
+
+FORMAT = 1
+KIND = "duonet checkpoint"
+
+
+class CheckpointError(ValueError):
+    """A file that is damaged, of another kind or from a newer duonet, or a model that no file can rebuild."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds, rebuilt.
+
+    Attributes
+    ----------
+    model : Module
+        In training mode.
+    optimizer : Optimizer or None
+        Of the model's parameters, in the state it was saved in.
+    schedule : Schedule or None
+    generators : dict
+        From the names given when saving to numpy.random.Generator, in the state they were saved in.
+    history : History
+        The epochs so far.
+    about : dict
+        Whatever was said about the run when saving.
+    versions : dict
+        Of duonet, NumPy and Python, when saving.
+
+    Examples
+    --------
+    >>> Checkpoint._fields
+    ('model', 'optimizer', 'schedule', 'generators', 'history', 'about', 'versions')
+    """
+
+    model: Module
+    optimizer: Optimizer | None
+    schedule: Schedule | None
+    generators: dict
+    history: History
+    about: dict
+    versions: dict
+
+
+def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=None, history=None, about=None):
+    """Write everything that training needs to go on; an older file is replaced once the new one is whole.
+
+    Parameters
+    ----------
+    path : str or Path
+    model : Module
+        Made of duonet's own layers. Those that draw (dropout) are saved with the state of their generators.
+    optimizer : Optimizer, optional
+        Of parameters of `model`.
+    schedule : Schedule, optional
+    generators : dict, optional
+        From a name to a numpy.random.Generator, such as the data loader's.
+    history : History, optional
+    about : dict, optional
+        Anything that JSON can hold: settings, class names, normalisation.
+
+    Raises
+    ------
+    CheckpointError
+        If the model, optimizer or schedule holds something that is not this package's own; names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from duonet import Tensor, nn, optim
+    >>> model = nn.Sequential(nn.Linear(2, 1, rng=np.random.default_rng(0)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/a.npz", model, optimizer=optim.SGD(model.parameters(), lr=0.1))
+    ...     saved = load_checkpoint(f"{folder}/a.npz")
+    >>> saved.optimizer.lr, saved.model
+    (0.1, Sequential()
+      0: Linear(2, 1))
+    """
+    import duonet
+
+    table = Generators()
+    try:
+        _refuse_shared(model)
+        meta = {
+            "kind": KIND,
+            "format": FORMAT,
+            "model": describe(model, table),
+            "optimizer": describe(optimizer, table),
+            "optimized": _paths(model, optimizer),
+            "schedule": describe(schedule, table),
+            "named": {name: table.number(rng) for name, rng in (generators or {}).items()},
+            "history": [] if history is None else history.rows,
+            "about": about or {},
+            "versions": {
+                "duonet": duonet.__version__, "numpy": np.__version__, "python": platform.python_version()
+            },
+        }  # fmt: skip
+    except ValueError as error:
+        raise CheckpointError(f"save_checkpoint: {error}; save_weights keeps the weights alone") from None
+    meta["generators"] = table.states()
+    arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
+    if optimizer is not None:
+        arrays |= {f"optimizer/{name}": array for name, array in optimizer.state_dict().items()}
+    arrays["meta"] = np.array(json.dumps(meta))
+    with replacing(path) as part:
+        np.savez(part, **arrays, sha256=np.array(_digest(arrays)))
+
+
+def load_checkpoint(path, device="cpu"):
+    """Rebuild model, optimiser, schedule and generators from a file of `save_checkpoint` alone.
+
+    Parameters
+    ----------
+    path : str or Path
+    device : {"cpu", "gpu"}
+        Where model and optimiser go.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, of another kind, or from a newer duonet; says which.
+    FileNotFoundError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> load_checkpoint(__file__)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    duonet.checkpoint.CheckpointError: load_checkpoint: ... is damaged, or not a checkpoint: ...
+    """
+    arrays, meta = _read(path)
+    try:
+        table = Generators.of(meta["generators"])
+        model = rebuild(meta["model"], table)
+        state = _under("model/", arrays)
+        model.astype(next((array.dtype for array in state.values()), np.float32))
+        model.load_state_dict(state)
+        model.to(device)
+        optimizer = None
+        if meta["optimizer"] is not None:
+            parameters = dict(model.named_parameters())
+            optimizer = rebuild(meta["optimizer"], table, parameters=[parameters[p] for p in meta["optimized"]])
+            optimizer.load_state_dict(_under("optimizer/", arrays))
+        return Checkpoint(
+            model, optimizer, rebuild(meta["schedule"], table),
+            {name: table.found[i] for name, i in meta["named"].items()},
+            History(meta["history"]), meta["about"], meta["versions"],
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise CheckpointError(f"load_checkpoint: {path} cannot be rebuilt: {error}") from error
+
+
+def load_model(path, device="cpu"):
+    """Rebuild a model from a checkpoint alone, in evaluation mode.
+
+    Parameters
+    ----------
+    path : str or Path
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, of another kind, or from a newer duonet; says which.
+    FileNotFoundError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from duonet import nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/a.npz", nn.Sequential(nn.ReLU()))
+    ...     load_model(f"{folder}/a.npz")
+    Sequential()
+      0: ReLU()
+    """
+    return load_checkpoint(path, device).model.eval()
 
 
 def save_weights(path, model):
     """Write every parameter and buffer of a model to one npz file, replacing an older one only when done.
+
+    For a model with layers of one's own; `save_checkpoint` also keeps how the model is built.
 
     Parameters
     ----------
@@ -60,3 +256,64 @@ def load_weights(path, model):
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_weights: {path} is not a whole npz file of weights") from error
     model.load_state_dict(state)
+
+
+def _read(path):
+    """Return a checkpoint's arrays and its parsed description, once everything about the file is right."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as npz:
+                arrays = {name: npz[name] for name in npz.files}
+        except Exception as error:  # a damaged zip fails in a dozen ways; each of them means just that
+            raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint: {error}") from error
+    digest = arrays.pop("sha256", None)
+    try:
+        meta = json.loads(str(arrays["meta"]))
+        foreign = meta["kind"] != KIND
+        newer = meta["format"] > FORMAT
+    except (KeyError, ValueError, TypeError):
+        foreign = True
+    if foreign:
+        raise CheckpointError(f"load_checkpoint: {path} is an npz file, but not a checkpoint of duonet")
+    if newer:
+        import duonet
+
+        raise CheckpointError(
+            f"load_checkpoint: {path} was written by a newer duonet (format {meta['format']}); "
+            f"duonet {duonet.__version__} reads up to format {FORMAT}"
+        )
+    if str(digest) != _digest(arrays):
+        raise CheckpointError(f"load_checkpoint: {path} is damaged: its contents do not have the checksum it says")
+    return arrays, meta
+
+
+def _digest(arrays):
+    """Return the SHA-256 of names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _under(prefix, arrays):
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _paths(model, optimizer):
+    """List the paths of the parameters that the optimiser updates, in its order."""
+    if optimizer is None:
+        return []
+    paths = {id(parameter): path for path, parameter in model.named_parameters()}
+    if any(id(parameter) not in paths for parameter in optimizer.parameters):
+        raise ValueError("the optimizer updates a parameter that is not the model's")
+    return [paths[id(parameter)] for parameter in optimizer.parameters]
+
+
+def _refuse_shared(model):
+    seen = {}
+    for path, module in model.modules():
+        if id(module) in seen:
+            raise ValueError(f"{path} and {seen[id(module)]} are one layer, so no file can rebuild it")
+        seen[id(module)] = path

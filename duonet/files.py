@@ -31,6 +31,8 @@ def replacing(path):
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())  # a power cut must not leave the new name with old or no contents
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from duonet import backend
 
 
@@ -30,6 +32,8 @@ class Optimizer:
     array([0.95], dtype=float32)
     """
 
+    buffers = ()  # names of the lists of arrays that a subclass keeps, one array for each parameter
+
     def __init__(self, parameters, lr):
         self.parameters = list(parameters)
         if not self.parameters:
@@ -48,6 +52,30 @@ class Optimizer:
 
     def _update(self, i, parameter):
         raise NotImplementedError
+
+    def state_dict(self):
+        """Return a dict from name to a NumPy copy of everything that `step` has changed but the parameters."""
+        state = {"steps": np.array(self.steps), "lr": np.array(self.lr)}
+        for name in self.buffers:
+            for i, array in enumerate(getattr(self, name)):
+                state[f"{name}.{i}"] = np.array(backend.to_device(array, "cpu"))
+        return state
+
+    def load_state_dict(self, state):
+        """Go on from a `state_dict`; all of it fits, or ValueError is raised and nothing is changed."""
+        own = self.state_dict()
+        wrong = sorted(own.keys() ^ state.keys())
+        wrong += [
+            f"{name} of shape {state[name].shape}"
+            for name in own.keys() & state.keys()
+            if state[name].shape != own[name].shape
+        ]
+        if wrong:
+            raise ValueError(f"{type(self).__name__}: the state does not fit: {', '.join(wrong)}")
+        self.steps, self.lr = int(state["steps"]), float(state["lr"])
+        for name in self.buffers:
+            for i, array in enumerate(getattr(self, name)):
+                array[...] = backend.to_device(state[f"{name}.{i}"].astype(array.dtype), backend.device_of(array))
 
     def zero_grad(self):
         """Forget all gradients."""
@@ -92,6 +120,8 @@ class SGD(Optimizer):
     >>> w.data
     array([0.71], dtype=float32)
     """
+
+    buffers = ("velocity",)
 
     def __init__(self, parameters, lr, momentum=0.9, nesterov=False, weight_decay=0.0):
         super().__init__(parameters, lr)
@@ -140,6 +170,8 @@ class Adam(Optimizer):
     >>> w.data
     array([0.9], dtype=float32)
     """
+
+    buffers = ("mean", "square")
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr)
@@ -204,24 +236,39 @@ class AdamW(Adam):
         self._adam(i, parameter, parameter.grad)
 
 
-def constant():
-    """Make a schedule that keeps the learning rate.
-
-    Returns
-    -------
-    callable
-        From time in epochs to a factor on the learning rate.
+class Schedule:
+    """Base of the schedules: from time in epochs to a factor on the learning rate, without state.
 
     Examples
     --------
-    >>> constant()(7.5)
+    >>> class Halves(Schedule):
+    ...     def __call__(self, epochs):
+    ...         return 0.5**epochs
+    >>> Halves()(2)
+    0.25
+    """
+
+    def __call__(self, epochs):
+        """Return the factor at this time."""
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    """Keep the learning rate.
+
+    Examples
+    --------
+    >>> Constant()(7.5)
     1.0
     """
-    return lambda epochs: 1.0
+
+    def __call__(self, epochs):
+        """Return 1."""
+        return 1.0
 
 
-def step_decay(milestones, factor=0.1):
-    """Make a schedule that multiplies the learning rate by `factor` at each milestone.
+class StepDecay(Schedule):
+    """Multiply the learning rate by `factor` at each milestone.
 
     Parameters
     ----------
@@ -229,31 +276,27 @@ def step_decay(milestones, factor=0.1):
         Times in epochs.
     factor : float
 
-    Returns
-    -------
-    callable
-        From time in epochs to a factor on the learning rate.
-
     Examples
     --------
-    >>> [step_decay([10, 20])(t) for t in (9.9, 10, 20)]
+    >>> [StepDecay([10, 20])(t) for t in (9.9, 10, 20)]
     [1.0, 0.1, 0.010000000000000002]
     """
-    return lambda epochs: float(factor) ** sum(epochs >= m for m in milestones)
+
+    def __init__(self, milestones, factor=0.1):
+        self.milestones, self.factor = tuple(milestones), float(factor)
+
+    def __call__(self, epochs):
+        """Factor ^ (milestones that have passed)."""
+        return self.factor ** sum(epochs >= m for m in self.milestones)
 
 
-def cosine(total):
-    """Make a schedule that falls from 1 to 0 along half a cosine: ½ (1 + cos(π t / total)).
+class Cosine(Schedule):
+    """Fall from 1 to 0 along half a cosine: ½ (1 + cos(π t / total)).
 
     Parameters
     ----------
     total : number
         Epochs until 0.
-
-    Returns
-    -------
-    callable
-        From time in epochs to a factor on the learning rate.
 
     References
     ----------
@@ -261,7 +304,13 @@ def cosine(total):
 
     Examples
     --------
-    >>> [round(cosine(10)(t), 3) for t in (0, 5, 10)]
+    >>> [round(Cosine(10)(t), 3) for t in (0, 5, 10)]
     [1.0, 0.5, 0.0]
     """
-    return lambda epochs: 0.5 * (1 + math.cos(math.pi * min(epochs / total, 1)))
+
+    def __init__(self, total):
+        self.total = total
+
+    def __call__(self, epochs):
+        """½ (1 + cos(π t / total)), and 0 after it."""
+        return 0.5 * (1 + math.cos(math.pi * min(epochs / self.total, 1)))

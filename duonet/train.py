@@ -10,7 +10,7 @@ import numpy as np
 from duonet import backend, functional
 from duonet.files import replacing
 from duonet.nn.module import observe
-from duonet.optim import constant
+from duonet.optim import Constant
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
@@ -39,6 +39,11 @@ class Score(NamedTuple):
 class History:
     """One row of figures for every finished epoch.
 
+    Parameters
+    ----------
+    rows : iterable of dict
+        The epochs so far.
+
     Examples
     --------
     >>> history = History()
@@ -48,8 +53,8 @@ class History:
     ([0.5, 0.25], 2)
     """
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, rows=()):
+        self.rows = list(rows)
 
     def append(self, **row):
         """Add the figures of one epoch."""
@@ -120,6 +125,7 @@ def fit(
     schedule=None,
     validation=None,
     loss=functional.softmax_cross_entropy,
+    history=None,
     on_epoch=None,
     label="",
     progress=True,
@@ -141,6 +147,8 @@ def fit(
         Scored after every epoch.
     loss : callable
         (logits, labels) to a scalar Tensor, the mean over the batch.
+    history : History, optional
+        Of the epochs that have been trained already; `fit` goes on after them and appends to it.
     on_epoch : callable, optional
         Called with the `History` after every epoch, to save what should survive an interruption.
     label : str
@@ -170,9 +178,9 @@ def fit(
     >>> history["accuracy"][-1]
     1.0
     """
-    schedule = schedule or constant()
-    history = History()
-    for epoch in range(epochs):
+    schedule = schedule or Constant()
+    history = History() if history is None else history
+    for epoch in range(len(history), epochs):
         started = time.perf_counter()
         bar = _Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
         totals = _Totals()

@@ -66,7 +66,7 @@ def test_they_find_the_bottom_of_a_bowl(kind):
     w = Parameter(np.array([3.0, -4.0]))
     optimizer = kind([w], 0.1)
     for t in range(400):
-        optimizer.lr = 0.1 * optim.cosine(400)(t)
+        optimizer.lr = 0.1 * optim.Cosine(400)(t)
         optimizer.zero_grad()
         (w * w).sum().backward()
         optimizer.step()
@@ -74,10 +74,10 @@ def test_they_find_the_bottom_of_a_bowl(kind):
 
 
 def test_schedules():
-    assert optim.constant()(3) == 1
-    assert [optim.step_decay([2, 4])(t) for t in (0, 1.99, 2, 3.9)] == [1, 1, 0.1, 0.1]
-    assert optim.step_decay([2, 4], 0.5)(4) == 0.25
-    cosine = optim.cosine(8)
+    assert optim.Constant()(3) == 1
+    assert [optim.StepDecay([2, 4])(t) for t in (0, 1.99, 2, 3.9)] == [1, 1, 0.1, 0.1]
+    assert optim.StepDecay([2, 4], 0.5)(4) == 0.25
+    cosine = optim.Cosine(8)
     assert cosine(0) == 1 and cosine(4) == pytest.approx(0.5) and cosine(8) == cosine(9) == 0
 
 

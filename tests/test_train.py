@@ -34,7 +34,7 @@ def test_fit_learns_and_records_every_epoch():
         loader,
         optimizer,
         5,
-        schedule=optim.cosine(5),
+        schedule=optim.Cosine(5),
         validation=held_out,
         on_epoch=lambda h: seen.append(len(h)),
         progress=False,

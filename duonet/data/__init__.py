@@ -1,17 +1,16 @@
 """Data sets, augmentation and batches."""
 
-from duonet.data.augment import Normalize, pad_and_crop, random_flip
-from duonet.data.dataset import Dataset, Splits
-from duonet.data.fashion import DataError, fashion_mini
+from duonet.data.augment import Compose, Normalize, cutout, pad_and_crop, random_flip
+from duonet.data.catalogue import load
+from duonet.data.cifar import cifar10, cifar100
+from duonet.data.dataset import DataError, Dataset, Splits, hold_out
+from duonet.data.fashion import fashion_mini
+from duonet.data.folder import image_folder, read_image
 from duonet.data.loader import DataLoader
+from duonet.data.mnist import fashion_mnist, mnist
 
 __all__ = [
-    "DataError",
-    "DataLoader",
-    "Dataset",
-    "Normalize",
-    "Splits",
-    "fashion_mini",
-    "pad_and_crop",
-    "random_flip",
-]
+    "Compose", "DataError", "DataLoader", "Dataset", "Normalize", "Splits", "cifar10", "cifar100", "cutout",
+    "fashion_mini", "fashion_mnist", "hold_out", "image_folder", "load", "mnist", "pad_and_crop", "random_flip",
+    "read_image",
+]  # fmt: skip

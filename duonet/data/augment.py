@@ -67,17 +67,81 @@ def pad_and_crop(images, rng, padding=4):
            [0, 0]], dtype=uint8)
     """
     _check_axes("pad_and_crop", images)
-    try:
-        padding = operator.index(padding)
-    except TypeError:
-        raise TypeError(f"pad_and_crop: padding must be an integer, got {padding!r}") from None
-    if padding < 0:
-        raise ValueError(f"pad_and_crop: padding must not be negative, got {padding}")
+    padding = _whole("pad_and_crop", "padding", padding)
     n, h, w, _ = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     top, left = rng.integers(0, 2 * padding + 1, (2, n, 1))
     rows, columns = top + np.arange(h), left + np.arange(w)
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def cutout(images, rng, size=8):
+    """Black out one square of each image, its middle anywhere in the image and its overhang cut off.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (N, H, W, C)
+    rng : numpy.random.Generator
+    size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        A new array, shape and dtype of `images`.
+
+    Raises
+    ------
+    ValueError
+        If `images` has not four axes or `size` is negative.
+    TypeError
+        If `size` is not an integer.
+
+    References
+    ----------
+    DeVries, Taylor: Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
+
+    Examples
+    --------
+    >>> cutout(np.full((1, 3, 4, 1), 9, "uint8"), np.random.default_rng(0), 2)[0, :, :, 0]
+    array([[9, 9, 9, 9],
+           [9, 0, 0, 9],
+           [9, 0, 0, 9]], dtype=uint8)
+    """
+    _check_axes("cutout", images)
+    size = _whole("cutout", "size", size)
+    n, h, w, _ = images.shape
+    top, left = (rng.integers(0, side, (n, 1)) - size // 2 for side in (h, w))
+    rows, columns = np.arange(h) - top, np.arange(w) - left
+    down, across = (rows >= 0) & (rows < size), (columns >= 0) & (columns < size)
+    square = down[:, :, None, None] & across[:, None, :, None]
+    return np.where(square, images.dtype.type(0), images)
+
+
+class Compose:
+    """Several augmentations one after the other.
+
+    Parameters
+    ----------
+    *augmentations : callable
+        Each `(images, rng)` to images.
+
+    Examples
+    --------
+    >>> augment = Compose(random_flip, pad_and_crop)
+    >>> augment(np.zeros((2, 4, 4, 1), "uint8"), np.random.default_rng(0)).shape
+    (2, 4, 4, 1)
+    """
+
+    def __init__(self, *augmentations):
+        self.augmentations = augmentations
+
+    def __call__(self, images, rng):
+        """(N, H, W, C) to the same."""
+        for augment in self.augmentations:
+            images = augment(images, rng)
+        return images
 
 
 class Normalize:
@@ -131,3 +195,13 @@ class Normalize:
 def _check_axes(function, images):
     if images.ndim != 4:
         raise ValueError(f"{function}: images must be (N, H, W, C), got shape {images.shape}")
+
+
+def _whole(function, name, value):
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {name} must be an integer, got {value!r}") from None
+    if value < 0:
+        raise ValueError(f"{function}: {name} must not be negative, got {value}")
+    return value

@@ -4,6 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+SPLIT_SEED = 0  # of hold_out: which images validate must never depend on a run's own seed
+
+
+class DataError(ValueError):
+    """A data file that is missing, damaged or of another kind; says which and what to do."""
+
 
 class Dataset(NamedTuple):
     """Images and their labels.
@@ -52,3 +58,45 @@ class Splits(NamedTuple):
     validation: Dataset
     test: Dataset
     class_names: tuple
+
+
+def hold_out(dataset, n):
+    """Set `n` images aside for validation, in equal numbers of each class, always the same ones.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    n : int
+        A class with too few images gives all but one.
+
+    Returns
+    -------
+    train, validation : Dataset
+        Each in the order of `dataset`.
+
+    Raises
+    ------
+    ValueError
+        If `n` would leave nothing to train on, or nothing to validate by.
+
+    Examples
+    --------
+    >>> toy = Dataset(np.zeros((6, 2, 2, 1), "uint8"), np.array([0, 0, 0, 1, 1, 1]))
+    >>> train, validation = hold_out(toy, 2)
+    >>> train.labels, validation.labels
+    (array([0, 0, 1, 1]), array([0, 1]))
+    """
+    images, labels = dataset
+    classes, counts = np.unique(labels, return_counts=True)
+    if not len(classes) <= n < len(labels):
+        raise ValueError(
+            f"hold_out: n must be from {len(classes)}, the number of classes, to {len(labels) - 1}, "
+            f"fewer than the images there are; got {n}"
+        )
+    rng = np.random.default_rng(SPLIT_SEED)
+    held = np.zeros(len(labels), bool)
+    for i, (label, count) in enumerate(zip(classes, counts)):
+        share = n // len(classes) + (i < n % len(classes))
+        where = np.flatnonzero(labels == label)
+        held[rng.permutation(where)[: min(share, count - 1)]] = True
+    return Dataset(images[~held], labels[~held]), Dataset(images[held], labels[held])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet.data.dataset import Dataset, Splits
+from duonet.data.dataset import DataError, Dataset, Splits
 
 PATH = Path(__file__).with_name("fashion_mini.npz")
 SHA256 = "d2a49f9d0691ba14768b6fe0e3cf9b52c62d62a31cddb46e5ea607246ad2e202"
@@ -14,10 +14,6 @@ VALIDATION = 2000
 CLASS_NAMES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
-
-
-class DataError(ValueError):
-    """A data file that is missing, damaged or of another kind; says which and what to do."""
 
 
 def fashion_mini():

@@ -1,6 +1,7 @@
 """Batches of a data set."""
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from duonet.data.dataset import Dataset
 class DataLoader:
     """Iterate over a data set in batches of images (B, H, W, C) float32 and labels (B,) int64.
 
-    One iteration is one epoch.
+    One iteration is one epoch. While a batch is in use a thread prepares the next one.
 
     Parameters
     ----------
@@ -82,10 +83,24 @@ class DataLoader:
     def __iter__(self):
         images, labels = self.dataset
         order = None if self.rng is None else self.rng.permutation(len(images))
-        for start in range(0, self.images, self.batch_size):
+
+        def prepare(start):
             batch = slice(start, min(start + self.batch_size, self.images))
             batch = batch if order is None else order[batch]
             x = images[batch]
             if self.augment is not None:
                 x = self.augment(x, self.rng)
-            yield backend.to_device(self.normalize(x), self.device), backend.to_device(labels[batch], self.device)
+            return self.normalize(x), labels[batch]
+
+        # One thread, so that draws keep their order; it is one batch ahead, and never draws for the next epoch.
+        with ThreadPoolExecutor(1, thread_name_prefix="duonet-loader") as worker:
+            waiting = None
+            for start in range(0, self.images, self.batch_size):
+                ahead = worker.submit(prepare, start)
+                if waiting is not None:
+                    yield self._upload(waiting)
+                waiting = ahead
+            yield self._upload(waiting)
+
+    def _upload(self, prepared):
+        return tuple(backend.to_device(array, self.device) for array in prepared.result())

@@ -243,7 +243,7 @@ class Trainer:
             self.loader(self.train_set, rng=rng, augment=data.random_flip),
             optimizer,
             epochs,
-            schedule=optim.cosine(epochs),
+            schedule=optim.Cosine(epochs),
             validation=self.validation,
             on_epoch=lambda history: history.save(self.out / f"history_{name}.csv"),
             label=f"seed {self.seed}, {METHODS[method]}",

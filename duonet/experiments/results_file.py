@@ -31,7 +31,7 @@ class ResultsFile:
 
     def __init__(self, out, settings):
         self.out = out
-        self.values = {"complete": False, "settings": settings, "versions": _versions()}
+        self.values = {"complete": False, "settings": settings, "versions": versions()}
 
     def finish(self, seconds):
         """Mark the run complete and return what the file holds."""
@@ -45,7 +45,13 @@ class ResultsFile:
             part.write_text(json.dumps(self.values, indent=self.indent) + "\n")
 
 
-def _versions():
+def versions():
+    """Return the versions of duonet, NumPy and Python, and the platform.
+
+    Returns
+    -------
+    dict
+    """
     return {
         "duonet": duonet.__version__,
         "numpy": np.__version__,

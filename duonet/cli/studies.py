@@ -1,51 +1,20 @@
-"""The command line: `duonet compare`, `duonet mismatch`."""
+"""`duonet compare` and `duonet mismatch`."""
 
-import argparse
-import contextlib
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
-import duonet
-from duonet import backend, parallel
+from duonet import backend
+from duonet.cli.words import words_for
 
 
-def main(arguments=None):
-    """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C.
+def add(commands):
+    """Add both commands to the parser.
 
     Parameters
     ----------
-    arguments : list of str, optional
-        The words after `duonet`; the process's own by default.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> main(["compare", "--images", "1"])
-    2
+    commands : argparse subparsers
     """
-    options = _parser().parse_args(arguments)
-    parallel.keep_memory()
-    try:
-        options.command(options)
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-        print(f"duonet: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("duonet: stopped; what had been written is whole", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _parser():
-    parser = argparse.ArgumentParser(prog="duonet", description="Binary-activation networks, from scratch.")
-    parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True)
-
     from duonet.experiments.compare import RECIPES, Settings
 
     command = commands.add_parser(
@@ -82,7 +51,6 @@ def _parser():
     command.add_argument("--coordinates", type=int, help="weights to measure in each layer of the real network")
     command.add_argument("--out", type=Path, help="a new folder for the results (runs/mismatch-TIME)")
     command.add_argument("--quiet", action="store_true", help="print the tables alone")
-    return parser
 
 
 def _compare(options):
@@ -92,7 +60,7 @@ def _compare(options):
     names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device")
     settings = Settings(**{name: getattr(options, name) for name in names})
     out = options.out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
-    with _words_for("compare", out):
+    with words_for("compare", out):
         results = compare(settings, out, progress=not options.quiet)
     plot_comparison(results, out)
     print(table(results))
@@ -122,7 +90,7 @@ def _mismatch(options):
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(FULL if options.full else MismatchSettings(), **chosen)
     out = options.out or Path("runs") / time.strftime("mismatch-%Y%m%d-%H%M%S")
-    with _words_for("mismatch", out):
+    with words_for("mismatch", out):
         results = mismatch(settings, out, progress=not options.quiet)
     plot_mismatch(results, out)
     print("\n\n".join(tables(results).values()))
@@ -133,16 +101,3 @@ def _mismatch(options):
 def _spent(results):
     memory = results["peak_memory_mib"]
     return f"{results['seconds']:.0f} s" + ("" if memory is None else f", {memory:.0f} MiB")
-
-
-@contextlib.contextmanager
-def _words_for(command, out):
-    """Say in words what is wrong with the run folder."""
-    try:
-        yield
-    except FileExistsError:
-        raise ValueError(
-            f"{command}: --out {out} exists; give a new folder, so that no result is overwritten"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{command}: --out {out} cannot be written: {error.strerror}") from None

@@ -1,0 +1,47 @@
+"""The command line: `duonet compare`, `mismatch`, `train`, `evaluate`, `predict`, `summary`."""
+
+import argparse
+import sys
+
+import duonet
+from duonet import parallel
+from duonet.cli import runs, studies
+
+
+def main(arguments=None):
+    """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        The words after `duonet`; the process's own by default.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> main(["compare", "--images", "1"])
+    2
+    """
+    options = _parser().parse_args(arguments)
+    parallel.keep_memory()
+    try:
+        options.command(options)
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        print(f"duonet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("duonet: stopped; what had been written is whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="duonet", description="Binary-activation networks, from scratch.")
+    parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True)
+    for room in (studies, runs):
+        room.add(commands)
+    return parser

@@ -1,0 +1,100 @@
+"""`duonet train`, `duonet evaluate` and `duonet predict`."""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+from duonet.cli.words import words_for
+
+HELP = {
+    "method": "binaryduo, baseline, coupled, ternary, control or float (binaryduo)",
+    "epochs": "of both stages together; the recipe's milestones keep their place",
+    "seed": "of weights, order and augmentation (0)",
+    "width": "width of the first layer; the others keep their proportion",
+    "weights": "float or binary",
+    "shortcut": "of a ResNet: around every block or every conv",
+    "optimizer": "sgd or adamw",
+    "schedule": "steps or cosine",
+    "lr": "learning rate at the start",
+    "finetune_lr": "learning rate after decoupling",
+    "weight_decay": "pulls the weights towards 0",
+    "batch_size": "images in a batch",
+    "flip": "random horizontal flips",
+    "padding": "pixels of pad-and-crop, 0 for none (4)",
+    "cutout": "side of the square to black out, 0 for none (0)",
+    "images": "train on the first so many images only",
+    "data": "folder of the data set's files; downloaded on first use without it",
+    "size": "side that a folder's images are scaled and cropped to",
+    "grey": "read a folder's images as grey",
+    "device": "cpu or gpu (cpu)",
+}
+
+
+def add(commands):
+    """Add the three commands to the parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+    """
+    from duonet.experiments.presets import PRESETS
+    from duonet.experiments.run_settings import RunSettings, kind_of
+
+    command = commands.add_parser(
+        "train",
+        help="train a network; stop it at any moment and resume",
+        description="Train a network by its authors' recipe, stretched to --epochs. Everything is written to the "
+        "run folder as it goes on; --resume goes on where a run stopped, to the same bits.",
+    )
+    command.set_defaults(command=_train)
+    command.add_argument("model", nargs="?", help=f"one of {', '.join(PRESETS)}")
+    command.add_argument(
+        "dataset", nargs="?", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
+    )
+    for field in dataclasses.fields(RunSettings)[2:]:
+        kind = kind_of(field)
+        if kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        else:
+            how = {"type": kind, "metavar": {int: "N", float: "X", str: "WORD"}[kind]}
+        flag = f"--{field.name.replace('_', '-')}"
+        command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
+    command.add_argument("--config", type=Path, help="a TOML file of these settings; flags come before it")
+    command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
+    command.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    command.add_argument("--quiet", action="store_true", help="print the result alone")
+
+
+def _train(options):
+    from duonet.experiments.run_settings import RunSettings, read_toml
+    from duonet.experiments.training import saved_settings, train
+    from duonet.viz import plot_history
+
+    names = [field.name for field in dataclasses.fields(RunSettings)]
+    given = {} if options.config is None else read_toml(options.config)
+    given |= {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    if options.resume is not None:
+        if options.out is not None:
+            raise ValueError("train: --resume names the folder; leave --out away")
+        out = options.resume
+        settings = dataclasses.replace(saved_settings(out), **given)
+    else:
+        if missing := [name for name in ("model", "dataset") if name not in given]:
+            raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
+        settings = RunSettings(**given)
+        out = options.out or Path("runs") / time.strftime(f"{settings.model}-{settings.method}-%Y%m%d-%H%M%S")
+    with words_for("train", out):
+        result = train(
+            settings,
+            out,
+            resume=options.resume is not None,
+            on_epoch=lambda rows: plot_history(rows, out / "history.png"),
+            progress=not options.quiet,
+        )
+    print(
+        f"test accuracy {100 * result['test_accuracy']:.2f} % by the network of epoch {result['best_epoch']}, "
+        f"validation {100 * result['val_accuracy']:.2f} %"
+    )
+    if not options.quiet:
+        print(f"{result['training_seconds']:.0f} s of training; written to {out}")

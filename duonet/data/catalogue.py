@@ -1,0 +1,65 @@
+"""The data sets by name."""
+
+from pathlib import Path
+
+from duonet.data.cifar import cifar10, cifar100
+from duonet.data.dataset import DataError
+from duonet.data.fashion import fashion_mini
+from duonet.data.folder import image_folder
+from duonet.data.mnist import fashion_mnist, mnist
+
+NAMES = {
+    "fashion-mini": fashion_mini,
+    "fashion-mnist": fashion_mnist,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+}
+
+
+def load(name, folder=None, size=None, grey=False):
+    """Load a data set by its name, or a folder of images.
+
+    Parameters
+    ----------
+    name : str
+        "fashion-mini" (in the package), "fashion-mnist", "mnist", "cifar10", "cifar100", or the path of a folder
+        of images.
+    folder : str or Path, optional
+        Where the files of a named set are; downloaded on first use by default.
+    size : (int, int), optional
+        (H, W) for a folder of images.
+    grey : bool
+        One channel, for a folder of images.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    DataError
+        If there is no such set or folder, or something is wrong with its files.
+
+    Examples
+    --------
+    >>> len(load("fashion-mini").train.labels)
+    8000
+    >>> load("imagenet")
+    Traceback (most recent call last):
+        ...
+    duonet.data.dataset.DataError: load: 'imagenet' is neither a folder nor one of fashion-mini, fashion-mnist, ...
+    """
+    if name not in NAMES:
+        if not Path(name).is_dir():
+            raise DataError(f"load: {name!r} is neither a folder nor one of {', '.join(NAMES)}")
+        if folder is not None:
+            raise DataError(f"load: folder {folder} was given beside the folder of images {name}")
+        return image_folder(name, size, grey)
+    if size is not None or grey:
+        raise DataError(f"load: size and grey are for a folder of images, and {name} has its own")
+    if name == "fashion-mini":
+        if folder is not None:
+            raise DataError("load: fashion-mini comes with the package; it takes no folder")
+        return fashion_mini()
+    return NAMES[name](folder)

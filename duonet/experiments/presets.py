@@ -1,0 +1,75 @@
+"""How each network is trained: the authors' recipe for theirs, a tuned one for the small ones.
+
+For VGG-7, AlexNet and ResNet-18: optimiser, learning rate, decay, batch and milestones of the published code of
+Kim et al. (ICLR 2020). It does not say which rates the published runs started and fine-tuned with, nor, but for VGG-7,
+after how many epochs a stage ends; `finetune_lr` and those lengths are choices made here.
+"""
+
+import dataclasses
+
+FLIPPED = ("fashion-mini", "fashion-mnist", "cifar10", "cifar100")  # digits are not their mirror images
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A recipe.
+
+    Attributes
+    ----------
+    epochs : (int, int)
+        Of the two stages; their sum is what a single-stage method gets.
+    milestones : (tuple, tuple)
+        Epochs of each stage at which the learning rate falls to a tenth, where `schedule` is "steps".
+    schedule : {"steps", "cosine"}
+    optimizer : {"sgd", "adamw"}
+        "sgd" is with Nesterov momentum 0.9.
+    lr, finetune_lr : float
+        Of the first stage, or the only one; of the second.
+    weight_decay : float
+    batch_size : int
+    """
+
+    epochs: tuple
+    milestones: tuple = ((), ())
+    schedule: str = "steps"
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    finetune_lr: float = 0.01
+    weight_decay: float = 1e-4
+    batch_size: int = 256
+
+
+CIFAR_NETWORK = Preset((200, 200), ((121, 161), (121, 161)))
+SMALL_NETWORK = Preset(
+    (40, 20), schedule="cosine", optimizer="adamw", lr=16e-3, finetune_lr=4e-3, weight_decay=1e-2, batch_size=64
+)
+PRESETS = {
+    "vgg7": CIFAR_NETWORK,
+    "resnet20": CIFAR_NETWORK,
+    "alexnet": Preset((100, 40), ((41, 71, 91), (16, 26, 36))),
+    "resnet18": Preset((120, 40), ((71, 91, 111), (21, 31, 36))),
+    "vgg_deep": SMALL_NETWORK,
+    "mlp": dataclasses.replace(SMALL_NETWORK, lr=8e-3, finetune_lr=2e-3),
+}
+
+
+def scaled(epochs, milestones, total):
+    """Stretch milestones of `epochs` epochs to `total` epochs.
+
+    Parameters
+    ----------
+    epochs : int
+    milestones : tuple of int
+    total : int
+
+    Returns
+    -------
+    tuple of float
+
+    Examples
+    --------
+    >>> scaled(200, (121, 161), 10)
+    (6.0, 8.0)
+    """
+    # The code counts epochs from 1: "at 121" is after 120 epochs.
+    return tuple((m - 1) * total / epochs for m in milestones)

@@ -1,0 +1,245 @@
+"""The settings of one training run, from flags or a TOML file, resolved against the model's preset."""
+
+import dataclasses
+import json
+import math
+import sys
+import typing
+from pathlib import Path
+
+from duonet import backend, data
+from duonet.experiments.presets import FLIPPED, PRESETS, scaled
+from duonet.files import replacing
+from duonet.models.common import WEIGHTS
+from duonet.optim import SGD, AdamW, Cosine, StepDecay
+
+METHODS = ("binaryduo", "baseline", "coupled", "ternary", "control", "float")
+CHOICES = {
+    "method": METHODS,
+    "weights": WEIGHTS,
+    "shortcut": ("block", "conv"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("steps", "cosine"),
+    "device": backend.DEVICES,
+}
+LEAST = {
+    "epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0, "images": 2, "size": 1,
+    "lr": 0, "finetune_lr": 0, "weight_decay": 0,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What to train, on what and how; None stands for the preset of the model.
+
+    Attributes
+    ----------
+    model, dataset : str
+        A key of `PRESETS`; a name that `duonet.data.load` knows, or a folder of images.
+    method : str
+        "binaryduo": coupled, decoupled, fine-tuned. "control": the decoupled architecture, never coupled.
+        "float", "baseline", "ternary", "coupled": that variant of the model.
+    epochs : int
+        Of both stages together; milestones keep their place in it.
+    seed : int
+        Of weights, order and augmentation.
+    width : int
+        Of the baseline's first layer; the others keep their proportion.
+    weights : {"float", "binary"}
+    shortcut : {"block", "conv"}
+    optimizer : {"sgd", "adamw"}
+    schedule : {"steps", "cosine"}
+    lr, finetune_lr, weight_decay : float
+    batch_size : int
+    flip : bool
+        Random horizontal flips; by default where the data set's things have no left and right.
+    padding, cutout : int
+        Pixels of pad-and-crop, and side of the blacked-out square; 0 leaves it out.
+    images : int
+        Train on the first so many only.
+    data : str
+        Folder of the files of a named data set.
+    size : int
+        Side that the images of a folder are scaled and cropped to.
+    grey : bool
+        Read a folder of images as grey.
+    device : {"cpu", "gpu"}
+
+    Raises
+    ------
+    ValueError
+        Naming the setting, what was expected and what came.
+    """
+
+    model: str
+    dataset: str
+    method: str = "binaryduo"
+    epochs: int | None = None
+    seed: int = 0
+    width: int | None = None
+    weights: str | None = None
+    shortcut: str | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    lr: float | None = None
+    finetune_lr: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    flip: bool | None = None
+    padding: int = 4
+    cutout: int = 0
+    images: int | None = None
+    data: str | None = None
+    size: int | None = None
+    grey: bool | None = None
+    device: str = "cpu"
+
+    def __post_init__(self):
+        if self.model not in PRESETS:
+            raise ValueError(f"train: model must be one of {', '.join(PRESETS)}, got {self.model!r}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if not _is(kind_of(field), value):
+                raise ValueError(f"train: {field.name} must be {kind_of(field).__name__}, got {value!r}")
+            if field.name in CHOICES and value not in CHOICES[field.name]:
+                raise ValueError(
+                    f"train: {field.name} must be one of {', '.join(CHOICES[field.name])}, got {value!r}"
+                )
+            if field.name in LEAST and value < LEAST[field.name]:
+                raise ValueError(f"train: {field.name} must be at least {LEAST[field.name]}, got {value}")
+        if self.method == "binaryduo" and self.epochs == 1:
+            raise ValueError("train: epochs must be at least 2 for the two stages of binaryduo, got 1")
+
+    def resolved(self):
+        """Return the settings with the preset's values in place of None, where it has one."""
+        preset = PRESETS[self.model]
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        chosen = {
+            name: getattr(preset, name)
+            for name in ("optimizer", "schedule", "lr", "finetune_lr", "weight_decay", "batch_size")
+        }
+        chosen |= {"epochs": sum(preset.epochs), "flip": self.dataset in FLIPPED}
+        return RunSettings(**(chosen | given))
+
+    def stages(self):
+        """List (epochs, learning rate, schedule) of each stage; the settings must be resolved."""
+        preset = PRESETS[self.model]
+        if self.method != "binaryduo":
+            return [(self.epochs, self.lr, self._schedule(0, self.epochs))]
+        second = min(max(1, round(self.epochs * preset.epochs[1] / sum(preset.epochs))), self.epochs - 1)
+        first = self.epochs - second
+        return [
+            (first, self.lr, self._schedule(0, first)),
+            (second, self.finetune_lr, self._schedule(1, second)),
+        ]
+
+    def _schedule(self, stage, epochs):
+        preset = PRESETS[self.model]
+        if self.schedule == "cosine":
+            return Cosine(epochs)
+        # A preset without milestones falls where VGG-7's does.
+        preset = preset if preset.milestones[0] else PRESETS["vgg7"]
+        return StepDecay(scaled(preset.epochs[stage], preset.milestones[stage], epochs))
+
+    def make_optimizer(self, parameters, lr):
+        """Make the optimiser of one stage."""
+        if self.optimizer == "adamw":
+            return AdamW(parameters, lr, weight_decay=self.weight_decay)
+        return SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+
+    def augment(self):
+        """Make the augmentation of a batch, or None."""
+        steps = [data.random_flip] if self.flip else []
+        if self.padding:
+            steps.append(_Sized(data.pad_and_crop, self.padding))
+        if self.cutout:
+            steps.append(_Sized(data.cutout, self.cutout))
+        return data.Compose(*steps) if steps else None
+
+    def differences(self, other):
+        """List in words where other settings differ from these; the place of the data may."""
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        return [
+            f"{name} {theirs[name]}, the run has {mine[name]}"
+            for name in mine
+            if name != "data" and mine[name] != theirs[name]
+        ]
+
+    def save(self, path):
+        """Write them as TOML, whole; None is left out."""
+        lines = [f"{name} = {json.dumps(v)}\n" for name, v in dataclasses.asdict(self).items() if v is not None]
+        with replacing(path) as part:
+            part.write_text("".join(lines), encoding="utf-8")
+
+
+class _Sized:
+    """An augmentation with its size.
+
+    Parameters
+    ----------
+    augment : callable
+        `(images, rng, size)` to images.
+    size : int
+    """
+
+    def __init__(self, augment, size):
+        self.augment, self.size = augment, size
+
+    def __call__(self, images, rng):
+        """(N, H, W, C) to the same."""
+        return self.augment(images, rng, self.size)
+
+
+def read_toml(path):
+    """Read settings from a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dict
+        Names of `RunSettings` only.
+
+    Raises
+    ------
+    ValueError
+        If it is not TOML, or has a name that is not a setting; says which.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"train: {path} is not TOML: {error}") from None
+    names = {field.name for field in dataclasses.fields(RunSettings)}
+    if unknown := sorted(values.keys() - names):
+        raise ValueError(
+            f"train: {path}: {', '.join(unknown)} is not among the settings {', '.join(sorted(names))}"
+        )
+    return values
+
+
+def kind_of(field):
+    """Return the type of a setting: str, int, float or bool, where None is allowed beside it or not.
+
+    Parameters
+    ----------
+    field : dataclasses.Field
+
+    Returns
+    -------
+    type
+    """
+    return next(iter(typing.get_args(field.type)), field.type)
+
+
+def _is(kind, value):
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is kind

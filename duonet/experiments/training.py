@@ -1,0 +1,265 @@
+"""One training run in a folder of its own, which can be stopped at any moment and goes on to the last bit."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from duonet import backend, data, models
+from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
+from duonet.decouple import decouple
+from duonet.experiments.results_file import versions
+from duonet.experiments.run_settings import RunSettings, read_toml
+from duonet.files import replacing
+from duonet.train import History, evaluate, fit
+
+LAST, BEST, COUPLED = "last.npz", "best.npz", "coupled.npz"
+
+
+class RunInUse(RuntimeError):
+    """Another process is training in the same folder."""
+
+
+def train(settings, out, resume=False, on_epoch=None, progress=True):
+    """Train one network, in two stages where the method is BinaryDuo.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    out : str or Path
+        A new folder, or with `resume` that of a run. Written as the run goes on, each file whole: settings.toml,
+        last.npz (to go on from), best.npz (the epoch of the best validation accuracy, the earliest of equals;
+        coupled.npz that of the first stage), history.csv, and at the end result.json.
+    resume : bool
+        Go on with the run in `out`. It ends with the same bits as one that was never stopped.
+    on_epoch : callable, optional
+        Called with the rows of the history after every epoch.
+    progress : bool
+        Show progress.
+
+    Returns
+    -------
+    dict
+        What result.json holds. The test images are looked at once, by the best epoch's network.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` exists and `resume` is not set.
+    RunInUse
+        If another process is training there.
+    ValueError
+        If there is nothing to resume, or the settings or the data are not those of the run; says which differ.
+    RuntimeError
+        If a GPU is asked for and there is none.
+    """
+    settings = settings.resolved()
+    if settings.device == "gpu" and not backend.gpu_available():
+        raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    out = Path(out)
+    if resume:
+        before = saved_settings(out)
+        if differences := before.differences(settings):
+            raise ValueError(f"train: {out} was started with other settings: {'; '.join(differences)}")
+        splits = _load(settings)
+    else:
+        splits = _load(settings)
+        _build(settings, splits)  # refuses what does not fit before anything is written
+        out.mkdir(parents=True)
+    with _locked(out):
+        for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
+            leftover.unlink()
+        if not resume:
+            settings.save(out / "settings.toml")
+        return _Run(settings, splits, out, on_epoch, progress).run()
+
+
+def saved_settings(out):
+    """Read the settings of the run in a folder.
+
+    Parameters
+    ----------
+    out : Path
+
+    Returns
+    -------
+    RunSettings
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run.
+    """
+    path = Path(out) / "settings.toml"
+    if not path.is_file():
+        raise ValueError(f"train: {out} holds no run to resume: it has no settings.toml")
+    return RunSettings(**read_toml(path))
+
+
+def _load(settings):
+    size = None if settings.size is None else (settings.size, settings.size)
+    splits = data.load(settings.dataset, settings.data, size, settings.grey)
+    return splits if settings.images is None else splits._replace(train=splits.train.take(settings.images))
+
+
+def _build(settings, splits):
+    """Build the network that the first stage trains."""
+    variant = {"binaryduo": "coupled", "control": "coupled"}.get(settings.method, settings.method)
+    rng = np.random.default_rng([settings.seed, 0])
+    model = models.build(
+        settings.model, variant, splits.train.images.shape[1:], len(splits.class_names), rng=rng,
+        width=settings.width, weights=settings.weights, shortcut=settings.shortcut,
+    )  # fmt: skip
+    if settings.method == "control":
+        model = decouple(model)
+        model.reset_parameters(np.random.default_rng([settings.seed, 0]))
+    return model.to(settings.device)
+
+
+class _Run:
+    """What one run knows: its data, its folder and the figures of all its epochs."""
+
+    def __init__(self, settings, splits, out, on_epoch, progress):
+        self.settings, self.splits, self.out = settings, splits, out
+        self.on_epoch, self.progress = on_epoch, progress
+        self.normalize = data.Normalize.of(splits.train.images)
+        self.stages = settings.stages()
+        self.earlier = []  # rows of the stage before this one
+        self.about = {
+            "settings": dataclasses.asdict(settings),
+            "class_names": list(splits.class_names),
+            "in_shape": list(splits.train.images.shape[1:]),
+            "mean": self.normalize.mean.tolist(),
+            "std": self.normalize.std.tolist(),
+            "data_sha256": _digest(splits),
+        }
+
+    def run(self):
+        """Train what is left to train, and return the result."""
+        started = time.perf_counter()
+        saved = load_checkpoint(self.out / LAST, self.settings.device) if (self.out / LAST).exists() else None
+        if saved is not None and saved.about["data_sha256"] != self.about["data_sha256"]:
+            raise ValueError(
+                f"train: {self.out} was started with other images than those of {self.settings.dataset}"
+            )
+        at = 0 if saved is None else saved.about["stage"] - 1
+        for i in range(at, len(self.stages)):
+            self._stage(i, saved)
+            saved = None
+        return self._finish(time.perf_counter() - started)
+
+    def _stage(self, i, saved):
+        """Train stage `i` from the start, or from a checkpoint within it."""
+        epochs, lr, schedule = self.stages[i]
+        if saved is None:
+            model = _build(self.settings, self.splits) if i == 0 else self._second_network()
+            optimizer = self.settings.make_optimizer(model.parameters(), lr)
+            rng, history = np.random.default_rng([self.settings.seed, i + 1]), History()
+        else:
+            model, optimizer, history = saved.model, saved.optimizer, saved.history
+            rng, self.earlier = saved.generators["loader"], saved.about["earlier"]
+        best = self.out / (BEST if i == len(self.stages) - 1 else COUPLED)
+
+        def keep(history):
+            about = self.about | {"stage": i + 1, "earlier": self.earlier}
+            accuracies = history["val_accuracy"]
+            # The best first: a run killed between the two goes on from the epoch before and writes both again.
+            if accuracies.index(max(accuracies)) == len(accuracies) - 1:
+                self._save(best, model, history=history, about=about)
+            self._save(
+                self.out / LAST, model, optimizer=optimizer, schedule=schedule, generators={"loader": rng},
+                history=history, about=about,
+            )  # fmt: skip
+            self._report(i, history)
+
+        fit(
+            model,
+            self._loader(self.splits.train, self.settings.batch_size, rng=rng, augment=self.settings.augment()),
+            optimizer,
+            epochs,
+            schedule=schedule,
+            validation=self._loader(self.splits.validation),
+            history=history,
+            on_epoch=keep,
+            label=f"{self.settings.method}, stage {i + 1}" if len(self.stages) > 1 else self.settings.method,
+            progress=self.progress,
+        )
+        self._report(i, history)
+        self.earlier = self._rows(i, history)
+
+    def _second_network(self):
+        return decouple(load_model(self.out / COUPLED)).train().to(self.settings.device)
+
+    def _loader(self, dataset, batch_size=250, **options):
+        return data.DataLoader(dataset, batch_size, self.normalize, device=self.settings.device, **options)
+
+    def _rows(self, i, history):
+        return self.earlier + [{"stage": i + 1, **row} for row in history.rows]
+
+    def _report(self, i, history):
+        rows = self._rows(i, history)
+        with self._writing("history.csv"):
+            History(rows).save(self.out / "history.csv")
+        if self.on_epoch is not None:
+            self.on_epoch(rows)
+
+    def _save(self, path, model, **what):
+        with self._writing(path.name):
+            save_checkpoint(path, model, **what)
+
+    def _finish(self, seconds):
+        model = load_model(self.out / BEST, self.settings.device)
+        score = evaluate(model, self._loader(self.splits.test))
+        stage = [row for row in self.earlier if row["stage"] == len(self.stages)]
+        best = max(stage, key=lambda row: row["val_accuracy"])
+        result = {
+            "settings": dataclasses.asdict(self.settings),
+            "test_accuracy": score.accuracy,
+            "test_loss": score.loss,
+            "best_epoch": best["epoch"],
+            "val_accuracy": best["val_accuracy"],
+            "training_seconds": sum(row["seconds"] for row in self.earlier),
+            "seconds_since_resumed": seconds,
+            "versions": versions(),
+        }
+        with self._writing("result.json"), replacing(self.out / "result.json") as part:
+            part.write_text(json.dumps(result, indent=1) + "\n")
+        return result
+
+    @contextlib.contextmanager
+    def _writing(self, name):
+        """Say what could not be written, and that what was there before still is."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"train: {self.out / name} cannot be written ({error.strerror or error}); what was written before "
+                "is whole, and the run can be resumed"
+            ) from error
+
+
+@contextlib.contextmanager
+def _locked(out):
+    """Keep a second process out of the folder; the system frees the lock even of a killed one."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunInUse(f"train: another process is training in {out}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _digest(splits):
+    """Tell data sets apart: the SHA-256 of the training images and labels."""
+    digest = hashlib.sha256(np.ascontiguousarray(splits.train.images))
+    digest.update(np.ascontiguousarray(splits.train.labels))
+    return digest.hexdigest()

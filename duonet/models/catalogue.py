@@ -1,0 +1,64 @@
+"""The models by name."""
+
+import inspect
+import math
+
+from duonet.models.mlp import mlp
+from duonet.models.vgg import vgg7, vgg_deep
+
+MODELS = {"vgg7": vgg7, "vgg_deep": vgg_deep, "mlp": mlp}
+
+
+def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, weights=None, shortcut=None):
+    """Build a model by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    variant : {"float", "baseline", "ternary", "coupled"}
+    in_shape : tuple of int
+        (H, W, C) of an image.
+    classes : int
+    rng : numpy.random.Generator
+    widths : tuple of int, optional
+        The baseline's widths; the model's own by default.
+    width : int, optional
+        Width of the baseline's first layer; the others keep their proportion to it.
+    weights : {"float", "binary"}, optional
+        The model's own by default.
+    shortcut : {"block", "conv"}, optional
+        Of a ResNet.
+
+    Returns
+    -------
+    Sequential
+        (N, H, W, C) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it does not take one of the arguments; names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = build("mlp", "baseline", (2, 2, 1), 3, width=5, rng=np.random.default_rng(0))
+    >>> model.linear1
+    Linear(4, 5, bias=False)
+    """
+    if name not in MODELS:
+        raise ValueError(f"build: model must be one of {', '.join(MODELS)}, got {name!r}")
+    builder = MODELS[name]
+    takes = inspect.signature(builder).parameters
+    own = takes["widths"].default
+    if width is not None and width < 1:
+        raise ValueError(f"{name}: width must be positive, got {width}")
+    if widths is None and width is not None:
+        widths = tuple(max(1, round(w * width / own[0])) for w in own)
+    options = {"widths": widths, "weights": weights, "shortcut": shortcut}
+    options = {key: value for key, value in options.items() if value is not None}
+    if "shortcut" in options and "shortcut" not in takes:
+        raise ValueError(f"{name}: has no shortcuts, so shortcut={shortcut!r} means nothing")
+    shape = {"in_shape": in_shape} if "in_shape" in takes else {"inputs": math.prod(in_shape)}
+    return builder(variant, classes=classes, rng=rng, **shape, **options)
