@@ -1,12 +1,13 @@
 """duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
 
 from duonet import data, functional, mismatch, models, nn, optim, quant
-from duonet.decouple import coupled_widths, decouple
+from duonet.decouple import decouple
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.summary import cost
 from duonet.tape import no_grad, smooth_forward
 from duonet.tensor import Function, Parameter, Tensor
 from duonet.train import evaluate, fit
+from duonet.widths import coupled_widths
 
 __version__ = "0.1.0"
 

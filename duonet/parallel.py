@@ -86,8 +86,8 @@ def keep_memory():
 def _pool(pid):
     """Make this process's pool (a forked child has no threads of its parent's), or None for one thread.
 
-    BLAS threads beside Python threads fight over the cores, so BLAS is told, once, to keep to one. Without
-    threadpoolctl it cannot be told, and keeps its own threads instead.
+    There are as many threads as cores, or `DUONET_THREADS`. BLAS threads beside Python threads fight over the
+    cores, so BLAS is told, once, to keep to one. Without threadpoolctl it cannot be told, and keeps its own.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = int(os.environ.get("DUONET_THREADS", cores))
@@ -95,7 +95,5 @@ def _pool(pid):
         import threadpoolctl
     except ImportError:
         return None
-    if threads < 2:
-        return None
     threadpoolctl.threadpool_limits(1, user_api="blas")
-    return ThreadPoolExecutor(threads, thread_name_prefix="duonet")
+    return ThreadPoolExecutor(threads, thread_name_prefix="duonet") if threads > 1 else None

@@ -30,7 +30,101 @@ def conv_net(rng, quantizer=None, middle=()):
     )
 
 
+def residual(body, shortcut=None, names="act conv norm"):
+    """A stem whose batch norm feeds two residual sums, the second read by a ternary activation."""
+
+    def build(rng, weights):
+        quantizer = layer_scale_sign if weights == "binary" else None
+        make = lambda: nn.Residual(body(rng, quantizer), None if shortcut is None else shortcut(rng))  # noqa: E731
+        return nn.Sequential(
+            {
+                "stem": nn.Conv2d(2, 6, 3, rng=rng, padding=1),
+                "norm": nn.BatchNorm(6),
+                "add1": make(),
+                "add2": make(),
+                "act": ternary(),
+                "pool": nn.GlobalAvgPool(),
+                "linear": nn.Linear(6, 3, rng=rng),
+            }
+        )
+
+    return build
+
+
+def pre_activation(rng, quantizer):
+    return nn.Sequential(
+        ternary(), nn.Conv2d(6, 6, 3, rng=rng, padding=1, weight_quantizer=quantizer), nn.BatchNorm(6)
+    )
+
+
+def conv_first(rng, quantizer):
+    return nn.Sequential(nn.Conv2d(6, 6, 3, rng=rng, padding=1, weight_quantizer=quantizer), nn.BatchNorm(6))
+
+
+def pooled(rng, quantizer):
+    """Dropout between activation and conv, a pool between batch norm and the sum."""
+    drop = nn.Dropout(0.2, rng=rng, channels=True)
+    conv = nn.Conv2d(6, 6, 3, rng=rng, padding=2, weight_quantizer=quantizer)
+    return nn.Sequential(nn.AvgPool2d(1), ternary(), drop, conv, nn.BatchNorm(6), nn.AvgPool2d(3, stride=1))
+
+
+def nested(rng, quantizer):
+    return nn.Sequential(
+        ternary(),
+        nn.Conv2d(6, 6, 1, rng=rng, weight_quantizer=quantizer),
+        nn.BatchNorm(6),
+        nn.Residual(pre_activation(rng, quantizer)),
+    )
+
+
+def after_activation(rng, weights):
+    """The order of the first ResNets: the shortcut carries a quantised activation."""
+    add = nn.Residual(conv_first(rng, layer_scale_sign if weights == "binary" else None))
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, rng=rng),
+        nn.BatchNorm(6),
+        ternary(),
+        add,
+        ternary(),
+        nn.Flatten(),
+        nn.Linear(24, 3, rng=rng),
+    )
+
+
+RESIDUAL_CASES = {
+    "alexnet": (
+        lambda rng, w: models.alexnet("coupled", (6, 8, 8, 8, 10, 12, 12), (64, 64, 3), 5, w, rng=rng),
+        (64, 64, 3),
+    ),
+    **{
+        f"resnet18 per {kind}": (
+            lambda rng, w, kind=kind: models.resnet18(
+                "coupled", (4, 6, 8, 10), (32, 32, 3), 5, w, shortcut=kind, rng=rng
+            ),
+            (32, 32, 3),
+        )
+        for kind in ("block", "conv")
+    },
+    **{
+        f"resnet20 per {kind}": (
+            lambda rng, w, kind=kind: models.resnet20(
+                "coupled", (4, 6, 8), (16, 16, 1), 5, w, shortcut=kind, rng=rng
+            ),
+            (16, 16, 1),
+        )
+        for kind in ("block", "conv")
+    },
+    "residual": (residual(pre_activation), (4, 4, 2)),
+    "pools and dropout": (residual(pooled), (4, 4, 2)),
+    "nested sums": (residual(nested), (4, 4, 2)),
+    "body starts with a conv": (residual(conv_first), (4, 4, 2)),
+    "float shortcut": (residual(pre_activation, lambda rng: nn.Conv2d(6, 6, 1, rng=rng)), (4, 4, 2)),
+    "binary shortcut": (residual(pre_activation, lambda rng: pre_activation(rng, None)), (4, 4, 2)),
+    "binary shortcut alone": (residual(conv_first, lambda rng: pre_activation(rng, None)), (4, 4, 2)),
+    "sum after the activation": (after_activation, (4, 4, 2)),
+}
 CASES = {
+    **RESIDUAL_CASES,
     "mlp": (lambda rng, w: models.mlp("coupled", 20, (16, 12, 14), 4, w, rng=rng), (20,)),
     "vgg7 32x32": (lambda rng, w: models.vgg7("coupled", (6, 6, 8, 8, 12, 10), weights=w, rng=rng), (32, 32, 3)),
     "vgg7 28x28": (
@@ -111,6 +205,39 @@ def test_activations_agree_bit_for_bit_and_logits_to_rounding(name, weights):
     assert_same_activations(activations, binary_activations)
     assert len(np.unique(np.concatenate([a.ravel() for a in activations.values()]))) == 3
     np.testing.assert_allclose(binary_logits, logits, rtol=0, atol=1e-12 * np.abs(logits).max())
+
+
+@pytest.mark.parametrize("name", RESIDUAL_CASES)
+def test_the_authors_form_puts_each_shift_in_one_place(name):
+    rng = np.random.default_rng(14)
+    build, shape = CASES[name]
+    model = randomise(build(rng, "float"), rng)
+    x = rng.standard_normal((4, *shape))
+    logits = run(model, x)[0]
+    np.testing.assert_allclose(
+        run(decouple(model, shift="beta"), x)[0], logits, rtol=0, atol=1e-12 * np.abs(logits).max()
+    )
+
+
+@pytest.mark.parametrize("weights", ["float", "binary"])
+@pytest.mark.parametrize("name", CASES)
+def test_in_training_both_copies_have_the_same_batch_statistics(name, weights):
+    rng = np.random.default_rng(15)
+    build, shape = CASES[name]
+    model = build(rng, weights)
+    binary = decouple(model)
+    binary(Tensor(rng.standard_normal((8, *shape), dtype="float32")))
+    widths = {path: m.gamma.size for path, m in model.modules() if isinstance(m, nn.BatchNorm)}
+    doubled = 0
+    for path, layer in binary.modules():
+        if isinstance(layer, nn.BatchNorm) and layer.gamma.size == 2 * widths[path]:
+            doubled += 1
+            for statistic in (layer.running_mean.data, layer.running_var.data):
+                first, second = np.split(statistic, 2)
+                # BLAS sums columns in an order that depends on where they stand.
+                np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6, err_msg=path)
+            assert layer.running_mean.data.any()
+    assert doubled >= 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -220,6 +347,14 @@ def test_in_training_the_copies_start_alike_and_then_part(rng):
     assert not np.allclose(first, second)
 
 
+class Own(nn.Module):
+    """A container that decouple does not know."""
+
+    def __init__(self, norm, act):
+        super().__init__()
+        self.norm, self.act = norm, act
+
+
 REFUSED = [
     (
         lambda rng: nn.Sequential(nn.Linear(2, 2, rng=rng), ternary(), nn.Linear(2, 2, rng=rng)),
@@ -243,14 +378,30 @@ REFUSED = [
         "2 QuantActivation: reads a doubled tensor",
     ),
     (
+        lambda rng: nn.Sequential({"body": nn.Sequential({"own": Own(nn.BatchNorm(2), ternary())})}),
+        "body.own Own: cannot be decoupled exactly: only Sequential and Residual may hold",
+    ),
+    (
         lambda rng: nn.Sequential(
-            {
-                "body": nn.Sequential(
-                    {"add": nn.Residual(nn.Sequential(nn.BatchNorm(2), ternary(), nn.Linear(2, 2, rng=rng)))}
-                )
-            }
+            nn.Residual(nn.Sequential(nn.BatchNorm(2), ternary())), nn.Linear(2, 2, rng=rng)
         ),
-        "body.add Residual: cannot be decoupled exactly",
+        "0 Residual: its body ends in a ternary activation",
+    ),
+    (
+        lambda rng: nn.Sequential(
+            nn.Residual(nn.BatchNorm(2), nn.Sequential(nn.BatchNorm(2), ternary())), nn.Linear(2, 2, rng=rng)
+        ),
+        "0 Residual: its shortcut ends in a ternary activation",
+    ),
+    (
+        lambda rng: nn.Sequential(
+            nn.BatchNorm(2), nn.Residual(nn.Sequential()), ternary(), nn.Linear(2, 2, rng=rng)
+        ),
+        "2: a ternary activation needs a batch norm .* found none in the body of the residual sum 1",
+    ),
+    (
+        lambda rng: nn.Sequential(nn.Residual(nn.Linear(2, 2, rng=rng)), ternary(), nn.Linear(2, 2, rng=rng)),
+        "1: a ternary activation needs a batch norm before it.* found Linear",
     ),
 ]
 

@@ -1,8 +1,8 @@
 """How each network is trained: the authors' recipe for theirs, a tuned one for the small ones.
 
 For VGG-7, AlexNet and ResNet-18: optimiser, learning rate, decay, batch and milestones of the published code of
-Kim et al. (ICLR 2020). It does not say which rates the published runs started and fine-tuned with, nor, but for VGG-7,
-after how many epochs a stage ends; `finetune_lr` and those lengths are choices made here.
+Kim et al. (ICLR 2020). It does not say which rates the published runs started and fine-tuned with, nor, but for
+VGG-7, after how many epochs a stage ends; `finetune_lr` and those lengths are choices made here.
 """
 
 import dataclasses

@@ -12,10 +12,12 @@ def _views(x, size, stride):
             yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
 
 
-def _check(name, x, size, stride):
+def _check(name, x, size, stride, padding=0):
     if x.ndim != 4:
         raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
-    if size < 1 or stride < 1 or min(x.shape[1:3]) < size:
+    if not 0 <= 2 * padding <= size:
+        raise ValueError(f"{name}: padding must be from 0 to half the size, {size}, got {padding}")
+    if size < 1 or stride < 1 or min(x.shape[1:3]) + 2 * padding < size:
         raise ValueError(f"{name}: windows of size {size}, stride {stride} do not fit x {x.shape}")
 
 
@@ -23,14 +25,17 @@ class MaxPool2d(Function):
     """y = largest x in each window.   dx = dy at the first position that holds it."""
 
     @staticmethod
-    def forward(ctx, x, *, size, stride):
-        _check("max_pool2d", x, size, stride)
+    def forward(ctx, x, *, size, stride, padding):
+        _check("max_pool2d", x, size, stride, padding)
         xp = backend.get_xp(x)
+        if padding:
+            # Below every number, so that a maximum is never taken from the border.
+            x = xp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=-xp.inf)
         views = _views(x, size, stride)
         y = next(views).copy()
         for view in views:
             xp.maximum(y, view, out=y)
-        ctx.x, ctx.y, ctx.size, ctx.stride = x, y, size, stride
+        ctx.x, ctx.y, ctx.size, ctx.stride, ctx.padding = x, y, size, stride, padding
         return y
 
     @staticmethod
@@ -42,7 +47,8 @@ class MaxPool2d(Function):
             hit = (x == ctx.y) & waiting
             into += dy * hit
             waiting &= ~hit
-        return dx
+        p = ctx.padding
+        return dx[:, p : dx.shape[1] - p, p : dx.shape[2] - p] if p else dx
 
 
 class AvgPool2d(Function):
@@ -67,7 +73,7 @@ class AvgPool2d(Function):
         return dx
 
 
-def max_pool2d(x, size=2, stride=None):
+def max_pool2d(x, size=2, stride=None, padding=0):
     """Keep the largest value of each window; dx = dy at the first position that holds it.
 
     Parameters
@@ -78,16 +84,18 @@ def max_pool2d(x, size=2, stride=None):
         Height and width of a window.
     stride : int, optional
         Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
+    padding : int
+        Pixels added on each side, at most half the size; no maximum is taken from them.
 
     Returns
     -------
     Tensor
-        (N, (H − size) // stride + 1, (W − size) // stride + 1, C)
+        (N, (H + 2 padding − size) // stride + 1, (W + 2 padding − size) // stride + 1, C)
 
     Raises
     ------
     ValueError
-        If `x` has not four axes or is smaller than a window.
+        If `x` has not four axes or is smaller than a window, or the padding is more than half of one.
 
     Examples
     --------
@@ -95,7 +103,7 @@ def max_pool2d(x, size=2, stride=None):
     >>> max_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
     array([4.], dtype=float32)
     """
-    return MaxPool2d.apply(x, size=size, stride=size if stride is None else stride)
+    return MaxPool2d.apply(x, size=size, stride=size if stride is None else stride, padding=padding)
 
 
 def avg_pool2d(x, size=2, stride=None):

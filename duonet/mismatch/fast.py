@@ -20,8 +20,8 @@ from duonet.tensor import Tensor
 
 # Each treats every sample by itself in evaluation mode, so some rows of a batch can be run without the others.
 SAMPLEWISE = (
-    nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Conv2d, nn.Dropout, nn.Flatten, nn.GlobalAvgPool, nn.Linear,
-    nn.MaxPool2d, nn.QuantActivation, nn.ReLU, nn.Replicate, nn.Residual, nn.Sequential,
+    nn.AverageCopies, nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Conv2d, nn.Dropout, nn.Flatten, nn.GlobalAvgPool,
+    nn.Linear, nn.MaxPool2d, nn.PadChannels, nn.QuantActivation, nn.ReLU, nn.Replicate, nn.Residual, nn.Sequential,
 )  # fmt: skip
 BY_CHANNEL = (
     nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Dropout, nn.GlobalAvgPool, nn.MaxPool2d, nn.QuantActivation, nn.ReLU,

@@ -1,7 +1,9 @@
 """Networks, each as float, binary baseline, full-width ternary and coupled variant."""
 
+from duonet.models.alexnet import alexnet
 from duonet.models.catalogue import build
 from duonet.models.mlp import mlp
+from duonet.models.resnet import resnet18, resnet20
 from duonet.models.vgg import vgg7, vgg_deep
 
-__all__ = ["build", "mlp", "vgg7", "vgg_deep"]
+__all__ = ["alexnet", "build", "mlp", "resnet18", "resnet20", "vgg7", "vgg_deep"]

@@ -3,10 +3,19 @@
 import inspect
 import math
 
+from duonet.models.alexnet import alexnet
 from duonet.models.mlp import mlp
+from duonet.models.resnet import resnet18, resnet20
 from duonet.models.vgg import vgg7, vgg_deep
 
-MODELS = {"vgg7": vgg7, "vgg_deep": vgg_deep, "mlp": mlp}
+MODELS = {
+    "vgg7": vgg7,
+    "alexnet": alexnet,
+    "resnet18": resnet18,
+    "resnet20": resnet20,
+    "vgg_deep": vgg_deep,
+    "mlp": mlp,
+}
 
 
 def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, weights=None, shortcut=None):

@@ -29,6 +29,28 @@ def check(model, variant, weights):
         raise ValueError(f"{model}: weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
 
 
+def check_widths(model, widths, n):
+    """Refuse widths that are not `n` positive numbers.
+
+    Parameters
+    ----------
+    model : str
+    widths : sequence of int
+    n : int
+
+    Raises
+    ------
+    ValueError
+        Naming the model, what was expected and what came.
+
+    Examples
+    --------
+    >>> check_widths("alexnet", (8, 8), 2)
+    """
+    if len(widths) != n or min(widths) < 1:
+        raise ValueError(f"{model}: widths must be {n} positive ints, got {tuple(widths)}")
+
+
 def activation(variant):
     """Return a fresh activation layer: ReLU for "float", binary for "baseline", ternary for the other two.
 

@@ -1,8 +1,8 @@
 """Multi-layer perceptrons."""
 
 from duonet import nn
-from duonet.decouple import coupled_widths
 from duonet.models.common import activation, check, weight_quantizer
+from duonet.widths import coupled_widths
 
 
 def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="float", *, rng):

@@ -1,8 +1,8 @@
 """VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim deep one in which gradient mismatch hurts."""
 
 from duonet import nn
-from duonet.decouple import coupled_widths
-from duonet.models.common import activation, check, weight_quantizer
+from duonet.models.common import activation, check, check_widths, weight_quantizer
+from duonet.widths import coupled_widths
 
 
 def vgg7(
@@ -108,8 +108,7 @@ def vgg_deep(
 def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
     """Build one of the two; `pooled` are the indices of the 3×3 convs that a pool follows."""
     depth = pooled[-1] + 3
-    if len(widths) != depth or min(widths) < 1:
-        raise ValueError(f"{name}: widths must be {depth} positive ints, got {tuple(widths)}")
+    check_widths(name, widths, depth)
     check(name, variant, weights)
     if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):
         raise ValueError(

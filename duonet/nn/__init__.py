@@ -1,6 +1,6 @@
 """Layers, containers and initialisation."""
 
-from duonet.nn.containers import Replicate, Residual, Sequential
+from duonet.nn.containers import AverageCopies, Replicate, Residual, Sequential
 from duonet.nn.init import binaryduo_normal, he_normal
 from duonet.nn.layers import (
     AvgPool2d,
@@ -12,13 +12,14 @@ from duonet.nn.layers import (
     GlobalAvgPool,
     Linear,
     MaxPool2d,
+    PadChannels,
     QuantActivation,
     ReLU,
 )
 from duonet.nn.module import Module, Record, observe
 
 __all__ = [
-    "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "Linear", "MaxPool2d",
-    "Module", "QuantActivation", "ReLU", "Record", "Replicate", "Residual", "Sequential", "binaryduo_normal",
-    "he_normal", "observe",
+    "AverageCopies", "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool",
+    "Linear", "MaxPool2d", "Module", "PadChannels", "QuantActivation", "ReLU", "Record", "Replicate",
+    "Residual", "Sequential", "binaryduo_normal", "he_normal", "observe",
 ]  # fmt: skip

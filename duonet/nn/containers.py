@@ -86,6 +86,24 @@ class Residual(Module):
         return y + x
 
 
+class AverageCopies(Module):
+    """The mean of the two copies that `Replicate` made: C channels from 2 C. Made by `decouple`.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> AverageCopies()(Tensor([[1.0, 2.0, 3.0, 6.0]])).data
+    array([[2., 4.]], dtype=float32)
+    """
+
+    def forward(self, x):
+        """(..., 2 C) to (..., C)."""
+        channels, odd = divmod(x.shape[-1], 2)
+        if odd:
+            raise ValueError(f"expected two copies of every channel, got x {x.shape}")
+        return (x[..., :channels] + x[..., channels:]) * 0.5
+
+
 class Replicate(Module):
     """Channels twice over: all of copy 1, then all of copy 2 (the last axis). Made by `decouple`.
 

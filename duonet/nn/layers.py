@@ -254,6 +254,8 @@ class MaxPool2d(_Pool2d):
     size : int
     stride : int, optional
         `size` by default.
+    padding : int
+        Pixels on each side that no maximum is taken from.
 
     Examples
     --------
@@ -261,9 +263,16 @@ class MaxPool2d(_Pool2d):
     (1, 2, 2, 3)
     """
 
+    def __init__(self, size=2, stride=None, padding=0):
+        super().__init__(size, stride)
+        self.padding = padding
+
     def forward(self, x):
         """(N, H, W, C) to (N, OH, OW, C)."""
-        return functional.max_pool2d(x, self.size, self.stride)
+        return functional.max_pool2d(x, self.size, self.stride, self.padding)
+
+    def _settings(self):
+        return super()._settings() + (f", padding={self.padding}" if self.padding else "")
 
 
 class AvgPool2d(_Pool2d):
@@ -284,6 +293,35 @@ class AvgPool2d(_Pool2d):
     def forward(self, x):
         """(N, H, W, C) to (N, OH, OW, C)."""
         return functional.avg_pool2d(x, self.size, self.stride)
+
+
+class PadChannels(Module):
+    """Channels of zeros after those that are there, as in a shortcut that widens.
+
+    Parameters
+    ----------
+    channels : int
+        How many there are afterwards.
+
+    Examples
+    --------
+    >>> PadChannels(3)(Tensor([[1.0, 2.0]])).data
+    array([[1., 2., 0.]], dtype=float32)
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        """(..., C) to (..., channels)."""
+        more = self.channels - x.shape[-1]
+        if more < 0:
+            raise ValueError(f"expected at most {self.channels} channels, got x {x.shape}")
+        return functional.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)])
+
+    def _settings(self):
+        return f"{self.channels}"
 
 
 class GlobalAvgPool(Module):

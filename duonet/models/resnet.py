@@ -1,0 +1,220 @@
+"""ResNets with the activation in front of the conv, as BinaryDuo and Bi-Real Net have them."""
+
+from duonet import nn
+from duonet.models.common import activation, check, check_widths, weight_quantizer
+from duonet.widths import coupled_widths
+
+WIDTHS18 = (64, 128, 256, 512)
+PUBLISHED18 = (64, 90, 180, 360)  # of the coupled network with these baseline widths
+SHORTCUTS = ("block", "conv")
+
+
+def resnet18(
+    variant="baseline",
+    widths=WIDTHS18,
+    in_shape=(224, 224, 3),
+    classes=1000,
+    weights="binary",
+    shortcut="block",
+    *,
+    rng,
+):
+    """Build ResNet-18: conv7 stride 2 N ReLU P N, four stages of two blocks, ReLU, global average pool, linear.
+
+    A block is A conv3 N A conv3 N plus its input, with N = batch norm, A = activation, P = 3×3 max pool of stride
+    2. Where a stage shrinks the image the shortcut is a 2×2 average pool, a float 1×1 conv and N.
+
+    Parameters
+    ----------
+    variant : {"float", "baseline", "ternary", "coupled"}
+        ReLU; binary; ternary at full width; ternary at narrower widths. For the default widths these are the
+        published ones, 64, 90, 180, 360 with the last conv 512 wide, whose decoupled network has more binary
+        weights than the baseline but fewer float ones, and fewer bits in all; for other widths those of
+        `coupled_widths`, whose decoupled network has no more weights than the baseline.
+    widths : tuple of 4 int
+        The baseline's widths of the four stages, for every variant.
+    in_shape : tuple of int
+        (H, W, C) of an image, multiples of 32.
+    classes : int
+    weights : {"float", "binary"}
+        "binary", as in the paper, binarises all but the first conv, the shortcuts' convs and the linear layer.
+    shortcut : {"block", "conv"}
+        Around every block, or around every conv as in Bi-Real Net.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Sequential
+        (N, H, W, C) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside what is listed.
+
+    References
+    ----------
+    The published code of Kim et al., BinaryDuo, ICLR 2020 ("ResNet-18"); Liu et al., Bi-Real Net, ECCV 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet.summary import count_weights
+    >>> count_weights(resnet18(rng=np.random.default_rng(0)))
+    11678912
+    """
+    _check("resnet18", variant, weights, widths, 4, in_shape, 32, shortcut)
+    fixed = PUBLISHED18 if tuple(widths) == WIDTHS18 else None
+    widths, last = _widths(variant, widths, fixed, 2, 49 * in_shape[2], classes)
+    layers = {
+        "conv1": nn.Conv2d(in_shape[2], widths[0], 7, stride=2, padding=3, rng=rng, bias=False),
+        "norm1": nn.BatchNorm(widths[0]),
+        "relu1": nn.ReLU(),
+        "pool1": nn.MaxPool2d(3, stride=2, padding=1),
+        "norm2": nn.BatchNorm(widths[0]),
+    }
+    return _finish(layers, variant, widths, last, 2, classes, weights, shortcut, rng)
+
+
+def resnet20(
+    variant="baseline",
+    widths=(16, 32, 64),
+    in_shape=(32, 32, 3),
+    classes=10,
+    weights="float",
+    shortcut="block",
+    *,
+    rng,
+):
+    """Build ResNet-20, for small images: conv3 N, three stages of three blocks, ReLU, global average pool, linear.
+
+    A block is A conv3 N A conv3 N plus its input, with N = batch norm, A = activation. Where a stage shrinks the
+    image the shortcut is a 2×2 average pool, a float 1×1 conv and N.
+
+    Parameters
+    ----------
+    variant : {"float", "baseline", "ternary", "coupled"}
+        ReLU; binary; ternary at full width; ternary at the widths of `coupled_widths`, whose decoupled network has
+        no more weights than the baseline.
+    widths : tuple of 3 int
+        The baseline's widths of the three stages, for every variant.
+    in_shape : tuple of int
+        (H, W, C) of an image, multiples of 4.
+    classes : int
+    weights : {"float", "binary"}
+        "binary" binarises all but the first conv, the shortcuts' convs and the linear layer.
+    shortcut : {"block", "conv"}
+        Around every block, or around every conv as in Bi-Real Net.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Sequential
+        (N, H, W, C) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside what is listed.
+
+    References
+    ----------
+    He et al., Deep Residual Learning, CVPR 2016, section 4.2, with the blocks of BinaryDuo's ResNet-18.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet.summary import count_weights
+    >>> count_weights(resnet20(rng=np.random.default_rng(0)))
+    270896
+    """
+    _check("resnet20", variant, weights, widths, 3, in_shape, 4, shortcut)
+    widths, last = _widths(variant, widths, None, 3, 9 * in_shape[2], classes)
+    layers = {
+        "conv1": nn.Conv2d(in_shape[2], widths[0], 3, padding=1, rng=rng, bias=False),
+        "norm1": nn.BatchNorm(widths[0]),
+    }
+    return _finish(layers, variant, widths, last, 3, classes, weights, shortcut, rng)
+
+
+def _check(name, variant, weights, widths, stages, in_shape, multiple, shortcut):
+    check(name, variant, weights)
+    check_widths(name, widths, stages)
+    if shortcut not in SHORTCUTS:
+        raise ValueError(f"{name}: shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut!r}")
+    if len(in_shape) != 3 or min(in_shape) < 1 or in_shape[0] % multiple or in_shape[1] % multiple:
+        raise ValueError(
+            f"{name}: in_shape must be (H, W, C) with H and W multiples of {multiple}, got {tuple(in_shape)}"
+        )
+
+
+def _units(widths, last, blocks):
+    """List every 3×3 conv of the stages as (stage, inputs, outputs, stride); the last one is `last` wide."""
+    convs = [(stage, width) for stage, width in enumerate(widths) for _ in range(2 * blocks)]
+    convs[-1] = (convs[-1][0], last)
+    units, inputs, before = [], widths[0], 0
+    for stage, outputs in convs:
+        units.append((stage, inputs, outputs, 1 if stage == before else 2))
+        inputs, before = outputs, stage
+    return units
+
+
+def _widths(variant, widths, fixed, blocks, stem, classes):
+    """Return the stages' widths and the last conv's; `stem` is the weights of the first conv for each channel."""
+    last = widths[-1]
+    if variant != "coupled":
+        return tuple(widths), last
+    if fixed is not None:
+        return fixed, last
+
+    def weights(stages, times):
+        total = stem * stages[0] + last * classes
+        for _, inputs, outputs, _ in _units(stages, last, blocks):
+            total += 9 * times * inputs * outputs
+        return total + sum(a * b for a, b in zip(stages, stages[1:]))  # the shortcuts' 1×1 convs
+
+    return coupled_widths(widths, lambda stages: weights(stages, 2), weights(tuple(widths), 1)), last
+
+
+def _finish(layers, variant, widths, last, blocks, classes, weights, shortcut, rng):
+    """Add the stages and the classifier to the stem."""
+    quantizer = weight_quantizer(weights)
+
+    def conv(inputs, outputs, stride):
+        return nn.Conv2d(
+            inputs, outputs, 3, stride=stride, padding=1, rng=rng, bias=False, weight_quantizer=quantizer
+        )
+
+    def residual(units):
+        """Put a shortcut around the convs of some units; only the first may shrink the image."""
+        (_, first, _, stride), (_, _, final, _) = units[0], units[-1]
+        body = {}
+        for i, (_, inputs, outputs, step) in enumerate(units, start=1):
+            body |= {
+                f"act{i}": activation(variant),
+                f"conv{i}": conv(inputs, outputs, step),
+                f"norm{i}": nn.BatchNorm(outputs),
+            }
+        path = None
+        if stride > 1:
+            path = nn.Sequential(
+                {
+                    "pool": nn.AvgPool2d(2),
+                    "conv": nn.Conv2d(first, final, 1, rng=rng, bias=False),
+                    "norm": nn.BatchNorm(final),
+                }
+            )
+        elif final != first:
+            path = nn.PadChannels(final)
+        return nn.Residual(nn.Sequential(body), path)
+
+    units = _units(widths, last, blocks)
+    for stage in range(len(widths)):
+        of_stage = [unit for unit in units if unit[0] == stage]
+        size = 2 if shortcut == "block" else 1
+        residuals = [residual(of_stage[i : i + size]) for i in range(0, len(of_stage), size)]
+        layers[f"stage{stage + 1}"] = nn.Sequential(
+            {f"{shortcut}{i}": layer for i, layer in enumerate(residuals, start=1)}
+        )
+    layers |= {"relu": nn.ReLU(), "pool": nn.GlobalAvgPool(), "classifier": nn.Linear(last, classes, rng=rng)}
+    return nn.Sequential(layers)

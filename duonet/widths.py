@@ -1,0 +1,48 @@
+"""How narrow a coupled network must be for its decoupled form to cost no more than the baseline."""
+
+import math
+
+
+def coupled_widths(widths, count, budget):
+    """Narrow a network so that, once decoupled, it stays within the baseline's parameters.
+
+    Decoupling doubles the inputs of each coupled layer, so every width is divided by √2 and rounded down. The
+    last one then shrinks or grows to fill the budget; where it reaches its old width first, the one before it
+    grows as well, and so on. For VGG-7 this gives the widths of the published code, 45, 45, 90, 90, 336.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Baseline widths of the layers with quantised activations.
+    count : callable
+        From a tuple of coupled widths to the parameters of the decoupled network.
+    budget : int
+        Parameters of the baseline.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If the narrowed widths exceed the budget, however small the last one.
+
+    Examples
+    --------
+    >>> def count(c):  # 100 inputs, two layers, 10 classes; the second and third weights have doubled inputs
+    ...     return 100 * c[0] + 2 * c[0] * c[1] + 2 * c[1] * 10
+    >>> coupled_widths((64, 64), count, budget=100 * 64 + 64 * 64 + 64 * 10)
+    (45, 60)
+    """
+    narrow = [max(1, math.floor(width / math.sqrt(2))) for width in widths]
+    while count(tuple(narrow)) > budget and narrow[-1] > 1:
+        narrow[-1] -= 1
+    if count(tuple(narrow)) > budget:
+        raise ValueError(f"coupled_widths: widths {tuple(narrow)} exceed the budget of {budget} parameters")
+    for i in reversed(range(len(widths))):
+        while narrow[i] < widths[i] and count((*narrow[:i], narrow[i] + 1, *narrow[i + 1 :])) <= budget:
+            narrow[i] += 1
+        if narrow[i] < widths[i]:
+            break
+    return tuple(narrow)
