@@ -3,7 +3,7 @@
 from duonet import data, functional, mismatch, models, nn, optim, quant
 from duonet.decouple import decouple
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
-from duonet.summary import cost
+from duonet.summary import cost, summary
 from duonet.tape import no_grad, smooth_forward
 from duonet.tensor import Function, Parameter, Tensor
 from duonet.train import evaluate, fit
@@ -14,5 +14,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
     "decouple", "evaluate", "fit", "functional", "mismatch", "models", "nn", "no_grad", "numerical_gradient",
-    "optim", "quant", "smooth_forward",
+    "optim", "quant", "smooth_forward", "summary",
 ]  # fmt: skip

@@ -1,17 +1,151 @@
-"""What a network costs: parameters, multiply-accumulates, bits."""
+"""What a network costs: parameters, multiply-accumulates and bytes, by bit width."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from duonet import backend, nn
-from duonet.nn.module import observe
+from duonet.nn.module import watch
 from duonet.tape import no_grad
-from duonet.tensor import Tensor
+from duonet.tensor import Parameter, Tensor
+from duonet.text import aligned
+
+FLOAT = 32
+COLUMNS = 100  # of the printed table
+# They pass their input on, or the larger, or zeros, which are a level: what was quantised stays quantised.
+KEEPING = (nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Replicate, nn.PadChannels)
+
+
+class Row(NamedTuple):
+    """What one layer costs.
+
+    Attributes
+    ----------
+    path, kind : str
+    output_shape : tuple of int
+        For one input, without the batch axis.
+    parameters, macs : dict
+        From bit width to count; 32 is float. A multiply-accumulate is as wide as the wider of its two factors.
+    operations : float
+        A float multiply-accumulate counts 1, one of an a-bit activation and a w-bit weight a w / 64.
+    weights : dict
+        From bit width to the weights of conv and linear layers among the parameters.
+    bytes_packed : int
+        Parameters and running averages, each in its own number of bits, scales in float32.
+    bytes_unpacked : int
+        The same as arrays in memory.
+
+    Examples
+    --------
+    >>> Row("act", "ReLU", (4,), {}, {}, 0.0, {}, 0, 0).share_binarised
+    0.0
+    """
+
+    path: str
+    kind: str
+    output_shape: tuple
+    parameters: dict
+    macs: dict
+    operations: float
+    weights: dict
+    bytes_packed: int
+    bytes_unpacked: int
+
+    @property
+    def share_binarised(self):
+        """The share of the parameters that have one bit, 0 to 1."""
+        total = sum(self.parameters.values())
+        return self.parameters.get(1, 0) / total if total else 0.0
+
+
+class Summary:
+    """What a network costs, layer by layer and in all; printing it gives a table.
+
+    Attributes
+    ----------
+    rows : list of Row
+    total : Row
+    mbit : float
+        Weights of conv and linear layers in millions of bits, the paper's measure of memory; its measure of
+        compute is `total.operations`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential({"linear": nn.Linear(2, 3, rng=np.random.default_rng(0))})
+    >>> print(summary(model, (2,)))
+    layer   output  W32  MAC32  packed  unpacked  1 bit
+    ---------------------------------------------------
+    linear       3    9      6    36 B      36 B    0 %
+    total             9      6    36 B      36 B    0 %
+    <BLANKLINE>
+    W: parameters of so many bits, MAC: multiply-accumulates by the wider factor; 32 is float
+    weights of conv and linear layers: 6 float; 0.000192 Mbit
+    multiply-accumulates: 6 float; binary / 64 + float: 6
+    """
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.total = Row(
+            "total", "", (),
+            *(_added(getattr(row, name) for row in rows) for name in ("parameters", "macs")),
+            sum(row.operations for row in rows),
+            _added(row.weights for row in rows),
+            sum(row.bytes_packed for row in rows),
+            sum(row.bytes_unpacked for row in rows),
+        )  # fmt: skip
+        self.mbit = sum(bits * n for bits, n in self.total.weights.items()) / 1e6
+
+    def to_dict(self):
+        """Return everything as values that JSON can hold."""
+
+        def values(row):
+            named = {
+                key: value if not isinstance(value, dict) else _named(value)
+                for key, value in row._asdict().items()
+            }
+            return named | {"output_shape": list(row.output_shape), "share_binarised": row.share_binarised}
+
+        return {
+            "layers": [values(row) for row in self.rows],
+            "total": values(self.total),
+            "operations": self.total.operations,
+            "mbit": self.mbit,
+        }
+
+    def __str__(self):
+        wide = {"W": sorted(self.total.parameters) or [FLOAT], "MAC": sorted(self.total.macs) or [FLOAT]}
+        header = ["layer", "output"]
+        header += [f"{what}{bits}" for what, all_bits in wide.items() for bits in all_bits]
+        header += ["packed", "unpacked", "1 bit"]
+        lines = [header]
+        for row in [*self.rows, self.total]:
+            counts = [row.parameters.get(b, 0) for b in wide["W"]] + [row.macs.get(b, 0) for b in wide["MAC"]]
+            lines.append(
+                [row.path.replace(".body.", "."), "×".join(map(str, row.output_shape))]
+                + [_short(n) for n in counts]
+                + [_short(n, "B") for n in (row.bytes_packed, row.bytes_unpacked)]
+                + [f"{100 * row.share_binarised:.0f} %" if row.parameters else ""]
+            )
+        room = COLUMNS - sum(max(len(line[i]) for line in lines) + 2 for i in range(1, len(header)))
+        for line in lines:
+            line[0] = line[0] if len(line[0]) <= room else "…" + line[0][1 - room :]
+        return "\n".join([aligned(lines), "", *self._words()])
+
+    def _words(self):
+        def each(counts):
+            words = [
+                f"{n:,} float" if bits == FLOAT else f"{n:,} of {bits} bit" for bits, n in sorted(counts.items())
+            ]
+            return ", ".join(words) or "none"
+
+        yield "W: parameters of so many bits, MAC: multiply-accumulates by the wider factor; 32 is float"
+        yield f"weights of conv and linear layers: {each(self.total.weights)}; {self.mbit:.4g} Mbit"
+        yield f"multiply-accumulates: {each(self.total.macs)}; binary / 64 + float: {self.total.operations:,.0f}"
 
 
 class Cost(NamedTuple):
-    """What a network costs.
+    """What a network costs, in five numbers.
 
     Attributes
     ----------
@@ -32,6 +166,58 @@ class Cost(NamedTuple):
     macs: int
     weight_bits: int
     activation_bits: int
+
+
+def summary(model, in_shape):
+    """Count what each layer of a network costs, by bit width.
+
+    Parameters
+    ----------
+    model : Module
+    in_shape : tuple of int
+        Shape of one input without the batch axis: (H, W, C) or (IN,).
+
+    Returns
+    -------
+    Summary
+        A row for every layer that has no layers below it, or parameters of its own. Multiply-accumulates are those
+        of conv and linear layers.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot take that input; names the layer.
+
+    Examples
+    --------
+    >>> from duonet.models import resnet20
+    >>> counted = summary(resnet20("baseline", weights="binary", rng=np.random.default_rng(0)), (32, 32, 3))
+    >>> counted.total.weights, round(counted.mbit, 2)
+    ({32: 3632, 1: 267264}, 0.38)
+    """
+    was_training = model.training
+    like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
+    x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
+    bits = {}  # from a tensor's id to the bits of its values, where it is quantised
+    alive, rows = [x], []
+
+    def see(path, module, inputs, output):
+        alive.extend([*inputs, output])  # an id is only good as long as its tensor lives
+        read = min((bits.get(id(tensor), FLOAT) for tensor in inputs), default=FLOAT)
+        if isinstance(module, nn.QuantActivation):
+            bits[id(output)] = module.staircase.bits
+        elif isinstance(module, (nn.Sequential, *KEEPING)):
+            bits[id(output)] = bits.get(id(output), read if isinstance(module, KEEPING) else FLOAT)
+        own = [value for value in vars(module).values() if isinstance(value, Tensor)]
+        if own or not list(module.children()):
+            rows.append(_row(path, module, own, read, output.shape[1:]))
+
+    try:
+        with no_grad(), watch(model.eval(), see):
+            model(x)
+    finally:
+        model.train(was_training)
+    return Summary(rows)
 
 
 def cost(model, in_shape):
@@ -59,25 +245,14 @@ def cost(model, in_shape):
     >>> cost(model, (32, 32, 3))
     Cost(weights=216, parameters=232, macs=221184, weight_bits=32, activation_bits=32)
     """
-    was_training = model.training
-    like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
-    x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
-    with no_grad(), observe(model.eval()) as records:
-        model(x)
-    model.train(was_training)
-    multiplying = {path: m for path, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
-    # Each output value of a layer takes one multiplication per weight that leads to its channel.
-    macs = sum(
-        records[path].output.size * (m.weight.size // m.weight.shape[-1]) for path, m in multiplying.items()
-    )
-    quantizers = [m.weight_quantizer for m in multiplying.values() if m.weight_quantizer is not None]
+    total = summary(model, in_shape).total
     staircases = [m.staircase for _, m in model.modules() if isinstance(m, nn.QuantActivation)]
     return Cost(
-        weights=sum(m.weight.size for m in multiplying.values()),
-        parameters=sum(p.size for p in model.parameters()),
-        macs=macs,
-        weight_bits=max((q.bits for q in quantizers), default=32),
-        activation_bits=max((s.bits for s in staircases), default=32),
+        weights=sum(total.weights.values()),
+        parameters=sum(total.parameters.values()),
+        macs=sum(total.macs.values()),
+        weight_bits=min(total.weights, default=FLOAT),
+        activation_bits=max((s.bits for s in staircases), default=FLOAT),
     )
 
 
@@ -98,3 +273,52 @@ def count_weights(model):
     6
     """
     return sum(m.weight.size for _, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+
+
+def _row(path, module, own, read, shape):
+    parameters = sum(tensor.size for tensor in own if isinstance(tensor, Parameter))
+    everything = sum(tensor.size for tensor in own)
+    unpacked = sum(tensor.data.nbytes for tensor in own)
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        counts = {FLOAT: parameters} if parameters else {}
+        return Row(path, type(module).__name__, shape, counts, {}, 0.0, {}, 4 * everything, unpacked)
+    weights, quantizer = module.weight.size, module.weight_quantizer
+    bits = FLOAT if quantizer is None else quantizer.bits
+    # Each output value of a layer takes one multiplication per weight that leads to its channel.
+    macs = math.prod(shape) * (weights // module.weight.shape[-1])
+    wide = max(read, bits)
+    return Row(
+        path, type(module).__name__, shape,
+        parameters=_added([{bits: weights}, {FLOAT: parameters - weights} if parameters > weights else {}]),
+        macs={wide: macs},
+        operations=float(macs) if wide == FLOAT else macs * read * bits / 64,
+        weights={bits: weights},
+        bytes_packed=-(-weights * bits // 8)
+        + 4 * (everything - weights)
+        + (0 if quantizer is None else 4 * quantizer.scales(module.weight.shape)),
+        bytes_unpacked=unpacked,
+    )  # fmt: skip
+
+
+def _added(counts):
+    total = {}
+    for count in counts:
+        for bits, n in count.items():
+            total[bits] = total.get(bits, 0) + n
+    return total
+
+
+def _word(bits):
+    return "float" if bits == FLOAT else f"{bits} bit"
+
+
+def _named(counts):
+    return {"float" if bits == FLOAT else f"{bits}-bit": n for bits, n in counts.items()}
+
+
+def _short(n, unit=""):
+    """Write a count in at most six characters and the unit."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3 if unit else 1e5, "k")):
+        if n >= size:
+            return f"{n / min(size, 1e3 if letter == 'k' else size):.3g} {letter}{unit}"
+    return f"{n:,} {unit}".strip() if n else ""

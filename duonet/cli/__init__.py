@@ -5,7 +5,7 @@ import sys
 
 import duonet
 from duonet import parallel
-from duonet.cli import runs, studies
+from duonet.cli import costs, runs, studies
 
 
 def main(arguments=None):
@@ -42,6 +42,6 @@ def _parser():
     parser = argparse.ArgumentParser(prog="duonet", description="Binary-activation networks, from scratch.")
     parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
     commands = parser.add_subparsers(title="commands", required=True)
-    for room in (studies, runs):
+    for room in (studies, costs, runs):
         room.add(commands)
     return parser

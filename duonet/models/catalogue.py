@@ -71,3 +71,26 @@ def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, wei
         raise ValueError(f"{name}: has no shortcuts, so shortcut={shortcut!r} means nothing")
     shape = {"in_shape": in_shape} if "in_shape" in takes else {"inputs": math.prod(in_shape)}
     return builder(variant, classes=classes, rng=rng, **shape, **options)
+
+
+def defaults(name):
+    """Return the input shape and the number of classes that a model is meant for.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+
+    Returns
+    -------
+    in_shape : tuple of int
+    classes : int
+
+    Examples
+    --------
+    >>> defaults("resnet18")
+    ((224, 224, 3), 1000)
+    """
+    takes = inspect.signature(MODELS[name]).parameters
+    in_shape = takes["in_shape"].default if "in_shape" in takes else (takes["inputs"].default,)
+    return in_shape, takes["classes"].default

@@ -1,6 +1,7 @@
 """`Module`: a tree of layers that knows its parameters, buffers and paths."""
 
 import contextlib
+import functools
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Module:
         except (ValueError, TypeError) as error:
             self._locate(error)
             raise
-        for observe in self._observers:
-            observe(self, output)
+        for see in self._observers:
+            see(inputs, output)
         return output
 
     def _locate(self, error):
@@ -216,19 +217,42 @@ def observe(model):
     """
     records = {}
 
-    def watch(path):
-        def see(module, output):
-            record = records[path] = Record(output.data)
-            if output.requires_grad:
-                output.add_hook(lambda dy: setattr(record, "gradient", dy))
+    def see(path, module, inputs, output):
+        record = records[path] = Record(output.data)
+        if output.requires_grad:
+            output.add_hook(lambda dy: setattr(record, "gradient", dy))
 
-        return see
-
-    added = [(module, watch(path)) for path, module in model.modules()]
-    for module, see in added:
-        module._observers.append(see)
-    try:
+    with watch(model, see):
         yield records
+
+
+@contextlib.contextmanager
+def watch(model, see):
+    """Call `see(path, module, inputs, output)` whenever a layer has run, while the block runs.
+
+    Parameters
+    ----------
+    model : Module
+    see : callable
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> model = nn.Sequential({"cut": nn.ReLU()})
+    >>> with watch(model, lambda path, *rest: print(repr(path))):
+    ...     _ = model(Tensor([1.0]))
+    'cut'
+    ''
+    """
+    added = [(module, functools.partial(see, path, module)) for path, module in model.modules()]
+    for module, partial in added:
+        module._observers.append(partial)
+    try:
+        yield
     finally:
-        for module, see in added:
-            module._observers.remove(see)
+        for module, partial in added:
+            module._observers.remove(partial)

@@ -108,3 +108,6 @@ def filter_scale_sign(w):
 
 
 layer_scale_sign.bits = filter_scale_sign.bits = 1
+# How many float scales go with weights of a shape.
+layer_scale_sign.scales = lambda shape: 1
+filter_scale_sign.scales = lambda shape: shape[-1]

@@ -1,0 +1,65 @@
+"""`duonet summary`."""
+
+import json
+from pathlib import Path
+
+
+def add(commands):
+    """Add the command to the parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+    """
+    from duonet.models.catalogue import MODELS
+
+    command = commands.add_parser(
+        "summary",
+        help="parameters, multiply-accumulates and bytes of a network, by bit width",
+        description="Print what every layer of a network costs, by bit width.",
+    )
+    command.set_defaults(command=_summary)
+    command.add_argument("model", help=f"one of {', '.join(MODELS)}, or a checkpoint")
+    command.add_argument("--variant", help="float, baseline, ternary, coupled or decoupled (baseline)")
+    command.add_argument("--weights", help="float or binary")
+    command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
+    command.add_argument("--shortcut", help="of a ResNet: block or conv")
+    command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
+    command.add_argument("--classes", type=int, help="number of classes")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _summary(options):
+    from duonet.summary import summary
+
+    counted = summary(*_network(options))
+    print(json.dumps(counted.to_dict(), indent=1) if options.json else counted)
+
+
+def _network(options):
+    """Return the model and the shape of its input."""
+    import numpy as np
+
+    from duonet.checkpoint import load_checkpoint
+    from duonet.decouple import decouple
+    from duonet.models.catalogue import MODELS, build, defaults
+
+    names = ("variant", "weights", "width", "shortcut", "classes")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.model not in MODELS and Path(options.model).is_file():
+        if given:
+            raise ValueError(f"summary: {', '.join(given)} cannot be given beside the checkpoint {options.model}")
+        saved = load_checkpoint(options.model)
+        in_shape = options.input or saved.about.get("in_shape")
+        if in_shape is None:
+            raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")
+        return saved.model, tuple(in_shape)
+    if options.model not in MODELS:
+        raise ValueError(f"summary: {options.model} is neither a file nor one of {', '.join(MODELS)}")
+    in_shape, classes = defaults(options.model)
+    in_shape = tuple(options.input or in_shape)
+    variant = given.pop("variant", "baseline")
+    asked = "coupled" if variant == "decoupled" else variant
+    rng = np.random.default_rng(0)
+    model = build(options.model, asked, in_shape, given.pop("classes", classes), rng=rng, **given)
+    return decouple(model) if variant == "decoupled" else model, in_shape
