@@ -145,7 +145,7 @@ def load_checkpoint(path, device="cpu"):
     >>> load_checkpoint(__file__)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    duonet.checkpoint.CheckpointError: load_checkpoint: ... is damaged, or not a checkpoint: ...
+    duonet.checkpoint.CheckpointError: load_checkpoint: ... is not a checkpoint, or truncated
     """
     arrays, meta = _read(path)
     try:
@@ -261,11 +261,14 @@ def load_weights(path, model):
 def _read(path):
     """Return a checkpoint's arrays and its parsed description, once everything about the file is right."""
     with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise CheckpointError(f"load_checkpoint: {path} is not a checkpoint, or truncated")
+        file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as npz:
                 arrays = {name: npz[name] for name in npz.files}
         except Exception as error:  # a damaged zip fails in a dozen ways; each of them means just that
-            raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint: {error}") from error
+            raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint") from error
     digest = arrays.pop("sha256", None)
     try:
         meta = json.loads(str(arrays["meta"]))

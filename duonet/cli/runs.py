@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import json
 import time
 from pathlib import Path
 
+from duonet import backend
 from duonet.cli.words import words_for
 
 HELP = {
@@ -65,6 +67,32 @@ def add(commands):
     command.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     command.add_argument("--quiet", action="store_true", help="print the result alone")
 
+    command = commands.add_parser(
+        "evaluate",
+        help="score a trained network: top-1, top-5, each class, confusion matrix",
+        description="Score the network of a checkpoint on a data set's test images and draw its confusion matrix.",
+    )
+    command.set_defaults(command=_evaluate)
+    command.add_argument("checkpoint", type=Path, help="a file of duonet train, such as RUN/best.npz")
+    command.add_argument("dataset", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder")
+    command.add_argument("--part", choices=("test", "validation", "train"), default="test", help="(%(default)s)")
+    command.add_argument("--data", help=HELP["data"])
+    command.add_argument("--figure", type=Path, help="the confusion matrix (CHECKPOINT_confusion.png beside it)")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="(%(default)s)")
+
+    command = commands.add_parser(
+        "predict",
+        help="class probabilities of image files",
+        description="Print the probability of each class for PNG or JPEG files, the likeliest first.",
+    )
+    command.set_defaults(command=_predict)
+    command.add_argument("checkpoint", type=Path, help="a file of duonet train, such as RUN/best.npz")
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files")
+    command.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
+    command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
+    command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="(%(default)s)")
+
 
 def _train(options):
     from duonet.experiments.run_settings import RunSettings, read_toml
@@ -93,8 +121,37 @@ def _train(options):
             progress=not options.quiet,
         )
     print(
-        f"test accuracy {100 * result['test_accuracy']:.2f} % by the network of epoch {result['best_epoch']}, "
+        f"test accuracy {100 * result['test_accuracy']:.2f} % by the network of epoch {result['best_epoch']}"
+        f"{' after decoupling' if settings.method == 'binaryduo' else ''}, "
         f"validation {100 * result['val_accuracy']:.2f} %"
     )
     if not options.quiet:
         print(f"{result['training_seconds']:.0f} s of training; written to {out}")
+
+
+def _evaluate(options):
+    from duonet.experiments import score, score_table
+    from duonet.viz import plot_confusion
+
+    scores = score(options.checkpoint, options.dataset, options.data, options.part, options.device)
+    figure = options.figure or options.checkpoint.with_name(f"{options.checkpoint.stem}_confusion.png")
+    plot_confusion(scores, figure)
+    if options.json:
+        print(json.dumps(scores, indent=1))
+        return
+    print(score_table(scores))
+    print(
+        f"\ntop-1 {100 * scores['top1']:.2f} %, top-5 {100 * scores['top5']:.2f} % of {scores['images']:,} images"
+        f"; confusion matrix in {figure}"
+    )
+
+
+def _predict(options):
+    from duonet.experiments import predict
+
+    if options.top < 1:
+        raise ValueError(f"predict: --top must be at least 1, got {options.top}")
+    names, probabilities = predict(options.checkpoint, options.images, options.resize, options.device)
+    for path, row in zip(options.images, probabilities):
+        best = sorted(zip(row, names), reverse=True)[: options.top]
+        print(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best))

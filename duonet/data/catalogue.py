@@ -17,7 +17,7 @@ NAMES = {
 }
 
 
-def load(name, folder=None, size=None, grey=False):
+def load(name, folder=None, size=None, grey=None):
     """Load a data set by its name, or a folder of images.
 
     Parameters
@@ -29,8 +29,8 @@ def load(name, folder=None, size=None, grey=False):
         Where the files of a named set are; downloaded on first use by default.
     size : (int, int), optional
         (H, W) for a folder of images.
-    grey : bool
-        One channel, for a folder of images.
+    grey : bool, optional
+        One channel or three, for a folder of images.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def load(name, folder=None, size=None, grey=False):
         if folder is not None:
             raise DataError(f"load: folder {folder} was given beside the folder of images {name}")
         return image_folder(name, size, grey)
-    if size is not None or grey:
+    if size is not None or grey is not None:
         raise DataError(f"load: size and grey are for a folder of images, and {name} has its own")
     if name == "fashion-mini":
         if folder is not None:

@@ -7,10 +7,11 @@ import numpy as np
 from duonet.data.dataset import SPLIT_SEED, DataError, Dataset, Splits, hold_out
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+GREY = ("1", "L", "LA", "La")  # Pillow's modes of one channel and 8 bits or fewer
 PARTS = ("train", "validation", "test")
 
 
-def image_folder(folder, size=None, grey=False, held=0.1):
+def image_folder(folder, size=None, grey=None, held=0.1):
     """Read PNG and JPEG files, one folder a class.
 
     `folder` holds either the classes' folders, which are then split into three parts, always in the same way, or
@@ -22,8 +23,8 @@ def image_folder(folder, size=None, grey=False, held=0.1):
     size : (int, int), optional
         (H, W) that every image is scaled and cropped to: the largest centred part of that shape is kept. Without
         it all images must have one size.
-    grey : bool
-        One channel instead of three.
+    grey : bool, optional
+        One channel, or three; by default as the files are, which must then be alike.
     held : float
         Share of the images for validation, and for testing, where there are no folders for them.
 
@@ -56,7 +57,7 @@ def image_folder(folder, size=None, grey=False, held=0.1):
     read = {part: _read(folder / part, class_names, size, grey) for part in parts or [""]}
     shapes = {part: data.images.shape[1:] for part, data in read.items()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"image_folder: {folder}: the parts differ in size, {shapes}; give size")
+        raise DataError(f"image_folder: {folder}: the parts differ in shape, {shapes}; give size or grey")
     if not split:
         everything = read[""]
         n = round(held * len(everything.labels))
@@ -68,7 +69,7 @@ def image_folder(folder, size=None, grey=False, held=0.1):
     return Splits(*_hold_out(folder, train, round(held * len(train.labels))), read["test"], class_names)
 
 
-def read_image(path, size=None, grey=False):
+def read_image(path, size=None, grey=None):
     """Read one PNG or JPEG file.
 
     Parameters
@@ -76,13 +77,13 @@ def read_image(path, size=None, grey=False):
     path : str or Path
     size : (int, int), optional
         (H, W) to scale and crop to.
-    grey : bool
-        One channel instead of three.
+    grey : bool, optional
+        One channel, or three; by default as the file is.
 
     Returns
     -------
     numpy.ndarray
-        (H, W, C) uint8
+        (H, W, C) uint8, C 1 or 3; transparency is dropped.
 
     Raises
     ------
@@ -103,7 +104,9 @@ def read_image(path, size=None, grey=False):
     try:
         with Image.open(path) as image:
             # A phone writes how it was held beside the pixels.
-            image = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+            image = ImageOps.exif_transpose(image)
+            grey = image.mode in GREY if grey is None else grey
+            image = image.convert("L" if grey else "RGB")
             if size is not None:
                 image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
             pixels = np.asarray(image, np.uint8)
@@ -137,7 +140,7 @@ def _read(folder, class_names, size, grey):
         if images and image.shape != images[0].shape:
             raise DataError(
                 f"image_folder: {path} has shape {image.shape}, but {files[0][0]} {images[0].shape}; "
-                "give size to scale them"
+                "give size or grey to make them alike"
             )
         images.append(image)
     # Shuffled once, so that the first n images are of all classes.

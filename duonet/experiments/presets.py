@@ -2,7 +2,8 @@
 
 For VGG-7, AlexNet and ResNet-18: optimiser, learning rate, decay, batch and milestones of the published code of
 Kim et al. (ICLR 2020). It does not say which rates the published runs started and fine-tuned with: 0.1, the code's
-default, stands here for both. Nor does it say, but for VGG-7, after how many epochs a stage ends; those are choices.
+default, stands here for both. Nor does it say, but for VGG-7, after how many epochs a stage ends: the lengths are
+choices.
 """
 
 import dataclasses

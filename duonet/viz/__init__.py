@@ -1,7 +1,8 @@
 """Figures. matplotlib is imported inside the functions, so that `import duonet` needs NumPy alone."""
 
 from duonet.viz.compare import STYLES, plot_comparison
+from duonet.viz.confusion import plot_confusion
 from duonet.viz.history import plot_history
 from duonet.viz.mismatch import plot_mismatch
 
-__all__ = ["STYLES", "plot_comparison", "plot_history", "plot_mismatch"]
+__all__ = ["STYLES", "plot_comparison", "plot_confusion", "plot_history", "plot_mismatch"]

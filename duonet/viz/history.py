@@ -30,7 +30,7 @@ def plot_history(rows, path):
         axes.legend(frameon=False, fontsize=8)
     rate.step(x, [row["lr"] for row in rows], color="#123a6b", where="mid")
     rate.set_yscale("log")
-    rate.set_ylabel("learning rate at the epoch's end")
+    rate.set_ylabel("learning rate")
     starts = [i + 0.5 for i in range(1, len(rows)) if rows[i]["stage"] != rows[i - 1]["stage"]]
     for axes in (accuracy, loss, rate):
         for start in starts:

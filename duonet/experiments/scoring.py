@@ -1,0 +1,152 @@
+"""What a trained network makes of a data set, or of single images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from duonet import backend, data
+from duonet.checkpoint import load_checkpoint
+from duonet.functional import log_softmax
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
+from duonet.text import aligned
+
+BATCH = 250
+
+
+def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
+    """Score the network of a checkpoint on a data set.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        A file of `duonet train`.
+    dataset : str
+        A name that `duonet.data.load` knows, or a folder of images, which are scaled to the network's input.
+    folder : str or Path, optional
+        Where the files of a named data set are.
+    part : {"train", "validation", "test"}
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    dict
+        `top1` and `top5` (shares of the images whose class is the likeliest, or among the five likeliest),
+        `images`, `class_names`, `per_class` (top1 of each class's images), `confusion` (a row for each true class,
+        a column for each answer).
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint does not say what its network takes, or the data set's images or classes are not those.
+    """
+    saved = load_checkpoint(checkpoint, device)
+    about = _about(checkpoint, saved)
+    height, width, channels = about["in_shape"]
+    own = Path(dataset).is_dir()
+    splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
+    chosen = getattr(splits, part)
+    _check_shape(f"evaluate: {dataset}", chosen.images.shape[1:], about["in_shape"])
+    if list(splits.class_names) != about["class_names"]:
+        raise ValueError(
+            f"evaluate: {dataset} has {len(splits.class_names)} classes, {_some(splits.class_names)}, but the "
+            f"network tells {len(about['class_names'])} apart, {_some(about['class_names'])}"
+        )
+    classes = len(splits.class_names)
+    confusion = np.zeros((classes, classes), np.int64)
+    among_five = 0
+    loader = data.DataLoader(chosen, BATCH, data.Normalize(about["mean"], about["std"]), device=device)
+    model = saved.model.eval()
+    with no_grad():
+        for x, labels in loader:
+            logits = backend.to_device(model(Tensor(x)).data, "cpu")
+            labels = backend.to_device(labels, "cpu")
+            order = np.argsort(-logits, axis=1, kind="stable")  # of equals the first, as argmax has it
+            np.add.at(confusion, (labels, order[:, 0]), 1)
+            among_five += int((order[:, :5] == labels[:, None]).sum())
+    images = confusion.sum(axis=1)
+    return {
+        "images": int(images.sum()),
+        "top1": float(confusion.trace() / images.sum()),
+        "top5": among_five / int(images.sum()),
+        "class_names": list(splits.class_names),
+        "per_class": [float(hit / n) if n else None for hit, n in zip(confusion.diagonal(), images)],
+        "confusion": confusion.tolist(),
+    }
+
+
+def score_table(scores):
+    """Lay the accuracy of each class out as text.
+
+    Parameters
+    ----------
+    scores : dict
+        As from `score`.
+
+    Returns
+    -------
+    str
+    """
+    confusion = np.array(scores["confusion"])
+    rows = [("class", "images", "right %", "most taken for")]
+    for i, (name, share) in enumerate(zip(scores["class_names"], scores["per_class"])):
+        wrong = confusion[i] * (np.arange(len(confusion)) != i)
+        other = f"{scores['class_names'][wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        rows.append((name, f"{confusion[i].sum():,}", "" if share is None else f"{100 * share:.1f}", other))
+    return aligned(rows)
+
+
+def predict(checkpoint, images, resize=False, device="cpu"):
+    """Give the probability of each class for image files.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        A file of `duonet train`.
+    images : sequence of str or Path
+        PNG or JPEG files.
+    resize : bool
+        Scale, crop and convert images that are not of the network's size and channels, instead of refusing them.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    class_names : list of str
+    probabilities : numpy.ndarray
+        (N, classes) float64
+
+    Raises
+    ------
+    ValueError
+        If a file is not an image or has another size or other channels; names it.
+    """
+    saved = load_checkpoint(checkpoint, device)
+    about = _about(checkpoint, saved)
+    height, width, channels = about["in_shape"]
+    options = {"size": (height, width), "grey": channels == 1} if resize else {}
+    batch = []
+    for path in images:
+        batch.append(data.read_image(path, **options))
+        _check_shape(f"predict: {path}", batch[-1].shape, about["in_shape"], "; --resize makes it fit")
+    x = data.Normalize(about["mean"], about["std"])(np.stack(batch))
+    with no_grad():
+        logits = saved.model.eval()(Tensor(backend.to_device(x, device)))
+    logits = Tensor(backend.to_device(logits.data, "cpu").astype(np.float64))
+    return about["class_names"], np.exp(log_softmax(logits).data)
+
+
+def _about(path, saved):
+    missing = [key for key in ("in_shape", "class_names", "mean", "std") if key not in saved.about]
+    if missing:
+        raise ValueError(f"{path} is not a checkpoint of a training run: it does not say {', '.join(missing)}")
+    return saved.about
+
+
+def _check_shape(what, shape, expected, advice=""):
+    if tuple(shape) != tuple(expected):
+        found, takes = ("×".join(map(str, s)) for s in (shape, expected))
+        raise ValueError(f"{what}: images are {found}, but the network takes {takes}{advice}")
+
+
+def _some(names):
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
