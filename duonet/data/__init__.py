@@ -6,8 +6,8 @@ from duonet.data.cifar import cifar10, cifar100
 from duonet.data.dataset import DataError, Dataset, Splits, hold_out
 from duonet.data.fashion import fashion_mini
 from duonet.data.folder import image_folder, read_image
+from duonet.data.idx import fashion_mnist, mnist
 from duonet.data.loader import DataLoader
-from duonet.data.mnist import fashion_mnist, mnist
 
 __all__ = [
     "Compose", "DataError", "DataLoader", "Dataset", "Normalize", "Splits", "cifar10", "cifar100", "cutout",

@@ -6,7 +6,7 @@ from duonet.data.cifar import cifar10, cifar100
 from duonet.data.dataset import DataError
 from duonet.data.fashion import fashion_mini
 from duonet.data.folder import image_folder
-from duonet.data.mnist import fashion_mnist, mnist
+from duonet.data.idx import fashion_mnist, mnist
 
 NAMES = {
     "fashion-mini": fashion_mini,

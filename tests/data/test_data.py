@@ -1,10 +1,22 @@
 import hashlib
+import threading
 
 import numpy as np
 import pytest
 
 from duonet import data
-from duonet.data import DataError, DataLoader, Dataset, Normalize, fashion, fashion_mini, pad_and_crop, random_flip
+from duonet.data import (
+    Compose,
+    DataError,
+    DataLoader,
+    Dataset,
+    Normalize,
+    cutout,
+    fashion,
+    fashion_mini,
+    pad_and_crop,
+    random_flip,
+)
 
 SHA256 = "d2a49f9d0691ba14768b6fe0e3cf9b52c62d62a31cddb46e5ea607246ad2e202"
 
@@ -151,6 +163,67 @@ def test_pad_and_crop_is_a_shift_that_brings_in_zeros(rng):
     np.testing.assert_array_equal(pad_and_crop(images, rng, 0), images)
 
 
+def test_cutout_blacks_out_one_square_that_may_hang_over():
+    images = np.full((400, 7, 9, 2), 5, "uint8")
+    before = images.copy()
+    out = cutout(images, np.random.default_rng(0), 3)
+    np.testing.assert_array_equal(images, before)
+    sizes = set()
+    for image in out:
+        black = image[..., 0] == 0
+        assert (black == (image[..., 1] == 0)).all() and set(np.unique(image)) <= {0, 5}
+        rows, columns = np.flatnonzero(black.any(1)), np.flatnonzero(black.any(0))
+        assert black[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all(), "a rectangle"
+        sizes.add((len(rows), len(columns)))
+    assert max(sizes) == (3, 3) and {(2, 3), (3, 2), (2, 2)} <= sizes, "cut off at the edges"
+    assert (out == 0).any(0).all(), "it can be anywhere"
+    np.testing.assert_array_equal(cutout(images, np.random.default_rng(0), 0), images)
+
+
+def test_compose_runs_one_after_the_other_with_one_generator():
+    images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1)).astype("uint8")
+    rng = np.random.default_rng(2)
+    expected = cutout(pad_and_crop(random_flip(images, rng), rng), rng)
+    both = Compose(random_flip, pad_and_crop, cutout)
+    np.testing.assert_array_equal(both(images, np.random.default_rng(2)), expected)
+    assert not np.array_equal(expected, images)
+
+
+def test_the_next_batch_is_prepared_while_one_is_in_use():
+    started = threading.Semaphore(0)
+
+    def slow(images):
+        started.release()
+        return images.astype("float32")
+
+    batches = iter(DataLoader(toy(), 2, slow))
+    next(batches)
+    assert started.acquire(timeout=10) and started.acquire(timeout=10), "the second was begun, unasked"
+    assert len(list(batches)) == 4
+
+
+def test_an_epoch_draws_what_it_would_without_a_thread_and_never_for_the_next():
+    rng, twin = np.random.default_rng(3), np.random.default_rng(3)
+    loader = DataLoader(toy(), 4, plain, rng=rng, augment=random_flip)
+    got = np.concatenate([x for x, _ in loader])
+    order = twin.permutation(10)
+    expected = [random_flip(toy().images[order[i : i + 4]], twin) for i in (0, 4, 8)]
+    np.testing.assert_array_equal(got, np.concatenate(expected))
+    assert rng.random() == twin.random()
+
+
+def test_an_error_in_the_thread_reaches_the_loop_and_leaving_early_ends_the_thread():
+    def broken(images):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(DataLoader(toy(), 2, broken))
+    before = threading.active_count()
+    for _ in DataLoader(toy(), 2, plain):
+        break
+    assert threading.active_count() <= before
+
+
 def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
     x = Normalize.of(splits.train.images)(splits.train.images)
     assert x.dtype == np.float32
@@ -179,6 +252,8 @@ def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
         (lambda: Normalize.of(toy().images[0]), r"Normalize.of: images must be \(N, H, W, C\)"),
         (lambda: random_flip(toy().images[0], None), r"random_flip: images must be .* shape \(1, 3, 1\)"),
         (lambda: pad_and_crop(toy().images[0], None), r"pad_and_crop: images must be .* shape \(1, 3, 1\)"),
+        (lambda: cutout(toy().images[0], None), r"cutout: images must be .* shape \(1, 3, 1\)"),
+        (lambda: cutout(toy().images, None, -1), "cutout: size must not be negative, got -1"),
         (lambda: pad_and_crop(toy().images, None, -1), "padding must not be negative, got -1"),
     ],
 )
