@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from duonet import backend
-from duonet.cli.words import words_for
 
 HELP = {
     "method": "binaryduo, baseline, coupled, ternary, control or float (binaryduo)",
@@ -112,7 +111,7 @@ def _train(options):
             raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
         settings = RunSettings(**given)
         out = options.out or Path("runs") / time.strftime(f"{settings.model}-{settings.method}-%Y%m%d-%H%M%S")
-    with words_for("train", out):
+    try:
         result = train(
             settings,
             out,
@@ -120,6 +119,8 @@ def _train(options):
             on_epoch=lambda rows: plot_history(rows, out / "history.png"),
             progress=not options.quiet,
         )
+    except FileExistsError:
+        raise ValueError(f"train: --out {out} exists; give a new folder, or --resume {out}") from None
     print(
         f"test accuracy {100 * result['test_accuracy']:.2f} % by the network of epoch {result['best_epoch']}"
         f"{' after decoupling' if settings.method == 'binaryduo' else ''}, "

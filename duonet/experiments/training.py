@@ -24,6 +24,10 @@ class RunInUse(RuntimeError):
     """Another process is training in the same folder."""
 
 
+class CannotWrite(RuntimeError):
+    """A file of the run cannot be written: a full disk, a folder without permission."""
+
+
 def train(settings, out, resume=False, on_epoch=None, progress=True):
     """Train one network, in two stages where the method is BinaryDuo.
 
@@ -52,6 +56,8 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
         If `out` exists and `resume` is not set.
     RunInUse
         If another process is training there.
+    CannotWrite
+        If the disk is full, or the folder not to be written to; what had been written is whole.
     ValueError
         If there is nothing to resume, or the settings or the data are not those of the run; says which differ.
     RuntimeError
@@ -69,7 +75,12 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     else:
         splits = _load(settings)
         _build(settings, splits)  # refuses what does not fit before anything is written
-        out.mkdir(parents=True)
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise CannotWrite(f"train: the folder {out} cannot be made ({error.strerror})") from error
     with _locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
@@ -236,7 +247,7 @@ class _Run:
         try:
             yield
         except OSError as error:
-            raise OSError(
+            raise CannotWrite(
                 f"train: {self.out / name} cannot be written ({error.strerror or error}); what was written before "
                 "is whole, and the run can be resumed"
             ) from error

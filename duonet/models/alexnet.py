@@ -58,7 +58,7 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
         raise ValueError(
             f"alexnet: in_shape must be (H, W, C), square, of at least 63×63 pixels, got {tuple(in_shape)}"
         )
-    rest = in_shape[0] // 4 - 1  # after the first conv; each of the three pools then makes (rest − 1) // 2 of it
+    rest = (in_shape[0] - 3) // 4  # after the first conv; each of the three pools then makes (rest − 1) // 2 of it
     for _ in range(3):
         rest = (rest - 1) // 2
     sizes = (11, 5, 3, 3, 3, rest, 1, 1)

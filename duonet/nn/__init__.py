@@ -3,20 +3,18 @@
 from duonet.nn.containers import AverageCopies, Replicate, Residual, Sequential
 from duonet.nn.init import binaryduo_normal, he_normal
 from duonet.nn.layers import (
-    AvgPool2d,
     BatchNorm,
     Clip,
     Conv2d,
     Dropout,
     Flatten,
-    GlobalAvgPool,
     Linear,
-    MaxPool2d,
     PadChannels,
     QuantActivation,
     ReLU,
 )
 from duonet.nn.module import Module, Record, observe
+from duonet.nn.pools import AvgPool2d, GlobalAvgPool, MaxPool2d
 
 __all__ = [
     "AverageCopies", "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool",

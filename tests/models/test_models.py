@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from duonet import Tensor, cost, decouple, models, nn
+from duonet import Tensor, cost, decouple, models, nn, summary
 from duonet.quant import Binary, Ternary
 from duonet.summary import count_weights
 
@@ -22,6 +22,54 @@ def test_vgg7_has_the_counts_of_the_published_code():
     assert widths == [45, 45, 90, 90, 336, 512, 10]
 
 
+def by_bits(model):
+    """Weights of conv and linear layers: binary, float."""
+    weights = {True: 0, False: 0}
+    for _, m in model.modules():
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            weights[m.weight_quantizer is not None] += m.weight.size
+    return weights[True], weights[False]
+
+
+def test_alexnet_has_the_counts_of_the_published_code():
+    coupled = build("alexnet", "coupled")
+    assert count_weights(build("alexnet", "baseline")) == 62_367_776
+    assert count_weights(decouple(coupled)) == 60_760_264
+    widths = [m.weight.shape[-1] for _, m in coupled.modules() if isinstance(m, nn.Conv2d)]
+    assert widths == [88, 192, 256, 256, 192, 2400, 4096, 1000]
+
+
+@pytest.mark.parametrize("shortcut, adds", [("block", 8), ("conv", 16)])
+def test_resnet18_has_the_counts_of_the_published_code(shortcut, adds):
+    baseline, coupled = (build("resnet18", variant, shortcut=shortcut) for variant in ("baseline", "coupled"))
+    decoupled = decouple(coupled)
+    assert by_bits(baseline) == (10_985_472, 693_440)
+    assert by_bits(decoupled) == (12_026_952, 608_168)
+    assert sum(isinstance(m, nn.Residual) for _, m in baseline.modules()) == adds
+    convs = [m for _, m in coupled.modules() if isinstance(m, nn.Conv2d) and m.weight.shape[0] == 3]
+    assert [c.weight.shape[-1] for c in convs] == [64] * 4 + [90] * 4 + [180] * 4 + [360] * 3 + [512]
+
+
+def test_decoupled_resnet18_is_over_the_baseline_in_binary_weights_and_under_it_in_bits_and_operations():
+    """The published widths keep the first stage and the last conv whole, so the budget is one of bits."""
+    counts = {}
+    for name, model in (
+        ("baseline", build("resnet18", "baseline")),
+        ("decoupled", decouple(build("resnet18", "coupled"))),
+    ):
+        counts[name] = summary(model, (224, 224, 3))
+    assert sum(counts["decoupled"].total.weights.values()) > sum(counts["baseline"].total.weights.values())
+    assert counts["decoupled"].mbit < counts["baseline"].mbit
+    assert counts["decoupled"].total.operations < counts["baseline"].total.operations
+
+
+def test_resnet20_has_the_counts_of_a_pencil():
+    stages = 9 * (16 * 16 * 6 + 16 * 32 + 32 * 32 * 5 + 32 * 64 + 64 * 64 * 5)
+    assert count_weights(build("resnet20", "baseline")) == 27 * 16 + stages + 16 * 32 + 32 * 64 + 640
+    acts = [m for _, m in build("resnet20", "coupled").modules() if isinstance(m, nn.QuantActivation)]
+    assert len(acts) == 18
+
+
 @pytest.mark.parametrize(
     "model, options",
     [
@@ -31,6 +79,11 @@ def test_vgg7_has_the_counts_of_the_published_code():
         ("vgg_deep", {"widths": (6, 6, 12, 12, 12, 24, 24, 24, 48, 48)}),
         ("mlp", {}),
         ("mlp", {"widths": (30, 30)}),
+        ("alexnet", {}),
+        ("alexnet", {"widths": (12, 32, 48, 48, 32, 128, 128), "in_shape": (64, 64, 3), "classes": 10}),
+        ("resnet20", {}),
+        ("resnet20", {"shortcut": "conv", "widths": (12, 20, 40), "in_shape": (28, 28, 1)}),
+        ("resnet18", {"widths": (16, 32, 64, 128), "classes": 10}),
     ],
 )
 def test_the_decoupled_network_stays_within_the_baselines_weights_and_close_to_them(model, options):
@@ -41,10 +94,18 @@ def test_the_decoupled_network_stays_within_the_baselines_weights_and_close_to_t
 
 @pytest.mark.parametrize("variant, levels", [("baseline", Binary), ("ternary", Ternary), ("coupled", Ternary)])
 def test_the_number_and_kind_of_quantised_activations(variant, levels):
-    for model, n in (("vgg7", 5), ("vgg_deep", 9), ("mlp", 8)):
-        acts = [m for _, m in build(model, variant).modules() if isinstance(m, nn.QuantActivation)]
+    small = {"widths": (4,) * 7, "in_shape": (63, 63, 1)}
+    for model, n, options in (
+        ("vgg7", 5, {}),
+        ("vgg_deep", 9, {}),
+        ("mlp", 8, {}),
+        ("alexnet", 6, small),
+        ("resnet18", 16, {"widths": (4,) * 4}),
+        ("resnet20", 18, {}),
+    ):
+        acts = [m for _, m in build(model, variant, **options).modules() if isinstance(m, nn.QuantActivation)]
         assert len(acts) == n and all(type(a.staircase) is levels for a in acts)
-        assert not any(isinstance(m, nn.QuantActivation) for _, m in build(model, "float").modules())
+        assert not any(isinstance(m, nn.QuantActivation) for _, m in build(model, "float", **options).modules())
 
 
 @pytest.mark.parametrize(
@@ -54,6 +115,17 @@ def test_the_number_and_kind_of_quantised_activations(variant, levels):
         ("vgg7", (28, 28, 1), {"in_shape": (28, 28, 1), "classes": 7}),
         ("vgg_deep", (32, 32, 3), {"in_shape": (32, 32, 3)}),
         ("mlp", (28, 28, 1), {"classes": 3}),
+        ("alexnet", (224, 224, 3), {"widths": (6, 6, 8, 8, 8, 10, 10), "classes": 4}),
+        ("alexnet", (63, 63, 1), {"widths": (6, 6, 8, 8, 8, 10, 10), "classes": 4, "in_shape": (63, 63, 1)}),
+        ("alexnet", (97, 97, 2), {"widths": (6, 6, 8, 8, 8, 10, 10), "classes": 4, "in_shape": (97, 97, 2)}),
+        ("resnet18", (64, 32, 3), {"widths": (4, 6, 8, 10), "classes": 3, "in_shape": (64, 32, 3)}),
+        (
+            "resnet18",
+            (32, 32, 1),
+            {"widths": (4, 6, 8, 10), "classes": 3, "in_shape": (32, 32, 1), "shortcut": "conv"},
+        ),
+        ("resnet20", (28, 28, 1), {"in_shape": (28, 28, 1)}),
+        ("resnet20", (32, 16, 3), {"in_shape": (32, 16, 3), "shortcut": "conv", "classes": 5}),
     ],
 )
 def test_models_map_a_batch_to_logits(model, shape, options, rng):
@@ -69,6 +141,49 @@ def test_binary_weights_leave_the_first_and_last_layer_in_float():
         ]
         assert binarised == [False] + [True] * (len(binarised) - 2) + [False]
     assert cost(build("mlp", "baseline", weights="binary"), (784,)).weight_bits == 1
+
+
+def test_binary_weights_of_the_larger_networks_leave_stem_shortcuts_and_classifier_in_float():
+    for model, options in (
+        ("alexnet", {"widths": (6,) * 7, "in_shape": (63, 63, 3)}),
+        ("resnet18", {"widths": (4,) * 4}),
+        ("resnet20", {}),
+    ):
+        net = build(model, "baseline", weights="binary", **options)
+        kept = [
+            path
+            for path, m in net.modules()
+            if isinstance(m, (nn.Conv2d, nn.Linear)) and m.weight_quantizer is None
+        ]
+        shortcuts = [path for path in kept if path.endswith("shortcut.conv")]
+        assert kept[0] == "conv1" and kept[-1] in ("conv8", "classifier") and len(kept) == 2 + len(shortcuts)
+        assert len(shortcuts) == {"alexnet": 0, "resnet18": 3, "resnet20": 2}[model]
+        float_net = build(model, "baseline", weights="float", **options)
+        assert not any(getattr(m, "weight_quantizer", None) for _, m in float_net.modules())
+
+
+def test_the_dropouts_of_alexnet_draw_by_themselves():
+    net = build("alexnet", "baseline", widths=(6,) * 7, in_shape=(63, 63, 3))
+    first, second = net.dropout6, net.dropout7
+    assert first.rng is not second.rng and first.rng.random() != second.rng.random()
+    assert (first.p, first.channels) == (0.1, True)
+
+
+def test_build_passes_on_what_a_model_takes_and_refuses_the_rest():
+    rng = np.random.default_rng(0)
+    net = models.build("resnet20", "baseline", (8, 8, 1), 3, rng=rng, width=4, shortcut="conv", weights="binary")
+    assert net.conv1.weight.shape == (3, 3, 1, 4) and hasattr(net.stage1, "conv6")
+    assert models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, width=4).conv6.weight.shape[-1] == 32
+    for call, message in (
+        (lambda: models.build("vgg99", "baseline", (8, 8, 1), 3, rng=rng), "build: model must be one of vgg7"),
+        (
+            lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, shortcut="conv"),
+            "vgg7: has no shortcuts",
+        ),
+        (lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, width=0), "vgg7: width must be positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_cost_counts_what_a_pencil_does(rng):
@@ -90,6 +205,19 @@ def test_cost_counts_what_a_pencil_does(rng):
         (lambda: build("vgg7", "baseline", widths=(1, 2)), "vgg7: widths must be 6 positive ints, got"),
         (lambda: build("vgg_deep", "baseline", in_shape=(4, 4, 1)), "vgg_deep: in_shape must be .* at least 8×8"),
         (lambda: build("vgg7", "baseline", in_shape=(32, 8, 1)), "vgg7: in_shape must be square"),
+        (lambda: build("alexnet", "baseline", widths=(1,)), "alexnet: widths must be 7 positive ints"),
+        (lambda: build("alexnet", "baseline", in_shape=(224, 200, 3)), "alexnet: in_shape must be .* square"),
+        (
+            lambda: build("alexnet", "baseline", in_shape=(62, 62, 3)),
+            "alexnet: in_shape must be .* at least 63×63",
+        ),
+        (
+            lambda: build("resnet18", "baseline", in_shape=(100, 96, 3)),
+            "resnet18: in_shape .* multiples of 32, got",
+        ),
+        (lambda: build("resnet20", "baseline", in_shape=(30, 30, 3)), "resnet20: in_shape .* multiples of 4, got"),
+        (lambda: build("resnet20", "baseline", shortcut="skip"), "resnet20: shortcut must be one of block, conv"),
+        (lambda: build("resnet20", "baseline", widths=(0, 1, 1)), "resnet20: widths must be 3 positive ints"),
         (lambda: build("mlp", "baseline", widths=()), "mlp: widths must be positive ints"),
         (lambda: build("mlp", "x"), "mlp: variant must be"),
         (

@@ -1,0 +1,82 @@
+"""Pooling layers."""
+
+from duonet import functional
+from duonet.nn.module import Module
+
+
+class _Pool2d(Module):
+    def __init__(self, size=2, stride=None):
+        super().__init__()
+        self.size, self.stride = size, size if stride is None else stride
+
+    def _settings(self):
+        return f"{self.size}, stride={self.stride}"
+
+
+class MaxPool2d(_Pool2d):
+    """Largest value of each window.
+
+    Parameters
+    ----------
+    size : int
+    stride : int, optional
+        `size` by default.
+    padding : int
+        Pixels on each side that no maximum is taken from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet import Tensor
+    >>> MaxPool2d(2)(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
+    (1, 2, 2, 3)
+    """
+
+    def __init__(self, size=2, stride=None, padding=0):
+        super().__init__(size, stride)
+        self.padding = padding
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, OH, OW, C)."""
+        return functional.max_pool2d(x, self.size, self.stride, self.padding)
+
+    def _settings(self):
+        return super()._settings() + (f", padding={self.padding}" if self.padding else "")
+
+
+class AvgPool2d(_Pool2d):
+    """Mean of each window.
+
+    Parameters
+    ----------
+    size : int
+    stride : int, optional
+        `size` by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet import Tensor
+    >>> AvgPool2d(2)(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
+    (1, 2, 2, 3)
+    """
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, OH, OW, C)."""
+        return functional.avg_pool2d(x, self.size, self.stride)
+
+
+class GlobalAvgPool(Module):
+    """Mean of each channel over the whole image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet import Tensor
+    >>> GlobalAvgPool()(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
+    (1, 3)
+    """
+
+    def forward(self, x):
+        """(N, H, W, C) to (N, C)."""
+        return functional.global_avg_pool(x)

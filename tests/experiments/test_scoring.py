@@ -1,0 +1,140 @@
+"""Scores are those of a pencil; images and data sets that do not fit are refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from duonet import data, functional, nn
+from duonet.checkpoint import save_checkpoint
+from duonet.cli import main
+from duonet.experiments import RunSettings, predict, score, train
+from duonet.tensor import Tensor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("scored") / "run"
+    return out, train(
+        RunSettings("mlp", "fashion-mini", "float", 2, images=1600, width=16, padding=0), out, progress=False
+    )
+
+
+def test_the_scores_are_those_of_the_logits(run):
+    out, result = run
+    scores = score(out / "best.npz", "fashion-mini")
+    from duonet.checkpoint import load_checkpoint
+
+    saved = load_checkpoint(out / "best.npz")
+    splits = data.fashion_mini()
+    x = data.Normalize(saved.about["mean"], saved.about["std"])(splits.test.images)
+    logits, labels = saved.model.eval()(Tensor(x)).data, splits.test.labels
+    answers = logits.argmax(1)
+    assert scores["top1"] == result["test_accuracy"] == (answers == labels).mean() > 0.3
+    assert scores["top5"] == np.mean([y in np.argsort(-row)[:5] for row, y in zip(logits, labels)])
+    confusion = np.array(scores["confusion"])
+    assert (
+        confusion[3, 6] == ((labels == 3) & (answers == 6)).sum() and confusion.sum() == scores["images"] == 5000
+    )
+    assert scores["per_class"][2] == (answers[labels == 2] == 2).mean()
+    validation = score(out / "best.npz", "fashion-mini", part="validation")
+    assert validation["top1"] == result["val_accuracy"] and validation["images"] == 2000
+
+
+def test_evaluate_prints_draws_and_gives_json(run, tmp_path, capsys):
+    best = str(run[0] / "best.npz")
+    assert main(["evaluate", best, "fashion-mini", "--figure", str(tmp_path / "a.png")]) == 0
+    printed = capsys.readouterr().out
+    assert f"top-1 {100 * run[1]['test_accuracy']:.2f} %, top-5" in printed and "ankle boot" in printed
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["evaluate", best, "fashion-mini", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top1"] == run[1]["test_accuracy"]
+    assert (run[0] / "best_confusion.png").exists()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    images = data.fashion_mini().test.images[:2, :, :, 0]
+    for name, image in zip(("a.png", "b.png"), images):
+        Image.fromarray(image).save(tmp_path / name)
+    Image.fromarray(images[0]).convert("RGB").resize((56, 50)).save(tmp_path / "large.jpg")
+    Image.fromarray(images[0]).convert("RGB").save(tmp_path / "colour.png")
+    return tmp_path
+
+
+def test_predict_gives_the_probabilities_of_the_networks_classes(run, pictures, capsys):
+    names, probabilities = predict(run[0] / "best.npz", [pictures / "a.png", pictures / "b.png"])
+    from duonet.checkpoint import load_checkpoint
+
+    saved = load_checkpoint(run[0] / "best.npz")
+    x = data.Normalize(saved.about["mean"], saved.about["std"])(data.fashion_mini().test.images[:2])
+    expected = functional.softmax(saved.model.eval()(Tensor(x))).data
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
+    assert names[9] == "ankle boot" and probabilities.sum(axis=1) == pytest.approx(1)
+    assert (
+        main(["predict", str(run[0] / "best.npz"), str(pictures / "a.png"), str(pictures / "b.png"), "--top", "2"])
+        == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0].startswith(f"{pictures / 'a.png'}: {names[probabilities[0].argmax()]} ")
+    assert lines[0].count("%") == 2
+
+
+@pytest.mark.parametrize(
+    "file, message",
+    [
+        (
+            "large.jpg",
+            "predict: .*large.jpg: images are 50×56×3, but the network takes 28×28×1; --resize makes it fit",
+        ),
+        ("colour.png", "predict: .*colour.png: images are 28×28×3, but the network takes 28×28×1"),
+        ("none.png", "none.png: No such file or directory"),
+    ],
+)
+def test_an_image_that_does_not_fit_is_refused_and_resized_when_asked(run, pictures, file, message):
+    with pytest.raises(ValueError, match=message):
+        predict(run[0] / "best.npz", [pictures / "a.png", pictures / file])
+    if file != "none.png":
+        _, probabilities = predict(run[0] / "best.npz", [pictures / "a.png", pictures / file], resize=True)
+        assert np.abs(probabilities[0] - probabilities[1]).max() < 0.5
+
+
+def test_other_data_sets_are_refused(run, tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    for part in ("train", "test"):
+        for name in ("coat", "dress"):
+            for i in range(20):
+                (tmp_path / "set" / part / name).mkdir(parents=True, exist_ok=True)
+                Image.new("L", (28, 28), i).save(tmp_path / "set" / part / name / f"{i}.png")
+    with pytest.raises(
+        ValueError, match="has 2 classes, coat, dress, but the network tells 10 apart, T-shirt/top"
+    ):
+        score(run[0] / "best.npz", str(tmp_path / "set"))
+    train(RunSettings("mlp", str(tmp_path / "set"), "float", 1, width=4), tmp_path / "own", progress=False)
+    assert score(tmp_path / "own" / "best.npz", str(tmp_path / "set"))["images"] == 40
+    with pytest.raises(
+        ValueError, match="fashion-mini has 10 classes, .* but the network tells 2 apart, coat, dress"
+    ):
+        score(tmp_path / "own" / "best.npz", "fashion-mini")
+    for size in (8, 9):
+        Image.new("L", (size, 8), 3).save(tmp_path / f"{size}.png")
+    save_checkpoint(tmp_path / "bare.npz", nn.Sequential(nn.Flatten()))
+    with pytest.raises(
+        ValueError, match="bare.npz is not a checkpoint of a training run: it does not say in_shape"
+    ):
+        score(tmp_path / "bare.npz", "fashion-mini")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["evaluate", "/nowhere.npz", "fashion-mini"], "/nowhere.npz"),
+        (["predict", "/nowhere.npz", "a.png"], "/nowhere.npz"),
+        (["predict", "/nowhere.npz", "a.png", "--top", "0"], "duonet: predict: --top must be at least 1, got 0"),
+    ],
+)
+def test_bad_words_end_in_one_sentence(words, message, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

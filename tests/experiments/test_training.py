@@ -1,0 +1,377 @@
+"""A run can be stopped at any moment: it goes on to the same bits, and nothing it has written is lost."""
+
+import csv
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from duonet import decouple, models
+from duonet.checkpoint import load_checkpoint, load_model
+from duonet.cli import main
+from duonet.experiments import RunSettings, train
+from duonet.experiments.presets import PRESETS
+from duonet.experiments.run_settings import CHOICES, LEAST, METHODS, read_toml
+from duonet.experiments.training import RunInUse, saved_settings
+from duonet.models.catalogue import MODELS
+from duonet.optim import SGD, AdamW, Cosine, StepDecay
+
+TINY = RunSettings("mlp", "fashion-mini", epochs=6, width=8, images=96, batch_size=32, cutout=3)
+FLAGS = ["mlp", "fashion-mini", "--width", "8", "--images", "96", "--batch-size", "32", "--cutout", "3"]
+
+
+class Stop(Exception):
+    """Stands for whatever ends a process."""
+
+
+def contents(out):
+    """Everything of a run that has to agree: arrays and description of both files, history without times."""
+    files = {}
+    for name in ("last.npz", "best.npz"):
+        with np.load(out / name) as file:
+            files |= {f"{name} {key}": file[key] for key in file.files if key not in ("meta", "sha256")}
+        saved = load_checkpoint(out / name)
+        rows = saved.about["earlier"] + saved.history.rows
+        files[f"{name} rows"] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        files[f"{name} rng"] = {k: g.bit_generator.state for k, g in saved.generators.items()}
+    with open(out / "history.csv", newline="") as file:
+        files["csv"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+    return files
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        if isinstance(a[key], np.ndarray):
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+        else:
+            assert a[key] == b[key], key
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return out, train(TINY, out, progress=False)
+
+
+def test_a_run_leaves_everything_behind(whole):
+    out, result = whole
+    assert sorted(p.name for p in out.iterdir()) == [
+        ".lock", "best.npz", "coupled.npz", "history.csv", "last.npz", "result.json", "settings.toml",
+    ]  # fmt: skip
+    rows = contents(out)["csv"]
+    assert [(row["stage"], row["epoch"]) for row in rows] == [
+        *(("1", str(e)) for e in (1, 2, 3, 4)),
+        *(("2", str(e)) for e in (1, 2)),
+    ]
+    best = max((row for row in rows if row["stage"] == "2"), key=lambda row: float(row["val_accuracy"]))
+    assert result["best_epoch"] == int(best["epoch"]) and result["val_accuracy"] == float(best["val_accuracy"])
+    assert len(load_checkpoint(out / "best.npz").history) == result["best_epoch"]
+    assert RunSettings(**read_toml(out / "settings.toml")) == TINY.resolved()
+
+
+def test_the_second_stage_starts_from_the_best_network_of_the_first(whole, tmp_path, monkeypatch):
+    out, _ = whole
+    coupled = load_checkpoint(out / "coupled.npz")
+    accuracies = load_checkpoint(out / "best.npz").about["earlier"]
+    best = max(accuracies, key=lambda row: row["val_accuracy"])
+    assert coupled.history.rows[-1]["val_accuracy"] == best["val_accuracy"]
+    seen = []
+    monkeypatch.setattr(
+        "duonet.experiments.training.decouple", lambda m: seen.append(m.state_dict()) or decouple(m)
+    )
+    train(TINY, tmp_path / "run", progress=False)
+    assert len(seen) == 1
+    assert all(np.array_equal(v, seen[0][k]) for k, v in coupled.model.state_dict().items())
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 5, 6])
+def test_resumed_after_any_epoch_it_ends_with_the_same_bits(whole, tmp_path, at):
+    def stop(rows):
+        if len(rows) == at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(TINY, tmp_path / "run", on_epoch=stop, progress=False)
+    result = train(TINY, tmp_path / "run", resume=True, progress=False)
+    assert_same(contents(tmp_path / "run"), contents(whole[0]))
+    assert result["test_accuracy"] == whole[1]["test_accuracy"]
+
+
+def test_resuming_a_finished_run_changes_nothing(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    assert train(TINY, tmp_path / "run", resume=True, progress=False)["test_accuracy"] == whole[1]["test_accuracy"]
+    assert_same(contents(tmp_path / "run"), contents(whole[0]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
+    words = [sys.executable, "-m", "duonet", "train", *FLAGS, "--epochs", "14", "--quiet"]
+    subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    started = time.monotonic()
+    random.seed(1)
+    out, kills = tmp_path / "run", 0
+    command = [*words, "--out", str(out)]
+    while True:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                _, error = process.communicate(timeout=random.uniform(0.6, 1.6) * (1 + kills / 10))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+            else:
+                assert process.returncode == 0, error
+                break
+        if (out / "settings.toml").exists():
+            command = [sys.executable, "-m", "duonet", "train", "--resume", str(out), "--quiet"]
+        elif out.exists():
+            shutil.rmtree(out)
+        assert time.monotonic() - started < 240, "it does not get on"
+    assert kills >= 2
+    assert_same(contents(out), contents(tmp_path / "whole"))
+    assert not list(out.glob(".*.part*"))
+
+
+def test_a_kill_between_the_best_and_the_last_file_does_no_harm(whole, tmp_path, monkeypatch):
+    """The one moment at which two files disagree."""
+    from duonet.experiments import training
+
+    save, calls = training.save_checkpoint, []
+
+    def dying(path, *args, **options):
+        calls.append(path.name)
+        if path.name == "last.npz" and calls.count("last.npz") == 2:
+            raise Stop
+        save(path, *args, **options)
+
+    monkeypatch.setattr(training, "save_checkpoint", dying)
+    with pytest.raises(Stop):
+        train(TINY, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    train(TINY, tmp_path / "run", resume=True, progress=False)
+    assert_same(contents(tmp_path / "run"), contents(whole[0]))
+
+
+def test_other_settings_are_refused_and_named(whole):
+    other = dataclasses.replace(TINY, epochs=9, lr=0.5)
+    with pytest.raises(
+        ValueError, match="started with other settings: epochs 9, the run has 6; lr 0.5, the run has"
+    ):
+        train(other, whole[0], resume=True, progress=False)
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(TINY, whole[0].parent, resume=True, progress=False)
+    with pytest.raises(FileExistsError):
+        train(TINY, whole[0], progress=False)
+
+
+def test_other_images_are_refused(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    for i in range(20):
+        for name in ("a", "b"):
+            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 10 * i + (name == "b")).save(tmp_path / "set" / name / f"{i}.png")
+    settings = RunSettings("mlp", str(tmp_path / "set"), "baseline", epochs=1, width=4)
+    train(settings, tmp_path / "run", progress=False)
+    for path in (tmp_path / "set" / "a").iterdir():
+        Image.new("L", (8, 8), 77).save(path)
+    with pytest.raises(ValueError, match="was started with other images than those of"):
+        train(settings, tmp_path / "run", resume=True, progress=False)
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path, capsys):
+    out = tmp_path / "run"
+
+    def second(rows):
+        with pytest.raises(RunInUse, match=f"another process is training in {out}"):
+            train(TINY, out, resume=True, progress=False)
+        assert main(["train", "--resume", str(out)]) == 2
+        assert f"duonet: train: another process is training in {out}" in capsys.readouterr().err
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(TINY, out, on_epoch=second, progress=False)
+    train(TINY, out, resume=True, progress=False)
+
+
+FULL = """
+import resource, sys
+from duonet.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(["train", "--resume", sys.argv[2], "--quiet"]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files the POSIX way")
+def test_a_full_disk_loses_nothing(whole, tmp_path):
+    out = tmp_path / "run"
+
+    def stop(rows):
+        if len(rows) == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(TINY, out, on_epoch=stop, progress=False)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    half = (out / "last.npz").stat().st_size // 2
+    done = subprocess.run([sys.executable, "-c", FULL, str(half), str(out)], capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
+    assert (
+        "cannot be written (File too large); what was written before is whole, and the run can be" in done.stderr
+    )
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    train(TINY, out, resume=True, progress=False)
+    assert_same(contents(out), contents(whole[0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_the_network_that_it_names(tmp_path, method):
+    settings = dataclasses.replace(TINY, method=method, epochs=2)
+    train(settings, tmp_path / "run", progress=False)
+    trained = load_model(tmp_path / "run" / "best.npz")
+    variant = {"binaryduo": "coupled", "control": "coupled"}.get(method, method)
+    plain = models.build("mlp", variant, (28, 28, 1), 10, width=8, rng=np.random.default_rng([0, 0])).eval()
+    expected = decouple(plain) if method in ("binaryduo", "control") else plain
+    assert repr(trained) == repr(expected)
+
+
+def test_the_presets_are_the_authors_recipe():
+    for name in MODELS:
+        assert name in PRESETS
+    settings = RunSettings("vgg7", "cifar10").resolved()
+    assert (settings.epochs, settings.optimizer, settings.lr, settings.weight_decay, settings.batch_size) == (
+        400, "sgd", 0.1, 1e-4, 256,
+    )  # fmt: skip
+    assert settings.flip and settings.padding == 4
+    (first, lr, schedule), (second, _, _) = settings.stages()
+    assert (first, second, lr) == (200, 200, 0.1)
+    assert [round(schedule(e), 5) for e in (119.9, 120, 159.9, 160)] == [1, 0.1, 0.1, 0.01]
+    half = RunSettings("vgg7", "cifar10", epochs=100).resolved().stages()
+    assert [e for e, _, _ in half] == [50, 50] and half[1][2].milestones == (30, 40)
+    imagenet = RunSettings("resnet18", "cifar10").resolved().stages()
+    assert [(e, s.milestones) for e, _, s in imagenet] == [(120, (70, 90, 110)), (40, (20, 30, 35))]
+    assert [s.milestones for _, _, s in RunSettings("alexnet", "cifar10").resolved().stages()] == [
+        (40, 70, 90),
+        (15, 25, 35),
+    ]
+    (whole_run,) = RunSettings("vgg7", "cifar10", "baseline", epochs=20).resolved().stages()
+    assert whole_run[0] == 20 and whole_run[2].milestones == (12, 16)
+
+
+def test_settings_choose_optimizer_schedule_and_augmentation():
+    settings = RunSettings("mlp", "mnist", padding=0).resolved()
+    assert settings.augment() is None, "digits are not mirrored"
+    model = models.mlp(rng=np.random.default_rng(0))
+    assert type(settings.make_optimizer(model.parameters(), 0.1)) is AdamW
+    assert isinstance(settings.stages()[0][2], Cosine)
+    other = dataclasses.replace(settings, optimizer="sgd", schedule="steps", flip=True, padding=2, cutout=4)
+    sgd = other.make_optimizer(model.parameters(), 0.1)
+    assert type(sgd) is SGD and sgd.nesterov and sgd.momentum == 0.9
+    assert isinstance(other.stages()[0][2], StepDecay)
+    assert len(other.augment().augmentations) == 3
+    images = np.full((4, 9, 9, 1), 200, np.uint8)
+    assert (other.augment()(images, np.random.default_rng(0)) == 0).any()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model": "vgg99"}, "train: model must be one of vgg7, resnet20, .*, got 'vgg99'"),
+        ({"epochs": 1}, "train: epochs must be at least 2 for the two stages of binaryduo, got 1"),
+        ({"epochs": 2.5}, "train: epochs must be int, got 2.5"),
+        ({"lr": float("nan")}, "train: lr must be float, got nan"),
+        ({"lr": "fast"}, "train: lr must be float, got 'fast'"),
+        ({"flip": 1}, "train: flip must be bool, got 1"),
+        ({"seed": None}, "train: seed must be int, got None"),
+        *(({name: "x"}, f"train: {name} must be one of .*, got 'x'") for name in CHOICES),
+        *(
+            ({name: least - 1}, f"train: {name} must be at least {least}, got {least - 1}")
+            for name, least in LEAST.items()
+        ),
+    ],
+)
+def test_bad_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (RunSettings("vgg7", "fashion-mini", shortcut="conv"), "vgg7: has no shortcuts"),
+        (RunSettings("alexnet", "fashion-mini"), "alexnet: in_shape must be .* at least 63×63 pixels, got"),
+        (RunSettings("mlp", "nowhere"), "load: 'nowhere' is neither a folder nor one of"),
+        (RunSettings("mlp", "fashion-mini", images=9000), "take: n must be from 1 to 8000"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(settings, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_toml_file_goes_round_and_a_bad_one_is_refused(tmp_path):
+    settings = dataclasses.replace(TINY, data='C:\\new "set"\n', flip=True, lr=1e-7)
+    settings.save(tmp_path / "a.toml")
+    assert RunSettings(**read_toml(tmp_path / "a.toml")) == settings
+    (tmp_path / "a.toml").write_text("epoch = 3\n")
+    with pytest.raises(ValueError, match="a.toml: epoch is not among the settings batch_size, cutout"):
+        read_toml(tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text("epochs 3\n")
+    with pytest.raises(ValueError, match="a.toml is not TOML"):
+        read_toml(tmp_path / "a.toml")
+
+
+def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
+    out = tmp_path / "run"
+    (tmp_path / "run.toml").write_text(
+        'model = "mlp"\ndataset = "fashion-mini"\nepochs = 9\nimages = 96\nwidth = 8\n'
+    )
+    words = ["--config", str(tmp_path / "run.toml"), "--epochs", "2", "--no-flip", "--out", str(out)]
+    assert main(["train", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "binaryduo, stage 2 1/1: loss" in printed and f"written to {out}" in printed
+    assert "% by the network of epoch 1 after decoupling, validation" in printed
+    settings = saved_settings(out)
+    assert (settings.epochs, settings.images, settings.flip) == (2, 96, False), "flags come before the file"
+    assert (out / "history.png").read_bytes().startswith(b"\x89PNG")
+    result = (out / "result.json").read_text()
+    assert main(["train", "--resume", str(out), "--quiet"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert '"test_accuracy"' in result and (out / "result.json").exists()
+    assert main(["train", "--resume", str(out), "--lr", "3"]) == 2
+    assert "started with other settings: lr 3.0, the run has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["mlp"], "duonet: train: give dataset, or --resume RUN"),
+        ([], "duonet: train: give model and dataset, or --resume RUN"),
+        (["--resume", "/nowhere"], "duonet: train: /nowhere holds no run to resume: it has no settings.toml"),
+        (["--resume", "/nowhere", "--out", "a"], "duonet: train: --resume names the folder; leave --out away"),
+        (["mlp", "mnist", "--epochs", "0"], "duonet: train: epochs must be at least 1, got 0"),
+        (["mlp", "/nowhere"], "duonet: load: '/nowhere' is neither a folder nor one of fashion-mini"),
+    ],
+)
+def test_bad_words_end_in_one_sentence(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message) and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_exists_is_refused(whole, capsys):
+    assert main(["train", *FLAGS, "--out", str(whole[0])]) == 2
+    assert f"duonet: train: --out {whole[0]} exists; give a new folder, or --resume" in capsys.readouterr().err
+    assert main(["train", *FLAGS, "--out", str(whole[0] / "best.npz" / "run")]) == 2
+    assert "best.npz/run cannot be made (Not a directory)" in capsys.readouterr().err
