@@ -5,8 +5,6 @@ images are looked at once, after training; nothing is chosen by them.
 """
 
 import dataclasses
-import functools
-import math
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 from duonet import backend, data, models, optim
 from duonet.decouple import decouple
 from duonet.experiments.results import METHODS, Results
+from duonet.experiments.scoring import describe_input
 from duonet.models.common import WEIGHTS
 from duonet.train import fit
 
@@ -125,7 +124,7 @@ def compare(settings, out, progress=True):
     settings : Settings
     out : str or Path
         A new folder. Written as the run goes on, each file whole: results.json, a CSV of every training's
-        history, the weights of every trained model, and the figure compare.png.
+        history, a checkpoint of every trained model, and the figure compare.png.
     progress : bool
         Show progress bars.
 
@@ -207,6 +206,7 @@ class Trainer:
         self.train_set = splits.train.take(settings.recipe().images)
         self.normalize = data.Normalize.of(self.train_set.images)
         self.validation = self.loader(splits.validation.take(VALIDATION_IMAGES))
+        self.about = describe_input(splits, self.normalize)
         self.test_set = splits.test
         self.test = self.loader(splits.test)
 
@@ -218,13 +218,15 @@ class Trainer:
     def build(self, variant):
         """Build a variant of the model; see `duonet.models`."""
         weights = "float" if variant == "float" else self.settings.weights
-        options = {"widths": self.settings.recipe().widths, "weights": weights}
-        shape = self.train_set.images.shape[1:]
-        if self.settings.model == "mlp":
-            builder = functools.partial(models.mlp, inputs=math.prod(shape))
-        else:
-            builder = functools.partial(getattr(models, self.settings.model), in_shape=shape)
-        model = builder(variant, rng=np.random.default_rng([self.seed, 0]), **options)
+        model = models.build(
+            self.settings.model,
+            variant,
+            tuple(self.about["in_shape"]),
+            len(self.about["class_names"]),
+            rng=np.random.default_rng([self.seed, 0]),
+            widths=self.settings.recipe().widths,
+            weights=weights,
+        )
         return model.to(self.settings.device)
 
     def build_control(self):

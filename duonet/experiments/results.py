@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 
-from duonet.checkpoint import save_weights
+from duonet.checkpoint import save_checkpoint
 from duonet.experiments.results_file import ResultsFile
 from duonet.summary import cost
 from duonet.tape import no_grad
@@ -64,9 +64,9 @@ class Results(ResultsFile):
         self.values |= {"stages": list(settings.stages()), "methods": {}, "decoupling": []}
 
     def add(self, method, trainer, model, epochs):
-        """Score a model on the test images, once, and keep its weights."""
+        """Score a model on the test images, once, and keep it."""
         score = evaluate(model, trainer.test)
-        save_weights(self.out / f"model_{method}_seed{trainer.seed}.npz", model)
+        save_checkpoint(self.out / f"model_{method}_seed{trainer.seed}.npz", model, about=trainer.about)
         row = self.values["methods"].setdefault(
             method,
             {"name": METHODS[method], "epochs": epochs, "accuracy": [], "loss": []}

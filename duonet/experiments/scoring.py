@@ -135,10 +135,31 @@ def predict(checkpoint, images, resize=False, device="cpu"):
     return about["class_names"], np.exp(log_softmax(logits).data)
 
 
+def describe_input(splits, normalize):
+    """Say what a network trained on these images takes, for its checkpoint; `score` and `predict` need it.
+
+    Parameters
+    ----------
+    splits : duonet.data.Splits
+    normalize : duonet.data.Normalize
+
+    Returns
+    -------
+    dict
+        `class_names`, `in_shape` (H, W, C), and `mean` and `std` of each channel.
+    """
+    return {
+        "class_names": list(splits.class_names),
+        "in_shape": list(splits.train.images.shape[1:]),
+        "mean": normalize.mean.tolist(),
+        "std": normalize.std.tolist(),
+    }
+
+
 def _about(path, saved):
     missing = [key for key in ("in_shape", "class_names", "mean", "std") if key not in saved.about]
     if missing:
-        raise ValueError(f"{path} is not a checkpoint of a training run: it does not say {', '.join(missing)}")
+        raise ValueError(f"{path} is no checkpoint of a training run: it does not say {', '.join(missing)}")
     return saved.about
 
 

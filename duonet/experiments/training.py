@@ -14,6 +14,7 @@ from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.experiments.results_file import versions
 from duonet.experiments.run_settings import RunSettings, read_toml
+from duonet.experiments.scoring import describe_input
 from duonet.files import replacing
 from duonet.train import History, evaluate, fit
 
@@ -142,10 +143,7 @@ class _Run:
         self.earlier = []  # rows of the stage before this one
         self.about = {
             "settings": dataclasses.asdict(settings),
-            "class_names": list(splits.class_names),
-            "in_shape": list(splits.train.images.shape[1:]),
-            "mean": self.normalize.mean.tolist(),
-            "std": self.normalize.std.tolist(),
+            **describe_input(splits, self.normalize),
             "data_sha256": _digest(splits),
         }
 

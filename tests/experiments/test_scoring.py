@@ -120,9 +120,7 @@ def test_other_data_sets_are_refused(run, tmp_path):
     for size in (8, 9):
         Image.new("L", (size, 8), 3).save(tmp_path / f"{size}.png")
     save_checkpoint(tmp_path / "bare.npz", nn.Sequential(nn.Flatten()))
-    with pytest.raises(
-        ValueError, match="bare.npz is not a checkpoint of a training run: it does not say in_shape"
-    ):
+    with pytest.raises(ValueError, match="bare.npz is no checkpoint of a training run: it does not say in_shape"):
         score(tmp_path / "bare.npz", "fashion-mini")
 
 
