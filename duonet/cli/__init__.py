@@ -1,4 +1,4 @@
-"""The command line: `duonet compare`, `mismatch`, `train`, `evaluate`, `predict`, `summary`."""
+"""The command line: `duonet train`, `evaluate`, `predict`, `runs`, `summary`, `compare`, `mismatch`."""
 
 import argparse
 import sys
@@ -42,6 +42,6 @@ def _parser():
     parser = argparse.ArgumentParser(prog="duonet", description="Binary-activation networks, from scratch.")
     parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
     commands = parser.add_subparsers(title="commands", required=True)
-    for room in (studies, costs, runs):
+    for room in (runs, costs, studies):
         room.add(commands)
     return parser

@@ -19,7 +19,7 @@ def add(commands):
         description="Print what every layer of a network costs, by bit width.",
     )
     command.set_defaults(command=_summary)
-    command.add_argument("model", help=f"one of {', '.join(MODELS)}, or a checkpoint")
+    command.add_argument("model", help=f"one of {', '.join(MODELS)}, a run folder or a checkpoint")
     command.add_argument("--variant", help="float, baseline, ternary, coupled or decoupled (baseline)")
     command.add_argument("--weights", help="float or binary")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
@@ -42,14 +42,16 @@ def _network(options):
 
     from duonet.checkpoint import load_checkpoint
     from duonet.decouple import decouple
+    from duonet.experiments.scoring import BEST
     from duonet.models.catalogue import MODELS, build, defaults
 
     names = ("variant", "weights", "width", "shortcut", "classes")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if options.model not in MODELS and Path(options.model).is_file():
+    if options.model not in MODELS and Path(options.model).exists():
         if given:
             raise ValueError(f"summary: {', '.join(given)} cannot be given beside the checkpoint {options.model}")
-        saved = load_checkpoint(options.model)
+        path = Path(options.model)
+        saved = load_checkpoint(path / BEST if path.is_dir() else path)
         in_shape = options.input or saved.about.get("in_shape")
         if in_shape is None:
             raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")

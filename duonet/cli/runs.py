@@ -1,4 +1,4 @@
-"""`duonet train`, `duonet evaluate` and `duonet predict`."""
+"""`duonet train`, `evaluate`, `predict` and `runs`."""
 
 import argparse
 import dataclasses
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from duonet import backend
+from duonet.files import replacing
 
 HELP = {
     "method": "binaryduo, baseline, coupled, ternary, control or float (binaryduo)",
@@ -33,7 +34,7 @@ HELP = {
 
 
 def add(commands):
-    """Add the three commands to the parser.
+    """Add the four commands to the parser.
 
     Parameters
     ----------
@@ -72,11 +73,11 @@ def add(commands):
         description="Score the network of a checkpoint on a data set's test images and draw its confusion matrix.",
     )
     command.set_defaults(command=_evaluate)
-    command.add_argument("checkpoint", type=Path, help="a file of duonet train, such as RUN/best.npz")
+    command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
     command.add_argument("dataset", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder")
     command.add_argument("--part", choices=("test", "validation", "train"), default="test", help="(%(default)s)")
     command.add_argument("--data", help=HELP["data"])
-    command.add_argument("--figure", type=Path, help="the confusion matrix (CHECKPOINT_confusion.png beside it)")
+    command.add_argument("--figure", type=Path, help="the confusion matrix (best_confusion.png in the run)")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="(%(default)s)")
 
@@ -86,11 +87,21 @@ def add(commands):
         description="Print the probability of each class for PNG or JPEG files, the likeliest first.",
     )
     command.set_defaults(command=_predict)
-    command.add_argument("checkpoint", type=Path, help="a file of duonet train, such as RUN/best.npz")
+    command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files")
     command.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
     command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
     command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="(%(default)s)")
+
+    command = commands.add_parser(
+        "runs",
+        help="several runs side by side: mean and spread over seeds",
+        description="Print a table of finished runs that differ in nothing but method and seed; draw their curves.",
+    )
+    command.set_defaults(command=_runs)
+    command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders of duonet train")
+    command.add_argument("--figure", type=Path, help="where to draw validation accuracy by epoch")
+    command.add_argument("--json", type=Path, help="where to write everything that table and figure show")
 
 
 def _train(options):
@@ -135,7 +146,8 @@ def _evaluate(options):
     from duonet.viz import plot_confusion
 
     scores = score(options.checkpoint, options.dataset, options.data, options.part, options.device)
-    figure = options.figure or options.checkpoint.with_name(f"{options.checkpoint.stem}_confusion.png")
+    beside = options.checkpoint / "best" if options.checkpoint.is_dir() else options.checkpoint
+    figure = options.figure or beside.with_name(f"{beside.stem}_confusion.png")
     plot_confusion(scores, figure)
     if options.json:
         print(json.dumps(scores, indent=1))
@@ -156,3 +168,16 @@ def _predict(options):
     for path, row in zip(options.images, probabilities):
         best = sorted(zip(row, names), reverse=True)[: options.top]
         print(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best))
+
+
+def _runs(options):
+    from duonet.experiments import collect, runs_table
+    from duonet.viz import plot_runs
+
+    collected = collect(options.folders)
+    if options.json is not None:
+        with replacing(options.json) as part:
+            part.write_text(json.dumps(collected, indent=1) + "\n")
+    if options.figure is not None:
+        plot_runs(collected, options.figure)
+    print(runs_table(collected))

@@ -70,8 +70,9 @@ def fetch(name, file, sha256, addresses):
                 )
             )
         except (OSError, ValueError) as error:
-            said = " ".join(str(error).split())
-            reasons.append(f"{address}: {said[:200]}")
+            # What a server answered, or a wrong checksum, is worth its words; a failed connection has too many.
+            told = isinstance(error, ValueError) or getattr(error, "response", None) is not None
+            reasons.append(f"{address}: {' '.join(str(error).split()) if told else type(error).__name__}")
     raise DataError(
         f"{name}: {file} could not be downloaded ({'; '.join(reasons) or 'no address'}); "
         f"get it elsewhere and give its folder, or put it into {folder}"

@@ -6,10 +6,11 @@ from duonet.experiments.mismatch import mismatch
 from duonet.experiments.results import table
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.scoring import predict, score, score_table
+from duonet.experiments.several import collect, runs_table
 from duonet.experiments.study_tables import tables
 from duonet.experiments.training import train
 
 __all__ = [
-    "MismatchSettings", "RunSettings", "Settings", "compare", "mismatch", "predict", "score", "score_table",
-    "table", "tables", "train",
+    "MismatchSettings", "RunSettings", "Settings", "collect", "compare", "mismatch", "predict", "runs_table",
+    "score", "score_table", "table", "tables", "train",
 ]  # fmt: skip

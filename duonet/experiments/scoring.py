@@ -12,6 +12,7 @@ from duonet.tensor import Tensor
 from duonet.text import aligned
 
 BATCH = 250
+BEST = "best.npz"  # what a run folder calls the network to use
 
 
 def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
@@ -20,7 +21,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     Parameters
     ----------
     checkpoint : str or Path
-        A file of `duonet train`.
+        A file of `duonet train`, or a run folder, which stands for its best network.
     dataset : str
         A name that `duonet.data.load` knows, or a folder of images, which are scaled to the network's input.
     folder : str or Path, optional
@@ -40,8 +41,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     ValueError
         If the checkpoint does not say what its network takes, or the data set's images or classes are not those.
     """
-    saved = load_checkpoint(checkpoint, device)
-    about = _about(checkpoint, saved)
+    saved, about = load_run(checkpoint, device)
     height, width, channels = about["in_shape"]
     own = Path(dataset).is_dir()
     splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
@@ -102,7 +102,7 @@ def predict(checkpoint, images, resize=False, device="cpu"):
     Parameters
     ----------
     checkpoint : str or Path
-        A file of `duonet train`.
+        A file of `duonet train`, or a run folder, which stands for its best network.
     images : sequence of str or Path
         PNG or JPEG files.
     resize : bool
@@ -120,8 +120,7 @@ def predict(checkpoint, images, resize=False, device="cpu"):
     ValueError
         If a file is not an image or has another size or other channels; names it.
     """
-    saved = load_checkpoint(checkpoint, device)
-    about = _about(checkpoint, saved)
+    saved, about = load_run(checkpoint, device)
     height, width, channels = about["in_shape"]
     options = {"size": (height, width), "grey": channels == 1} if resize else {}
     batch = []
@@ -156,11 +155,32 @@ def describe_input(splits, normalize):
     }
 
 
-def _about(path, saved):
+def load_run(path, device="cpu"):
+    """Load the checkpoint of a training run.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of `duonet train`, or a run folder, which stands for its best network.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    saved : Checkpoint
+    about : dict
+        What `describe_input` says, and the run's settings.
+
+    Raises
+    ------
+    ValueError
+        If it is no such checkpoint, or does not say what its network takes.
+    """
+    path = Path(path) / BEST if Path(path).is_dir() else path
+    saved = load_checkpoint(path, device)
     missing = [key for key in ("in_shape", "class_names", "mean", "std") if key not in saved.about]
     if missing:
         raise ValueError(f"{path} is no checkpoint of a training run: it does not say {', '.join(missing)}")
-    return saved.about
+    return saved, saved.about
 
 
 def _check_shape(what, shape, expected, advice=""):

@@ -14,11 +14,11 @@ from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.experiments.results_file import versions
 from duonet.experiments.run_settings import RunSettings, read_toml
-from duonet.experiments.scoring import describe_input
+from duonet.experiments.scoring import BEST, describe_input
 from duonet.files import replacing
 from duonet.train import History, evaluate, fit
 
-LAST, BEST, COUPLED = "last.npz", "best.npz", "coupled.npz"
+LAST, COUPLED = "last.npz", "coupled.npz"
 
 
 class RunInUse(RuntimeError):
@@ -108,7 +108,7 @@ def saved_settings(out):
     """
     path = Path(out) / "settings.toml"
     if not path.is_file():
-        raise ValueError(f"train: {out} holds no run to resume: it has no settings.toml")
+        raise ValueError(f"{out} holds no run of duonet train: it has no settings.toml")
     return RunSettings(**read_toml(path))
 
 

@@ -4,5 +4,6 @@ from duonet.viz.compare import STYLES, plot_comparison
 from duonet.viz.confusion import plot_confusion
 from duonet.viz.history import plot_history
 from duonet.viz.mismatch import plot_mismatch
+from duonet.viz.runs import plot_runs
 
-__all__ = ["STYLES", "plot_comparison", "plot_confusion", "plot_history", "plot_mismatch"]
+__all__ = ["STYLES", "plot_comparison", "plot_confusion", "plot_history", "plot_mismatch", "plot_runs"]

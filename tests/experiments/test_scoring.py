@@ -49,6 +49,10 @@ def test_evaluate_prints_draws_and_gives_json(run, tmp_path, capsys):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert main(["evaluate", best, "fashion-mini", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["top1"] == run[1]["test_accuracy"]
+    assert main(["evaluate", str(run[0]), "fashion-mini", "--part", "validation"]) == 0, (
+        "a folder is its best network"
+    )
+    assert f"top-1 {100 * run[1]['val_accuracy']:.2f} %" in capsys.readouterr().out
     assert (run[0] / "best_confusion.png").exists()
 
 

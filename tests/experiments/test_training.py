@@ -167,7 +167,7 @@ def test_other_settings_are_refused_and_named(whole):
         ValueError, match="started with other settings: epochs 9, the run has 6; lr 0.5, the run has"
     ):
         train(other, whole[0], resume=True, progress=False)
-    with pytest.raises(ValueError, match="holds no run to resume"):
+    with pytest.raises(ValueError, match="holds no run of duonet train"):
         train(TINY, whole[0].parent, resume=True, progress=False)
     with pytest.raises(FileExistsError):
         train(TINY, whole[0], progress=False)
@@ -356,7 +356,7 @@ def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
     [
         (["mlp"], "duonet: train: give dataset, or --resume RUN"),
         ([], "duonet: train: give model and dataset, or --resume RUN"),
-        (["--resume", "/nowhere"], "duonet: train: /nowhere holds no run to resume: it has no settings.toml"),
+        (["--resume", "/nowhere"], "duonet: /nowhere holds no run of duonet train: it has no settings.toml"),
         (["--resume", "/nowhere", "--out", "a"], "duonet: train: --resume names the folder; leave --out away"),
         (["mlp", "mnist", "--epochs", "0"], "duonet: train: epochs must be at least 1, got 0"),
         (["mlp", "/nowhere"], "duonet: load: '/nowhere' is neither a folder nor one of fashion-mini"),

@@ -146,6 +146,12 @@ CASES = [
         ((2, 7, 7, 3),),
         lambda x: windows(x, 3, 2).max(3),
     ),
+    Case(
+        "max_pool2d padded",
+        lambda x: F.max_pool2d(x, 3, 2, 1),
+        ((2, 6, 7, 3),),
+        lambda x: windows(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf), 3, 2).max(3),
+    ),
     Case("avg_pool2d", F.avg_pool2d, ((2, 4, 6, 3),), lambda x: windows(x, 2, 2).mean(3)),
     Case(
         "avg_pool2d overlapping",
@@ -319,6 +325,11 @@ BAD_INPUT = [
     (lambda: ones(2, 3) @ ones(2, 3), ValueError, r"matmul: cannot multiply a \(2, 3\) by b \(2, 3\)"),
     (lambda: F.max_pool2d(ones(1, 1, 4, 1)), ValueError, "max_pool2d: windows of size 2, stride 2 do not fit x"),
     (lambda: F.avg_pool2d(ones(4, 4)), ValueError, r"avg_pool2d: expected x \(N, H, W, C\)"),
+    (
+        lambda: F.max_pool2d(ones(1, 4, 4, 1), 3, 1, 2),
+        ValueError,
+        "max_pool2d: padding must be from 0 to half the",
+    ),
     (lambda: F.max_pool2d(ones(1, 4, 4, 1), 2, 0), ValueError, "max_pool2d: windows of size 2, stride 0"),
     (lambda: F.global_avg_pool(ones(4, 4)), ValueError, "global_avg_pool: expected x"),
     (

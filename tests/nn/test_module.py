@@ -196,6 +196,22 @@ def test_residual_adds_and_refuses_unequal_shapes(rng):
         nn.Residual(nn.MaxPool2d(2))(x)
 
 
+def test_copies_are_made_and_averaged_and_channels_padded(rng):
+    x = Tensor(rng.standard_normal((2, 3, 3, 4)), requires_grad=True)
+    np.testing.assert_array_equal(nn.AverageCopies()(nn.Replicate()(x)).data, x.data)
+    y = nn.PadChannels(6)(x)
+    assert y.shape == (2, 3, 3, 6) and not y.data[..., 4:].any()
+    y.backward(np.arange(y.size, dtype="float64").reshape(y.shape))
+    np.testing.assert_array_equal(x.grad, np.arange(y.size).reshape(y.shape)[..., :4])
+    np.testing.assert_array_equal(nn.PadChannels(4)(x).data, x.data)
+    averaged = nn.AverageCopies()(Tensor(np.array([[1.0, 2.0, 5.0, 8.0]])))
+    np.testing.assert_array_equal(averaged.data, [[3, 5]])
+    with pytest.raises(ValueError, match=r"AverageCopies: expected two copies of every channel, got x \(2, 3\)"):
+        nn.AverageCopies()(Tensor(np.ones((2, 3))))
+    with pytest.raises(ValueError, match=r"PadChannels: expected at most 3 channels, got x \(2, 3, 3, 4\)"):
+        nn.PadChannels(3)(x)
+
+
 def test_sequential_slices_share_layers_and_bad_children_are_refused(rng):
     model = small(rng)
     head = model[1:]

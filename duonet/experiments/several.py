@@ -1,0 +1,113 @@
+"""Several training runs side by side: mean and spread over the seeds of each method."""
+
+import csv
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+
+from duonet.experiments.results import METHODS
+from duonet.experiments.scoring import load_run
+from duonet.experiments.training import saved_settings
+from duonet.summary import summary
+from duonet.text import aligned
+
+OWN = ("method", "seed", "data")  # settings in which the runs of one table may differ
+
+
+def collect(folders):
+    """Read finished runs that differ in nothing but method and seed.
+
+    Parameters
+    ----------
+    folders : sequence of str or Path
+        Run folders of `duonet train`.
+
+    Returns
+    -------
+    dict
+        `settings` that all have; `runs`, a list of dicts with method, seed, accuracies, seconds, versions and the
+        history; `costs` by method.
+
+    Raises
+    ------
+    ValueError
+        If a run is not finished, or the settings of two differ; names them.
+
+    Examples
+    --------
+    >>> collect([])
+    Traceback (most recent call last):
+        ...
+    ValueError: runs: no run folder was given
+    """
+    if not folders:
+        raise ValueError("runs: no run folder was given")
+    common, runs, costs = None, [], {}
+    for folder in map(Path, folders):
+        settings = {k: v for k, v in dataclasses.asdict(saved_settings(folder)).items() if k not in OWN}
+        if not (folder / "result.json").is_file():
+            raise ValueError(f"runs: {folder} is not finished; duonet train --resume {folder} goes on with it")
+        common = common or settings
+        if differ := [f"{k} {settings[k]} and {common[k]}" for k in common if settings[k] != common[k]]:
+            raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: {', '.join(differ)}")
+        result = json.loads((folder / "result.json").read_text())
+        method = result["settings"]["method"]
+        with open(folder / "history.csv", newline="") as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        runs.append(
+            {
+                "method": method,
+                "seed": result["settings"]["seed"],
+                "history": rows,
+                **{
+                    k: result[k]
+                    for k in ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")
+                },
+            }
+        )
+        if method not in costs:
+            saved, about = load_run(folder)
+            counted = summary(saved.model, tuple(about["in_shape"]))
+            costs[method] = {
+                "weights": sum(counted.total.weights.values()),
+                "mbit": counted.mbit,
+                "macs": sum(counted.total.macs.values()),
+            }
+    seen = [(run["method"], run["seed"]) for run in runs]
+    if twice := sorted({f"{method}, seed {seed}" for method, seed in seen if seen.count((method, seed)) > 1}):
+        raise ValueError(f"runs: given twice: {'; '.join(twice)}")
+    order = [method for method in METHODS if method in costs]
+    runs.sort(key=lambda run: (order.index(run["method"]), run["seed"]))
+    return {"settings": common, "runs": runs, "costs": {method: costs[method] for method in order}}
+
+
+def runs_table(collected):
+    """Lay out accuracy, time and cost of each method.
+
+    Parameters
+    ----------
+    collected : dict
+        As from `collect`.
+
+    Returns
+    -------
+    str
+        Accuracies are means over the seeds ± their standard deviation.
+    """
+    rows = [("method", "seeds", "test accuracy %", "validation %", "epochs", "weights", "MACs", "minutes")]
+    for method, cost in collected["costs"].items():
+        runs = [run for run in collected["runs"] if run["method"] == method]
+        stages = [str(sum(row["stage"] == stage for row in runs[0]["history"])) for stage in (1, 2)]
+        minutes = statistics.mean(run["training_seconds"] for run in runs) / 60
+        accuracies = [_spread(runs, key) for key in ("test_accuracy", "val_accuracy")]
+        epochs = " + ".join(s for s in stages if s != "0")
+        costs = f"{cost['weights']:,}", f"{cost['macs'] / 1e6:.2f} M", f"{minutes:.1f}"
+        rows.append((METHODS[method], str(len(runs)), *accuracies, epochs, *costs))
+    return aligned(rows)
+
+
+def _spread(runs, key):
+    values = [100 * run[key] for run in runs]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"

@@ -1,0 +1,64 @@
+"""Runs stand side by side only if nothing but method and seed tells them apart."""
+
+import dataclasses
+import json
+import shutil
+import statistics
+
+import pytest
+
+from duonet import cost
+from duonet.checkpoint import load_model
+from duonet.cli import main
+from duonet.experiments import RunSettings, collect, runs_table, train
+
+TINY = RunSettings("mlp", "fashion-mini", "baseline", epochs=3, width=8, images=320, padding=0)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("several")
+    for method in ("baseline", "binaryduo"):
+        for seed in (1, 0):
+            settings = dataclasses.replace(TINY, method=method, seed=seed)
+            train(settings, root / f"{method}{seed}", progress=False)
+    return sorted(root.iterdir(), reverse=True)
+
+
+def test_the_table_is_mean_and_spread_of_the_results(folders):
+    collected = collect(folders)
+    assert [(run["method"], run["seed"]) for run in collected["runs"]] == [
+        ("baseline", 0), ("baseline", 1), ("binaryduo", 0), ("binaryduo", 1),
+    ]  # fmt: skip
+    accuracies = [
+        100 * json.loads((f / "result.json").read_text())["test_accuracy"] for f in folders if "duo" in f.name
+    ]
+    lines = runs_table(collected).splitlines()
+    assert lines[2].startswith("binary baseline") and len(lines) == 4
+    assert f"{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}" in lines[3]
+    assert " 2 + 1 " in lines[3] and " 3 " in lines[2]
+    model = load_model(folders[0] / "best.npz")
+    assert f"{cost(model, (28, 28, 1)).weights:,}" in runs_table(collect(folders[:1]))
+    assert "±" not in runs_table(collect(folders[:1])), "one seed has no spread"
+
+
+def test_the_command_prints_draws_and_keeps(folders, tmp_path, capsys):
+    words = ["runs", *map(str, folders), "--figure", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip() == runs_table(json.loads((tmp_path / "a.json").read_text()))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys):
+    other = tmp_path / "other"
+    train(dataclasses.replace(TINY, lr=0.5), other, progress=False)
+    with pytest.raises(ValueError, match=rf"{other} cannot stand beside {folders[0]}: lr 0.5 and 0.008"):
+        collect([folders[0], other])
+    shutil.copytree(folders[0], tmp_path / "copy")
+    with pytest.raises(ValueError, match="given twice: binaryduo, seed 1"):
+        collect([folders[0], tmp_path / "copy"])
+    (other / "result.json").unlink()
+    assert main(["runs", str(other)]) == 2
+    assert f"duonet: runs: {other} is not finished; duonet train --resume {other}" in capsys.readouterr().err
+    assert main(["runs", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
