@@ -96,7 +96,7 @@ def add(commands):
     command = commands.add_parser(
         "runs",
         help="several runs side by side: mean and spread over seeds",
-        description="Print a table of finished runs that differ in nothing but method and seed; draw their curves.",
+        description="Print a table of finished runs that differ in nothing but method and seed, and draw them.",
     )
     command.set_defaults(command=_runs)
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders of duonet train")

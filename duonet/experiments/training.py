@@ -54,7 +54,7 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     Raises
     ------
     FileExistsError
-        If `out` exists and `resume` is not set.
+        If `out` exists, is not empty, and `resume` is not set.
     RunInUse
         If another process is training there.
     CannotWrite
@@ -76,18 +76,25 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     else:
         splits = _load(settings)
         _build(settings, splits)  # refuses what does not fit before anything is written
-        try:
-            out.mkdir(parents=True)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise CannotWrite(f"train: the folder {out} cannot be made ({error.strerror})") from error
+        _make_folder(out)
     with _locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
         if not resume:
             settings.save(out / "settings.toml")
         return _Run(settings, splits, out, on_epoch, progress).run()
+
+
+def _make_folder(out):
+    """Make the folder; one that exists is taken if a run was killed in it before it had written anything."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"train: the folder {out} cannot be made ({error.strerror})") from error
+    if any(not path.name.startswith(".") for path in out.iterdir()):
+        raise FileExistsError(out)
 
 
 def saved_settings(out):

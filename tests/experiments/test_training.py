@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from duonet import decouple, models
+from duonet import backend, decouple, models
 from duonet.checkpoint import load_checkpoint, load_model
 from duonet.cli import main
 from duonet.experiments import RunSettings, train
@@ -131,10 +131,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
             else:
                 assert process.returncode == 0, error
                 break
-        if (out / "settings.toml").exists():
+        if (out / "settings.toml").exists():  # before that there is nothing to resume, and nothing in the way
             command = [sys.executable, "-m", "duonet", "train", "--resume", str(out), "--quiet"]
-        elif out.exists():
-            shutil.rmtree(out)
         assert time.monotonic() - started < 240, "it does not get on"
     assert kills >= 2
     assert_same(contents(out), contents(tmp_path / "whole"))
@@ -230,6 +228,23 @@ def test_a_full_disk_loses_nothing(whole, tmp_path):
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     train(TINY, out, resume=True, progress=False)
     assert_same(contents(out), contents(whole[0]))
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_goes_on_to_the_same_bits(tmp_path):
+    if not backend.gpu_available():
+        pytest.skip(backend.why_no_gpu())
+
+    def stop(rows):
+        if len(rows) == 3:
+            raise Stop
+
+    settings = dataclasses.replace(TINY, model="resnet20", width=4, device="gpu")
+    train(settings, tmp_path / "whole", progress=False)
+    with pytest.raises(Stop):
+        train(settings, tmp_path / "run", on_epoch=stop, progress=False)
+    train(settings, tmp_path / "run", resume=True, progress=False)
+    assert_same(contents(tmp_path / "run"), contents(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -106,6 +106,17 @@ def test_fast_is_general_for_a_decoupled_network_and_thresholds_of_each_channel(
     )
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_fast_is_general_in_front_of_residual_sums(decoupled, rng):
+    """The stem of a ResNet: everything behind it, widening and averaged shortcuts as well, runs on some rows only."""
+    model = models.resnet20("coupled", (2, 3, 4), (8, 8, 1), 3, rng=rng)
+    model = settle(decouple(model) if decoupled else model, rng)
+    assert any(isinstance(m, nn.AverageCopies) for _, m in model.modules()) == decoupled
+    assert_fast_is_general(
+        model, F.softmax_cross_entropy, batch_for(rng, (5, 8, 8, 1)), 0.1, ["conv1", "classifier"]
+    )
+
+
 def test_fast_is_general_for_any_loss(rng):
     def largest_error(output, target):
         return F.max((output - target) * (output - target))
