@@ -347,6 +347,17 @@ def test_in_training_the_copies_start_alike_and_then_part(rng):
     assert not np.allclose(first, second)
 
 
+def test_dropout_draws_from_a_generator_of_the_new_networks_own(rng):
+    model = conv_net(rng, None, (nn.GlobalAvgPool(), nn.Dropout(0.5, rng=rng), nn.Dropout(0.1, rng=rng)))
+    binary = decouple(model)
+    first, second = binary.middle1, binary.middle2
+    assert first.rng is second.rng is not rng, "one generator for both, as before, but not the old network's"
+    before = rng.bit_generator.state
+    binary(Tensor(np.ones((4, 4, 4, 2), "float32")))
+    assert rng.bit_generator.state == before and first.rng.bit_generator.state != before
+    assert (first.p, second.p, first.training) == (0.5, 0.1, True)
+
+
 class Own(nn.Module):
     """A container that decouple does not know."""
 

@@ -122,6 +122,8 @@ def _train(options):
             raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
         settings = RunSettings(**given)
         out = options.out or Path("runs") / time.strftime(f"{settings.model}-{settings.method}-%Y%m%d-%H%M%S")
+    if not options.quiet:
+        print(f"stop at any moment; go on with: duonet train --resume {out}", flush=True)
     try:
         result = train(
             settings,

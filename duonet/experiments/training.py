@@ -81,7 +81,8 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
         if not resume:
-            settings.save(out / "settings.toml")
+            with _writing(out / "settings.toml"):
+                settings.save(out / "settings.toml")
         return _Run(settings, splits, out, on_epoch, progress).run()
 
 
@@ -218,13 +219,13 @@ class _Run:
 
     def _report(self, i, history):
         rows = self._rows(i, history)
-        with self._writing("history.csv"):
+        with _writing(self.out / "history.csv"):
             History(rows).save(self.out / "history.csv")
         if self.on_epoch is not None:
             self.on_epoch(rows)
 
     def _save(self, path, model, **what):
-        with self._writing(path.name):
+        with _writing(path):
             save_checkpoint(path, model, **what)
 
     def _finish(self, seconds):
@@ -242,20 +243,21 @@ class _Run:
             "seconds_since_resumed": seconds,
             "versions": versions(),
         }
-        with self._writing("result.json"), replacing(self.out / "result.json") as part:
+        with _writing(self.out / "result.json"), replacing(self.out / "result.json") as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
         return result
 
-    @contextlib.contextmanager
-    def _writing(self, name):
-        """Say what could not be written, and that what was there before still is."""
-        try:
-            yield
-        except OSError as error:
-            raise CannotWrite(
-                f"train: {self.out / name} cannot be written ({error.strerror or error}); what was written before "
-                "is whole, and the run can be resumed"
-            ) from error
+
+@contextlib.contextmanager
+def _writing(path):
+    """Say what could not be written, and that what was there before still is."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"train: {path} cannot be written ({error.strerror or error}); what was written before is whole, and "
+            "the run can be resumed"
+        ) from error
 
 
 @contextlib.contextmanager
