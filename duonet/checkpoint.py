@@ -1,6 +1,7 @@
 """Checkpoints: one npz file, without pickle, from which training goes on to the last bit."""
 
 import hashlib
+import io
 import json
 import platform
 import zipfile
@@ -116,8 +117,7 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     if optimizer is not None:
         arrays |= {f"optimizer/{name}": array for name, array in optimizer.state_dict().items()}
     arrays["meta"] = np.array(json.dumps(meta))
-    with replacing(path) as part:
-        np.savez(part, **arrays, sha256=np.array(_digest(arrays)))
+    _write(path, arrays | {"sha256": np.array(_digest(arrays))})
 
 
 def load_checkpoint(path, device="cpu"):
@@ -220,8 +220,7 @@ def save_weights(path, model):
     ...     save_weights(f"{folder}/model.npz", model)
     ...     load_weights(f"{folder}/model.npz", nn.Linear(2, 1, rng=np.random.default_rng(1)))
     """
-    with replacing(path) as part:
-        np.savez(part, **model.state_dict())
+    _write(path, model.state_dict())
 
 
 def load_weights(path, model):
@@ -256,6 +255,14 @@ def load_weights(path, model):
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_weights: {path} is not a whole npz file of weights") from error
     model.load_state_dict(state)
+
+
+def _write(path, arrays):
+    # By way of memory: a zip file that meets a full disk complains a second time, on stderr, when it is forgotten.
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    with replacing(path) as part:
+        part.write_bytes(packed.getbuffer())
 
 
 def _read(path):

@@ -16,7 +16,7 @@ import pytest
 from duonet import backend, decouple, models
 from duonet.checkpoint import load_checkpoint, load_model
 from duonet.cli import main
-from duonet.experiments import RunSettings, train
+from duonet.experiments import RunSettings, score, train
 from duonet.experiments.presets import PRESETS
 from duonet.experiments.run_settings import CHOICES, LEAST, METHODS, read_toml
 from duonet.experiments.training import RunInUse, saved_settings
@@ -74,7 +74,9 @@ def test_a_run_leaves_everything_behind(whole):
     ]
     best = max((row for row in rows if row["stage"] == "2"), key=lambda row: float(row["val_accuracy"]))
     assert result["best_epoch"] == int(best["epoch"]) and result["val_accuracy"] == float(best["val_accuracy"])
-    assert len(load_checkpoint(out / "best.npz").history) == result["best_epoch"]
+    assert len(load_checkpoint(out / "best.npz").history) == result["best_epoch"] == 1, "not the last one"
+    assert score(out / "best.npz", "fashion-mini")["top1"] == result["test_accuracy"]
+    assert score(out / "last.npz", "fashion-mini")["top1"] != result["test_accuracy"]
     assert RunSettings(**read_toml(out / "settings.toml")) == TINY.resolved()
 
 
