@@ -98,7 +98,7 @@ def describe(value, generators, path=""):
          if getattr(module, type(value).__name__, None) is type(value)),
         None,
     )  # fmt: skip
-    if name is None or not isinstance(value, BASES):
+    if name is None:
         where = f"{path} " if path else ""
         raise ValueError(f"{where}{type(value).__name__} is not one of duonet's own, so no file can rebuild it")
     if isinstance(value, nn.Sequential):

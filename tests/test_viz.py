@@ -1,0 +1,55 @@
+"""Figures of runs: each thing they say leaves a mark."""
+
+import pytest
+
+from duonet.viz import plot_confusion, plot_history, plot_runs
+
+ROWS = [
+    {
+        "stage": 1 + (i > 2),
+        "lr": 0.1 / i,
+        "loss": 1 / i,
+        "val_loss": 2 / i,
+        "accuracy": i / 9,
+        "val_accuracy": i / 8,
+    }
+    for i in range(1, 6)
+]
+
+
+def drawn(plot, what, tmp_path):
+    path = plot(what, tmp_path / "figure.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+    return path.read_bytes()
+
+
+def runs(rows, seeds=2, methods=("baseline", "binaryduo")):
+    return {
+        "settings": {"model": "vgg7", "dataset": "mnist"},
+        "costs": dict.fromkeys(methods),
+        "runs": [{"method": m, "seed": s, "history": rows} for m in methods for s in range(seeds)],
+    }
+
+
+def scores(classes, hits=3):
+    confusion = [[hits * (i == j) + (j == 0) for j in range(classes)] for i in range(classes)]
+    return {"class_names": [f"class {i}" for i in range(classes)], "confusion": confusion, "top1": 0.75}
+
+
+@pytest.mark.parametrize(
+    "plot, what, other",
+    [
+        (plot_history, ROWS, [{**row, "stage": 1} for row in ROWS]),
+        (plot_history, ROWS, [{**row, "val_accuracy": 0.5} for row in ROWS]),
+        (plot_history, ROWS, ROWS[:1]),
+        (plot_runs, runs(ROWS), runs([{**row, "stage": 1} for row in ROWS])),
+        (plot_runs, runs(ROWS), runs(ROWS, methods=("baseline",))),
+        (plot_runs, runs(ROWS), runs([{**row, "val_accuracy": 0.5} for row in ROWS])),
+        (plot_confusion, scores(3), scores(3, hits=1)),
+        (plot_confusion, scores(40), scores(40, hits=1)),
+    ],
+)
+def test_what_differs_is_drawn_differently_and_the_same_the_same(plot, what, other, tmp_path):
+    picture = drawn(plot, what, tmp_path)
+    assert picture.startswith(b"\x89PNG") and picture == drawn(plot, what, tmp_path)
+    assert picture != drawn(plot, other, tmp_path)
