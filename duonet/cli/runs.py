@@ -10,7 +10,7 @@ from duonet import backend
 from duonet.files import replacing
 
 HELP = {
-    "method": "binaryduo, baseline, coupled, ternary, control or float (binaryduo)",
+    "method": "binaryduo, baseline, control, coupled, ternary, float, restarted or control_restarted (binaryduo)",
     "epochs": "of both stages together; the recipe's milestones keep their place",
     "seed": "of weights, order and augmentation (0)",
     "width": "width of the first layer; the others keep their proportion",
@@ -105,7 +105,7 @@ def add(commands):
 
 
 def _train(options):
-    from duonet.experiments.run_settings import RunSettings, read_toml
+    from duonet.experiments.run_settings import TWO_STAGES, RunSettings, read_toml
     from duonet.experiments.training import saved_settings, train
     from duonet.viz import plot_history
 
@@ -136,7 +136,7 @@ def _train(options):
         raise ValueError(f"train: --out {out} exists; give a new folder, or --resume {out}") from None
     print(
         f"test accuracy {100 * result['test_accuracy']:.2f} % by the network of epoch {result['best_epoch']}"
-        f"{' after decoupling' if settings.method == 'binaryduo' else ''}, "
+        f"{' of the second stage' if settings.method in TWO_STAGES else ''}, "
         f"validation {100 * result['val_accuracy']:.2f} %"
     )
     if not options.quiet:

@@ -12,7 +12,7 @@ PARTS = ("train", "validation", "test")
 
 
 def image_folder(folder, size=None, grey=None, held=0.1):
-    """Read PNG and JPEG files, one folder a class.
+    """Read PNG and JPEG files, one folder a class, all of them into memory.
 
     `folder` holds either the classes' folders, which are then split into three parts, always in the same way, or
     `train` and `test`, and perhaps `validation`, each of which holds the classes' folders.

@@ -13,7 +13,8 @@ from duonet.files import replacing
 from duonet.models.common import WEIGHTS
 from duonet.optim import SGD, AdamW, Cosine, StepDecay
 
-METHODS = ("binaryduo", "baseline", "coupled", "ternary", "control", "float")
+TWO_STAGES = ("binaryduo", "restarted", "control_restarted")
+METHODS = (*TWO_STAGES, "baseline", "coupled", "ternary", "control", "float")
 CHOICES = {
     "method": METHODS,
     "weights": WEIGHTS,
@@ -38,7 +39,9 @@ class RunSettings:
         A key of `PRESETS`; a name that `duonet.data.load` knows, or a folder of images.
     method : str
         "binaryduo": coupled, decoupled, fine-tuned. "control": the decoupled architecture, never coupled.
-        "float", "baseline", "ternary", "coupled": that variant of the model.
+        "float", "baseline", "ternary", "coupled": that variant of the model. "restarted", "control_restarted":
+        baseline and control in BinaryDuo's two stages with nothing in between, which shows what the second start
+        of the learning rate is worth.
     epochs : int
         Of both stages together; milestones keep their place in it.
     seed : int
@@ -109,8 +112,8 @@ class RunSettings:
                 )
             if field.name in LEAST and value < LEAST[field.name]:
                 raise ValueError(f"train: {field.name} must be at least {LEAST[field.name]}, got {value}")
-        if self.method == "binaryduo" and self.epochs == 1:
-            raise ValueError("train: epochs must be at least 2 for the two stages of binaryduo, got 1")
+        if self.method in TWO_STAGES and self.epochs == 1:
+            raise ValueError(f"train: epochs must be at least 2 for the two stages of {self.method}, got 1")
 
     def resolved(self):
         """Return the settings with the preset's values in place of None, where it has one."""
@@ -126,7 +129,7 @@ class RunSettings:
     def stages(self):
         """List (epochs, learning rate, schedule) of each stage; the settings must be resolved."""
         preset = PRESETS[self.model]
-        if self.method != "binaryduo":
+        if self.method not in TWO_STAGES:
             return [(self.epochs, self.lr, self._schedule(0, self.epochs))]
         second = min(max(1, round(self.epochs * preset.epochs[1] / sum(preset.epochs))), self.epochs - 1)
         first = self.epochs - second

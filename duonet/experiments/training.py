@@ -18,7 +18,8 @@ from duonet.experiments.scoring import BEST, describe_input
 from duonet.files import replacing
 from duonet.train import History, evaluate, fit
 
-LAST, COUPLED = "last.npz", "coupled.npz"
+VARIANTS = {"binaryduo": "coupled", "restarted": "baseline", "control": "coupled", "control_restarted": "coupled"}
+LAST, FIRST = "last.npz", "first_stage.npz"
 
 
 class RunInUse(RuntimeError):
@@ -30,7 +31,7 @@ class CannotWrite(RuntimeError):
 
 
 def train(settings, out, resume=False, on_epoch=None, progress=True):
-    """Train one network, in two stages where the method is BinaryDuo.
+    """Train one network, in two stages where the method has them.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     out : str or Path
         A new folder, or with `resume` that of a run. Written as the run goes on, each file whole: settings.toml,
         last.npz (to go on from), best.npz (the epoch of the best validation accuracy, the earliest of equals;
-        coupled.npz that of the first stage), history.csv, and at the end result.json.
+        first_stage.npz that of the first stage), history.csv, and at the end result.json.
     resume : bool
         Go on with the run in `out`. It ends with the same bits as one that was never stopped.
     on_epoch : callable, optional
@@ -128,13 +129,13 @@ def _load(settings):
 
 def _build(settings, splits):
     """Build the network that the first stage trains."""
-    variant = {"binaryduo": "coupled", "control": "coupled"}.get(settings.method, settings.method)
+    variant = VARIANTS.get(settings.method, settings.method)
     rng = np.random.default_rng([settings.seed, 0])
     model = models.build(
         settings.model, variant, splits.train.images.shape[1:], len(splits.class_names), rng=rng,
         width=settings.width, weights=settings.weights, shortcut=settings.shortcut,
     )  # fmt: skip
-    if settings.method == "control":
+    if settings.method in ("control", "control_restarted"):
         model = decouple(model)
         model.reset_parameters(np.random.default_rng([settings.seed, 0]))
     return model.to(settings.device)
@@ -179,7 +180,7 @@ class _Run:
         else:
             model, optimizer, history = saved.model, saved.optimizer, saved.history
             rng, self.earlier = saved.generators["loader"], saved.about["earlier"]
-        best = self.out / (BEST if i == len(self.stages) - 1 else COUPLED)
+        best = self.out / (BEST if i == len(self.stages) - 1 else FIRST)
 
         def keep(history):
             about = self.about | {"stage": i + 1, "earlier": self.earlier}
@@ -209,7 +210,10 @@ class _Run:
         self.earlier = self._rows(i, history)
 
     def _second_network(self):
-        return decouple(load_model(self.out / COUPLED)).train().to(self.settings.device)
+        """Take up the best network of the first stage, decoupled unless the method is to restart the same one."""
+        model = load_model(self.out / FIRST)
+        model = decouple(model) if self.settings.method == "binaryduo" else model
+        return model.train().to(self.settings.device)
 
     def _loader(self, dataset, batch_size=250, **options):
         return data.DataLoader(dataset, batch_size, self.normalize, device=self.settings.device, **options)

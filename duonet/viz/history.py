@@ -40,6 +40,11 @@ def plot_history(rows, path):
         tidy(axes)
     for start in starts:
         accuracy.annotate(
-            " decoupled", (start, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="0.4", va="bottom"
+            " second stage",
+            (start, 0.02),
+            xycoords=("data", "axes fraction"),
+            fontsize=8,
+            color="0.4",
+            va="bottom",
         )
     return save(figure, path)

@@ -18,7 +18,7 @@ from duonet.checkpoint import load_checkpoint, load_model
 from duonet.cli import main
 from duonet.experiments import RunSettings, score, train
 from duonet.experiments.presets import PRESETS
-from duonet.experiments.run_settings import CHOICES, LEAST, METHODS, read_toml
+from duonet.experiments.run_settings import CHOICES, LEAST, METHODS, TWO_STAGES, read_toml
 from duonet.experiments.training import RunInUse, saved_settings
 from duonet.models.catalogue import MODELS
 from duonet.optim import SGD, AdamW, Cosine, StepDecay
@@ -65,7 +65,7 @@ def whole(tmp_path_factory):
 def test_a_run_leaves_everything_behind(whole):
     out, result = whole
     assert sorted(p.name for p in out.iterdir()) == [
-        ".lock", "best.npz", "coupled.npz", "history.csv", "last.npz", "result.json", "settings.toml",
+        ".lock", "best.npz", "first_stage.npz", "history.csv", "last.npz", "result.json", "settings.toml",
     ]  # fmt: skip
     rows = contents(out)["csv"]
     assert [(row["stage"], row["epoch"]) for row in rows] == [
@@ -82,7 +82,7 @@ def test_a_run_leaves_everything_behind(whole):
 
 def test_the_second_stage_starts_from_the_best_network_of_the_first(whole, tmp_path, monkeypatch):
     out, _ = whole
-    coupled = load_checkpoint(out / "coupled.npz")
+    coupled = load_checkpoint(out / "first_stage.npz")
     accuracies = load_checkpoint(out / "best.npz").about["earlier"]
     best = max(accuracies, key=lambda row: row["val_accuracy"])
     assert coupled.history.rows[-1]["val_accuracy"] == best["val_accuracy"]
@@ -254,10 +254,12 @@ def test_every_method_trains_the_network_that_it_names(tmp_path, method):
     settings = dataclasses.replace(TINY, method=method, epochs=2)
     train(settings, tmp_path / "run", progress=False)
     trained = load_model(tmp_path / "run" / "best.npz")
-    variant = {"binaryduo": "coupled", "control": "coupled"}.get(method, method)
+    variant = "coupled" if method in ("binaryduo", "control", "control_restarted") else method
+    variant = "baseline" if method == "restarted" else variant
     plain = models.build("mlp", variant, (28, 28, 1), 10, width=8, rng=np.random.default_rng([0, 0])).eval()
-    expected = decouple(plain) if method in ("binaryduo", "control") else plain
+    expected = decouple(plain) if variant == "coupled" != method else plain
     assert repr(trained) == repr(expected)
+    assert (tmp_path / "run" / "first_stage.npz").exists() == (method in TWO_STAGES)
 
 
 def test_the_presets_are_the_authors_recipe():
@@ -357,7 +359,7 @@ def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"stop at any moment; go on with: duonet train --resume {out}")
     assert "binaryduo, stage 2 1/1: loss" in printed and f"written to {out}" in printed
-    assert "% by the network of epoch 1 after decoupling, validation" in printed
+    assert "% by the network of epoch 1 of the second stage, validation" in printed
     settings = saved_settings(out)
     assert (settings.epochs, settings.images, settings.flip) == (2, 96, False), "flags come before the file"
     assert (out / "history.png").read_bytes().startswith(b"\x89PNG")
