@@ -1,6 +1,7 @@
 """duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
 
 from duonet import data, functional, mismatch, models, nn, optim, quant
+from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.summary import cost, summary
@@ -13,6 +14,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
-    "decouple", "evaluate", "fit", "functional", "mismatch", "models", "nn", "no_grad", "numerical_gradient",
-    "optim", "quant", "smooth_forward", "summary",
+    "decouple", "evaluate", "fit", "functional", "load_checkpoint", "load_model", "mismatch", "models", "nn",
+    "no_grad", "numerical_gradient", "optim", "quant", "save_checkpoint", "smooth_forward", "summary",
 ]  # fmt: skip
