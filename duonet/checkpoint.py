@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import platform
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +144,7 @@ def load_checkpoint(path, device="cpu"):
     >>> load_checkpoint(__file__)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    duonet.checkpoint.CheckpointError: load_checkpoint: ... is not a checkpoint, or truncated
+    duonet.checkpoint.CheckpointError: load_checkpoint: ... is damaged, or not a checkpoint
     """
     arrays, meta = _read(path)
     try:
@@ -246,14 +245,9 @@ def load_weights(path, model):
         ...
     ValueError: load_weights: ... is not a whole npz file of weights
     """
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            state = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"load_weights: {path} is not a whole npz file of weights") from error
+    state = _arrays(path)
+    if state is None:
+        raise ValueError(f"load_weights: {path} is not a whole npz file of weights")
     model.load_state_dict(state)
 
 
@@ -265,17 +259,21 @@ def _write(path, arrays):
         part.write_bytes(packed.getbuffer())
 
 
-def _read(path):
-    """Return a checkpoint's arrays and its parsed description, once everything about the file is right."""
+def _arrays(path):
+    """Return the arrays of an npz file, or None if it is not a whole one."""
     with open(path, "rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise CheckpointError(f"load_checkpoint: {path} is not a checkpoint, or truncated")
-        file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as npz:
-                arrays = {name: npz[name] for name in npz.files}
-        except Exception as error:  # a damaged zip fails in a dozen ways; each of them means just that
-            raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint") from error
+                return {name: npz[name] for name in npz.files}
+        except Exception:  # a damaged zip fails in a dozen ways; each of them means just that
+            return None
+
+
+def _read(path):
+    """Return a checkpoint's arrays and its parsed description, once everything about the file is right."""
+    arrays = _arrays(path)
+    if arrays is None:
+        raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint")
     digest = arrays.pop("sha256", None)
     try:
         meta = json.loads(str(arrays["meta"]))

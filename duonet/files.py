@@ -1,6 +1,7 @@
 """Writing files so that none is ever half-written."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def replacing(path):
     Path
         In the same folder, with the same suffix.
 
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+
     Examples
     --------
     >>> import tempfile
@@ -28,6 +34,8 @@ def replacing(path):
     'whole'
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part

@@ -82,6 +82,19 @@ def keep_memory():
     mallopt(trim_threshold, 1 << 30)
 
 
+def settle():
+    """Set the number of threads now, rather than when the first large batch comes.
+
+    A matrix product has other bits on other numbers of BLAS threads. What is to be repeated exactly, in this
+    process or another, must not begin before they are set.
+
+    Examples
+    --------
+    >>> settle()
+    """
+    _pool(os.getpid())
+
+
 @functools.cache
 def _pool(pid):
     """Make this process's pool (a forked child has no threads of its parent's), or None for one thread.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duonet import backend, nn
-from duonet.nn.module import watch
+from duonet.nn.module import evaluating, watch
 from duonet.tape import no_grad
 from duonet.tensor import Parameter, Tensor
 from duonet.text import aligned
@@ -195,7 +195,6 @@ def summary(model, in_shape):
     >>> counted.total.weights, round(counted.mbit, 2)
     ({32: 3632, 1: 267264}, 0.38)
     """
-    was_training = model.training
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
     bits = {}  # from a tensor's id to the bits of its values, where it is quantised
@@ -212,11 +211,8 @@ def summary(model, in_shape):
         if own or not list(module.children()):
             rows.append(_row(path, module, own, read, output.shape[1:]))
 
-    try:
-        with no_grad(), watch(model.eval(), see):
-            model(x)
-    finally:
-        model.train(was_training)
+    with no_grad(), evaluating(model), watch(model, see):
+        model(x)
     return Summary(rows)
 
 
@@ -306,10 +302,6 @@ def _added(counts):
         for bits, n in count.items():
             total[bits] = total.get(bits, 0) + n
     return total
-
-
-def _word(bits):
-    return "float" if bits == FLOAT else f"{bits} bit"
 
 
 def _named(counts):

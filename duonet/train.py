@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duonet import backend, functional
+from duonet import backend, functional, parallel
 from duonet.files import replacing
-from duonet.nn.module import observe
+from duonet.nn.module import evaluating, observe
 from duonet.optim import Constant
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -76,7 +76,7 @@ class History:
 
 
 def evaluate(model, loader, loss=functional.softmax_cross_entropy):
-    """Score a model, in evaluation mode and without a tape. Its mode is put back afterwards.
+    """Score a model, in evaluation mode and without a tape. Every layer's mode is put back afterwards.
 
     Parameters
     ----------
@@ -103,16 +103,12 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     >>> evaluate(nn.Flatten(), batches).accuracy
     0.5
     """
-    was_training = model.training
-    model.eval()
+    parallel.settle()
     totals = _Totals()
-    try:
-        with no_grad():
-            for x, labels in loader:
-                logits = model(Tensor(x))
-                totals.add(loss(logits, labels).data, logits.data, labels)
-    finally:
-        model.train(was_training)
+    with no_grad(), evaluating(model):
+        for x, labels in loader:
+            logits = model(Tensor(x))
+            totals.add(loss(logits, labels).data, logits.data, labels)
     return totals.read("evaluate")
 
 
@@ -178,6 +174,7 @@ def fit(
     >>> history["accuracy"][-1]
     1.0
     """
+    parallel.settle()
     schedule = schedule or Constant()
     history = History() if history is None else history
     for epoch in range(len(history), epochs):
@@ -198,9 +195,10 @@ def fit(
                 value.backward()
                 optimizer.step()
                 bar.advance(len(labels), totals)
+            score = totals.read("fit")
             _check_loss(totals, model, x, epoch, i)
             _check_parameters(model, epoch)
-        row = {"epoch": epoch + 1, "lr": optimizer.lr, **totals.read("fit")._asdict()}
+        row = {"epoch": epoch + 1, "lr": optimizer.lr, **score._asdict()}
         row["seconds"] = time.perf_counter() - started
         if validation is not None:
             score = evaluate(model, validation, loss)

@@ -39,7 +39,10 @@ def coupled_widths(widths, count, budget):
     while count(tuple(narrow)) > budget and narrow[-1] > 1:
         narrow[-1] -= 1
     if count(tuple(narrow)) > budget:
-        raise ValueError(f"coupled_widths: widths {tuple(narrow)} exceed the budget of {budget} parameters")
+        raise ValueError(
+            f"coupled_widths: widths {tuple(narrow)} exceed the budget of {budget} parameters; only a wider "
+            "baseline can be coupled"
+        )
     for i in reversed(range(len(widths))):
         while narrow[i] < widths[i] and count((*narrow[:i], narrow[i] + 1, *narrow[i + 1 :])) <= budget:
             narrow[i] += 1

@@ -40,6 +40,16 @@ def test_damaged_and_foreign_files_are_refused_and_nothing_changes(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="w.npz is not a whole npz file of weights"):
             load_weights(path, model)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        spoilt = bytearray(whole)
+        for i in rng.integers(0, len(whole), 3):
+            spoilt[i] ^= 1 << rng.integers(8)
+        path.write_bytes(spoilt)
+        try:
+            load_weights(path, net(0))
+        except ValueError:
+            pass
     np.save(tmp_path / "array.npy", np.zeros(3))
     with pytest.raises(ValueError, match="array.npy is not a whole npz file"):
         load_weights(tmp_path / "array.npy", model)
@@ -209,7 +219,7 @@ def test_every_truncation_and_every_flipped_byte_is_noticed(tmp_path):
     state = truth.model.state_dict()
     for n in np.linspace(0, len(whole) - 1, 60).astype(int):
         path.write_bytes(whole[:n])
-        with pytest.raises(CheckpointError, match="a.npz is (not a checkpoint, or truncated|damaged)"):
+        with pytest.raises(CheckpointError, match="a.npz is damaged, or not a checkpoint|a.npz is damaged: "):
             load_checkpoint(path)
     rng = np.random.default_rng(0)
     refused = 0

@@ -1,6 +1,8 @@
 """The counts are those of a pencil, and of networks whose cost has been published."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -109,6 +111,21 @@ def test_the_table_fits_and_json_holds_the_same(name, variant, capsys):
             assert n == sum(layer[key].get(kind, 0) for layer in values["layers"])
 
 
+def test_too_little_memory_is_told_in_one_sentence(monkeypatch, capsys):
+    def full(*_):
+        raise MemoryError("Unable to allocate 9. TiB for an array")
+
+    monkeypatch.setattr("duonet.models.catalogue.build", full)
+    assert main(["summary", "mlp"]) == 2
+    assert capsys.readouterr().err == "duonet: Unable to allocate 9. TiB for an array\n"
+
+
+def test_a_closed_pipe_ends_quietly():
+    words = f"{sys.executable} -m duonet summary resnet18 --width 4 | head -1"
+    done = subprocess.run(words, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("layer") and done.stderr == ""
+
+
 def test_a_path_that_is_too_long_is_cut_in_front(rng):
     model = nn.Sequential({"a" * 90: nn.Linear(2, 3, rng=rng)})
     lines = str(summary(model, (2,))).splitlines()
@@ -135,7 +152,9 @@ def test_a_checkpoint_is_summarised(tmp_path, capsys):
         (["vgg7", "--variant", "x"], "vgg7: variant must be one of float, baseline, ternary, coupled"),
         (["vgg7", "--shortcut", "conv"], "vgg7: has no shortcuts"),
         (["vgg7", "--input", "5", "5", "1"], "vgg7: in_shape must be"),
-        ([__file__], "is not a checkpoint, or truncated"),
+        (["mlp", "--classes", "0"], "mlp: classes and in_shape must be positive, got 0 and"),
+        (["vgg7", "--input", "32", "32", "0"], "vgg7: classes and in_shape must be positive"),
+        ([__file__], "is damaged, or not a checkpoint"),
         ([__file__, "--width", "4"], "summary: width cannot be given beside the checkpoint"),
     ],
 )

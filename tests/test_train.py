@@ -66,6 +66,31 @@ def test_loss_and_accuracy_are_means_over_images_also_with_a_smaller_last_batch(
     assert a.accuracy == (logits.data.argmax(1) == loader.dataset.labels).mean()
 
 
+def test_evaluate_puts_the_mode_of_every_layer_back():
+    model, loader, _ = setting()
+    model[2].eval()
+    evaluate(model, loader)
+    assert [m.training for _, m in model.modules()] == [True, True, True, False, True, True]
+
+
+def test_a_loader_without_batches_is_refused():
+    model, loader, optimizer = setting()
+
+    class Nothing:
+        images = 0
+
+        def __len__(self):
+            return 0
+
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(ValueError, match="fit: the loader yields no images"):
+        fit(model, Nothing(), optimizer, 1, progress=False)
+    with pytest.raises(ValueError, match="evaluate: the loader yields no images"):
+        evaluate(model, Nothing())
+
+
 def test_evaluate_leaves_model_and_mode_alone():
     model, loader, _ = setting()
     before = model.state_dict()

@@ -33,7 +33,12 @@ def runs(rows, seeds=2, methods=("baseline", "binaryduo")):
 
 def scores(classes, hits=3):
     confusion = [[hits * (i == j) + (j == 0) for j in range(classes)] for i in range(classes)]
-    return {"class_names": [f"class {i}" for i in range(classes)], "confusion": confusion, "top1": 0.75}
+    return {
+        "class_names": [f"class {i}" for i in range(classes)],
+        "confusion": confusion,
+        "top1": 0.75,
+        "part": "test",
+    }
 
 
 @pytest.mark.parametrize(

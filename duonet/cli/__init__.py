@@ -1,6 +1,7 @@
 """The command line: `duonet train`, `evaluate`, `predict`, `runs`, `summary`, `compare`, `mismatch`."""
 
 import argparse
+import os
 import sys
 
 import duonet
@@ -9,7 +10,7 @@ from duonet.cli import costs, runs, studies
 
 
 def main(arguments=None):
-    """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C.
+    """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
 
     Parameters
     ----------
@@ -29,7 +30,11 @@ def main(arguments=None):
     parallel.keep_memory()
     try:
         options.command(options)
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
         print(f"duonet: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ def _network(options):
 
     from duonet.checkpoint import load_checkpoint
     from duonet.decouple import decouple
-    from duonet.experiments.scoring import BEST
+    from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
 
     names = ("variant", "weights", "width", "shortcut", "classes")
@@ -50,8 +50,7 @@ def _network(options):
     if options.model not in MODELS and Path(options.model).exists():
         if given:
             raise ValueError(f"summary: {', '.join(given)} cannot be given beside the checkpoint {options.model}")
-        path = Path(options.model)
-        saved = load_checkpoint(path / BEST if path.is_dir() else path)
+        saved = load_checkpoint(run_file(options.model))
         in_shape = options.input or saved.about.get("in_shape")
         if in_shape is None:
             raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")

@@ -122,8 +122,6 @@ def _train(options):
             raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
         settings = RunSettings(**given)
         out = options.out or Path("runs") / time.strftime(f"{settings.model}-{settings.method}-%Y%m%d-%H%M%S")
-    if not options.quiet:
-        print(f"stop at any moment; go on with: duonet train --resume {out}", flush=True)
     try:
         result = train(
             settings,
@@ -145,16 +143,19 @@ def _train(options):
 
 def _evaluate(options):
     from duonet.experiments import score, score_table
+    from duonet.experiments.scoring import run_file
     from duonet.viz import plot_confusion
 
     scores = score(options.checkpoint, options.dataset, options.data, options.part, options.device)
-    beside = options.checkpoint / "best" if options.checkpoint.is_dir() else options.checkpoint
-    figure = options.figure or beside.with_name(f"{beside.stem}_confusion.png")
-    plot_confusion(scores, figure)
+    beside = run_file(options.checkpoint)
+    part = "" if options.part == "test" else f"_{options.part}"
+    figure = options.figure or beside.with_name(f"{beside.stem}{part}_confusion.png")
     if options.json:
         print(json.dumps(scores, indent=1))
+        plot_confusion(scores, figure)
         return
     print(score_table(scores))
+    plot_confusion(scores, figure)
     print(
         f"\ntop-1 {100 * scores['top1']:.2f} %, top-5 {100 * scores['top5']:.2f} % of {scores['images']:,} images"
         f"; confusion matrix in {figure}"
@@ -177,9 +178,9 @@ def _runs(options):
     from duonet.viz import plot_runs
 
     collected = collect(options.folders)
+    print(runs_table(collected))
     if options.json is not None:
         with replacing(options.json) as part:
             part.write_text(json.dumps(collected, indent=1) + "\n")
     if options.figure is not None:
         plot_runs(collected, options.figure)
-    print(runs_table(collected))

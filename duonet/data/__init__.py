@@ -1,7 +1,7 @@
 """Data sets, augmentation and batches."""
 
 from duonet.data.augment import Compose, Normalize, cutout, pad_and_crop, random_flip
-from duonet.data.catalogue import load
+from duonet.data.catalogue import NAMES, load  # noqa: F401  (a table, not a function with a docstring)
 from duonet.data.cifar import cifar10, cifar100
 from duonet.data.dataset import DataError, Dataset, Splits, hold_out
 from duonet.data.fashion import fashion_mini
@@ -11,6 +11,6 @@ from duonet.data.loader import DataLoader
 
 __all__ = [
     "Compose", "DataError", "DataLoader", "Dataset", "Normalize", "Splits", "cifar10", "cifar100", "cutout",
-    "fashion_mini", "fashion_mnist", "hold_out", "image_folder", "load", "mnist", "pad_and_crop", "random_flip",
-    "read_image",
+    "fashion_mini", "fashion_mnist", "hold_out", "image_folder", "load", "mnist", "pad_and_crop",
+    "random_flip", "read_image",
 ]  # fmt: skip

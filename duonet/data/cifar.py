@@ -104,7 +104,7 @@ def cifar10(folder=None, validation=VALIDATION):
     Raises
     ------
     DataError
-        If a file is missing, damaged or another one; names it.
+        If a file is missing, damaged or of another size; names it.
 
     References
     ----------
@@ -139,7 +139,7 @@ def cifar100(folder=None, validation=VALIDATION):
     Raises
     ------
     DataError
-        If a file is missing, damaged or another one; names it.
+        If a file is missing, damaged or of another size; names it.
 
     References
     ----------

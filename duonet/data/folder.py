@@ -7,6 +7,7 @@ import numpy as np
 from duonet.data.dataset import SPLIT_SEED, DataError, Dataset, Splits, hold_out
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of one channel and 8 bits or fewer
 PARTS = ("train", "validation", "test")
 
@@ -15,7 +16,8 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     """Read PNG and JPEG files, one folder a class, all of them into memory.
 
     `folder` holds either the classes' folders, which are then split into three parts, always in the same way, or
-    `train` and `test`, and perhaps `validation`, each of which holds the classes' folders.
+    `train` and `test`, and perhaps `validation`, each of which holds the classes' folders. With folders for the
+    parts new files can be added at any time; without, adding one changes which images are in which part.
 
     Parameters
     ----------
@@ -37,7 +39,8 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     Raises
     ------
     DataError
-        If there are no images or fewer than two classes, a file is damaged, or its size is not that of the others.
+        If there are no images or fewer than two classes, a part is missing, a file is damaged, or its size is not
+        that of the others.
 
     Examples
     --------
@@ -49,7 +52,9 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"image_folder: {folder} is not a folder")
-    split = (folder / "train").is_dir() and (folder / "test").is_dir()
+    split = (folder / "train").is_dir()
+    if split and not (folder / "test").is_dir():
+        raise DataError(f"image_folder: {folder} has a part called train, but none called test")
     class_names = _folders(folder / "train" if split else folder)
     if len(class_names) < 2:
         raise DataError(f"image_folder: {folder} holds {len(class_names)} folders of a class, expected 2 or more")
@@ -88,7 +93,7 @@ def read_image(path, size=None, grey=None):
     Raises
     ------
     DataError
-        If the file is missing, damaged or not an image.
+        If the file is missing, damaged, not an image or one of more than 8 bits a channel.
 
     Examples
     --------
@@ -104,6 +109,8 @@ def read_image(path, size=None, grey=None):
     try:
         with Image.open(path) as image:
             # A phone writes how it was held beside the pixels.
+            if image.mode not in EIGHT_BITS:
+                raise DataError(f"{path}: its pixels are not of 8 bits ({image.mode}); save it with 8")
             image = ImageOps.exif_transpose(image)
             grey = image.mode in GREY if grey is None else grey
             image = image.convert("L" if grey else "RGB")
@@ -112,6 +119,8 @@ def read_image(path, size=None, grey=None):
             pixels = np.asarray(image, np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path}: No such file or directory") from None
+    except DataError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None
     return pixels[..., None] if grey else pixels

@@ -51,7 +51,7 @@ def mnist(folder=None, validation=VALIDATION):
     Raises
     ------
     DataError
-        If a file is missing, damaged or another one; names it.
+        If a file is missing, damaged or of another shape; names it.
 
     References
     ----------
@@ -85,7 +85,7 @@ def fashion_mnist(folder=None, validation=VALIDATION):
     Raises
     ------
     DataError
-        If a file is missing, damaged or another one; names it.
+        If a file is missing, damaged or of another shape; names it.
 
     References
     ----------

@@ -98,8 +98,6 @@ class RunSettings:
     device: str = "cpu"
 
     def __post_init__(self):
-        if self.model not in PRESETS:
-            raise ValueError(f"train: model must be one of {', '.join(PRESETS)}, got {self.model!r}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None and field.default is None:
@@ -112,6 +110,8 @@ class RunSettings:
                 )
             if field.name in LEAST and value < LEAST[field.name]:
                 raise ValueError(f"train: {field.name} must be at least {LEAST[field.name]}, got {value}")
+        if self.model not in PRESETS:
+            raise ValueError(f"train: model must be one of {', '.join(PRESETS)}, got {self.model!r}")
         if self.method in TWO_STAGES and self.epochs == 1:
             raise ValueError(f"train: epochs must be at least 2 for the two stages of {self.method}, got 1")
 
@@ -172,7 +172,11 @@ class RunSettings:
 
     def save(self, path):
         """Write them as TOML, whole; None is left out."""
-        lines = [f"{name} = {json.dumps(v)}\n" for name, v in dataclasses.asdict(self).items() if v is not None]
+        lines = [
+            f"{name} = {json.dumps(v, ensure_ascii=False)}\n"
+            for name, v in dataclasses.asdict(self).items()
+            if v is not None
+        ]
         with replacing(path) as part:
             part.write_text("".join(lines), encoding="utf-8")
 

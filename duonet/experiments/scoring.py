@@ -1,5 +1,6 @@
 """What a trained network makes of a data set, or of single images."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     Returns
     -------
     dict
-        `top1` and `top5` (shares of the images whose class is the likeliest, or among the five likeliest),
+        `part`; `top1` and `top5` (shares of the images whose class is the likeliest, or among the five likeliest),
         `images`, `class_names`, `per_class` (top1 of each class's images), `confusion` (a row for each true class,
         a column for each answer).
 
@@ -43,9 +44,15 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     """
     saved, about = load_run(checkpoint, device)
     height, width, channels = about["in_shape"]
-    own = Path(dataset).is_dir()
+    own = dataset not in data.NAMES
     splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
     chosen = getattr(splits, part)
+    settings = about.get("settings", {})
+    if own and dataset == settings.get("dataset") and about["train_sha256"] != digest([_used(splits, settings)]):
+        raise ValueError(
+            f"evaluate: {dataset} has changed since the training: its {part} part may hold images that were "
+            "trained on; folders called train and test would keep them apart"
+        )
     _check_shape(f"evaluate: {dataset}", chosen.images.shape[1:], about["in_shape"])
     if list(splits.class_names) != about["class_names"]:
         raise ValueError(
@@ -66,6 +73,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
             among_five += int((order[:, :5] == labels[:, None]).sum())
     images = confusion.sum(axis=1)
     return {
+        "part": part,
         "images": int(images.sum()),
         "top1": float(confusion.trace() / images.sum()),
         "top5": among_five / int(images.sum()),
@@ -145,14 +153,55 @@ def describe_input(splits, normalize):
     Returns
     -------
     dict
-        `class_names`, `in_shape` (H, W, C), and `mean` and `std` of each channel.
+        `class_names`, `in_shape` (H, W, C), `mean` and `std` of each channel, and `train_sha256`.
     """
     return {
         "class_names": list(splits.class_names),
         "in_shape": list(splits.train.images.shape[1:]),
         "mean": normalize.mean.tolist(),
         "std": normalize.std.tolist(),
+        "train_sha256": digest([splits.train]),
     }
+
+
+def digest(datasets):
+    """Tell images apart: the SHA-256 of all images and labels.
+
+    Parameters
+    ----------
+    datasets : list of duonet.data.Dataset
+
+    Returns
+    -------
+    str
+    """
+    sha256 = hashlib.sha256()
+    for images, labels in datasets:
+        sha256.update(np.ascontiguousarray(images))
+        sha256.update(np.ascontiguousarray(labels))
+    return sha256.hexdigest()
+
+
+def run_file(path):
+    """Return the checkpoint that a path stands for: itself, or a run folder's best network.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If a folder has none.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / BEST).is_file():
+        raise ValueError(f"{path} holds no run of duonet train, or one without a finished epoch: it has no {BEST}")
+    return path / BEST if path.is_dir() else path
 
 
 def load_run(path, device="cpu"):
@@ -175,12 +224,17 @@ def load_run(path, device="cpu"):
     ValueError
         If it is no such checkpoint, or does not say what its network takes.
     """
-    path = Path(path) / BEST if Path(path).is_dir() else path
+    path = run_file(path)
     saved = load_checkpoint(path, device)
-    missing = [key for key in ("in_shape", "class_names", "mean", "std") if key not in saved.about]
+    missing = [key for key in ("in_shape", "class_names", "mean", "std", "train_sha256") if key not in saved.about]
     if missing:
         raise ValueError(f"{path} is no checkpoint of a training run: it does not say {', '.join(missing)}")
     return saved, saved.about
+
+
+def _used(splits, settings):
+    """Return the training images that a run with these settings used."""
+    return splits.train if settings.get("images") is None else splits.train.take(settings["images"])
 
 
 def _check_shape(what, shape, expected, advice=""):

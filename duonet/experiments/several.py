@@ -12,6 +12,7 @@ from duonet.experiments.training import saved_settings
 from duonet.summary import summary
 from duonet.text import aligned
 
+KEPT = ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")
 OWN = ("method", "seed", "data")  # settings in which the runs of one table may differ
 
 
@@ -51,19 +52,20 @@ def collect(folders):
         common = common or settings
         if differ := [f"{k} {settings[k]} and {common[k]}" for k in common if settings[k] != common[k]]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: {', '.join(differ)}")
-        result = json.loads((folder / "result.json").read_text())
-        method = result["settings"]["method"]
-        with open(folder / "history.csv", newline="") as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            result = json.loads((folder / "result.json").read_text())
+            kept = {key: result[key] for key in KEPT}
+            method, seed = (result["settings"][key] for key in ("method", "seed"))
+            with open(folder / "history.csv", newline="") as file:
+                rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"runs: result.json or history.csv of {folder} is damaged ({error!r})") from None
         runs.append(
             {
                 "method": method,
-                "seed": result["settings"]["seed"],
+                "seed": seed,
                 "history": rows,
-                **{
-                    k: result[k]
-                    for k in ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")
-                },
+                **kept,
             }
         )
         if method not in costs:

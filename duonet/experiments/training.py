@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -14,12 +13,14 @@ from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.experiments.results_file import versions
 from duonet.experiments.run_settings import RunSettings, read_toml
-from duonet.experiments.scoring import BEST, describe_input
+from duonet.experiments.scoring import BEST, describe_input, digest
 from duonet.files import replacing
 from duonet.train import History, evaluate, fit
 
 VARIANTS = {"binaryduo": "coupled", "restarted": "baseline", "control": "coupled", "control_restarted": "coupled"}
 LAST, FIRST = "last.npz", "first_stage.npz"
+
+DATA = ("data_sha256", "class_names")  # what must be the same when a run goes on
 
 
 class RunInUse(RuntimeError):
@@ -118,13 +119,21 @@ def saved_settings(out):
     path = Path(out) / "settings.toml"
     if not path.is_file():
         raise ValueError(f"{out} holds no run of duonet train: it has no settings.toml")
-    return RunSettings(**read_toml(path))
+    values = read_toml(path)
+    if missing := [name for name in ("model", "dataset") if name not in values]:
+        raise ValueError(f"{path} is damaged: it does not say {' and '.join(missing)}")
+    return RunSettings(**values)
 
 
 def _load(settings):
     size = None if settings.size is None else (settings.size, settings.size)
     splits = data.load(settings.dataset, settings.data, size, settings.grey)
-    return splits if settings.images is None else splits._replace(train=splits.train.take(settings.images))
+    if settings.images is None:
+        return splits
+    there = len(splits.train.labels)
+    if settings.images > there:
+        raise ValueError(f"train: images must be at most the {there} of {settings.dataset}, got {settings.images}")
+    return splits._replace(train=splits.train.take(settings.images))
 
 
 def _build(settings, splits):
@@ -153,14 +162,16 @@ class _Run:
         self.about = {
             "settings": dataclasses.asdict(settings),
             **describe_input(splits, self.normalize),
-            "data_sha256": _digest(splits),
+            "data_sha256": digest(splits[:3]),
         }
 
     def run(self):
         """Train what is left to train, and return the result."""
         started = time.perf_counter()
+        if self.progress:
+            print(f"stop at any moment; go on with: duonet train --resume {self.out}", flush=True)
         saved = load_checkpoint(self.out / LAST, self.settings.device) if (self.out / LAST).exists() else None
-        if saved is not None and saved.about["data_sha256"] != self.about["data_sha256"]:
+        if saved is not None and any(saved.about.get(k) != self.about[k] for k in DATA):
             raise ValueError(
                 f"train: {self.out} was started with other images than those of {self.settings.dataset}"
             )
@@ -278,10 +289,3 @@ def _locked(out):
         yield
     finally:
         lock.release()
-
-
-def _digest(splits):
-    """Tell data sets apart: the SHA-256 of the training images and labels."""
-    digest = hashlib.sha256(np.ascontiguousarray(splits.train.images))
-    digest.update(np.ascontiguousarray(splits.train.labels))
-    return digest.hexdigest()

@@ -20,7 +20,8 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
     ----------
     variant : {"float", "baseline", "ternary", "coupled"}
         ReLU; binary; ternary at full width; ternary at narrower widths, whose decoupled network has no more
-        weights than the baseline: the published ones for the default widths, else those of `coupled_widths`.
+        weights than the baseline: the published ones where they fit, for the default widths and images from 192
+        pixels on, else those of `coupled_widths`.
     widths : tuple of 7 int
         The baseline's widths, for every variant.
     in_shape : tuple of int
@@ -74,7 +75,7 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
 
     if variant == "coupled":
         budget = sum(k * k * inputs * outputs for k, inputs, outputs in shapes(widths))
-        if tuple(widths) == WIDTHS:
+        if tuple(widths) == WIDTHS and decoupled_weights(PUBLISHED[:-1]) <= budget:
             widths = PUBLISHED
         else:
             widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])

@@ -58,6 +58,8 @@ def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, wei
     """
     if name not in MODELS:
         raise ValueError(f"build: model must be one of {', '.join(MODELS)}, got {name!r}")
+    if classes < 1 or not in_shape or min(in_shape) < 1:
+        raise ValueError(f"{name}: classes and in_shape must be positive, got {classes} and {tuple(in_shape)}")
     builder = MODELS[name]
     takes = inspect.signature(builder).parameters
     own = takes["widths"].default

@@ -27,9 +27,9 @@ def resnet18(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at narrower widths. For the default widths these are the
-        published ones, 64, 90, 180, 360 with the last conv 512 wide, whose decoupled network has more binary
-        weights than the baseline but fewer float ones, and fewer bits in all; for other widths those of
+        ReLU; binary; ternary at full width; ternary at narrower widths. For the default widths and binary weights
+        these are the published ones, 64, 90, 180, 360 with the last conv 512 wide, whose decoupled network has
+        more binary weights than the baseline but fewer float ones, and fewer bits in all; else those of
         `coupled_widths`, whose decoupled network has no more weights than the baseline.
     widths : tuple of 4 int
         The baseline's widths of the four stages, for every variant.
@@ -64,7 +64,7 @@ def resnet18(
     11678912
     """
     _check("resnet18", variant, weights, widths, 4, in_shape, 32, shortcut)
-    fixed = PUBLISHED18 if tuple(widths) == WIDTHS18 else None
+    fixed = PUBLISHED18 if tuple(widths) == WIDTHS18 and weights == "binary" else None
     widths, last = _widths(variant, widths, fixed, 2, 49 * in_shape[2], classes)
     layers = {
         "conv1": nn.Conv2d(in_shape[2], widths[0], 7, stride=2, padding=3, rng=rng, bias=False),

@@ -227,6 +227,36 @@ def observe(model):
 
 
 @contextlib.contextmanager
+def evaluating(model):
+    """Keep the model in evaluation mode while the block runs; then every layer has the mode it had.
+
+    Parameters
+    ----------
+    model : Module
+
+    Yields
+    ------
+    Module
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> model = nn.Sequential(nn.ReLU())
+    >>> with evaluating(model):
+    ...     model.training
+    False
+    >>> model.training
+    True
+    """
+    before = [(module, module.training) for _, module in model.modules()]
+    try:
+        yield model.eval()
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextlib.contextmanager
 def watch(model, see):
     """Call `see(path, module, inputs, output)` whenever a layer has run, while the block runs.
 

@@ -23,19 +23,20 @@ def blank(width, height):
 
 
 def save(figure, path):
-    """Write a PNG, replacing an older file only when done, and return its path.
+    """Write a figure, replacing an older file only when done, and return its path.
 
     Parameters
     ----------
     figure : matplotlib Figure
     path : Path
+        Its suffix says the format; PNG without one.
 
     Returns
     -------
     Path
     """
     with replacing(path) as part:
-        figure.savefig(part, dpi=150)
+        figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")
     return path
 
 

@@ -36,6 +36,6 @@ def plot_confusion(scores, path):
                     axes.text(j, i, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
-    axes.set_title(f"% of each class's images; {100 * scores['top1']:.2f} % right", fontsize=10)
+    axes.set_title(f"% of each class's {scores['part']} images; {100 * scores['top1']:.2f} % right", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.7)
     return save(figure, path)

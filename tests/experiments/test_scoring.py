@@ -53,6 +53,7 @@ def test_evaluate_prints_draws_and_gives_json(run, tmp_path, capsys):
         "a folder is its best network"
     )
     assert f"top-1 {100 * run[1]['val_accuracy']:.2f} %" in capsys.readouterr().out
+    assert (run[0] / "best_validation_confusion.png").exists()
     assert (run[0] / "best_confusion.png").exists()
 
 
@@ -121,16 +122,41 @@ def test_other_data_sets_are_refused(run, tmp_path):
         ValueError, match="fashion-mini has 10 classes, .* but the network tells 2 apart, coat, dress"
     ):
         score(tmp_path / "own" / "best.npz", "fashion-mini")
-    for size in (8, 9):
-        Image.new("L", (size, 8), 3).save(tmp_path / f"{size}.png")
     save_checkpoint(tmp_path / "bare.npz", nn.Sequential(nn.Flatten()))
     with pytest.raises(ValueError, match="bare.npz is no checkpoint of a training run: it does not say in_shape"):
         score(tmp_path / "bare.npz", "fashion-mini")
 
 
+def test_a_folder_that_has_changed_since_is_refused_because_its_split_has(tmp_path):
+    """Without folders for the parts, one file more may put images that were trained on among the test images."""
+    Image = pytest.importorskip("PIL.Image")
+    for name in ("coat", "dress"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (6, 6), 10 * i).save(tmp_path / "set" / name / f"{i}.png")
+    settings = RunSettings("mlp", str(tmp_path / "set"), "float", 1, width=4, images=30)
+    train(settings, tmp_path / "run", progress=False)
+    assert score(tmp_path / "run", str(tmp_path / "set"))["images"] == 4
+    Image.new("L", (6, 6), 3).save(tmp_path / "set" / "coat" / "new.png")
+    with pytest.raises(ValueError, match="set has changed since the training: its test part may hold images that"):
+        score(tmp_path / "run", str(tmp_path / "set"))
+
+
+def test_the_name_of_a_data_set_is_not_taken_for_a_folder_here(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fashion-mini").mkdir()
+    assert score(run[0], "fashion-mini")["top1"] == run[1]["test_accuracy"]
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
+        (
+            ["evaluate", ".", "fashion-mini"],
+            "duonet: . holds no run of duonet train, or one without a finished epoch",
+        ),
+        (["predict", ".", "a.png"], "duonet: . holds no run of duonet train"),
+        (["summary", "."], "duonet: . holds no run of duonet train"),
         (["evaluate", "/nowhere.npz", "fashion-mini"], "/nowhere.npz"),
         (["predict", "/nowhere.npz", "a.png"], "/nowhere.npz"),
         (["predict", "/nowhere.npz", "a.png", "--top", "0"], "duonet: predict: --top must be at least 1, got 0"),

@@ -47,6 +47,12 @@ def test_the_command_prints_draws_and_keeps(folders, tmp_path, capsys):
     assert main(words) == 0
     assert capsys.readouterr().out.strip() == runs_table(json.loads((tmp_path / "a.json").read_text()))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["runs", str(folders[0]), "--figure", str(tmp_path / "plain")]) == 0
+    assert (tmp_path / "plain").read_bytes().startswith(b"\x89PNG")
+    assert main(["runs", str(folders[0]), "--figure", str(tmp_path / "none" / "a.png")]) == 2
+    printed = capsys.readouterr()
+    assert "BinaryDuo" in printed.out, "the table is not lost"
+    assert printed.err.strip() == f"duonet: [Errno 2] There is no such folder: '{tmp_path / 'none'}'"
 
 
 def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys):
@@ -57,6 +63,12 @@ def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys)
     shutil.copytree(folders[0], tmp_path / "copy")
     with pytest.raises(ValueError, match="given twice: binaryduo, seed 1"):
         collect([folders[0], tmp_path / "copy"])
+    for name, text in (("result.json", "{}"), ("result.json", "no"), ("history.csv", "stage,epoch\n1,abc\n")):
+        whole = (other / name).read_text()
+        (other / name).write_text(text)
+        with pytest.raises(ValueError, match=f"runs: result.json or history.csv of {other} is damaged"):
+            collect([other])
+        (other / name).write_text(whole)
     (other / "result.json").unlink()
     assert main(["runs", str(other)]) == 2
     assert f"duonet: runs: {other} is not finished; duonet train --resume {other}" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from duonet import backend, decouple, models
-from duonet.checkpoint import load_checkpoint, load_model
+from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.cli import main
 from duonet.experiments import RunSettings, score, train
 from duonet.experiments.presets import PRESETS
@@ -141,6 +141,34 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     assert not list(out.glob(".*.part*"))
 
 
+ONE_EPOCH = """
+import sys
+from duonet.experiments import RunSettings, train
+def stop(rows):
+    sys.exit(0)
+train(RunSettings(**eval(sys.argv[1])), sys.argv[2], on_epoch=stop, progress=False)
+"""
+
+
+def test_a_network_of_convolutions_goes_on_in_a_new_process_whatever_the_threads_of_blas(tmp_path):
+    """BLAS must have its number of threads before the first product, large or small, of either process."""
+    settings = {
+        "model": "vgg7", "dataset": "fashion-mini", "method": "baseline", "epochs": 2, "width": 16, "images": 64,
+        "batch_size": 4,
+    }  # fmt: skip
+    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+
+    def run(*words):
+        subprocess.run([sys.executable, *words], check=True, capture_output=True, env=env)
+
+    run("-c", ONE_EPOCH, repr(settings), str(tmp_path / "run"))
+    run("-m", "duonet", "train", "--resume", str(tmp_path / "run"), "--quiet")
+    RunSettings(**settings).save(tmp_path / "run.toml")
+    whole = ["--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "whole")]
+    run("-m", "duonet", "train", *whole, "--quiet")
+    assert_same(contents(tmp_path / "run"), contents(tmp_path / "whole"))
+
+
 def test_a_kill_between_the_best_and_the_last_file_does_no_harm(whole, tmp_path, monkeypatch):
     """The one moment at which two files disagree."""
     from duonet.experiments import training
@@ -184,6 +212,27 @@ def test_other_images_are_refused(tmp_path):
     for path in (tmp_path / "set" / "a").iterdir():
         Image.new("L", (8, 8), 77).save(path)
     with pytest.raises(ValueError, match="was started with other images than those of"):
+        train(settings, tmp_path / "run", resume=True, progress=False)
+
+
+def test_other_class_names_or_test_images_are_refused(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    for part in ("train", "test"):
+        for i in range(20):
+            for name in ("a", "b"):
+                (tmp_path / "set 😀" / part / name).mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), 10 * i + (name == "b")).save(tmp_path / "set 😀" / part / name / f"{i}.png")
+    settings = RunSettings("mlp", str(tmp_path / "set 😀"), "baseline", epochs=1, width=4)
+    train(settings, tmp_path / "run", progress=False)
+    train(saved_settings(tmp_path / "run"), tmp_path / "run", resume=True, progress=False)
+    Image.new("L", (8, 8), 3).save(tmp_path / "set 😀" / "test" / "a" / "0.png")
+    with pytest.raises(ValueError, match="was started with other images"):
+        train(settings, tmp_path / "run", resume=True, progress=False)
+    Image.new("L", (8, 8), 0).save(tmp_path / "set 😀" / "test" / "a" / "0.png")
+    train(settings, tmp_path / "run", resume=True, progress=False)
+    for part in ("train", "test"):
+        (tmp_path / "set 😀" / part / "a").rename(tmp_path / "set 😀" / part / "aa")
+    with pytest.raises(ValueError, match="was started with other images"):
         train(settings, tmp_path / "run", resume=True, progress=False)
 
 
@@ -328,7 +377,11 @@ def test_bad_settings_are_refused(change, message):
         (RunSettings("vgg7", "fashion-mini", shortcut="conv"), "vgg7: has no shortcuts"),
         (RunSettings("alexnet", "fashion-mini"), "alexnet: in_shape must be .* at least 63×63 pixels, got"),
         (RunSettings("mlp", "nowhere"), "load: 'nowhere' is neither a folder nor one of"),
-        (RunSettings("mlp", "fashion-mini", images=9000), "take: n must be from 1 to 8000"),
+        (
+            RunSettings("mlp", "fashion-mini", images=9000),
+            "train: images must be at most the 8000 of fashion-mini",
+        ),
+        (RunSettings("mlp", "fashion-mini", width=1), "exceed the budget .* only a wider baseline can be coupled"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(settings, message, tmp_path):
@@ -347,6 +400,19 @@ def test_a_toml_file_goes_round_and_a_bad_one_is_refused(tmp_path):
     (tmp_path / "a.toml").write_text("epochs 3\n")
     with pytest.raises(ValueError, match="a.toml is not TOML"):
         read_toml(tmp_path / "a.toml")
+
+
+def test_damaged_runs_are_refused_by_name(whole, tmp_path, capsys):
+    shutil.copytree(whole[0], tmp_path / "run")
+    save_checkpoint(tmp_path / "run" / "last.npz", load_model(whole[0] / "best.npz"))
+    with pytest.raises(ValueError, match="was started with other images"):
+        train(TINY, tmp_path / "run", resume=True, progress=False)
+    (tmp_path / "run" / "settings.toml").write_text('model = "mlp"\n')
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 2
+    assert "settings.toml is damaged: it does not say dataset" in capsys.readouterr().err
+    (tmp_path / "a.toml").write_text('model = ["mlp"]\ndataset = "mnist"\n')
+    assert main(["train", "--config", str(tmp_path / "a.toml")]) == 2
+    assert "train: model must be str, got ['mlp']" in capsys.readouterr().err
 
 
 def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):

@@ -84,6 +84,8 @@ def test_resnet20_has_the_counts_of_a_pencil():
         ("resnet20", {}),
         ("resnet20", {"shortcut": "conv", "widths": (12, 20, 40), "in_shape": (28, 28, 1)}),
         ("resnet18", {"widths": (16, 32, 64, 128), "classes": 10}),
+        ("resnet18", {"weights": "float"}),
+        ("alexnet", {"in_shape": (96, 96, 3), "classes": 10}),
     ],
 )
 def test_the_decoupled_network_stays_within_the_baselines_weights_and_close_to_them(model, options):
