@@ -112,7 +112,7 @@ def test_the_table_fits_and_json_holds_the_same(name, variant, capsys):
 
 
 def test_too_little_memory_is_told_in_one_sentence(monkeypatch, capsys):
-    def full(*_):
+    def full(*_, **__):
         raise MemoryError("Unable to allocate 9. TiB for an array")
 
     monkeypatch.setattr("duonet.models.catalogue.build", full)
