@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet import backend, data
+from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
 from duonet.functional import log_softmax
 from duonet.tape import no_grad
@@ -224,6 +224,7 @@ def load_run(path, device="cpu"):
     ValueError
         If it is no such checkpoint, or does not say what its network takes.
     """
+    parallel.settle()
     path = run_file(path)
     saved = load_checkpoint(path, device)
     missing = [key for key in ("in_shape", "class_names", "mean", "std", "train_sha256") if key not in saved.about]
