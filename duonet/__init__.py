@@ -1,8 +1,10 @@
 """duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
 
 from duonet import data, functional, mismatch, models, nn, optim, quant
+from duonet import fast as _fast  # noqa: F401  (registers the fast versions)
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
+from duonet.engine import plain_ops
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.summary import cost, summary
 from duonet.tape import no_grad, smooth_forward
@@ -15,5 +17,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
     "decouple", "evaluate", "fit", "functional", "load_checkpoint", "load_model", "mismatch", "models", "nn",
-    "no_grad", "numerical_gradient", "optim", "quant", "save_checkpoint", "smooth_forward", "summary",
+    "no_grad", "numerical_gradient", "optim", "plain_ops", "quant", "save_checkpoint", "smooth_forward", "summary",
 ]  # fmt: skip

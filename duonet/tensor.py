@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from duonet import backend
+from duonet import backend, engine
 from duonet.tape import Node, backpropagate, recording, smooth
 
 
@@ -78,14 +78,15 @@ class Function:
             If inputs differ in dtype or device.
         """
         arrays = cls._arrays(inputs)
+        device = backend.device_of(next(a for a in arrays if a is not None))
+        op = engine.version(cls, device)
         taping = recording()
         parents = tuple(
             (x._node or x) if taping and isinstance(x, Tensor) and x.requires_grad else None for x in inputs
         )
-        node = Node(cls, parents, [None if a is None else (a.shape, a.dtype) for a in arrays])
-        out = cls._forward()(node, *arrays, **options)
-        xp = backend.get_xp(out)
-        y = Tensor(xp.asarray(out))  # NumPy turns 0-d results into scalars
+        node = Node(op, parents, [None if a is None else (a.shape, a.dtype) for a in arrays])
+        out = op._forward()(node, *arrays, **options)
+        y = Tensor(np.asarray(out) if device == "cpu" else out)  # NumPy turns 0-d results into scalars
         if any(node.needs):
             y.requires_grad = True
             y._node = node

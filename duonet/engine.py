@@ -1,0 +1,87 @@
+"""Which version of an op runs: the plain one, written to be read, or a twin that computes the same faster.
+
+The plain op is the definition, and runs anywhere. A twin is a subclass of it for one device, in `duonet.fast`
+(cache and threads on the CPU) or `duonet.gpu` (kernels). `Function.apply` asks `version`; nothing else chooses.
+"""
+
+import contextlib
+import contextvars
+
+_twins = {}
+_plain = contextvars.ContextVar("plain", default=False)
+
+
+def twin(device):
+    """Register a class as the fast version, on one device, of the op that it derives from.
+
+    Parameters
+    ----------
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    callable
+        A class decorator.
+
+    Examples
+    --------
+    >>> from duonet import Function
+    >>> class Twice(Function):
+    ...     forward = staticmethod(lambda ctx, x: x + x)
+    >>> @twin("cpu")
+    ... class FastTwice(Twice):
+    ...     forward = staticmethod(lambda ctx, x: 2 * x)
+    >>> version(Twice, "cpu").__name__, version(Twice, "gpu").__name__
+    ('FastTwice', 'Twice')
+    """
+
+    def register(cls):
+        op = cls.__bases__[0]
+        cls.name = op.name  # messages name the op, whichever version ran
+        _twins[op, device] = cls
+        return cls
+
+    return register
+
+
+def version(op, device):
+    """Return the class that runs for `op` on a device: its twin, or itself where there is none.
+
+    Parameters
+    ----------
+    op : type
+        A `Function`.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    type
+
+    Examples
+    --------
+    >>> from duonet.functional.conv import Conv2d
+    >>> with plain_ops():
+    ...     version(Conv2d, "cpu") is Conv2d
+    True
+    """
+    return op if _plain.get() else _twins.get((op, device), op)
+
+
+@contextlib.contextmanager
+def plain_ops():
+    """Run the plain version of every op inside: to read along, to check its twin, to see what the twin is worth.
+
+    Examples
+    --------
+    >>> from duonet import Tensor, functional
+    >>> x = Tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> with plain_ops():
+    ...     functional.batch_norm(x, Tensor([1.0, 1.0]), Tensor([0.0, 0.0]), eps=0.0).data
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)

@@ -1,0 +1,1 @@
+"""Fast versions of ops on the CPU: chunks that stay in cache, on all cores, in as few passes as sums allow."""
