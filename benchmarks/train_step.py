@@ -7,8 +7,8 @@
 
 The sides take turns in one process, so that a busy machine slows them all alike; figures are medians, ratios are
 medians of the ratios within a turn. Below 1 duonet is the faster one. PyTorch is optional: `pip install torch`.
-Allocator: glibc hands large arrays back to the system by default, and every new one costs page faults; "raised"
-keeps them (`duonet.parallel.keep_memory`, which the `duonet` command calls). Both sides run under the same setting.
+Allocator: glibc hands large arrays back to the system by default, and new ones cost page faults; "raised" keeps them
+(`duonet.parallel.keep_memory`, which the `duonet` command calls). Both sides run under the same setting.
 """
 
 import argparse
@@ -103,10 +103,11 @@ def synchronize(device):
             torch_twin.synchronize(device)
 
 
-def interleave(works, turns, device):
+def interleave(works, turns, device, prepare=lambda: None):
     """Return the seconds of every call, {side: list}; the sides take turns, and the first two are left out."""
     seconds = {side: [] for side in works}
     for _ in range(turns + 2):
+        prepare()
         for side, work in works.items():
             synchronize(device)
             started = time.perf_counter()
@@ -116,14 +117,16 @@ def interleave(works, turns, device):
     return {side: times[2:] for side, times in seconds.items()}
 
 
-def report(label, batch, seconds):
+def report(label, batch, seconds, width=18):
     """Print a row: the median of each side, and duonet's ratio to each other one."""
     ours = seconds["duonet"]
     for side, times in seconds.items():
         median = statistics.median(times)
         ratio = statistics.median(a / b for a, b in zip(ours, times))
         against = "" if side == "duonet" else f"{ratio:12.2f}"
-        print(f"{label:18} {batch:5} {side:20} {1e3 * median:10.2f} {batch / median:10.0f}{against}", flush=True)
+        print(
+            f"{label:{width}} {batch:5} {side:20} {1e3 * median:10.2f} {batch / median:10.0f}{against}", flush=True
+        )
 
 
 def peak(work):
