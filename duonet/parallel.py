@@ -5,25 +5,27 @@ separate product in a fixed order: the result does not depend on the number of t
 """
 
 import functools
+import math
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
-from duonet import backend
+CHUNK_BYTES = 1 << 20  # fits a second-level cache; smaller chunks spend their time in Python
+WORTH_THREADS = 3  # with fewer chunks, waking another thread takes longer than it saves
 
-CHUNK_BYTES = 1 << 21  # about a second-level cache; smaller chunks spend their time in Python
+_local = threading.local()
 
 
-def chunks(x, bytes_each):
-    """Cut the batch `x` into slices whose working memory is about `CHUNK_BYTES`.
+def chunks(n, bytes_each):
+    """Cut `n` items into slices whose working memory is about `CHUNK_BYTES`.
 
     Parameters
     ----------
-    x : array
-        (N, ...); on a GPU it stays whole.
+    n : int
     bytes_each : int
-        Working memory that one of the N items needs.
+        Working memory that one item needs.
 
     Returns
     -------
@@ -31,21 +33,23 @@ def chunks(x, bytes_each):
 
     Examples
     --------
-    >>> chunks(np.zeros((5, 3)), CHUNK_BYTES // 2)
+    >>> chunks(5, CHUNK_BYTES // 2)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    step = max(1, CHUNK_BYTES // bytes_each) if backend.get_xp(x) is np else max(1, len(x))
-    return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
+    step = max(1, CHUNK_BYTES // max(1, bytes_each))
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
-def run(work, slices):
-    """Call `work` on every slice, on all cores where that helps, and list the results in order.
+def run(work, chunks):
+    """Call `work` on every chunk, on all cores where there are enough chunks, and list the results in order.
+
+    The calling thread works too. Each thread takes the next chunk when it is done with one.
 
     Parameters
     ----------
     work : callable
-        Takes a slice of the batch; must not call `run` itself.
-    slices : list of slice
+        Takes a chunk; must not call `run` itself.
+    chunks : list
 
     Returns
     -------
@@ -57,8 +61,54 @@ def run(work, slices):
     >>> [float(s) for s in run(lambda rows: x[rows].sum(), [slice(0, 2), slice(2, 4)])]
     [1.0, 5.0]
     """
-    pool = _pool(os.getpid()) if len(slices) > 1 else None
-    return [work(s) for s in slices] if pool is None else list(pool.map(work, slices))
+    threads, pool = _pool(os.getpid()) if len(chunks) >= WORTH_THREADS else (1, None)
+    if pool is None:
+        return [work(chunk) for chunk in chunks]
+    results = [None] * len(chunks)
+    waiting = iter(enumerate(chunks))  # threads may share it: taking the next item is one step under the GIL
+
+    def take():
+        for i, chunk in waiting:
+            results[i] = work(chunk)
+
+    others = [pool.submit(take) for _ in range(min(threads, len(chunks)) - 1)]
+    try:
+        take()
+    finally:
+        for other in others:  # none may still be writing when the caller goes on, or is told of an error
+            other.cancel() or wait([other])
+    for other in others:
+        if not other.cancelled():
+            other.result()
+    return results
+
+
+def scratch(name, shape, dtype):
+    """Return an array to work in: uninitialised, this thread's own, and the next caller's of the same name too.
+
+    A fresh large array costs page faults, and comes from memory that is not in the cache.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    numpy.ndarray
+
+    Examples
+    --------
+    >>> scratch("columns", (2, 3), np.float32).shape
+    (2, 3)
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    kept = vars(_local).get(name)
+    if kept is None or kept.size < size:
+        kept = np.empty(size, np.uint8)
+        setattr(_local, name, kept)
+    return np.ndarray(shape, dtype, kept)
 
 
 def keep_memory():
@@ -97,7 +147,7 @@ def settle():
 
 @functools.cache
 def _pool(pid):
-    """Make this process's pool (a forked child has no threads of its parent's), or None for one thread.
+    """Return the number of threads and this process's pool, or None: a forked child has no threads of its parent's.
 
     There are as many threads as cores, or `DUONET_THREADS`. BLAS threads beside Python threads fight over the
     cores, so BLAS is told, once, to keep to one. Without threadpoolctl it cannot be told, and keeps its own.
@@ -107,6 +157,6 @@ def _pool(pid):
     try:
         import threadpoolctl
     except ImportError:
-        return None
+        return 1, None
     threadpoolctl.threadpool_limits(1, user_api="blas")
-    return ThreadPoolExecutor(threads, thread_name_prefix="duonet") if threads > 1 else None
+    return threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="duonet") if threads > 1 else None

@@ -21,11 +21,10 @@ print(hashlib.sha256(b"".join(a.tobytes() for a in (y.data, x.grad, w.grad))).he
 
 
 def test_chunks_cover_the_batch_in_order():
-    x = np.zeros((10, 4))
-    slices = parallel.chunks(x, parallel.CHUNK_BYTES // 3)
+    slices = parallel.chunks(10, parallel.CHUNK_BYTES // 3)
     assert [s.stop - s.start for s in slices] == [3, 3, 3, 1]
     assert np.concatenate([np.arange(10)[s] for s in slices]).tolist() == list(range(10))
-    assert parallel.chunks(x, 10 * parallel.CHUNK_BYTES) == [slice(i, i + 1) for i in range(10)]
+    assert parallel.chunks(10, 10 * parallel.CHUNK_BYTES) == [slice(i, i + 1) for i in range(10)]
 
 
 def test_run_keeps_the_order_and_passes_errors_on():
