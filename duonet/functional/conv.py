@@ -2,35 +2,44 @@
 
 `im2col` lays every window of the image out as a row; the convolution is then `cols @ w`, its weight gradient
 `colsᵀ @ dy`, and its input gradient either a convolution of dy with the flipped kernel or `col2im(dy @ wᵀ)`.
-The batch goes through in chunks small enough for the cache, spread over the cores (`duonet.parallel`).
+`duonet.fast.conv` does the same with a few images at a time, on all cores.
 """
 
 import numpy as np
 
-from duonet import backend, parallel
+from duonet import backend
 from duonet.functional.channels import sum_rows
 from duonet.tensor import Function
 
 
 class Conv2d(Function):
-    """y[n, i, j] = Σ over (p, q, c) of x[n, s i + p, s j + q, c] w[p, q, c].   For dx, dw see below."""
+    """y[n, i, j] = Σ over (p, q, c) of x[n, s i + p, s j + q, c] w[p, q, c].   For dx, dw see `conv2d`."""
 
     @staticmethod
     def forward(ctx, x, w, bias, *, stride, padding):
-        _check(x, w, bias, stride, padding)
+        check(x, w, bias, stride, padding)
+        kh, kw, c, oc = w.shape
+        y = im2col(x, kh, kw, stride, padding, padding) @ w.reshape(-1, oc)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
-        y = _correlate(x, w, stride, padding, padding)
-        if bias is not None:
-            y += bias
-        return y
+        oh, ow = ((size + 2 * padding - k) // stride + 1 for size, k in ((x.shape[1], kh), (x.shape[2], kw)))
+        y = y.reshape(len(x), oh, ow, oc)
+        return y if bias is None else y + bias
 
     @staticmethod
     def backward(ctx, dy):
         wants_x, wants_w, wants_bias = ctx.needs
-        dx = _input_gradient(dy, ctx.w, ctx.x.shape, ctx.stride, ctx.padding) if wants_x else None
-        dw = _weight_gradient(ctx.x, dy, ctx.w.shape, ctx.stride, ctx.padding) if wants_w else None
-        db = sum_rows(dy.reshape(-1, dy.shape[-1])) if wants_bias else None
-        return dx, dw, db
+        x, w, stride, padding = ctx.x, ctx.w, ctx.stride, ctx.padding
+        kh, kw, c, oc = w.shape
+        rows = dy.reshape(-1, oc)
+        dx = dw = None
+        if wants_x and flips(x.shape, w.shape, dy.shape, stride, padding):
+            windows = im2col(dy, kh, kw, 1, kh - 1 - padding, kw - 1 - padding)
+            dx = (windows @ flipped(w).reshape(-1, c)).reshape(x.shape)
+        elif wants_x:
+            dx = col2im(rows @ w.reshape(-1, oc).T, x.shape, kh, kw, stride, padding)
+        if wants_w:  # the windows are laid out again, rather than kept: they are KH KW times the image
+            dw = (im2col(x, kh, kw, stride, padding, padding).T @ rows).reshape(w.shape)
+        return dx, dw, sum_rows(rows) if wants_bias else None
 
 
 def conv2d(x, w, bias=None, stride=1, padding=0):
@@ -99,7 +108,7 @@ def conv2d_reference(x, w, bias=None, stride=1, padding=0):
     >>> conv2d_reference(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1))).item()
     4.0
     """
-    _check(x, w, bias, stride, padding)
+    check(x, w, bias, stride, padding)
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     kh, kw, channels, out_channels = w.shape
     oh, ow = (x.shape[1] - kh) // stride + 1, (x.shape[2] - kw) // stride + 1
@@ -184,7 +193,8 @@ def col2im(cols, shape, kh, kw, stride, padding):
     return padded[:, padding : padding + h, padding : padding + w]
 
 
-def _check(x, w, bias, stride, padding):
+def check(x, w, bias, stride, padding):
+    """Raise ValueError unless the arguments of a convolution fit."""
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(
             f"conv2d: expected x (N, H, W, C) and w (KH, KW, C, OC), got shapes {x.shape} and {w.shape}"
@@ -203,54 +213,17 @@ def _check(x, w, bias, stride, padding):
         raise ValueError(f"conv2d: the kernel of w {w.shape} is larger than x {x.shape} with padding {padding}")
 
 
-def _correlate(x, w, stride, pad_h, pad_w):
-    """Compute y = im2col(x) @ w, a chunk of the batch at a time."""
-    xp = backend.get_xp(x)
-    kh, kw, c, oc = w.shape
-    oh = (x.shape[1] + 2 * pad_h - kh) // stride + 1
-    ow = (x.shape[2] + 2 * pad_w - kw) // stride + 1
-    y = xp.empty((len(x), oh, ow, oc), x.dtype)
-    kernel = w.reshape(-1, oc)
+def flips(x_shape, w_shape, dy_shape, stride, padding):
+    """Say whether the input gradient is best computed as a convolution of dy with the flipped kernel.
 
-    def work(images):
-        cols = im2col(x[images], kh, kw, stride, pad_h, pad_w)
-        xp.matmul(cols, kernel, out=y[images].reshape(-1, oc))
-
-    parallel.run(work, parallel.chunks(x, oh * ow * len(kernel) * x.itemsize))
-    return y
-
-
-def _weight_gradient(x, dy, shape, stride, padding):
-    """Compute dw = im2col(x)ᵀ @ dy, summed over the chunks in their order."""
-    kh, kw, c, oc = shape
-
-    def work(images):
-        # As (dyᵀ @ cols)ᵀ: with few output channels BLAS is a quarter faster this way round.
-        return dy[images].reshape(-1, oc).T @ im2col(x[images], kh, kw, stride, padding, padding)
-
-    parts = parallel.run(work, parallel.chunks(x, dy[0, :, :, 0].size * kh * kw * c * x.itemsize))
-    return backend.get_xp(x).ascontiguousarray(sum(parts[1:], parts[0]).T).reshape(shape)
-
-
-def _input_gradient(dy, w, shape, stride, padding):
-    """Compute dx as a convolution of dy with the flipped kernel, or as col2im(dy @ wᵀ).
-
-    The first writes each pixel once and is faster, but only for stride 1, and it multiplies H W instead of OH OW
-    windows: wasteful for a kernel that covers the whole image.
+    That writes each pixel once, but it exists for stride 1 only, and it multiplies H W instead of OH OW windows:
+    wasteful for a kernel that covers the whole image.
     """
-    xp = backend.get_xp(dy)
-    kh, kw, c, oc = w.shape
-    n, h, width, _ = shape
-    oh, ow = dy.shape[1:3]
-    if stride == 1 and padding < min(kh, kw) and h * width <= 2 * oh * ow:
-        flipped = xp.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))
-        return _correlate(dy, flipped, 1, kh - 1 - padding, kw - 1 - padding)
-    dx = xp.empty(shape, dy.dtype)
-    kernel = w.reshape(-1, oc)
+    _, h, w, _ = x_shape
+    _, oh, ow, _ = dy_shape
+    return stride == 1 and padding < min(w_shape[:2]) and h * w <= 2 * oh * ow
 
-    def work(images):
-        cols = dy[images].reshape(-1, oc) @ kernel.T
-        dx[images] = col2im(cols, dx[images].shape, kh, kw, stride, padding)
 
-    parallel.run(work, parallel.chunks(dy, oh * ow * len(kernel) * dy.itemsize))
-    return dx
+def flipped(w):
+    """Turn kernels (KH, KW, C, OC) by half a turn and exchange their inputs and outputs."""
+    return backend.get_xp(w).ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))

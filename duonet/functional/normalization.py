@@ -15,7 +15,7 @@ class BatchNorm(Function):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
-        _check(x, gamma, beta, running_mean, running_var, training)
+        check(x, gamma, beta, running_mean, running_var, training)
         xp = backend.get_xp(x)
         channels = x.shape[-1]
         rows = x.size // channels
@@ -27,9 +27,7 @@ class BatchNorm(Function):
         if training:
             flat = centred.reshape(-1, channels)
             var = xp.einsum("mc,mc->c", flat, flat) / rows
-            if running_mean is not None:
-                running_mean += momentum * (mean - running_mean)
-                running_var += momentum * (var * (rows / (rows - 1)) - running_var)
+            follow(running_mean, running_var, mean, var, rows, momentum)
         else:
             var = running_var.astype(x.dtype, copy=False)
         ctx.centred, ctx.gamma, ctx.training = centred, gamma, training
@@ -52,7 +50,15 @@ class BatchNorm(Function):
         return dx, dgamma, dbeta
 
 
-def _check(x, gamma, beta, running_mean, running_var, training):
+def follow(running_mean, running_var, mean, var, rows, momentum):
+    """Move the running averages, if there are any, towards a batch's mean and unbiased variance, in place."""
+    if running_mean is not None:
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (var * (rows / (rows - 1)) - running_var)
+
+
+def check(x, gamma, beta, running_mean, running_var, training):
+    """Raise ValueError unless the arguments of a batch norm fit."""
     channels = x.shape[-1] if x.ndim in (2, 4) else None
     if channels is None or gamma.shape != (channels,) or beta.shape != (channels,):
         raise ValueError(

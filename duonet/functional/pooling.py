@@ -12,7 +12,7 @@ def _views(x, size, stride):
             yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
 
 
-def _check(name, x, size, stride, padding=0):
+def check(name, x, size, stride, padding=0):
     if x.ndim != 4:
         raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
     if not 0 <= 2 * padding <= size:
@@ -26,7 +26,7 @@ class MaxPool2d(Function):
 
     @staticmethod
     def forward(ctx, x, *, size, stride, padding):
-        _check("max_pool2d", x, size, stride, padding)
+        check("max_pool2d", x, size, stride, padding)
         xp = backend.get_xp(x)
         if padding:
             # Below every number, so that a maximum is never taken from the border.
@@ -56,7 +56,7 @@ class AvgPool2d(Function):
 
     @staticmethod
     def forward(ctx, x, *, size, stride):
-        _check("avg_pool2d", x, size, stride)
+        check("avg_pool2d", x, size, stride)
         ctx.shape, ctx.size, ctx.stride = x.shape, size, stride
         views = _views(x, size, stride)
         y = next(views).copy()

@@ -1,0 +1,80 @@
+"""Ops that treat every value by itself, a chunk at a time on all cores."""
+
+import numpy as np
+
+from duonet import engine, parallel
+from duonet.functional import activation, arithmetic
+from duonet.quant import activation as quant
+
+ARRAYS = 3  # that a chunk is worth in the cache
+
+
+@engine.twin("cpu")
+class ReLU(activation.ReLU):
+    """As the plain op."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mask = np.empty(x.shape, bool)
+        y = np.empty(x.shape, x.dtype)
+
+        def work(some):
+            np.greater(x[some], 0, out=ctx.mask[some])
+            np.maximum(x[some], 0, out=y[some])
+
+        parallel.run(work, _chunks(x))
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return _multiply(dy, ctx.mask)
+
+
+@engine.twin("cpu")
+class Add(arithmetic.Add):
+    """As the plain op, which also serves operands of different shapes."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        if a.shape != b.shape or a.ndim == 0:
+            return arithmetic.Add.forward(ctx, a, b)
+        y = np.empty(a.shape, a.dtype)
+        parallel.run(lambda some: np.add(a[some], b[some], out=y[some]), _chunks(a))
+        return y
+
+
+@engine.twin("cpu")
+class Quantize(quant.Quantize):
+    """As the plain op."""
+
+    @staticmethod
+    def forward(ctx, x, *, staircase, surrogate):
+        if x.ndim == 0:
+            return quant.Quantize.forward(ctx, x, staircase=staircase, surrogate=surrogate)
+        y = np.empty(x.shape, x.dtype)
+        slope = surrogate.derivative(x[:0])
+        ctx.slope = np.empty(x.shape, slope.dtype) if ctx.needs[0] else None
+
+        def work(some):
+            y[some] = staircase(x[some])
+            if ctx.needs[0]:
+                ctx.slope[some] = surrogate.derivative(x[some])
+
+        parallel.run(work, _chunks(x))
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return _multiply(dy, ctx.slope)
+
+
+def _multiply(dy, slope):
+    if dy.ndim == 0:
+        return dy * slope
+    dx = np.empty(dy.shape, dy.dtype)
+    parallel.run(lambda some: np.multiply(dy[some], slope[some], out=dx[some]), _chunks(dy))
+    return dx
+
+
+def _chunks(x):
+    return parallel.chunks(len(x), ARRAYS * x[0].size * x.itemsize) if len(x) else [slice(0)]
