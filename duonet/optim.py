@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from duonet import backend
+from duonet.flat import FlatParameters
 
 
 class Optimizer:
@@ -42,15 +43,19 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
         self.base_lr = self.lr = lr
         self.steps = 0
+        self._vectors = [
+            FlatParameters([i for i, p in enumerate(self.parameters) if p.dtype == dtype], self)
+            for dtype in dict.fromkeys(p.dtype for p in self.parameters)
+        ]
 
     def step(self):
         """Update every parameter that has a gradient."""
         self.steps += 1
-        for i, parameter in enumerate(self.parameters):
-            if parameter.grad is not None:
-                self._update(i, parameter)
+        for vector in self._vectors:
+            vector.update()
 
-    def _update(self, i, parameter):
+    def _update(self, w, g, *state):
+        """Change `w` and the state in place; all are vectors of the same length. `g` may be overwritten."""
         raise NotImplementedError
 
     def state_dict(self):
@@ -81,9 +86,6 @@ class Optimizer:
         """Forget all gradients."""
         for parameter in self.parameters:
             parameter.zero_grad()
-
-    def _zeros(self):
-        return [backend.get_xp(p.data).zeros_like(p.data) for p in self.parameters]
 
 
 class SGD(Optimizer):
@@ -126,15 +128,13 @@ class SGD(Optimizer):
     def __init__(self, parameters, lr, momentum=0.9, nesterov=False, weight_decay=0.0):
         super().__init__(parameters, lr)
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
-        self.velocity = self._zeros()
 
-    def _update(self, i, parameter):
-        gradient, velocity = parameter.grad, self.velocity[i]
+    def _update(self, w, g, velocity):
         if self.weight_decay:
-            gradient = gradient + self.weight_decay * parameter.data
+            g += self.weight_decay * w
         velocity *= self.momentum
-        velocity += gradient
-        parameter.data -= self.lr * (gradient + self.momentum * velocity if self.nesterov else velocity)
+        velocity += g
+        w -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
 
 class Adam(Optimizer):
@@ -176,24 +176,20 @@ class Adam(Optimizer):
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        self.mean, self.square = self._zeros(), self._zeros()
 
-    def _update(self, i, parameter):
-        gradient = parameter.grad
+    def _update(self, w, g, mean, square):
         if self.weight_decay:
-            gradient = gradient + self.weight_decay * parameter.data
-        self._adam(i, parameter, gradient)
+            g += self.weight_decay * w
+        self._adam(w, g, mean, square)
 
-    def _adam(self, i, parameter, gradient):
-        xp = backend.get_xp(gradient)
+    def _adam(self, w, g, mean, square):
         beta1, beta2 = self.betas
-        mean, square = self.mean[i], self.square[i]
         mean *= beta1
-        mean += (1 - beta1) * gradient
+        mean += (1 - beta1) * g
         square *= beta2
-        square += (1 - beta2) * gradient * gradient
-        root = xp.sqrt(square / (1 - beta2**self.steps))
-        parameter.data -= (self.lr / (1 - beta1**self.steps)) * mean / (root + self.eps)
+        square += (1 - beta2) * g * g
+        root = backend.get_xp(w).sqrt(square / (1 - beta2**self.steps))
+        w -= (self.lr / (1 - beta1**self.steps)) * mean / (root + self.eps)
 
 
 class AdamW(Adam):
@@ -231,9 +227,9 @@ class AdamW(Adam):
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def _update(self, i, parameter):
-        parameter.data *= 1 - self.lr * self.weight_decay
-        self._adam(i, parameter, parameter.grad)
+    def _update(self, w, g, mean, square):
+        w *= 1 - self.lr * self.weight_decay
+        self._adam(w, g, mean, square)
 
 
 class Schedule:

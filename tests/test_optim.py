@@ -52,9 +52,9 @@ def test_adam(kind, decay):
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
 def test_float32_stays_float32_in_place_and_missing_gradients_are_passed_over(kind):
     a, b = Parameter([1.0]), Parameter([1.0])
-    array = a.data
     a.grad = np.array([1.0], "float32")
     optimizer = kind([a, b], 0.1)
+    array = a.data
     optimizer.step()
     assert a.data is array and a.dtype == np.float32 and a.item() < 1 and b.item() == 1
     optimizer.zero_grad()

@@ -1,0 +1,102 @@
+"""All parameters end to end in one array, so that an optimiser changes them in one go."""
+
+import numpy as np
+
+from duonet import backend, parallel
+
+CACHE_LINE = 128  # bytes, of a GPU
+
+
+class FlatParameters:
+    """Parameters of one dtype, of which each becomes a part of one array, as do gradients and state.
+
+    An update is then a few long operations instead of a few for each of many small arrays.
+
+    Parameters
+    ----------
+    indices : list of int
+        Which of the optimiser's parameters.
+    optimizer : Optimizer
+        For each name in its `buffers` it is given a list of arrays, one a parameter: parts of the state here.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is on another device than the others, or, later, has become another kind of array.
+
+    Examples
+    --------
+    >>> from duonet import Parameter, optim
+    >>> a, b = Parameter([1.0, 2.0]), Parameter([3.0])
+    >>> optimizer = optim.SGD([a, b], 0.1)
+    >>> a.data.base is b.data.base
+    True
+    """
+
+    def __init__(self, indices, optimizer):
+        self.optimizer = optimizer
+        self.parameters = [optimizer.parameters[i] for i in indices]
+        data = [p.data for p in self.parameters]
+        xp = backend.get_xp(data[0])
+        # Every part begins where a cache line does: BLAS on a GPU is slower elsewhere.
+        line = CACHE_LINE // data[0].itemsize
+        ends = np.cumsum([-(-a.size // line) * line for a in data]).tolist()
+        self.parts = [slice(start, start + a.size) for start, a in zip([0, *ends], data)]
+        self.w, self.g = xp.zeros(ends[-1], data[0].dtype), xp.zeros(ends[-1], data[0].dtype)
+        self.state = []
+        for name in optimizer.buffers:
+            self.state.append(xp.zeros_like(self.w))
+            arrays = vars(optimizer).setdefault(name, [None] * len(optimizer.parameters))
+            for i, array in zip(indices, self._views(self.state[-1])):
+                arrays[i] = array
+        self.views = self._views(self.w)
+        for parameter, view in zip(self.parameters, self.views):
+            self._take_in(parameter, view)
+
+    def _views(self, vector):
+        return [vector[part].reshape(p.shape) for part, p in zip(self.parts, self.parameters)]
+
+    def update(self):
+        """Have the optimiser change every parameter that has a gradient."""
+        xp = backend.get_xp(self.w)
+        for parameter, part, view in zip(self.parameters, self.parts, self.views):
+            if parameter.data is not view:  # replaced from outside
+                self._take_in(parameter, view)
+            if parameter.grad is not None:
+                self.g[part] = parameter.grad.reshape(-1)
+        for start, stop in self._runs():
+            if xp is not np:
+                self.optimizer._update(*(a[start:stop] for a in (self.w, self.g, *self.state)))
+                continue
+            bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
+            chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]
+            parallel.run(
+                lambda some: self.optimizer._update(*(a[some] for a in (self.w, self.g, *self.state))), chunks
+            )
+
+    def _take_in(self, parameter, view):
+        name = type(self.optimizer).__name__
+        if backend.get_xp(parameter.data) is not backend.get_xp(view):
+            here, there = backend.device_of(view), backend.device_of(parameter.data)
+            raise TypeError(
+                f"{name}: its state is on the {here}, a parameter on the {there}; make it after moving"
+            )
+        if (parameter.shape, parameter.dtype) != (view.shape, view.dtype):
+            raise TypeError(
+                f"{name}: a parameter was {view.dtype} of shape {view.shape} and is now {parameter.dtype} of "
+                f"shape {parameter.shape}; make the optimiser after changing it"
+            )
+        view[...] = parameter.data
+        parameter.data = view
+
+    def _runs(self):
+        """List (start, stop) of neighbouring parameters that have a gradient."""
+        runs = []
+        for i, (parameter, part) in enumerate(zip(self.parameters, self.parts)):
+            if parameter.grad is None:
+                continue
+            if runs and self.parameters[i - 1].grad is not None:
+                runs[-1] = (runs[-1][0], part.stop)
+            else:
+                runs.append((part.start, part.stop))
+        return runs
