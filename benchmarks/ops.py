@@ -3,8 +3,8 @@
     python benchmarks/ops.py [--turns 15] [--plain]
 
 Shapes are those of VGG-7 (batch 128), of vgg_deep (batch 64) and of ResNet-20 (batch 128); both sides get
-channels-last images. The sides take turns; figures are medians, ratios are medians of the ratios within a turn. The
-allocator is "raised" (see train_step.py), so that page faults do not hide the op.
+channels-last images. The sides take turns; figures are medians, ratios are medians of the ratios within a turn.
+The allocator is "raised" (see train_step.py), so that page faults do not hide the op.
 """
 
 import argparse

@@ -7,8 +7,8 @@
 
 The sides take turns in one process, so that a busy machine slows them all alike; figures are medians, ratios are
 medians of the ratios within a turn. Below 1 duonet is the faster one. PyTorch is optional: `pip install torch`.
-Allocator: glibc hands large arrays back to the system by default, and new ones cost page faults; "raised" keeps them
-(`duonet.parallel.keep_memory`, which the `duonet` command calls). Both sides run under the same setting.
+Allocator: glibc hands large arrays back to the system by default, and new ones cost page faults; "raised" keeps
+them (`duonet.parallel.keep_memory`, which the `duonet` command calls). Both sides run under the same setting.
 """
 
 import argparse

@@ -147,7 +147,7 @@ def settle():
 
 @functools.cache
 def _pool(pid):
-    """Return the number of threads and this process's pool, or None: a forked child has no threads of its parent's.
+    """Return the number of threads and this process's pool, or None; a forked child makes its own.
 
     There are as many threads as cores, or `DUONET_THREADS`. BLAS threads beside Python threads fight over the
     cores, so BLAS is told, once, to keep to one. Without threadpoolctl it cannot be told, and keeps its own.

@@ -13,6 +13,7 @@ def _views(x, size, stride):
 
 
 def check(name, x, size, stride, padding=0):
+    """Raise ValueError unless the arguments of a pool fit."""
     if x.ndim != 4:
         raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
     if not 0 <= 2 * padding <= size:
