@@ -83,6 +83,27 @@ def device_of(x):
     return "cpu" if get_xp(x) is np else "gpu"
 
 
+def address(x):
+    """Return where in memory `x` begins, in bytes.
+
+    Parameters
+    ----------
+    x : numpy.ndarray or cupy.ndarray
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros(3)
+    >>> address(x[1:]) - address(x)
+    8
+    """
+    return x.ctypes.data if get_xp(x) is np else x.data.ptr
+
+
 @functools.cache
 def why_no_gpu():
     """Return one sentence saying why no GPU can be used, or an empty string where one can.
