@@ -1,6 +1,6 @@
 """The optimisers' updates, one launch each, on the flat vector of all parameters.
 
-They round as the formulas of `duonet.optim` do: the same bits as with plain array expressions.
+They round as the formulas of `duonet.optim` do: the same bits as on the CPU, save for numbers below 1.2e-38.
 """
 
 from duonet.gpu import kernels

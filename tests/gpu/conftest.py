@@ -2,15 +2,20 @@ import numpy as np
 import pytest
 import shim
 
-from duonet import engine
+from duonet import backend, engine
 
 
-@pytest.fixture
-def kernels(monkeypatch):
-    """The GPU's twins in place of the CPU's, their kernels running on NumPy's memory."""
+@pytest.fixture(params=["shim", pytest.param("gpu", marks=pytest.mark.gpu)])
+def kernels(request, monkeypatch):
+    """Ops run on the GPU's twins: on a GPU, or here with their kernels on NumPy's memory. Returns how to move there."""
+    if request.param == "gpu":
+        if not backend.gpu_available():
+            pytest.skip(backend.why_no_gpu())
+        return lambda array: backend.to_device(array, "gpu")
     if shim.why_not():
         pytest.skip(shim.why_not())
     monkeypatch.setattr(np, "RawModule", shim.RawModule, raising=False)
     for (op, device), twin in list(engine._twins.items()):
         if device == "gpu":
             monkeypatch.setitem(engine._twins, (op, "cpu"), twin)
+    return lambda array: array

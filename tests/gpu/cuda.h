@@ -5,15 +5,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <memory>
 #include <vector>
 
 #define __global__
 #define __device__ static
 #define __shared__ static
-using std::max;
+// With the overloads for float, as in CUDA.
+using std::exp;
+using std::log;
 using std::min;
+using std::sqrt;
 
 struct uint3 { unsigned x, y, z; };
 struct alignas(16) float4 { float x, y, z, w; };
