@@ -5,6 +5,7 @@ runs on the CPU (NumPy) and on a GPU (CuPy).
 """
 
 import functools
+import os
 import sys
 
 import numpy as np
@@ -147,6 +148,34 @@ def gpu_available():
     True
     """
     return not why_no_gpu()
+
+
+def allow_tf32():
+    """Let the GPU round the factors of float32 matrix products to TF32's 10 bits, which is several times faster.
+
+    Sums keep the bits of float32. So do numbers of at most 11 significant bits: of binary and ternary activations,
+    0, ½ and ±1, nothing is lost; weights and gradients are rounded. CuPy settles the question with the first
+    product of a process, for the rest of it, so ask before anything is computed.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no GPU, or CuPy goes on in full float32: a product came before, or the GPU has no TF32.
+
+    Examples
+    --------
+    >>> allow_tf32()  # doctest: +SKIP
+    """
+    if why_no_gpu():
+        raise RuntimeError(f"tf32: no GPU: {why_no_gpu()}")
+    from cupy._core import _routines_linalg as products
+
+    os.environ["CUPY_TF32"] = "1"
+    if products.get_compute_type(np.dtype(np.float32)) != products.COMPUTE_TYPE_TF32:
+        raise RuntimeError(
+            "tf32: CuPy stays with float32, because this process has multiplied matrices before it asked, "
+            "or the GPU has none (it takes compute capability 8.0)"
+        )
 
 
 def to_device(x, device):
