@@ -104,7 +104,8 @@ def _table(staircase, x):
 
 
 def _upload(numbers, x):
-    return _uploaded(backend.get_xp(x), str(x.device), x.dtype, numbers.shape, numbers.tobytes())
+    device = getattr(x.device, "id", None)  # of several GPUs, each needs its own
+    return _uploaded(backend.get_xp(x), device, x.dtype, numbers.shape, numbers.tobytes())
 
 
 @functools.lru_cache(maxsize=512)
