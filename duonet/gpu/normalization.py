@@ -16,12 +16,11 @@ class BatchNorm(plain.BatchNorm):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, **options):
-        plain._check(x, gamma, beta, options["running_mean"], options["running_var"], options["training"])
-        if not kernels.suit(x, gamma, beta, options["running_mean"], options["running_var"]):
+        if not _suit(x, gamma, beta, **options):
             return kernels.plainly(ctx, plain.BatchNorm, x, gamma, beta, **options)
-        _remember(ctx, x, gamma, **options)
+        vectors = _remember(ctx, x, gamma, beta, **options)
         y = backend.get_xp(x).empty_like(ctx.x)
-        _by_channel("normalize", x, ctx.x, ctx.mean, ctx.scale, gamma, beta, y, x.size, x.shape[-1])
+        _by_channel("normalize", x, ctx.x, *vectors, y, x.size, x.shape[-1])
         return y
 
     @staticmethod
@@ -35,14 +34,11 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
-        plain._check(x, gamma, beta, options["running_mean"], options["running_var"], options["training"])
-        suitable = kernels.suit(x, gamma, beta, options["running_mean"], options["running_var"])
-        if not (suitable and windowed(surrogate)):
+        if not (_suit(x, gamma, beta, **options) and windowed(surrogate)):
             both = {"staircase": staircase, "surrogate": surrogate, **options}
             return kernels.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **both)
-        _remember(ctx, x, gamma, **options)
-        normalization = (ctx.mean, ctx.scale, gamma, beta)
-        y, ctx.slope = quantized(ctx.x, staircase, surrogate, any(ctx.needs), normalization)
+        vectors = _remember(ctx, x, gamma, beta, **options)
+        y, ctx.slope = quantized(ctx.x, staircase, surrogate, any(ctx.needs), vectors)
         return y
 
     @staticmethod
@@ -50,14 +46,20 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         return _gradients(ctx, dy, ctx.slope)
 
 
-def _remember(ctx, x, gamma, *, running_mean, running_var, training, momentum, eps):
-    """Compute mean and 1 / √(var + eps), move the running averages, and keep what the backward pass needs."""
+def _suit(x, gamma, beta, *, running_mean, running_var, training, **rest):
+    plain._check(x, gamma, beta, running_mean, running_var, training)
+    state = [a for a in (running_mean, running_var) if a is not None]
+    return kernels.suit(x, gamma, beta, *state) and all(a.flags.c_contiguous for a in state)
+
+
+def _remember(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
+    """Move the running averages, keep what the backward pass needs, and return mean, 1 / √(var + eps), γ and β."""
     xp = backend.get_xp(x)
-    ctx.x, ctx.gamma, ctx.training = xp.ascontiguousarray(x), gamma, training
-    channels = x.shape[-1]
+    ctx.x, ctx.gamma, beta = (xp.ascontiguousarray(a) for a in (x, gamma, beta))
+    ctx.training, channels = training, x.shape[-1]
     if not training:
         ctx.mean, ctx.scale = running_mean.copy(), 1 / xp.sqrt(running_var + eps)
-        return
+        return ctx.mean, ctx.scale, ctx.gamma, beta
     rows = x.size // channels
     grid, width, chunk = _chunks(rows, channels)
     means, squares = xp.empty((2, grid[1], channels), x.dtype)
@@ -68,6 +70,7 @@ def _remember(ctx, x, gamma, *, running_mean, running_var, training, momentum, e
         "norm", "statistics", x.dtype, blocks, means, squares, ctx.mean, ctx.scale, running_mean, running_var,
         rows, channels, width, chunk, grid[1], float(momentum), rows / (rows - 1), float(eps),
     )  # fmt: skip
+    return ctx.mean, ctx.scale, ctx.gamma, beta
 
 
 def _gradients(ctx, dy, mask):

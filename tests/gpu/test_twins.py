@@ -158,6 +158,18 @@ def test_statistics_are_sound_far_from_zero(kernels, rng, offset, outlier):
     assert error < 4 * np.abs(x).max() * 2**-24 / x.std(axis=(0, 1, 2)).min() + 1e-6
 
 
+def test_batch_norm_of_views(kernels, rng):
+    x = rng.standard_normal((6, 5, 4, 3)).astype("float32").transpose(1, 2, 3, 0)
+    gamma, beta = rng.standard_normal((2, 12)).astype("float32")[:, ::2]
+    assert_same(F.batch_norm, [x, gamma, beta], kernels, exact=False, rtol=2e-5)
+
+    def onto_views(*tensors):
+        state = backend.get_xp(tensors[0].data).ones((6, 2), "float32")
+        return F.batch_norm(*tensors, state[:, 0], state[:, 1])
+
+    assert_same(onto_views, [x, gamma, beta], kernels, exact=False, rtol=2e-5, fast=False)
+
+
 def test_the_same_input_gives_the_same_bits(kernels, rng):
     arrays = [rng.standard_normal(s).astype("float32") for s in ((4, 30, 30, 20), (20,), (20,))]
     for first, second in zip(*(run(F.batch_norm, arrays, kernels) for _ in range(2))):

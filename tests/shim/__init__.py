@@ -1,7 +1,7 @@
 """CuPy's RawModule on the CPU: the same .cu sources, compiled by g++, the same calls, as strict about arguments.
 
-Fixtures in conftest.py put it in place of CuPy's, so that the twins' own Python runs: sources, options, grids,
-arguments and their order.
+Tests put it in place of CuPy's, so that the twins' own Python runs: sources, options, grids, arguments and their
+order. Arrays are NumPy's, or hold one as `_array`.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 HERE = Path(__file__).parent
 FOLDER = Path(tempfile.gettempdir()) / "duonet-kernels"
@@ -22,15 +23,12 @@ SCALARS = {"int": np.int32, "unsigned": np.int32, "float": np.float32, "double":
 POINTERS = {"float": (4,), "double": (8,), "unsigned char": (1,), "float4": (4, 8)}
 
 
-def why_not():
-    """Say why the kernels cannot run here, or return an empty string."""
-    return "" if shutil.which("g++") else "g++ is not installed"
-
-
 class RawModule:
-    """As `cupy.RawModule`: source and options of one module."""
+    """As `cupy.RawModule`: source and options of one module. Skips the test where there is no g++."""
 
     def __init__(self, *, code, options=()):
+        if shutil.which("g++") is None:
+            pytest.skip("g++ is not installed")
         self.types = {name: kind for kind, name in re.findall(r"typedef (\w+) (\w+);", code)}
         assert "--fmad=false" in options, "kernels must round as NumPy does"
         self.parameters = {
@@ -71,18 +69,13 @@ def _value(name, i, argument, kind, pointer):
         return np.ctypeslib.as_ctypes_type(argument.dtype)(argument)
     if argument is None:
         return ctypes.c_void_p(None)
-    array = unwrap(argument)
+    array = getattr(argument, "_array", argument)
     assert isinstance(array, np.ndarray), f"{where} is not an array"
     assert array.itemsize in POINTERS[kind], f"{where} of {array.dtype} is not {kind}"
     assert array.dtype.kind == ("f" if kind != "unsigned char" else "u") or array.dtype == bool, where
     assert array.flags.c_contiguous, f"{where} of shape {array.shape} is not contiguous"
     assert kind != "float4" or array.ctypes.data % 16 == 0, f"{where} is not aligned"
     return ctypes.c_void_p(array.ctypes.data)
-
-
-def unwrap(array):
-    """Return the memory of an array of the stand-in for CuPy, or an array as it is."""
-    return getattr(array, "_array", array)
 
 
 def _plain(code):
