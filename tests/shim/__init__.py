@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
-FOLDER = Path(tempfile.gettempdir()) / "duonet-kernels"
+FOLDER = HERE.parents[1] / "build" / "kernels"
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 SCALARS = {"int": np.int32, "unsigned": np.int32, "float": np.float32, "double": np.float64}
 POINTERS = {"float": (4,), "double": (8,), "unsigned char": (1,), "float4": (4, 8)}
@@ -101,7 +101,7 @@ def _library(code):
     flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Werror", f"-I{HERE}"]
     target = FOLDER / f"{hashlib.sha256((source + header + ' '.join(flags)).encode()).hexdigest()[:24]}.so"
     if not target.exists():
-        FOLDER.mkdir(exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
             path, built = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
             path.write_text(source)
