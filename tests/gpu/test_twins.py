@@ -64,6 +64,7 @@ CONVS = [
     (2, 6, 5, 4, 3, 3, 8, 1, 1),
     (3, 5, 7, 3, 3, 3, 5, 1, 1),
     (2, 7, 6, 1, 3, 2, 4, 1, 0),
+    (2, 7, 6, 8, 3, 2, 2, 1, 0),  # dx by a flipped kernel that is higher than wide
     (2, 8, 9, 8, 3, 3, 2, 2, 1),  # dx by col2im, and rows that fill no window
     (1, 9, 7, 6, 2, 4, 3, 3, 2),
     (2, 4, 4, 16, 3, 3, 3, 1, 2),  # more padding than keeps the size
