@@ -27,7 +27,7 @@ def launch(source, name, dtype, grid, *arguments, unit=None):
         Blocks.
     *arguments : array, int, float or None
         A contiguous array for a pointer, None for a null pointer, an int for `int` and a float for `T`. CuPy
-        passes a Python int as 64 bits and a float as a double, so they are converted here.
+        passes a Python int as 64 bits and a float as a double, so all are converted here.
     unit : str, optional
         What `UNIT` stands for, where the kernel moves more than one number at a time.
     """
@@ -38,6 +38,8 @@ def launch(source, name, dtype, grid, *arguments, unit=None):
 
 
 def _argument(value, kind):
+    if value is None:
+        return np.uintp(0)  # CuPy turns None itself into a pointer to anywhere (cupy/cupy issue 9046)
     if isinstance(value, int):
         return np.int32(value)
     return kind(value) if isinstance(value, float) else value

@@ -93,6 +93,7 @@ def test_the_shim_refuses_what_cupy_would_get_wrong(launch):
         (a.view("int32"), b, n, c),
         (np.zeros(8, "float32")[::2], b, n, c),
         ([0.0], b, n, c),
+        (None, b, n, c),  # no null pointer in CuPy, but anything
     ]
     for arguments in wrong:
         with pytest.raises(AssertionError, match="add"):

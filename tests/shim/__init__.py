@@ -67,7 +67,7 @@ def _value(name, i, argument, kind, pointer):
     if not pointer:
         assert type(argument) is SCALARS[kind], f"{where} is not the {kind} that the kernel reads"
         return np.ctypeslib.as_ctypes_type(argument.dtype)(argument)
-    if argument is None:
+    if type(argument) is np.uintp and argument == 0:
         return ctypes.c_void_p(None)
     array = getattr(argument, "_array", argument)
     assert isinstance(array, np.ndarray), f"{where} is not an array"
