@@ -39,7 +39,7 @@ def launch(source, name, dtype, grid, *arguments, unit=None):
 
 def _argument(value, kind):
     if value is None:
-        return np.uintp(0)  # CuPy turns None itself into a pointer to anywhere (cupy/cupy issue 9046)
+        return np.uintp(0)  # CuPy turns None itself into a pointer to anywhere
     if isinstance(value, int):
         return np.int32(value)
     return kind(value) if isinstance(value, float) else value
