@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from families import dyadic
 
 from duonet import Tensor, backend, coupled_widths, decouple, models, nn, no_grad
 from duonet.decouple import CannotDecouple
@@ -156,21 +157,6 @@ def randomise(model, rng):
             layer.running_mean.data = rng.standard_normal(n)
             layer.running_var.data = rng.uniform(0.5, 2, n)
     return model.astype("float64").eval()
-
-
-def dyadic(model, rng):
-    """Weights, statistics and slopes that are small multiples of powers of two: every sum is exact."""
-    for _, layer in model.modules():
-        if isinstance(layer, nn.BatchNorm):
-            n = layer.gamma.size
-            layer.eps = 0.0
-            layer.gamma.data = rng.choice([-0.5, 0.25, 0.5, 1.0], n)
-            layer.beta.data = rng.integers(-2, 6, n) / 8
-            layer.running_mean.data = rng.integers(-4, 4, n) / 8
-            layer.running_var.data = rng.choice([0.25, 1.0, 4.0], n)
-        elif isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.weight.data = rng.integers(-2, 3, layer.weight.shape) / 4
-    return model.eval()
 
 
 def run(model, x, device="cpu"):
