@@ -32,5 +32,11 @@ def dyadic(model, rng):
             layer.running_mean.data = rng.integers(-4, 4, n) / 8
             layer.running_var.data = rng.choice([0.25, 1.0, 4.0], n)
         elif isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.weight.data = rng.integers(-2, 3, layer.weight.shape) / 4
+            shape = layer.weight.shape
+            if layer.weight_quantizer is not None:
+                layer.weight.data = rng.choice([-0.5, 0.5], shape)  # so that their mean size is exact as well
+            elif len(shape) == 2 or shape[:2] == (1, 1):
+                layer.weight.data = rng.integers(-1, 2, shape)  # along the shortcuts bits add up
+            else:
+                layer.weight.data = rng.integers(-2, 3, shape) / 4
     return model.eval()

@@ -28,6 +28,12 @@ def batch_for(shape, device, dtype="float32", n=8):
     return backend.to_device(x, device), backend.to_device(labels, device)
 
 
+def outputs_of(model, x, device):
+    with no_grad(), nn.observe(model.to(device)) as records:
+        model(Tensor(backend.to_device(x, device)))
+    return {path: backend.to_device(record.output, "cpu") for path, record in records.items()}
+
+
 def step(model, optimizer, x, labels):
     value = F.softmax_cross_entropy(model(Tensor(x)), labels)
     optimizer.zero_grad()
@@ -49,14 +55,12 @@ def test_a_binary_network_on_whole_numbers_gives_the_same_bits(name, kind, weigh
     model, shape = network(name, kind, rng, weights)
     model = dyadic(model, rng).astype("float32")
     x = rng.integers(-4, 5, (6, *shape)).astype("float32")
-    outputs = []
-    for device in ("cpu", gpu):
-        with no_grad(), nn.observe(model.to(device)) as records:
-            model(Tensor(backend.to_device(x, device)))
-        outputs.append({path: backend.to_device(record.output, "cpu") for path, record in records.items()})
-    for path, expected in outputs[0].items():
-        assert outputs[1][path].dtype == expected.dtype
-        np.testing.assert_array_equal(outputs[1][path], expected, err_msg=path)
+    here, there = outputs_of(model, x, "cpu"), outputs_of(model, x, gpu)
+    exact = outputs_of(model.to("cpu").astype("float64"), x.astype("float64"), "cpu")
+    for path, expected in here.items():
+        np.testing.assert_array_equal(expected, exact[path], err_msg=f"{path} is not exact, a fault of this test")
+        assert there[path].dtype == expected.dtype
+        np.testing.assert_array_equal(there[path], expected, err_msg=path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
