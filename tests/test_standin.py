@@ -25,6 +25,8 @@ def x():
         (lambda x: cp.maximum(x, np.ones(4)), TypeError, "Unsupported type"),
         (lambda x: cp.concatenate([x, np.ones((1, 4))]), TypeError, "Unsupported type"),
         (lambda x: x.__setitem__(0, np.ones(4)), TypeError, "Unsupported type"),
+        (lambda x: cp.stack([x[0, 0], 1.0]), TypeError, "Unsupported type <class 'float'>"),
+        (lambda x: cp.sum([1.0, 2.0]), TypeError, "Unsupported type <class 'list'>"),
         (lambda x: cp.exp(x, out=np.ones((3, 4))), TypeError, "Unsupported type"),
         (lambda x: x.__iadd__(np.ones(4)), TypeError, "Unsupported type"),
         (lambda x: np.asarray(x), TypeError, "Implicit conversion to a NumPy array"),

@@ -102,6 +102,7 @@ view(self, dtype=None)
 """.strip().splitlines()
 
 SYNCHRONISING = {"flatnonzero", "nonzero", "unique"}  # they need a length that only the GPU knows
+ARRAYS = {"a", "ar", "array", "ary", "b", "dst", "prototype", "v", "x1", "x2"}  # lists and numbers will not do
 PLAIN = (str, type, np.dtype, slice, type(None), *SCALARS)
 
 
@@ -126,6 +127,10 @@ def _from_numpy(line, numpy_function):
         bound = signature.bind(*args, **options)
         if name in SYNCHRONISING or (name == "where" and "x" not in bound.arguments):
             sync(name)
+        for key, value in bound.arguments.items():
+            for part in value if key == "tup" else [value] if key in ARRAYS else []:
+                if not isinstance(part, ndarray):
+                    raise TypeError(f"Unsupported type {type(part)}")
         out = bound.arguments.get("out")
         args = [_unwrapped(a) for a in bound.args]
         options = {key: _unwrapped(value) for key, value in bound.kwargs.items()}
