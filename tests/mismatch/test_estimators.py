@@ -205,6 +205,16 @@ def test_a_gpu_estimates_what_the_cpu_does(form, gpu, rng):
     np.testing.assert_allclose(*results, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("form, most", [("fast", 10 + 5 * 3), ("general", 10 + 2 * 108)])
+def test_how_often_it_waits_for_a_gpu(form, most, standin, rng):
+    """The fast form a few times for each of the three channels, the general one once a loss."""
+    model = convolutional(quantised(Binary()), rng).to("gpu")
+    batch = tuple(backend.to_device(half, "gpu") for half in batch_for(rng, (20, 8, 7, 2)))
+    before = standin.State.syncs
+    coordinate_gradient(model, F.softmax_cross_entropy, batch, 0.3, ["conv2"], form=form)
+    assert 0 < standin.State.syncs - before <= most
+
+
 @pytest.mark.parametrize("flat", [None, [], [0, 999], [-1], [0.5]])
 def test_given_coordinates_must_be_weights_of_the_layer(flat, rng):
     given = {} if flat is None else {"0": flat}

@@ -17,7 +17,7 @@ import numpy as np
 from standin import functions
 from standin.array import Device, HostSync, OutOfMemoryError, State, no_sync, sync, wrap
 
-__all__ = ["HostSync", "cupy", "no_sync"]
+__all__ = ["HostSync", "State", "cupy", "no_sync"]
 
 DEVICES = 2
 

@@ -37,7 +37,7 @@ class State:
     """What the whole pretended GPU has one of."""
 
     device = 0
-    syncs_refused = 0
+    syncs = syncs_refused = 0
     pool = MemoryPool()
 
 
@@ -76,6 +76,7 @@ def no_sync():
 
 
 def sync(what):
+    State.syncs += 1
     if State.syncs_refused:
         raise HostSync(f"{what} makes the host wait for the GPU")
 
