@@ -1,58 +1,207 @@
-"""Time of one training step: forward, loss, backward, update.
+"""Time and memory of one training step (forward, loss, backward, update), beside PyTorch where it is installed.
 
-    python benchmarks/train_step.py [--steps 15]
+    python benchmarks/train_step.py                    # every network, both settings of the allocator
+    python benchmarks/train_step.py --inference        # a forward pass in evaluation mode, batches of 1 and 256
+    python benchmarks/train_step.py --memory           # peak memory of a step, each side in a process of its own
+    python benchmarks/train_step.py --device gpu --batch 256
 
-Prints the median and the fastest step of each network. Machines differ and are noisy; compare figures of one run.
+The sides take turns in one process, so that a busy machine slows them all alike; figures are medians, ratios are
+medians of the ratios within a turn. Below 1 duonet is the faster one. PyTorch is optional: `pip install torch`.
+Allocator: glibc hands large arrays back to the system by default, and every new one costs page faults; "raised"
+keeps them (`duonet.parallel.keep_memory`, which the `duonet` command calls). Both sides run under the same setting.
 """
 
 import argparse
+import contextlib
+import functools
+import importlib.util
+import json
 import statistics
+import subprocess
+import sys
 import time
 
 import numpy as np
 
-from duonet import Tensor, decouple, models, optim
+import duonet
+from duonet import Tensor, backend, models, nn, no_grad, optim, parallel
 from duonet import functional as F
+from duonet.nn.module import evaluating
+from duonet.quant import Binary, Clip
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
-def networks():
-    """Yield (name, model, input shape, batch size)."""
-    for variant in ("float", "baseline", "coupled"):
-        model = models.vgg_deep(variant, rng=np.random.default_rng(0))
-        yield f"vgg_deep {variant}", model, (28, 28, 1), 64
-    yield "vgg_deep decoupled", decouple(model), (28, 28, 1), 64
-    yield "vgg7 baseline", models.vgg7("baseline", rng=np.random.default_rng(0)), (32, 32, 3), 128
+def small(rng):
+    """Build three small convs for 8×8 digits."""
+
+    def conv(inputs, outputs):
+        return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, rng=rng)
+
+    def act():
+        return nn.QuantActivation(Binary(), Clip(0, 1))
+
+    return nn.Sequential(
+        *(conv(1, 16), nn.BatchNorm(16), act()),
+        *(conv(16, 32), nn.MaxPool2d(2), nn.BatchNorm(32), act()),
+        *(conv(32, 32), nn.MaxPool2d(2), nn.BatchNorm(32), act()),
+        *(nn.Flatten(), nn.Linear(128, 10, rng=rng)),
+    )
 
 
-def step_times(model, shape, batch, steps):
-    """Return the seconds of each step, without the first two."""
+NETWORKS = {  # name: (model of a Generator, input shape, batch size)
+    "vgg7": (lambda rng: models.vgg7("baseline", rng=rng), (32, 32, 3), 128),
+    "vgg_deep": (lambda rng: models.vgg_deep("baseline", rng=rng), (28, 28, 1), 64),
+    "small": (small, (8, 8, 1), 64),
+    "resnet20": (lambda rng: models.resnet20("baseline", rng=rng), (32, 32, 3), 128),
+}
+
+
+def sides(name, batch, device, plain):
+    """Yield (side, step, forward): what is timed, on the same images and the same first weights."""
+    build, shape, _ = NETWORKS[name]
     rng = np.random.default_rng(1)
-    x = Tensor(rng.standard_normal((batch, *shape), dtype=np.float32))
+    x = rng.standard_normal((batch, *shape), dtype=np.float32)
     labels = rng.integers(0, 10, batch)
-    optimizer = optim.AdamW(model.parameters(), 1e-3)
-    times = []
-    for _ in range(steps + 2):
-        started = time.perf_counter()
+    model = build(np.random.default_rng(0))
+    if HAS_TORCH:
+        import torch_twin
+
+        yield from torch_twin.sides(model, x, labels, "cuda" if device == "gpu" else "cpu")
+    for side in ("duonet plain", "duonet") if plain else ("duonet",):
+        model = build(np.random.default_rng(0)).to(device)
+        optimizer = optim.AdamW(model.parameters(), 1e-3)
+        context = duonet.plain_ops if side == "duonet plain" else contextlib.nullcontext
+        data = Tensor(backend.to_device(x, device)), backend.to_device(labels, device)
+        yield (
+            side,
+            functools.partial(_step, model, *data, optimizer, context),
+            functools.partial(_forward, model, data[0], context),
+        )
+
+
+def _step(model, x, labels, optimizer, context):
+    with context():
         loss = F.softmax_cross_entropy(model(x), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        times.append(time.perf_counter() - started)
-    return times[2:]
+    return loss.data
+
+
+def _forward(model, x, context):
+    with context(), no_grad(), evaluating(model):
+        return model(x).data
+
+
+def synchronize(device):
+    if device == "gpu":
+        sys.modules["cupy"].cuda.runtime.deviceSynchronize()
+        if HAS_TORCH:
+            import torch_twin
+
+            torch_twin.synchronize(device)
+
+
+def interleave(works, turns, device):
+    """Return the seconds of every call, {side: list}; the sides take turns, and the first two are left out."""
+    seconds = {side: [] for side in works}
+    for _ in range(turns + 2):
+        for side, work in works.items():
+            synchronize(device)
+            started = time.perf_counter()
+            work()
+            synchronize(device)
+            seconds[side].append(time.perf_counter() - started)
+    return {side: times[2:] for side, times in seconds.items()}
+
+
+def report(label, batch, seconds):
+    """Print a row: the median of each side, and duonet's ratio to each other one."""
+    ours = seconds["duonet"]
+    for side, times in seconds.items():
+        median = statistics.median(times)
+        ratio = statistics.median(a / b for a, b in zip(ours, times))
+        against = "" if side == "duonet" else f"{ratio:12.2f}"
+        print(f"{label:18} {batch:5} {side:20} {1e3 * median:10.2f} {batch / median:10.0f}{against}", flush=True)
+
+
+def peak(work):
+    """Return the bytes by which a call's peak memory exceeds what the process holds before it (Linux)."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # forget the earlier peak
+    before = _status("VmRSS")
+    work()
+    return _status("VmHWM") - before
+
+
+def _status(name):
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(name))
+
+
+def memory(name, batch, side):
+    """Return the peak of the second step: the first one also sets up libraries and optimiser."""
+    step = {side: step for side, step, _ in sides(name, batch, "cpu", True)}[side]
+    step()
+    return peak(step)
+
+
+def in_child(*arguments):
+    return subprocess.run(
+        [sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=15)
-    steps = parser.parse_args().steps
-    print(f"{'network':20} {'input':>10} {'batch':>5} {'median ms':>10} {'fastest ms':>10} {'images/s':>9}")
-    for name, model, shape, batch in networks():
-        times = step_times(model, shape, batch, steps)
-        median = statistics.median(times)
-        size = "×".join(map(str, shape))
-        print(
-            f"{name:20} {size:>10} {batch:5} {1e3 * median:10.1f} {1e3 * min(times):10.1f} {batch / median:9.0f}"
-        )
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--allocator", choices=("default", "raised", "both"), default="both")
+    parser.add_argument("--inference", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="time the plain ops too")
+    parser.add_argument("--device", choices=backend.DEVICES, default="cpu")
+    parser.add_argument("--batch", type=int, nargs="+")
+    parser.add_argument("--side", help=argparse.SUPPRESS)  # one child's part of --memory
+    args = parser.parse_args()
+    names = args.networks or list(NETWORKS)
+    if unknown := set(names) - set(NETWORKS):
+        parser.error(f"unknown network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+    if args.side:
+        print(json.dumps(memory(names[0], args.batch[0], args.side)))
+        return
+    if args.memory:
+        report_memory(names, args.batch)
+        return
+    if args.allocator == "both" and args.device == "cpu":
+        for setting in ("default", "raised"):
+            print(f"\nallocator: {setting}", flush=True)
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--allocator", setting], check=True)
+        return
+    if args.allocator == "raised":
+        parallel.keep_memory()
+    parallel.settle()
+    print(f"{'network':18} {'batch':>5} {'side':20} {'median ms':>10} {'images/s':>10} {'duonet to it':>12}")
+    for name in names:
+        batches = args.batch or ([1, 256] if args.inference else [NETWORKS[name][2]])
+        for batch in batches:
+            which = 2 if args.inference else 1
+            works = {entry[0]: entry[which] for entry in sides(name, batch, args.device, args.plain)}
+            report(name, batch, interleave(works, args.turns, args.device))
+
+
+def report_memory(names, batches):
+    print(f"{'network':18} {'batch':>5} {'side':20} {'peak MiB':>10} {'duonet to it':>12}")
+    for name in names:
+        for batch in batches or [NETWORKS[name][2]]:
+            found = ["torch", "torch channels_last"] * HAS_TORCH + ["duonet plain", "duonet"]
+            peaks = {side: float(in_child(name, "--batch", str(batch), "--side", side)) for side in found}
+            for side, size in peaks.items():
+                print(
+                    f"{name:18} {batch:5} {side:20} {size / 2**20:10.0f} {peaks['duonet'] / size:12.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
