@@ -35,7 +35,7 @@ def x():
         (lambda x: x.sum(where=True), TypeError, "unexpected keyword argument 'where'"),
         (lambda x: x.max(initial=0), TypeError, "unexpected keyword argument 'initial'"),
         (lambda x: cp.broadcast, AttributeError, "broadcast"),
-        (lambda x: cp.RawModule, AttributeError, "RawModule"),
+        (lambda x: cp.RawKernel, AttributeError, "RawKernel"),
         (lambda x: x.newbyteorder, AttributeError, "newbyteorder"),
         (lambda x: np.broadcast_arrays(x, x), TypeError, "broadcast_arrays"),
         (lambda x: cp.random.default_rng(0).permutation, AttributeError, "permutation"),

@@ -5,14 +5,13 @@ arrays, never converted without `.get()`, results that stay 0-d arrays, indices 
 names and keywords that CuPy has (`test_standin.py` checks them against the real one where it is installed).
 `no_sync()` refuses everything that makes the host wait for the GPU.
 
-There is no RawModule, RawKernel or ElementwiseKernel: asking for one is an AttributeError, so the library takes its
-portable path. A test with a version of a kernel in NumPy plugs it in by `monkeypatch.setattr(cupy, "RawModule", ...,
-raising=False)`.
+Its RawModule is that of `tests/shim`, which runs the kernels' own sources.
 """
 
 import types
 
 import numpy as np
+import shim
 
 from standin import functions
 from standin.array import Device, HostSync, OutOfMemoryError, State, no_sync, sync, wrap
@@ -55,6 +54,7 @@ def _module():
         memory=space(OutOfMemoryError=OutOfMemoryError),
         runtime=space(getDeviceCount=lambda: DEVICES, deviceSynchronize=lambda: sync("deviceSynchronize")),
     )
+    cupy.RawModule = shim.RawModule
     return cupy
 
 

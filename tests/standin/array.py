@@ -1,6 +1,7 @@
 """An array on a pretended GPU: NumPy's memory behind CuPy's manners."""
 
 import contextlib
+import types
 
 import numpy as np
 
@@ -168,6 +169,7 @@ class ndarray:
     nbytes = property(lambda self: self._array.nbytes)
     strides = property(lambda self: self._array.strides)
     flags = property(lambda self: self._array.flags)
+    data = property(lambda self: types.SimpleNamespace(ptr=self._array.ctypes.data))
     T = property(lambda self: self._view(self._array.T))
 
     def __len__(self):
