@@ -1,10 +1,13 @@
 """The fast form of the coordinate discrete gradient against the general form.
 
     python benchmarks/mismatch.py [--rounds 5] [--steps 0.01 0.1] [--memory 512]
+    python benchmarks/mismatch.py --device gpu      # the estimators on a GPU against the CPU
 
 Both forms run in turn, round after round, in this one process; times are medians. The general form is two whole
 forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the
 fast form's peak memory (traced, in a run of its own) against the limit, and its time over the number of weights.
+
+With --device gpu: each estimator on both devices, their times, and the angle between what they find.
 """
 
 import argparse
@@ -14,11 +17,11 @@ import tracemalloc
 
 import numpy as np
 
-from duonet import data, models, parallel
+from duonet import backend, data, models, parallel
 from duonet import functional as F
 from duonet.experiments.images import settle
 from duonet.experiments.toy import Lesson
-from duonet.mismatch import coordinate_gradient, sample_coordinates
+from duonet.mismatch import coarse_gradient, coordinate_gradient, evolution_gradient, sample_coordinates
 from duonet.mismatch.estimators import GeneralForm
 from duonet.mismatch.objective import Objective, weighted_layers
 
@@ -57,13 +60,50 @@ def general_seconds(objective, layers, step, rng):
     return total
 
 
+def estimators(model, loss, batch, layers, step, memory):
+    """Yield (name, function): the three estimators of one problem."""
+    problem = (model, loss, batch)
+    yield "coarse", lambda: coarse_gradient(*problem, layers)
+    yield "coordinate", lambda: coordinate_gradient(*problem, step, layers, memory=memory)
+    draws = {"samples": 64, "rng": np.random.default_rng(2)}
+    yield "evolution", lambda: evolution_gradient(*problem, layers=layers, **draws)
+
+
+def devices(options):
+    """Time every estimator on the CPU and on the GPU, and compare what they find."""
+    if backend.why_no_gpu():
+        raise SystemExit(f"no GPU: {backend.why_no_gpu()}")
+    print(f"{'problem':28} {'ε':>5} {'estimator':>10} {'CPU s':>9} {'GPU s':>9} {'ratio':>7}   smallest cosine")
+    for name, model, loss, batch, layers, step in problems(options.steps):
+        found, times = {}, {}
+        for device in backend.DEVICES:
+            model.to(device)
+            moved = tuple(backend.to_device(np.asarray(half), device) for half in batch)
+            for kind, estimate in estimators(model, loss, moved, layers, step, options.memory):
+                found[kind, device] = estimate()  # at first kernels are compiled
+                times[kind, device] = statistics.median(seconds(estimate) for _ in range(options.rounds))
+        for kind in ("coarse", "coordinate", "evolution"):
+            cpu, gpu = (times[kind, device] for device in backend.DEVICES)
+            pairs = [
+                [found[kind, device][path].values for device in backend.DEVICES] for path in found[kind, "cpu"]
+            ]
+            worst = min(a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in pairs)
+            print(
+                f"{name:28} {step:5g} {kind:>10} {cpu:9.3f} {gpu:9.3f} {cpu / gpu:7.1f}   {worst:.9f}", flush=True
+            )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=backend.DEVICES, default="cpu", help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=float, nargs="+", default=[0.01, 0.1], help="ε (0.01 and 0.1)")
     parser.add_argument("--memory", type=float, default=512, help="limit of the fast form, MiB (%(default)s)")
     options = parser.parse_args()
     parallel.keep_memory()
+    if options.device == "gpu":
+        devices(options)
+        return
     rng = np.random.default_rng(0)
     header = f"{'problem':28} {'ε':>5} {'weights':>7} {'general s':>10} {'fast s':>8} {'ratio':>6}"
     print(header + f" {'samples × weights / s':>22} {'peak MiB':>9}   fast s for ¼, ½, all weights")

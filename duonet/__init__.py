@@ -2,6 +2,7 @@
 
 from duonet import data, functional, mismatch, models, nn, optim, quant
 from duonet import fast as _fast  # noqa: F401  (registers the fast versions)
+from duonet import gpu as _gpu  # noqa: F401  (and those for a GPU, without needing one)
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.engine import plain_ops

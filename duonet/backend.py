@@ -5,11 +5,17 @@ runs on the CPU (NumPy) and on a GPU (CuPy).
 """
 
 import functools
+import os
 import sys
 
 import numpy as np
 
 DEVICES = ("cpu", "gpu")
+WHEELS = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the driver supports"
+
+
+class OutOfMemory(MemoryError):
+    """A device has no room left; the message says for what, how much was asked for, and what helps."""
 
 
 def get_xp(x):
@@ -83,6 +89,27 @@ def device_of(x):
     return "cpu" if get_xp(x) is np else "gpu"
 
 
+def address(x):
+    """Return where in memory `x` begins, in bytes.
+
+    Parameters
+    ----------
+    x : numpy.ndarray or cupy.ndarray
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros(3)
+    >>> address(x[1:]) - address(x)
+    8
+    """
+    return x.ctypes.data if get_xp(x) is np else x.data.ptr
+
+
 @functools.cache
 def why_no_gpu():
     """Return one sentence saying why no GPU can be used, or an empty string where one can.
@@ -98,19 +125,38 @@ def why_no_gpu():
     >>> isinstance(why_no_gpu(), str)
     True
     """
-    wheels = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the driver supports"
     try:
         import cupy
     except Exception as error:  # a half-installed CuPy fails in many ways; each of them means "no"
-        return f"CuPy cannot be imported ({error}); {wheels}"
+        return f"CuPy cannot be imported ({_last_line(error)}); {WHEELS}"
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
             return f"CuPy {cupy.__version__} is installed, but finds no CUDA device"
         if float(cupy.arange(3, dtype=cupy.float32).sum()) != 3.0:
             return f"CuPy {cupy.__version__} computes wrong sums on the first CUDA device"
     except Exception as error:  # no driver, wrong wheel, no compiler: again each means "no"
-        return f"CuPy {cupy.__version__} is installed, but no CUDA device answers ({error}); {wheels}"
+        return f"CuPy {cupy.__version__} is installed, but {_diagnosis(cupy, error)}"
     return ""
+
+
+def _diagnosis(cupy, error):
+    """Say what is wrong, and what helps, from what the first use of a GPU raised."""
+    said = _last_line(error)
+    if "InsufficientDriver" in said:
+        runtime = cupy.cuda.runtime
+        built, driver = runtime.runtimeGetVersion() // 1000, runtime.driverGetVersion() // 1000
+        if driver == 0:
+            return f"there is no NVIDIA driver ({said})"
+        return f"is built for CUDA {built}, and the driver supports only CUDA {driver}; {WHEELS}"
+    if ".so" in said or ".dll" in said:
+        return f"a CUDA library of the version that it is built for is missing ({said}); {WHEELS}"
+    return f"no CUDA device answers ({said}); {WHEELS}"
+
+
+def _last_line(error):
+    """CuPy's longest messages are a framed page, with the cause in their last line."""
+    lines = [line.strip("= ") for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)
 
 
 def gpu_available():
@@ -126,6 +172,34 @@ def gpu_available():
     True
     """
     return not why_no_gpu()
+
+
+def allow_tf32():
+    """Let the GPU round the factors of float32 matrix products to TF32's 10 bits, which is several times faster.
+
+    Sums keep the bits of float32. So do numbers of at most 11 significant bits: of binary and ternary activations,
+    0, ½ and ±1, nothing is lost; weights and gradients are rounded. CuPy settles the question with the first
+    product of a process, for the rest of it, so ask before anything is computed.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no GPU, or CuPy goes on in full float32: a product came before, or the GPU has no TF32.
+
+    Examples
+    --------
+    >>> allow_tf32()  # doctest: +SKIP
+    """
+    if why_no_gpu():
+        raise RuntimeError(f"tf32: no GPU: {why_no_gpu()}")
+    from cupy._core import _routines_linalg as products
+
+    os.environ["CUPY_TF32"] = "1"
+    if products.get_compute_type(np.dtype(np.float32)) != products.COMPUTE_TYPE_TF32:
+        raise RuntimeError(
+            "tf32: CuPy stays with float32, because this process has multiplied matrices before it asked, "
+            "or the GPU has none (it takes compute capability 8.0)"
+        )
 
 
 def to_device(x, device):
@@ -146,6 +220,8 @@ def to_device(x, device):
         If `device` is neither of the two.
     RuntimeError
         If a GPU is asked for and none can be used; the message says what was looked for.
+    OutOfMemory
+        If there is no room for it on the GPU.
 
     Examples
     --------
@@ -162,4 +238,32 @@ def to_device(x, device):
         raise RuntimeError(f"no GPU: {why_no_gpu()}")
     import cupy
 
-    return cupy.asarray(x)
+    try:
+        return cupy.asarray(x)
+    except MemoryError as error:
+        raise out_of_memory(f"to_device: x of shape {x.shape}", error) from error
+
+
+def out_of_memory(what, error):
+    """Make the `OutOfMemory` that says what met a MemoryError of NumPy or CuPy.
+
+    Parameters
+    ----------
+    what : str
+        What the memory was for.
+    error : MemoryError
+        One that has been made here already is returned as it is.
+
+    Returns
+    -------
+    OutOfMemory
+
+    Examples
+    --------
+    >>> str(out_of_memory("conv2d", MemoryError("Out of memory allocating 1,024 bytes.")))
+    'conv2d: Out of memory allocating 1,024 bytes; a smaller batch, or fewer samples at a time, needs less'
+    """
+    if isinstance(error, OutOfMemory):
+        return error
+    said = str(error).rstrip(".") or "out of memory"
+    return OutOfMemory(f"{what}: {said}; a smaller batch, or fewer samples at a time, needs less")

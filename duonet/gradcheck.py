@@ -5,6 +5,7 @@ Everything is float64: a central difference in float32 has no correct digits lef
 
 import numpy as np
 
+from duonet import backend
 from duonet.tape import Node, no_grad, smooth_forward
 from duonet.tensor import Tensor
 
@@ -288,6 +289,8 @@ def _unit(x, index):
 
 def _float64(name, inputs):
     for i, x in enumerate(inputs):
+        if backend.is_array(x) and backend.device_of(x) != "cpu":
+            raise TypeError(f"{name}: input {i} must be a NumPy array, but it is on the gpu")
         if not isinstance(x, np.ndarray) or x.dtype != np.float64:
             got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
             raise TypeError(

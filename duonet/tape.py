@@ -178,10 +178,13 @@ def _topological_order(output):
 
 def _input_gradients(node, dy):
     """Run one backward pass and hold it to its word: a gradient of each input's shape and dtype."""
-    gradients = node.function.backward(node, dy)
+    name = node.function.name
+    try:
+        gradients = node.function.backward(node, dy)
+    except MemoryError as error:
+        raise backend.out_of_memory(f"backward of {name}", error) from error
     if not isinstance(gradients, tuple):
         gradients = (gradients,)
-    name = node.function.name
     if len(gradients) != len(node.parents):
         raise RuntimeError(f"{name}: backward returned {len(gradients)} gradients for {len(node.parents)} inputs")
     checked = []

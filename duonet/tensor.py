@@ -76,6 +76,8 @@ class Function:
         ------
         TypeError
             If inputs differ in dtype or device.
+        OutOfMemory
+            If there is no room for what the op computes.
         """
         arrays = cls._arrays(inputs)
         device = backend.device_of(next(a for a in arrays if a is not None))
@@ -85,7 +87,10 @@ class Function:
             (x._node or x) if taping and isinstance(x, Tensor) and x.requires_grad else None for x in inputs
         )
         node = Node(op, parents, [None if a is None else (a.shape, a.dtype) for a in arrays])
-        out = op._forward()(node, *arrays, **options)
+        try:
+            out = op._forward()(node, *arrays, **options)
+        except MemoryError as error:
+            raise backend.out_of_memory(op.name, error) from error
         y = Tensor(np.asarray(out) if device == "cpu" else out)  # NumPy turns 0-d results into scalars
         if any(node.needs):
             y.requires_grad = True
@@ -115,6 +120,12 @@ class Function:
                 raise TypeError(
                     f"{cls.name}: {a_name} is on the {backend.device_of(like)} but {b_name} is on the "
                     f"{backend.device_of(a)}; move one of them first"
+                )
+            if a.device != like.device:
+                a_name, b_name = cls._input_name(first), cls._input_name(i)
+                raise TypeError(
+                    f"{cls.name}: {a_name} is on GPU {like.device.id} but {b_name} is on GPU {a.device.id}; "
+                    "move one of them first"
                 )
             if a.dtype != like.dtype:
                 a_name, b_name = cls._input_name(first), cls._input_name(i)
@@ -275,7 +286,7 @@ class Tensor:
         RuntimeError
             If there is nothing to differentiate, or the graph has been freed.
         ValueError, TypeError
-            If `dy` is missing, or has the wrong shape or dtype.
+            If `dy` is missing, or has the wrong shape, dtype or device.
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not depend on anything that requires a gradient")
@@ -294,6 +305,11 @@ class Tensor:
         if not backend.is_array(dy) or dy.shape != self.shape or dy.dtype != self.dtype:
             got = f"{dy.dtype} of shape {dy.shape}" if backend.is_array(dy) else type(dy).__name__
             raise ValueError(f"backward: dy must be {self.dtype} of shape {self.shape}, got {got}")
+        here, there = backend.device_of(self.data), backend.device_of(dy)
+        if here != there:
+            raise TypeError(
+                f"backward: the tensor is on the {here} but dy is on the {there}; move one of them first"
+            )
         return dy
 
 

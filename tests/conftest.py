@@ -1,6 +1,10 @@
+import os
+import sys
+
 import hypothesis
 import numpy as np
 import pytest
+import standin as pretended
 
 from duonet import backend
 
@@ -9,13 +13,41 @@ hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("duonet")
 
 
+def pytest_runtest_setup(item):
+    """Skip what needs a GPU where there is none, or fail it where DUONET_REQUIRE_GPU=1 says there must be one."""
+    if item.get_closest_marker("gpu") and not backend.gpu_available():
+        if os.environ.get("DUONET_REQUIRE_GPU") == "1":
+            pytest.fail(f"DUONET_REQUIRE_GPU=1, but {backend.why_no_gpu()}", pytrace=False)
+        pytest.skip(backend.why_no_gpu())
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture
+def standin(monkeypatch):
+    """Pretend a GPU: the device "gpu" is the stand-in of tests/standin for the length of a test."""
+    monkeypatch.setitem(sys.modules, "cupy", pretended.cupy)
+    backend.why_no_gpu.cache_clear()
+    yield pretended
+    pretended.cupy.get_default_memory_pool().set_limit()
+    backend.why_no_gpu.cache_clear()
+
+
+@pytest.fixture(params=[pytest.param("gpu", marks=pytest.mark.gpu), "standin"])
+def gpu(request):
+    """Run a test on the GPU, and once more on the stand-in."""
+    if request.param == "standin":
+        request.getfixturevalue("standin")
+    return "gpu"
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu), "standin"])
 def device(request):
-    if request.param == "gpu" and not backend.gpu_available():
-        pytest.skip(backend.why_no_gpu())
+    """Run a test on the CPU, on the GPU, and once more on the stand-in, whose name is "gpu" too."""
+    if request.param == "standin":
+        request.getfixturevalue("standin")
+        return "gpu"
     return request.param

@@ -45,6 +45,65 @@ def test_importing_cupy_proves_nothing(monkeypatch, fresh, devices, reason):
         backend.to_device(np.zeros(1), "gpu")
 
 
+class CUDARuntimeError(RuntimeError):
+    """Named as CuPy's."""
+
+
+INSUFFICIENT = CUDARuntimeError(
+    "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+)
+MISSING = RuntimeError(
+    "CuPy failed to load libnvrtc.so.12: OSError: libnvrtc.so.12: cannot open shared object file: No such file"
+)
+
+
+@pytest.mark.parametrize(
+    "error, driver, reason",
+    [
+        (INSUFFICIENT, 0, "is installed, but there is no NVIDIA driver (cudaErrorInsufficientDriver: "),
+        (
+            INSUFFICIENT,
+            12040,
+            "is built for CUDA 13, and the driver supports only CUDA 12; install cupy-cuda12x[ctk]",
+        ),
+        (
+            MISSING,
+            13000,
+            "a CUDA library of the version that it is built for is missing (CuPy failed to load libnv",
+        ),
+    ],
+)
+def test_a_gpu_that_does_not_answer_is_explained_in_one_sentence(monkeypatch, fresh, error, driver, reason):
+    cupy = pretend_cupy(monkeypatch, error)
+    cupy.cuda.runtime.runtimeGetVersion = lambda: 13020
+    cupy.cuda.runtime.driverGetVersion = lambda: driver
+    assert reason in backend.why_no_gpu() and "\n" not in backend.why_no_gpu()
+
+
+FRAMED = """
+================================================================
+Failed to import CuPy.
+
+If you installed CuPy via wheels (cupy-cudaXXX), make sure that the package matches with the version of CUDA.
+
+Original error:
+  ImportError: libcudart.so.12: cannot open shared object file: No such file or directory
+================================================================
+"""
+
+
+def test_of_a_whole_page_the_reason_keeps_the_cause(monkeypatch, fresh):
+    class Broken:
+        def find_spec(self, name, *rest):
+            if name == "cupy":
+                raise ImportError(FRAMED)
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    assert backend.why_no_gpu().startswith("CuPy cannot be imported (ImportError: libcudart.so.12: cannot open")
+    assert "\n" not in backend.why_no_gpu() and "cupy-cuda13x[ctk]" in backend.why_no_gpu()
+
+
 def test_without_cupy_the_reason_names_the_wheels(monkeypatch, fresh):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert "CuPy cannot be imported" in backend.why_no_gpu() and "cupy-cuda12x[ctk]" in backend.why_no_gpu()

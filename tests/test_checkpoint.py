@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import duonet
-from duonet import Tensor, checkpoint, data, decouple, fit, models, nn, no_grad, optim, quant
+from duonet import Tensor, backend, checkpoint, data, decouple, fit, models, nn, no_grad, optim, quant
 from duonet.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -118,22 +118,22 @@ BUILT = {
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", BUILT)
-def test_a_model_is_rebuilt_from_the_file_alone(tmp_path, name, dtype):
+def test_a_model_is_rebuilt_from_the_file_alone(tmp_path, name, dtype, device):
     build, shape = BUILT[name]
     rng = np.random.default_rng(3)
-    model = build(rng).astype(dtype)
-    x = Tensor(rng.standard_normal((5, *shape)).astype(dtype))
+    model = build(rng).astype(dtype).to(device)
+    x = Tensor(backend.to_device(rng.standard_normal((5, *shape)).astype(dtype), device))
     with no_grad():
         model(x)  # running averages that are not the initial ones
     save_checkpoint(tmp_path / "a.npz", model)
-    twin = load_model(tmp_path / "a.npz")
+    twin = load_model(tmp_path / "a.npz", device)
     assert repr(twin) == repr(model) and not twin.training
-    saved = load_checkpoint(tmp_path / "a.npz").model
+    saved = load_checkpoint(tmp_path / "a.npz", device).model
     with no_grad():
         for other, training in ((twin, False), (saved, True)):
             model.train(training)
             assert other.training == training
-            y, expected = other(x).data, model(x).data  # in training dropout draws: the same numbers
+            y, expected = other(x).numpy(), model(x).numpy()  # in training dropout draws: the same numbers
             assert y.dtype == dtype
             np.testing.assert_array_equal(y, expected)
     saved.reset_parameters(np.random.default_rng(7))
@@ -141,7 +141,7 @@ def test_a_model_is_rebuilt_from_the_file_alone(tmp_path, name, dtype):
     assert all(np.array_equal(v, model.state_dict()[k]) for k, v in saved.state_dict().items()), "its init is kept"
 
 
-def setting(kind=optim.SGD, bits=np.random.PCG64):
+def setting(kind=optim.SGD, bits=np.random.PCG64, device="cpu"):
     """A net with dropout, augmented batches and a schedule: everything that has a state."""
     rng = np.random.default_rng(5)
     model = nn.Sequential(
@@ -151,7 +151,7 @@ def setting(kind=optim.SGD, bits=np.random.PCG64):
         nn.ReLU(),
         nn.Dropout(0.3, rng=rng),
         nn.Linear(8, 3, rng=rng),
-    )
+    ).to(device)
     options = {"momentum": 0.8, "nesterov": True} if kind is optim.SGD else {"betas": (0.8, 0.99)}
     return {
         "model": model,
@@ -162,11 +162,16 @@ def setting(kind=optim.SGD, bits=np.random.PCG64):
     }
 
 
-def train(model, optimizer, schedule, generators, history, epochs):
+def train(model, optimizer, schedule, generators, history, epochs, device="cpu"):
     rng = np.random.default_rng(0)
     toy = data.Dataset(rng.integers(0, 256, (40, 4, 4, 1), np.uint8), rng.integers(0, 3, 40))
     loader = data.DataLoader(
-        toy, 8, data.Normalize.of(toy.images), rng=generators["loader"], augment=data.pad_and_crop
+        toy,
+        8,
+        data.Normalize.of(toy.images),
+        rng=generators["loader"],
+        augment=data.pad_and_crop,
+        device=device,
     )
     fit(model, loader, optimizer, epochs, schedule=schedule, history=history, progress=False)
     return history
@@ -174,15 +179,15 @@ def train(model, optimizer, schedule, generators, history, epochs):
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
 @pytest.mark.parametrize("bits", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
-def test_training_goes_on_to_the_same_bits(tmp_path, kind, bits):
-    whole, parts = setting(kind, bits), setting(kind, bits)
-    train(**whole, epochs=4)
-    train(**parts, epochs=2)
+def test_training_goes_on_to_the_same_bits(tmp_path, kind, bits, device):
+    whole, parts = setting(kind, bits, device), setting(kind, bits, device)
+    train(**whole, epochs=4, device=device)
+    train(**parts, epochs=2, device=device)
     save_checkpoint(tmp_path / "a.npz", parts.pop("model"), **parts, about={"name": "é", "list": [1, None]})
-    saved = load_checkpoint(tmp_path / "a.npz")
+    saved = load_checkpoint(tmp_path / "a.npz", device)
     assert saved.about == {"name": "é", "list": [1, None]} and len(saved.history) == 2
     assert saved.versions["duonet"] == duonet.__version__
-    history = train(saved.model, saved.optimizer, saved.schedule, saved.generators, saved.history, epochs=4)
+    history = train(saved.model, saved.optimizer, saved.schedule, saved.generators, saved.history, 4, device)
     for key, value in whole["model"].state_dict().items():
         np.testing.assert_array_equal(saved.model.state_dict()[key], value, err_msg=key)
     for key, value in whole["optimizer"].state_dict().items():
@@ -356,16 +361,11 @@ def test_an_optimizers_state_that_does_not_fit_is_refused_and_nothing_changes(ki
     assert all(np.array_equal(v, other.state_dict()[k]) for k, v in before.items())
 
 
-@pytest.mark.gpu
-def test_a_checkpoint_moves_between_devices(tmp_path):
-    from duonet import backend
-
-    if not backend.gpu_available():
-        pytest.skip(backend.why_no_gpu())
+def test_a_checkpoint_moves_between_devices(tmp_path, gpu):
     s = setting()
     train(**s, epochs=1)
     save_checkpoint(tmp_path / "a.npz", s["model"], optimizer=s["optimizer"])
-    saved = load_checkpoint(tmp_path / "a.npz", device="gpu")
+    saved = load_checkpoint(tmp_path / "a.npz", device=gpu)
     arrays = [p.data for p in saved.optimizer.parameters] + saved.optimizer.velocity
     assert {backend.device_of(array) for array in arrays} == {"gpu"}
     for key, value in saved.optimizer.state_dict().items():

@@ -68,10 +68,7 @@ def test_no_gpu_ends_in_one_sentence_that_says_what_was_looked_for(tmp_path, cap
     assert len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
-@pytest.mark.gpu
-def test_compare_on_a_gpu(tmp_path, capsys):
-    if not backend.gpu_available():
-        pytest.skip(backend.why_no_gpu())
+def test_compare_on_a_gpu(tmp_path, capsys, gpu):
     assert main([*SMALL, "--device", "gpu", "--out", str(tmp_path / "run")]) == 0
 
 

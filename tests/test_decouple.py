@@ -4,8 +4,9 @@ import copy
 
 import numpy as np
 import pytest
+from families import dyadic
 
-from duonet import Tensor, coupled_widths, decouple, models, nn, no_grad
+from duonet import Tensor, backend, coupled_widths, decouple, models, nn, no_grad
 from duonet.decouple import CannotDecouple
 from duonet.quant import Binary, Clip, SwishSign, Ternary, Uniform, layer_scale_sign
 
@@ -158,29 +159,14 @@ def randomise(model, rng):
     return model.astype("float64").eval()
 
 
-def dyadic(model, rng):
-    """Weights, statistics and slopes that are small multiples of powers of two: every sum is exact."""
-    for _, layer in model.modules():
-        if isinstance(layer, nn.BatchNorm):
-            n = layer.gamma.size
-            layer.eps = 0.0
-            layer.gamma.data = rng.choice([-0.5, 0.25, 0.5, 1.0], n)
-            layer.beta.data = rng.integers(-2, 6, n) / 8
-            layer.running_mean.data = rng.integers(-4, 4, n) / 8
-            layer.running_var.data = rng.choice([0.25, 1.0, 4.0], n)
-        elif isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.weight.data = rng.integers(-2, 3, layer.weight.shape) / 4
-    return model.eval()
-
-
-def run(model, x):
+def run(model, x, device="cpu"):
     """Logits, and what each quantised activation saw and gave."""
     seen = {}
     with no_grad(), nn.observe(model) as records:
-        logits = model(Tensor(x)).data
+        logits = model(Tensor(backend.to_device(x, device))).numpy()
     for path, layer in model.modules():
         if isinstance(layer, nn.QuantActivation):
-            seen[path] = records[path].output
+            seen[path] = backend.to_device(records[path].output, "cpu")
     return logits, seen
 
 
@@ -195,13 +181,14 @@ def assert_same_activations(coupled, decoupled):
 
 @pytest.mark.parametrize("weights", ["float", "binary"])
 @pytest.mark.parametrize("name", CASES)
-def test_activations_agree_bit_for_bit_and_logits_to_rounding(name, weights):
+def test_activations_agree_bit_for_bit_and_logits_to_rounding(name, weights, device):
     rng = np.random.default_rng(11)
     build, shape = CASES[name]
-    model = randomise(build(rng, weights), rng)
+    model = randomise(build(rng, weights), rng).to(device)
     binary = decouple(model)
     x = rng.standard_normal((6, *shape))
-    (logits, activations), (binary_logits, binary_activations) = run(model, x), run(binary, x)
+    logits, activations = run(model, x, device)
+    binary_logits, binary_activations = run(binary, x, device)
     assert_same_activations(activations, binary_activations)
     assert len(np.unique(np.concatenate([a.ravel() for a in activations.values()]))) == 3
     np.testing.assert_allclose(binary_logits, logits, rtol=0, atol=1e-12 * np.abs(logits).max())
@@ -286,15 +273,15 @@ def test_the_authors_form_flips_values_within_an_ulp_in_float32_and_the_threshol
     assert flips("beta", below, "float32") == 1, "just below 1/4, beta + 1/4 rounds up to the threshold 1/2"
 
 
-def test_the_authors_form_is_the_same_function_in_float64():
+def test_the_authors_form_is_the_same_function_in_float64(device):
     rng = np.random.default_rng(13)
     build, shape = CASES["vgg_deep"]
-    model = randomise(build(rng, "float"), rng)
+    model = randomise(build(rng, "float"), rng).to(device)
     binary = decouple(model, shift="beta")
     x = rng.standard_normal((4, *shape))
-    np.testing.assert_allclose(run(binary, x)[0], run(model, x)[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(run(binary, x, device)[0], run(model, x, device)[0], rtol=0, atol=1e-12)
     assert all(m.staircase.thresholds[0] == 0.5 for _, m in binary.modules() if isinstance(m, nn.QuantActivation))
-    norm = binary.norm1.beta.data.reshape(2, -1)
+    norm = binary.norm1.beta.numpy().reshape(2, -1)
     np.testing.assert_allclose(norm[1] - norm[0], 0.5)
 
 

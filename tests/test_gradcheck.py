@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duonet import Function, check_gradients, check_surrogate, functional, numerical_gradient
+from duonet import Function, backend, check_gradients, check_surrogate, functional, numerical_gradient
 from duonet.functional.activation import Sigmoid
 from duonet.functional.arithmetic import Add, Mul
 from duonet.functional.conv import Conv2d
@@ -101,6 +101,11 @@ def test_float32_is_refused_with_the_reason():
         check_gradients(functional.exp, np.ones(3, "float32"))
     with pytest.raises(TypeError, match="got list"):
         numerical_gradient(functional.exp, [1.0])
+
+
+def test_an_array_on_a_gpu_is_refused_with_the_reason(gpu):
+    with pytest.raises(TypeError, match="check_gradients: input 0 must be a NumPy array, but it is on the gpu"):
+        check_gradients(functional.exp, backend.to_device(np.ones(3), gpu))
 
 
 @pytest.mark.parametrize(

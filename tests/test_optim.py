@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duonet import Parameter, optim
+from duonet import Parameter, backend, optim
 
 W0 = np.array([1.0, -2.0, 3.0])
 
@@ -13,31 +13,31 @@ def gradients(n=5):
     return [rng.standard_normal(3) for _ in range(n)]
 
 
-def run(make):
-    w = Parameter(W0.copy())
+def run(make, device):
+    w = Parameter(backend.to_device(W0.copy(), device))
     optimizer = make([w])
     for g in gradients():
-        w.grad = g.copy()
+        w.grad = backend.to_device(g.copy(), device)
         optimizer.step()
-        np.testing.assert_array_equal(w.grad, g)
-    return w.data
+        np.testing.assert_array_equal(backend.to_device(w.grad, "cpu"), g)
+    return w.numpy()
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_sgd(nesterov, decay):
+def test_sgd(nesterov, decay, device):
     w, v = W0.copy(), np.zeros(3)
     for g in gradients():
         g = g + decay * w
         v = 0.9 * v + g
         w = w - 0.1 * (g + 0.9 * v if nesterov else v)
-    result = run(lambda p: optim.SGD(p, 0.1, 0.9, nesterov=nesterov, weight_decay=decay))
+    result = run(lambda p: optim.SGD(p, 0.1, 0.9, nesterov=nesterov, weight_decay=decay), device)
     np.testing.assert_allclose(result, w)
 
 
 @pytest.mark.parametrize("kind", ["Adam", "AdamW"])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adam(kind, decay):
+def test_adam(kind, decay, device):
     w, m, v = W0.copy(), np.zeros(3), np.zeros(3)
     for t, g in enumerate(gradients(), 1):
         if kind == "Adam":
@@ -46,7 +46,8 @@ def test_adam(kind, decay):
             w = w - 0.01 * decay * w
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         w = w - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    np.testing.assert_allclose(run(lambda p: getattr(optim, kind)(p, 0.01, weight_decay=decay)), w)
+    result = run(lambda p: getattr(optim, kind)(p, 0.01, weight_decay=decay), device)
+    np.testing.assert_allclose(result, w)
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])

@@ -17,17 +17,18 @@ def striped(n=64, seed=0):
     return data.Dataset(images.astype("uint8"), labels)
 
 
-def setting(seed=0, lr=0.05, act=None):
+def setting(seed=0, lr=0.05, act=None, device="cpu"):
     rng = np.random.default_rng(seed)
     act = act or nn.QuantActivation(Binary(), Clip(0, 1))
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8, rng=rng), nn.BatchNorm(8), act, nn.Linear(8, 2, rng=rng))
-    loader = data.DataLoader(striped(), 16, data.Normalize.of(striped().images), rng=rng)
+    model.to(device)
+    loader = data.DataLoader(striped(), 16, data.Normalize.of(striped().images), rng=rng, device=device)
     return model, loader, optim.Adam(model.parameters(), lr)
 
 
-def test_fit_learns_and_records_every_epoch():
-    model, loader, optimizer = setting()
-    held_out = data.DataLoader(striped(32, 1), 32, loader.normalize)
+def test_fit_learns_and_records_every_epoch(device):
+    model, loader, optimizer = setting(device=device)
+    held_out = data.DataLoader(striped(32, 1), 32, loader.normalize, device=device)
     seen = []
     history = fit(
         model,
@@ -46,22 +47,22 @@ def test_fit_learns_and_records_every_epoch():
     assert set(history.rows[0]) == {"epoch", "lr", "loss", "accuracy", "seconds", "val_loss", "val_accuracy"}
 
 
-def test_the_same_seed_trains_the_same_bits():
+def test_the_same_seed_trains_the_same_bits(device):
     states = []
     for _ in range(2):
-        model, loader, optimizer = setting()
+        model, loader, optimizer = setting(device=device)
         fit(model, loader, optimizer, 2, progress=False)
         states.append(model.state_dict())
     assert all(np.array_equal(states[0][k], states[1][k]) for k in states[0])
 
 
-def test_loss_and_accuracy_are_means_over_images_also_with_a_smaller_last_batch():
-    model, loader, _ = setting()
-    whole = data.DataLoader(loader.dataset, 64, loader.normalize)
-    parts = data.DataLoader(loader.dataset, 24, loader.normalize)
+def test_loss_and_accuracy_are_means_over_images_also_with_a_smaller_last_batch(device):
+    model, loader, _ = setting(device=device)
+    whole = data.DataLoader(loader.dataset, 64, loader.normalize, device=device)
+    parts = data.DataLoader(loader.dataset, 24, loader.normalize, device=device)
     a, b = evaluate(model, whole), evaluate(model, parts)
     assert a.accuracy == b.accuracy and a.loss == pytest.approx(b.loss)
-    logits = model.eval()(Tensor(next(iter(whole))[0]))
+    logits = Tensor(model.eval()(Tensor(next(iter(whole))[0])).numpy())
     assert a.loss == pytest.approx(F.softmax_cross_entropy(logits, loader.dataset.labels).item())
     assert a.accuracy == (logits.data.argmax(1) == loader.dataset.labels).mean()
 
@@ -101,8 +102,9 @@ def test_evaluate_leaves_model_and_mode_alone():
         evaluate(model, [])
 
 
-def test_a_nan_loss_stops_and_names_the_step_and_the_layer():
-    model, loader, optimizer = setting(act=nn.ReLU())
+def test_a_nan_loss_stops_and_names_the_step_and_the_layer(device, monkeypatch):
+    monkeypatch.setattr("duonet.train.REFRESH_SECONDS", 0)  # on a GPU the loss is read no more often than that
+    model, loader, optimizer = setting(act=nn.ReLU(), device=device)
 
     class Poison(nn.Module):
         steps = 0
@@ -116,8 +118,8 @@ def test_a_nan_loss_stops_and_names_the_step_and_the_layer():
         fit(model, loader, optimizer, 3, progress=False)
 
 
-def test_a_parameter_that_became_nan_is_named_though_the_staircase_hides_it():
-    model, loader, optimizer = setting()
+def test_a_parameter_that_became_nan_is_named_though_the_staircase_hides_it(device):
+    model, loader, optimizer = setting(device=device)
     model[1].bias.data[0] = np.nan
     with (
         pytest.raises(TrainingDiverged, match="parameter 1.weight is not finite after epoch 1"),
@@ -164,11 +166,11 @@ def test_without_a_terminal_every_epoch_prints_one_line(capsys):
     assert "accuracy" in lines[1] and "validation" in lines[1] and "images/s" in lines[1]
 
 
-def test_in_a_terminal_there_is_a_bar(capsys, monkeypatch):
+def test_in_a_terminal_there_is_a_bar(capsys, monkeypatch, device):
     import sys
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    model, loader, optimizer = setting()
+    model, loader, optimizer = setting(device=device)
     fit(model, loader, optimizer, 1, label="toy")
     captured = capsys.readouterr()
     assert "toy 1/1" in captured.err and "accuracy" in captured.err

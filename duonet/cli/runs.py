@@ -30,6 +30,7 @@ HELP = {
     "size": "side that a folder's images are scaled and cropped to",
     "grey": "read a folder's images as grey",
     "device": "cpu or gpu (cpu)",
+    "tf32": "faster products on the GPU, of factors rounded to 10 bits; binary and ternary activations are exact",
 }
 
 

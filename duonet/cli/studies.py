@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from duonet import backend
+from duonet.cli.runs import HELP
 from duonet.cli.words import words_for
 
 
@@ -32,6 +33,7 @@ def add(commands):
     command.add_argument("--weights", default=Settings.weights, help="float or binary (%(default)s)")
     command.add_argument("--ablation", action="store_true", help="also full-width ternary and restarted networks")
     command.add_argument("--device", default=Settings.device, choices=backend.DEVICES, help="(%(default)s)")
+    command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
     command.add_argument("--out", type=Path, help="a new folder for the results (runs/compare-TIME)")
     command.add_argument("--quiet", action="store_true", help="print the table alone")
 
@@ -57,7 +59,7 @@ def _compare(options):
     from duonet.experiments import Settings, compare, table
     from duonet.viz import plot_comparison
 
-    names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device")
+    names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device", "tf32")
     settings = Settings(**{name: getattr(options, name) for name in names})
     out = options.out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
     with words_for("compare", out):

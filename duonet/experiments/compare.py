@@ -65,6 +65,8 @@ class Settings:
     ablation : bool
         Train the extra rows as well.
     device : {"cpu", "gpu"}
+    tf32 : bool
+        Round the factors of the GPU's float32 products to TF32; see `duonet.backend.allow_tf32`.
     batch_size : int
     weight_decay : float
 
@@ -82,6 +84,7 @@ class Settings:
     weights: str = "float"
     ablation: bool = False
     device: str = "cpu"
+    tf32: bool = False
     batch_size: int = 64
     weight_decay: float = 1e-2
 
@@ -90,6 +93,8 @@ class Settings:
             raise ValueError(f"compare: model must be one of {', '.join(RECIPES)}, got {self.model!r}")
         if self.weights not in WEIGHTS:
             raise ValueError(f"compare: weights must be one of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        if self.tf32 and self.device != "gpu":
+            raise ValueError("compare: tf32 is of device 'gpu', got device 'cpu'")
         for name, least in (("seeds", 1), ("epochs", 2), ("images", 2 * self.batch_size), ("width", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -142,6 +147,8 @@ def compare(settings, out, progress=True):
     """
     if settings.device == "gpu" and not backend.gpu_available():
         raise RuntimeError(f"compare: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    if settings.tf32:
+        backend.allow_tf32()
     out = Path(out)
     out.mkdir(parents=True)
     started = time.perf_counter()

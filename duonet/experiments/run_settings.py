@@ -67,6 +67,8 @@ class RunSettings:
     grey : bool
         Read a folder of images as grey.
     device : {"cpu", "gpu"}
+    tf32 : bool
+        Round the factors of the GPU's float32 products to TF32; see `duonet.backend.allow_tf32`.
 
     Raises
     ------
@@ -96,6 +98,7 @@ class RunSettings:
     size: int | None = None
     grey: bool | None = None
     device: str = "cpu"
+    tf32: bool = False
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -112,6 +115,8 @@ class RunSettings:
                 raise ValueError(f"train: {field.name} must be at least {LEAST[field.name]}, got {value}")
         if self.model not in PRESETS:
             raise ValueError(f"train: model must be one of {', '.join(PRESETS)}, got {self.model!r}")
+        if self.tf32 and self.device != "gpu":
+            raise ValueError("train: tf32 is of device 'gpu', got device 'cpu'")
         if self.method in TWO_STAGES and self.epochs == 1:
             raise ValueError(f"train: epochs must be at least 2 for the two stages of {self.method}, got 1")
 

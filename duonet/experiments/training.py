@@ -69,6 +69,8 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     settings = settings.resolved()
     if settings.device == "gpu" and not backend.gpu_available():
         raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    if settings.tf32:
+        backend.allow_tf32()
     out = Path(out)
     if resume:
         before = saved_settings(out)

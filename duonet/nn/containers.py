@@ -1,7 +1,10 @@
 """Modules made of modules."""
 
-from duonet import functional
+from duonet import backend, engine, functional
+from duonet.nn.layers import BatchNorm, QuantActivation
 from duonet.nn.module import Module
+from duonet.quant.activation import BatchNormQuantize
+from duonet.tape import smooth
 
 
 class Sequential(Module):
@@ -44,8 +47,14 @@ class Sequential(Module):
 
     def forward(self, x):
         """Run all layers."""
-        for _, layer in self.children():
-            x = layer(x)
+        layers = [layer for _, layer in self.children()]
+        while layers:
+            if _as_one(x, layers):
+                norm, activation, *layers = layers
+                x = norm(x, activation)
+            else:
+                layer, *layers = layers
+                x = layer(x)
         return x
 
     def __len__(self):
@@ -55,6 +64,15 @@ class Sequential(Module):
         """Return layer `i`, or for a slice the Sequential of those layers, which are shared."""
         layers = list(self.children())[i]
         return Sequential(dict(layers)) if isinstance(i, slice) else layers[1]
+
+
+def _as_one(x, layers):
+    """Say whether the first two layers run as one op: where it has a twin, and nobody looks in between."""
+    return (
+        [type(layer) for layer in layers[:2]] == [BatchNorm, QuantActivation]
+        and not (layers[0]._observers or layers[1]._observers or smooth())
+        and engine.version(BatchNormQuantize, backend.device_of(x.data)) is not BatchNormQuantize
+    )
 
 
 class Residual(Module):

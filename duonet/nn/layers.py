@@ -6,6 +6,7 @@ from duonet import backend, functional
 from duonet.nn.init import binaryduo_normal
 from duonet.nn.module import Module
 from duonet.quant import quantize
+from duonet.quant.activation import BatchNormQuantize
 from duonet.tensor import Parameter, Tensor
 
 
@@ -154,18 +155,14 @@ class BatchNorm(Module):
         for tensor, value in ((self.gamma, 1), (self.beta, 0), (self.running_mean, 0), (self.running_var, 1)):
             tensor.data[...] = value
 
-    def forward(self, x):
-        """(N, H, W, C) or (N, C), same shape out."""
-        return functional.batch_norm(
-            x,
-            self.gamma,
-            self.beta,
-            self.running_mean.data,
-            self.running_var.data,
-            self.training,
-            self.momentum,
-            self.eps,
-        )
+    def forward(self, x, activation=None):
+        """(N, H, W, C) or (N, C), same shape out; with the QuantActivation behind it given, both as one op."""
+        state = {"running_mean": self.running_mean.data, "running_var": self.running_var.data}
+        options = {**state, "training": self.training, "momentum": self.momentum, "eps": self.eps}
+        if activation is None:
+            return functional.batch_norm(x, self.gamma, self.beta, **options)
+        steps = {"staircase": activation.staircase, "surrogate": activation.surrogate}
+        return BatchNormQuantize.apply(x, self.gamma, self.beta, **steps, **options)
 
     def _settings(self):
         return f"{self.gamma.size}"

@@ -44,7 +44,7 @@ class Module:
         """Run `forward`; errors about bad input are prefixed with the path of the layer they arose in."""
         try:
             output = self.forward(*inputs)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, backend.OutOfMemory) as error:
             self._locate(error)
             raise
         for see in self._observers:

@@ -1,5 +1,8 @@
 """The paper's subject in one op: a staircase forwards, a surrogate backwards."""
 
+from types import SimpleNamespace
+
+from duonet.functional.normalization import BatchNorm
 from duonet.tensor import Function
 
 
@@ -23,6 +26,22 @@ class Quantize(Function):
     @staticmethod
     def backward(ctx, dy):
         return dy * ctx.slope
+
+
+class BatchNormQuantize(Function):
+    """y = staircase(batch_norm(x)): both ops in one, so that a twin need not write down what lies in between."""
+
+    exact = False
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
+        ctx.norm, ctx.steps = SimpleNamespace(needs=ctx.needs), SimpleNamespace(needs=(any(ctx.needs),))
+        normal = BatchNorm.forward(ctx.norm, x, gamma, beta, **options)
+        return Quantize.forward(ctx.steps, normal, staircase=staircase, surrogate=surrogate)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return BatchNorm.backward(ctx.norm, Quantize.backward(ctx.steps, dy))
 
 
 def quantize(x, staircase, surrogate):

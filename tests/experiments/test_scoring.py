@@ -86,6 +86,13 @@ def test_predict_gives_the_probabilities_of_the_networks_classes(run, pictures, 
     assert lines[0].count("%") == 2
 
 
+def test_a_gpu_scores_and_predicts_what_the_cpu_does(run, pictures, gpu):
+    best = run[0] / "best.npz"
+    assert score(best, "fashion-mini", device=gpu)["top1"] == pytest.approx(run[1]["test_accuracy"], abs=1e-3)
+    (_, there), (_, here) = (predict(best, [pictures / "a.png"], device=device) for device in (gpu, "cpu"))
+    np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "file, message",
     [

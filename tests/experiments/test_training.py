@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from duonet import backend, decouple, models
+from duonet import decouple, models
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.cli import main
 from duonet.experiments import RunSettings, score, train
@@ -281,16 +281,13 @@ def test_a_full_disk_loses_nothing(whole, tmp_path):
     assert_same(contents(out), contents(whole[0]))
 
 
-@pytest.mark.gpu
-def test_a_run_on_a_gpu_goes_on_to_the_same_bits(tmp_path):
-    if not backend.gpu_available():
-        pytest.skip(backend.why_no_gpu())
-
+@pytest.mark.parametrize("model, width", [("mlp", 8), pytest.param("resnet20", 4, marks=pytest.mark.gpu)])
+def test_a_run_on_a_gpu_goes_on_to_the_same_bits(tmp_path, gpu, model, width):
     def stop(rows):
         if len(rows) == 3:
             raise Stop
 
-    settings = dataclasses.replace(TINY, model="resnet20", width=4, device="gpu")
+    settings = dataclasses.replace(TINY, model=model, width=width, device=gpu)
     train(settings, tmp_path / "whole", progress=False)
     with pytest.raises(Stop):
         train(settings, tmp_path / "run", on_epoch=stop, progress=False)

@@ -187,6 +187,32 @@ def test_on_every_device(device, rng):
     assert_fast_is_general(model, F.softmax_cross_entropy, batch, 0.3, ["conv1", "conv2"])
     result = measure(model, F.softmax_cross_entropy, batch, layers=["conv2"], parts=3)
     assert -1.5 < result["conv2"].raw < 1.5
+    there = evolution_gradient(model, F.softmax_cross_entropy, batch, samples=4, layers=["conv2"], rng=rng)
+    assert isinstance(there["conv2"].values, np.ndarray) and there["conv2"].values.any()
+
+
+@pytest.mark.parametrize("form", ["fast", "general"])
+def test_a_gpu_estimates_what_the_cpu_does(form, gpu, rng):
+    model, batch = convolutional(quantised(Binary()), rng), batch_for(rng, (20, 8, 7, 2))
+    chosen = {"conv2": np.arange(0, 108, 9)}
+    results = []
+    for device in ("cpu", gpu):
+        x = tuple(backend.to_device(half, device) for half in batch)
+        options = {"coordinates": chosen, "layers": ["conv2"], "form": form, "step": 0.3}
+        results.append(
+            coordinate_gradient(model.to(device), F.softmax_cross_entropy, x, **options)["conv2"].values
+        )
+    np.testing.assert_allclose(*results, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("form, most", [("fast", 10 + 5 * 3), ("general", 10 + 2 * 108)])
+def test_how_often_it_waits_for_a_gpu(form, most, standin, rng):
+    """The fast form a few times for each of the three channels, the general one once a loss."""
+    model = convolutional(quantised(Binary()), rng).to("gpu")
+    batch = tuple(backend.to_device(half, "gpu") for half in batch_for(rng, (20, 8, 7, 2)))
+    before = standin.State.syncs
+    coordinate_gradient(model, F.softmax_cross_entropy, batch, 0.3, ["conv2"], form=form)
+    assert 0 < standin.State.syncs - before <= most
 
 
 @pytest.mark.parametrize("flat", [None, [], [0, 999], [-1], [0.5]])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from duonet import Parameter, Tensor, check_gradients, nn
+from duonet import Parameter, Tensor, backend, check_gradients, nn
 from duonet import functional as F
 from duonet.quant import Binary, Clip, Ternary, filter_scale_sign, layer_scale_sign
 
@@ -137,17 +137,11 @@ def test_astype_and_reset(rng):
 def test_to_a_device_and_back(rng, device):
     model, x = small(rng).eval(), images(rng)
     expected = model(x).data
-    moved = model.to(device)(Tensor(x.data if device == "cpu" else moved_array(x.data, device)))
+    moved = model.to(device)(Tensor(backend.to_device(x.data, device)))
     np.testing.assert_allclose(moved.numpy(), expected, rtol=1e-4, atol=1e-5)
     assert model.to("cpu") is model
     with pytest.raises(ValueError, match="to_device: device must be 'cpu' or 'gpu', got 'tpu'"):
         model.to("tpu")
-
-
-def moved_array(array, device):
-    from duonet import backend
-
-    return backend.to_device(array, device)
 
 
 def test_the_same_seed_gives_the_same_weights():

@@ -161,26 +161,27 @@ def test_a_surrogate_far_out_neither_overflows_nor_warns():
         np.testing.assert_allclose(SwishSign(5).derivative(x), 0)
 
 
-def test_known_scales_of_binarised_weights():
-    w = np.array([[0.5, -1, 0, 2], [1, 1, -1, 1]])
+def test_known_scales_of_binarised_weights(device):
+    w = backend.to_device(np.array([[0.5, -1, 0, 2], [1, 1, -1, 1]]), device)
     np.testing.assert_array_equal(
-        layer_scale_sign(Tensor(w)).data, 0.9375 * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])
+        layer_scale_sign(Tensor(w)).numpy(), 0.9375 * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])
     )
     np.testing.assert_array_equal(  # one filter a column
-        filter_scale_sign(Tensor(w.T)).data,
+        filter_scale_sign(Tensor(w.T)).numpy(),
         (np.array([[0.875], [1]]) * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])).T,
     )
 
 
-def test_gradients_of_binarised_weights(rng):
-    w = Tensor(np.array([[0.5, -1.5], [-1.0, 0.25]]), requires_grad=True)
+def test_gradients_of_binarised_weights(rng, device):
+    w = Tensor(backend.to_device(np.array([[0.5, -1.5], [-1.0, 0.25]]), device), requires_grad=True)
     dy = rng.standard_normal((2, 2))
-    layer_scale_sign(w).backward(dy)
-    np.testing.assert_array_equal(w.grad, dy)
+    layer_scale_sign(w).backward(backend.to_device(dy, device))
+    np.testing.assert_array_equal(backend.to_device(w.grad, "cpu"), dy)
     w.zero_grad()
-    filter_scale_sign(w).backward(dy)
+    filter_scale_sign(w).backward(backend.to_device(dy, device))
     alpha, n = np.array([0.75, 0.875]), 2
-    np.testing.assert_allclose(w.grad, dy * (1 / n + alpha * np.array([[1, 0], [0, 1]])))
+    expected = dy * (1 / n + alpha * np.array([[1, 0], [0, 1]]))
+    np.testing.assert_allclose(backend.to_device(w.grad, "cpu"), expected)
 
 
 def test_halved_and_repeated_weights_have_exactly_half_the_scale(rng):

@@ -1,0 +1,62 @@
+"""The optimisers' updates, one launch each, on the flat vector of all parameters.
+
+They round as the formulas of `duonet.optim` do: the same bits as on the CPU, save for numbers below 1.2e-38.
+"""
+
+from duonet.gpu import kernels
+
+
+def sgd(w, g, velocity, *, lr, momentum, nesterov, weight_decay):
+    """Update `w` and `velocity` in place: v ← μ v + g, w ← w − lr v, or with Nesterov w ← w − lr (g + μ v).
+
+    Parameters
+    ----------
+    w, g, velocity : array
+        Contiguous, of one shape and dtype; g is the gradient before weight decay.
+    lr, momentum : float
+    nesterov : bool
+    weight_decay : float
+    """
+    numbers = (float(lr), float(momentum), int(nesterov), float(weight_decay))
+    kernels.launch("optim", "sgd", w.dtype, kernels.blocks(w.size), w, g, velocity, w.size, *numbers)
+
+
+def adam(w, g, mean, square, *, lr, betas, eps, weight_decay, steps):
+    """Update `w`, `mean` and `square` in place by Adam; weight_decay · w is added to the gradient.
+
+    Parameters
+    ----------
+    w, g, mean, square : array
+        Contiguous, of one shape and dtype.
+    lr : float
+    betas : (float, float)
+    eps, weight_decay : float
+    steps : int
+        Updates so far, this one included.
+    """
+    _adam(w, g, mean, square, lr, betas, eps, steps, weight_decay, 1)
+
+
+def adamw(w, g, mean, square, *, lr, betas, eps, weight_decay, steps):
+    """Update `w`, `mean` and `square` in place by AdamW; `w` is first scaled by 1 − lr · weight_decay.
+
+    Parameters
+    ----------
+    w, g, mean, square : array
+        Contiguous, of one shape and dtype.
+    lr : float
+    betas : (float, float)
+    eps, weight_decay : float
+    steps : int
+        Updates so far, this one included.
+    """
+    _adam(w, g, mean, square, lr, betas, eps, steps, 0, 1 - lr * weight_decay)
+
+
+def _adam(w, g, mean, square, lr, betas, eps, steps, weight_decay, shrink):
+    beta1, beta2 = betas
+    numbers = (
+        beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**steps), 1 - beta2**steps, eps, weight_decay, shrink,
+    )  # fmt: skip
+    arrays = (w, g, mean, square)
+    kernels.launch("optim", "adam", w.dtype, kernels.blocks(w.size), *arrays, w.size, *map(float, numbers))

@@ -1,0 +1,114 @@
+"""Staircase and slope of its surrogate in one kernel; the slope of a window takes a byte a value."""
+
+import functools
+
+import numpy as np
+
+from duonet import backend, engine
+from duonet.gpu import kernels
+from duonet.quant import activation as plain
+from duonet.quant.surrogate import Clip, Identity, ReLU, Shifted
+
+
+@engine.twin("gpu")
+class Quantize(plain.Quantize):
+    """The plain op in one kernel forwards; its product of dy and a slope of bytes is one launch already."""
+
+    @staticmethod
+    def forward(ctx, x, *, staircase, surrogate):
+        if not kernels.suit(x):
+            return kernels.plainly(ctx, plain.Quantize, x, staircase=staircase, surrogate=surrogate)
+        y, ctx.slope = quantized(x, staircase, surrogate, ctx.needs[0])
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy if ctx.slope is None else dy * ctx.slope
+
+
+def quantized(x, staircase, surrogate, slope, normalization=(None, None, None, None)):
+    """Quantise an array, normalised or as it is, and compute the slope to multiply its gradient with.
+
+    Parameters
+    ----------
+    x : array
+        (..., C)
+    staircase : Staircase
+    surrogate : Surrogate
+        With `normalization` a `windowed` one.
+    slope : bool
+        Whether it is wanted.
+    normalization : tuple of 4 arrays
+        mean, scale, gamma and beta of a batch norm to apply first.
+
+    Returns
+    -------
+    (array, array or None)
+        Shape of `x` both; the slope of dtype bool or of `x`, None for 1 everywhere or where none is wanted.
+    """
+    xp = backend.get_xp(x)
+    x = xp.ascontiguousarray(x)
+    y = xp.empty_like(x)
+    thresholds, levels = _table(staircase, x)
+    mask, (low, high, ends, offset) = None, (0.0, 0.0, 0, None)
+    if slope and windowed(surrogate) and type(surrogate) is not Identity:
+        mask, (low, high, ends, offset) = xp.empty(x.shape, bool), _window(surrogate, x)
+    channels = x.shape[-1] if x.ndim else 1
+    kernels.launch(
+        "quantize", "quantize", x.dtype, kernels.channel_blocks(x.size, channels),
+        x, *normalization, thresholds, levels, offset, y, mask,
+        x.size, channels, len(thresholds), int(thresholds.ndim == 2), low, high, ends,
+    )  # fmt: skip
+    return y, surrogate.derivative(x) if slope and not windowed(surrogate) else mask
+
+
+def windowed(surrogate):
+    """Say whether the kernel knows the surrogate's slope: 1 everywhere, or 1 in a window and 0 outside.
+
+    Parameters
+    ----------
+    surrogate : Surrogate
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from duonet.quant import Polynomial
+    >>> windowed(Shifted(Clip(0, 1), 0.25)), windowed(Polynomial())
+    (True, False)
+    """
+    inner = surrogate.surrogate if type(surrogate) is Shifted else surrogate
+    if type(inner) is Clip:  # NumPy compares with a Python number in the dtype of x, with others in theirs
+        return type(inner.low) in (int, float) and type(inner.high) in (int, float)
+    return type(inner) is ReLU or type(surrogate) is Identity
+
+
+def _window(surrogate, x):
+    """Return low, high, which ends belong to the window (1 low, 2 high), and the offset of each channel."""
+    inner, offset = surrogate, None
+    if type(surrogate) is Shifted:
+        inner, offset = surrogate.surrogate, _upload(np.broadcast_to(surrogate.offset, x.shape[-1:]), x)
+    if type(inner) is ReLU:
+        return 0.0, float("inf"), 2, offset
+    return float(inner.low), float(inner.high), 3 if inner.closed else 0, offset
+
+
+def _table(staircase, x):
+    """Return thresholds, (steps,) or (steps, C), and levels, on the device of `x` and in its dtype."""
+    thresholds = np.stack(np.broadcast_arrays(*staircase.thresholds))
+    if thresholds.ndim == 2:
+        thresholds = np.broadcast_to(thresholds, (len(thresholds), x.shape[-1]))
+    return _upload(thresholds, x), _upload(np.array(staircase.levels), x)
+
+
+def _upload(numbers, x):
+    device = getattr(x.device, "id", None)  # of several GPUs, each needs its own
+    return _uploaded(backend.get_xp(x), device, x.dtype, numbers.shape, numbers.tobytes())
+
+
+@functools.lru_cache(maxsize=512)
+def _uploaded(xp, device, dtype, shape, numbers):
+    """Copy numbers to the device, once: there are few of them, and every step needs the same."""
+    return xp.asarray(np.frombuffer(numbers).reshape(shape).astype(dtype))
