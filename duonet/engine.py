@@ -64,7 +64,23 @@ def version(op, device):
     ...     version(Conv2d, "cpu") is Conv2d
     True
     """
-    return op if _plain.get() else _twins.get((op, device), op)
+    return op if plain() else _twins.get((op, device), op)
+
+
+def plain():
+    """Say whether the plain version of every op runs just now.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> with plain_ops():
+    ...     plain()
+    True
+    """
+    return _plain.get()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from duonet import backend, parallel
+from duonet import backend, engine, parallel
+from duonet.gpu import kernels
 
 CACHE_LINE = 128  # bytes, of a GPU
 
@@ -66,7 +67,13 @@ class FlatParameters:
                 self.g[part] = parameter.grad.reshape(-1)
         for start, stop in self._runs():
             if xp is not np:
-                self.optimizer._update(*(a[start:stop] for a in (self.w, self.g, *self.state)))
+                arrays = [a[start:stop] for a in (self.w, self.g, *self.state)]
+                change = (
+                    self.optimizer._launch
+                    if kernels.suit(*arrays) and not engine.plain()
+                    else self.optimizer._update
+                )
+                change(*arrays)
                 continue
             bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
             chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from duonet import backend
+from duonet import backend, gpu
 from duonet.flat import FlatParameters
 
 
@@ -57,6 +57,10 @@ class Optimizer:
     def _update(self, w, g, *state):
         """Change `w` and the state in place; all are vectors of the same length. `g` may be overwritten."""
         raise NotImplementedError
+
+    def _launch(self, w, g, *state):
+        """Do the same on a GPU, in one kernel where the optimiser has one."""
+        self._update(w, g, *state)
 
     def state_dict(self):
         """Return a dict from name to a NumPy copy of everything that `step` has changed but the parameters."""
@@ -136,6 +140,10 @@ class SGD(Optimizer):
         velocity += g
         w -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
+    def _launch(self, w, g, velocity):
+        rates = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
+        gpu.optim.sgd(w, g, velocity, weight_decay=self.weight_decay, **rates)
+
 
 class Adam(Optimizer):
     """Adam: w ← w − lr · m̂ / (√v̂ + eps), m and v running averages of g and g², corrected for their start at 0.
@@ -181,6 +189,13 @@ class Adam(Optimizer):
         if self.weight_decay:
             g += self.weight_decay * w
         self._adam(w, g, mean, square)
+
+    def _launch(self, w, g, mean, square):
+        gpu.optim.adam(w, g, mean, square, **self._rates())
+
+    def _rates(self):
+        names = ("lr", "betas", "eps", "weight_decay", "steps")
+        return {name: getattr(self, name) for name in names}
 
     def _adam(self, w, g, mean, square):
         beta1, beta2 = self.betas
@@ -230,6 +245,9 @@ class AdamW(Adam):
     def _update(self, w, g, mean, square):
         w *= 1 - self.lr * self.weight_decay
         self._adam(w, g, mean, square)
+
+    def _launch(self, w, g, mean, square):
+        gpu.optim.adamw(w, g, mean, square, **self._rates())
 
 
 class Schedule:

@@ -52,8 +52,7 @@ class Quantize(quant.Quantize):
         if x.ndim == 0:
             return quant.Quantize.forward(ctx, x, staircase=staircase, surrogate=surrogate)
         y = np.empty(x.shape, x.dtype)
-        slope = surrogate.derivative(x[:0])
-        ctx.slope = np.empty(x.shape, slope.dtype) if ctx.needs[0] else None
+        ctx.slope = np.empty(x.shape, surrogate.derivative(x[:0]).dtype) if ctx.needs[0] else None
 
         def work(some):
             y[some] = staircase(x[some])

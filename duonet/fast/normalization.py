@@ -4,6 +4,7 @@ import numpy as np
 
 from duonet import engine, parallel
 from duonet.functional import normalization
+from duonet.quant import activation
 
 ARRAYS = 4  # that a chunk of rows is worth, in the cache
 
@@ -13,59 +14,110 @@ class BatchNorm(normalization.BatchNorm):
     """As the plain op, with the sums of chunks put together in float64."""
 
     @staticmethod
-    def forward(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
-        normalization.check(x, gamma, beta, running_mean, running_var, training)
-        rows = _Rows(x)
-        if training:
-            mean, var = (a.astype(x.dtype) for a in _mean_and_variance(rows))
-            normalization.follow(running_mean, running_var, mean, var, rows.count, momentum)
-        else:
-            mean, var = (a.astype(x.dtype, copy=False) for a in (running_mean, running_var))
-        ctx.x, ctx.mean, ctx.gamma, ctx.training = x, mean, gamma, training
-        ctx.scale = 1 / np.sqrt(var + eps)
+    def forward(ctx, x, gamma, beta, **options):
+        rows = _remember(ctx, x, gamma, options)
         y = np.empty(x.shape, x.dtype)
-        a, b = rows.wide(gamma * ctx.scale), rows.wide(beta - mean * gamma * ctx.scale)
         out = y.reshape(rows.x.shape)
+        normalize = _normalizer(ctx, rows, beta)
+        parallel.run(lambda some: normalize(some, out[some]), rows.chunks)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return _gradients(ctx, _Rows(dy).x.__getitem__)
+
+
+@engine.twin("cpu")
+class BatchNormQuantize(activation.BatchNormQuantize):
+    """Both ops on a chunk while it is in the cache: the normalised images are never written down."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
+        rows = _remember(ctx, x, gamma, options)
+        y = np.empty(x.shape, x.dtype)
+        out = y.reshape(-1, rows.repeat, rows.channels)
+        ctx.slope = np.empty(out.shape, surrogate.derivative(x[:0]).dtype) if any(ctx.needs) else None
+        normalize = _normalizer(ctx, rows, beta)
 
         def work(some):
-            np.multiply(rows.x[some], a, out=out[some])
-            out[some] += b
+            normal = parallel.scratch("normal", rows.x[some].shape, x.dtype)
+            normalize(some, normal)
+            normal = normal.reshape(out[some].shape)
+            out[some] = staircase(normal)
+            if ctx.slope is not None:
+                ctx.slope[some] = surrogate.derivative(normal)
 
         parallel.run(work, rows.chunks)
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        rows, upstream = _Rows(ctx.x), _Rows(dy)
-        mean = rows.wide(ctx.mean)
+        upstream = _Rows(dy).x
+        slope = ctx.slope.reshape(upstream.shape)
 
-        def sums(some):
-            centred = np.subtract(
-                rows.x[some], mean, out=parallel.scratch("centred", rows.x[some].shape, dy.dtype)
-            )
-            return upstream.sum(some), rows.fold(np.einsum("mc,mc->c", upstream.x[some], centred))
+        def through_surrogate(some):
+            out = parallel.scratch("upstream", upstream[some].shape, dy.dtype)
+            return np.multiply(upstream[some], slope[some], out=out)
 
-        dbeta, products = (
-            np.sum(part, axis=0, dtype=np.float64) for part in zip(*parallel.run(sums, rows.chunks))
-        )
-        dbeta, dgamma = dbeta.astype(dy.dtype), (products * ctx.scale).astype(dy.dtype)
-        dx = np.empty(dy.shape, dy.dtype)
-        out = dx.reshape(rows.x.shape)
-        # γ/σ (dy − dβ/M − x̂ dγ/M) = a dy + b x + c; in evaluation, a dy.
-        a = ctx.gamma * ctx.scale
-        b = -a * ctx.scale * dgamma / rows.count
-        c = rows.wide(-a * dbeta / rows.count - b * ctx.mean)
-        a, b = rows.wide(a), rows.wide(b)
+        return _gradients(ctx, through_surrogate)
 
-        def work(some):
-            np.multiply(upstream.x[some], a, out=out[some])
-            if ctx.training:
-                part = np.multiply(rows.x[some], b, out=parallel.scratch("centred", rows.x[some].shape, dy.dtype))
-                part += c
-                out[some] += part
 
-        parallel.run(work, rows.chunks)
-        return dx, dgamma, dbeta
+def _remember(ctx, x, gamma, options):
+    """Find the mean and variance, keep what the backward pass needs, and return the rows of x."""
+    running_mean, running_var, training = (options[k] for k in ("running_mean", "running_var", "training"))
+    normalization.check(x, gamma, gamma, running_mean, running_var, training)
+    rows = _Rows(x)
+    if training:
+        mean, var = (a.astype(x.dtype) for a in _mean_and_variance(rows))
+        normalization.follow(running_mean, running_var, mean, var, rows.count, options["momentum"])
+    else:
+        mean, var = (a.astype(x.dtype, copy=False) for a in (running_mean, running_var))
+    ctx.x, ctx.mean, ctx.gamma, ctx.training = x, mean, gamma, training
+    ctx.scale = 1 / np.sqrt(var + options["eps"])
+    return rows
+
+
+def _normalizer(ctx, rows, beta):
+    """Return the function that writes γ (x − mean) / σ + β, as a x + b, for some rows."""
+    a = ctx.gamma * ctx.scale
+    a, b = rows.wide(a), rows.wide(beta - ctx.mean * a)
+
+    def normalize(some, out):
+        np.multiply(rows.x[some], a, out=out)
+        out += b
+
+    return normalize
+
+
+def _gradients(ctx, upstream):
+    """Compute dx, dγ and dβ; `upstream` gives some rows of dy."""
+    rows, dtype = _Rows(ctx.x), ctx.x.dtype
+    mean = rows.wide(ctx.mean)
+
+    def sums(some):
+        dy = upstream(some)
+        centred = np.subtract(rows.x[some], mean, out=parallel.scratch("centred", dy.shape, dtype))
+        return rows.sum(dy), rows.fold(np.einsum("mc,mc->c", dy, centred))
+
+    dbeta, products = (np.sum(part, axis=0, dtype=np.float64) for part in zip(*parallel.run(sums, rows.chunks)))
+    dbeta, dgamma = dbeta.astype(dtype), (products * ctx.scale).astype(dtype)
+    dx = np.empty(ctx.x.shape, dtype)
+    out = dx.reshape(rows.x.shape)
+    # γ/σ (dy − dβ/M − x̂ dγ/M) = a dy + b x + c; in evaluation, a dy.
+    a = ctx.gamma * ctx.scale
+    b = -a * ctx.scale * dgamma / rows.count
+    c = rows.wide(-a * dbeta / rows.count - b * ctx.mean)
+    a, b = rows.wide(a), rows.wide(b)
+
+    def work(some):
+        np.multiply(upstream(some), a, out=out[some])
+        if ctx.training:
+            part = np.multiply(rows.x[some], b, out=parallel.scratch("centred", out[some].shape, dtype))
+            part += c
+            out[some] += part
+
+    parallel.run(work, rows.chunks)
+    return dx, dgamma, dbeta
 
 
 class _Rows:
@@ -86,9 +138,8 @@ class _Rows:
         """Sum the pixels of a row."""
         return wide.reshape(self.repeat, self.channels).sum(axis=0)
 
-    def sum(self, some):
-        """Sum some rows, by a matrix product: BLAS does that four times faster than `sum`."""
-        x = self.x[some]
+    def sum(self, x):
+        """Sum rows x, by a matrix product: BLAS does that four times faster than `sum`."""
         return self.fold(np.ones(len(x), x.dtype) @ x)
 
 
@@ -98,7 +149,7 @@ def _mean_and_variance(rows):
     def work(some):
         x = rows.x[some]
         count = len(x) * rows.repeat
-        mean = rows.sum(some) / count
+        mean = rows.sum(x) / count
         centred = np.subtract(x, rows.wide(mean), out=parallel.scratch("centred", x.shape, x.dtype))
         return count, mean, rows.fold(np.einsum("mc,mc->c", centred, centred))
 

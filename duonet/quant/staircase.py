@@ -55,7 +55,7 @@ class Staircase:
         """Quantise an array of any shape, keeping its dtype."""
         xp = backend.get_xp(x)
         first, *rest = (self._reached(x, xp.asarray(t, dtype=x.dtype)) for t in self.thresholds)
-        steps = first.astype(np.uint8)
+        steps = first.view(np.uint8)
         for reached in rest:
             steps += reached
         low, rise = self.levels[0], self.levels[1] - self.levels[0]
