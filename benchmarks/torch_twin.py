@@ -152,7 +152,8 @@ def _step(module, batch, targets, optimizer):
 
 
 def _forward(module, batch):
-    module.eval()
+    if module.training:
+        module.eval()
     with torch.inference_mode():
         return module(batch)
 

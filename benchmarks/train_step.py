@@ -1,7 +1,7 @@
 """Time and memory of one training step (forward, loss, backward, update), beside PyTorch where it is installed.
 
     python benchmarks/train_step.py                    # every network, both settings of the allocator
-    python benchmarks/train_step.py --inference        # a forward pass in evaluation mode, batches of 1 and 256
+    python benchmarks/train_step.py --inference        # a forward pass in evaluation mode, folded; batch 1 and 256
     python benchmarks/train_step.py --memory           # peak memory of a step, each side in a process of its own
     python benchmarks/train_step.py --device gpu --batch 256
 
@@ -26,9 +26,9 @@ import numpy as np
 import duonet
 from duonet import Tensor, backend, models, nn, no_grad, optim, parallel
 from duonet import functional as F
-from duonet.nn.module import evaluating
 from duonet.quant import Binary, Clip
 
+TURN_SECONDS = 0.05
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -76,7 +76,7 @@ def sides(name, batch, device, plain):
         yield (
             side,
             functools.partial(_step, model, *data, optimizer, context),
-            functools.partial(_forward, model, data[0], context),
+            functools.partial(_forward, duonet.fold(model), data[0], context),
         )
 
 
@@ -90,7 +90,7 @@ def _step(model, x, labels, optimizer, context):
 
 
 def _forward(model, x, context):
-    with context(), no_grad(), evaluating(model):
+    with context(), no_grad():
         return model(x).data
 
 
@@ -103,17 +103,28 @@ def synchronize(device):
             torch_twin.synchronize(device)
 
 
-def interleave(works, turns, device, prepare=lambda: None):
-    """Return the seconds of every call, {side: list}; the sides take turns, and the first two are left out."""
+def interleave(works, turns, device, prepare=None):
+    """Return the seconds of a call in every turn, {side: list}; the sides take turns, the first two are left out.
+
+    A short call is repeated within its turn, after one that is not timed: the threads of the side before spin for
+    a while. `prepare` makes what a call uses up, so then there is one call in a turn.
+    """
     seconds = {side: [] for side in works}
+    times = dict.fromkeys(works, 1)
     for _ in range(turns + 2):
-        prepare()
+        if prepare:
+            prepare()
         for side, work in works.items():
+            if not prepare:
+                work()
             synchronize(device)
             started = time.perf_counter()
-            work()
+            for _ in range(times[side]):
+                work()
             synchronize(device)
-            seconds[side].append(time.perf_counter() - started)
+            seconds[side].append((time.perf_counter() - started) / times[side])
+            if not prepare:
+                times[side] = max(1, round(TURN_SECONDS / seconds[side][-1]))
     return {side: times[2:] for side, times in seconds.items()}
 
 

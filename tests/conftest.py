@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import standin as pretended
 
-from duonet import backend
+from duonet import backend, engine
 
 # No deadline: a busy machine is not a bug. Derandomised: a run can be repeated.
 hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)
@@ -44,10 +44,14 @@ def gpu(request):
     return "gpu"
 
 
-@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu), "standin"])
+@pytest.fixture(params=["cpu", "plain", pytest.param("gpu", marks=pytest.mark.gpu), "standin"])
 def device(request):
-    """Run a test on the CPU, on the GPU, and once more on the stand-in, whose name is "gpu" too."""
+    """Run a test on the CPU, with and without fast ops, on the GPU, and on the stand-in, which is a "gpu" too."""
     if request.param == "standin":
         request.getfixturevalue("standin")
-        return "gpu"
-    return request.param
+        yield "gpu"
+    elif request.param == "plain":
+        with engine.plain_ops():
+            yield "cpu"
+    else:
+        yield request.param

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duonet import Parameter, backend, optim
+from duonet import Parameter, backend, optim, parallel
 
 W0 = np.array([1.0, -2.0, 3.0])
 
@@ -92,3 +92,61 @@ def test_schedules():
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_only_parameters_with_a_gradient_move_whatever_their_neighbours(kind, device):
+    parameters = [Parameter(backend.to_device(np.full(n, 1.0, "float32"), device)) for n in (3, 50, 1, 7, 7)]
+    optimizer = kind(parameters, 0.1)
+    for step in range(2):
+        for i in (1, 2, 4):
+            parameters[i].grad = backend.to_device(np.ones(parameters[i].shape, "float32"), device)
+        optimizer.step()
+    moved = [bool((p.numpy() != 1).all()) for p in parameters]
+    assert moved == [False, True, True, False, True]
+    assert len({float(p.numpy()[0]) for p in parameters}) == 2
+
+
+def test_parameters_of_two_dtypes_keep_theirs():
+    a, b = Parameter(np.ones(3, "float32")), Parameter(np.ones(3, "float64"))
+    optimizer = optim.SGD([a, b], 0.5)
+    a.grad, b.grad = np.ones(3, "float32"), np.ones(3)
+    optimizer.step()
+    assert (a.dtype, b.dtype) == (np.float32, np.float64)
+    assert a.data.tolist() == b.data.tolist() == [0.5] * 3
+    assert [v.dtype for v in optimizer.velocity] == [np.float32, np.float64]
+
+
+def test_data_replaced_from_outside_is_taken_in():
+    a = Parameter([1.0])
+    optimizer = optim.SGD([a], 0.5)
+    a.data = np.array([8.0], "float32")
+    a.grad = np.array([1.0], "float32")
+    optimizer.step()
+    assert a.item() == 7.5
+    a.data = np.zeros(2, "float32")
+    with pytest.raises(TypeError, match=r"SGD: a parameter was float32 of shape \(1,\) and is now .* \(2,\)"):
+        optimizer.step()
+
+
+def test_moving_the_model_after_making_the_optimiser_is_told(gpu):
+    a = Parameter([1.0])
+    optimizer = optim.SGD([a], 0.5)
+    a.data = backend.to_device(a.data, gpu)
+    with pytest.raises(
+        TypeError, match="SGD: its state is on the cpu, a parameter on the gpu; make it after moving"
+    ):
+        optimizer.step()
+
+
+def test_the_length_of_a_chunk_changes_no_bit(rng, monkeypatch):
+    results = []
+    for chunk_bytes in (1 << 8, 1 << 30):
+        monkeypatch.setattr(parallel, "CHUNK_BYTES", chunk_bytes)
+        parameters = [Parameter(np.ones(n, "float32")) for n in (1000, 37)]
+        optimizer = optim.AdamW(parameters, 0.1)
+        for p in parameters:
+            p.grad = np.random.default_rng(0).standard_normal(p.shape).astype("float32")
+        optimizer.step()
+        results.append(np.concatenate([p.data for p in parameters]))
+    np.testing.assert_array_equal(*results)

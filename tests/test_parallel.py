@@ -1,6 +1,9 @@
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,13 +13,26 @@ from duonet import functional as F
 
 PROGRAM = """
 import hashlib, numpy as np
-from duonet import Tensor, functional as F
+from duonet import Tensor, functional as F, models, optim, parallel
+parallel.CHUNK_BYTES = 1 << 16  # many chunks
 rng = np.random.default_rng(0)
-x = Tensor(rng.standard_normal((40, 14, 14, 24), dtype="float32"), requires_grad=True)
-w = Tensor(rng.standard_normal((3, 3, 24, 12), dtype="float32"), requires_grad=True)
-y = F.conv2d(x, w, padding=1)
-y.backward(y.data)
-print(hashlib.sha256(b"".join(a.tobytes() for a in (y.data, x.grad, w.grad))).hexdigest())
+digest = hashlib.sha256()
+for build, widths, shape in (
+    (models.vgg7, (32, 64, 64, 40, 48, 16), (16, 16, 3)),
+    (models.resnet20, (8, 16, 32), (16, 16, 3)),
+    (models.alexnet, (8, 12, 16, 16, 16, 24, 24), (64, 64, 3)),
+):
+    model = build("baseline", widths, in_shape=shape, rng=np.random.default_rng(0))
+    optimizer = optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(2):
+        x = Tensor(rng.standard_normal((24, *shape), dtype="float32"))
+        loss = F.softmax_cross_entropy(model(x), rng.integers(0, 10, 24))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for tensor in [loss, *model.state_dict().values()]:
+        digest.update(np.asarray(getattr(tensor, "data", tensor)).tobytes())
+print(digest.hexdigest())
 """
 
 
@@ -32,6 +48,56 @@ def test_run_keeps_the_order_and_passes_errors_on():
     assert parallel.run(lambda s: s.start, slices) == list(range(20))
     with pytest.raises(ZeroDivisionError):
         parallel.run(lambda s: 1 / s.start, slices)
+
+
+def test_an_error_waits_until_no_thread_writes_any_more():
+    done = []
+
+    def work(chunk):
+        if chunk == 0:
+            raise ZeroDivisionError
+        time.sleep(0.01)
+        done.append(chunk)
+
+    with pytest.raises(ZeroDivisionError):
+        parallel.run(work, list(range(6)))
+    then = len(done)
+    time.sleep(0.05)
+    assert len(done) == then
+
+
+def test_two_threads_of_the_user_share_the_pool():
+    x = np.random.default_rng(0).standard_normal((64, 12, 12, 8))
+    w = np.ones((3, 3, 8, 8))
+    expected = F.conv2d(Tensor(x), Tensor(w)).data
+    with ThreadPoolExecutor(4) as users:
+        for y in users.map(lambda _: F.conv2d(Tensor(x), Tensor(w)).data, range(20)):
+            np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_computes_with_threads_of_its_own():
+    x, w = np.ones((64, 12, 12, 8), "float32"), np.ones((3, 3, 8, 8), "float32")
+    expected = F.conv2d(Tensor(x), Tensor(w)).data  # the parent's pool is at work
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as children:
+        y = children.apply_async(_convolve, (x, w)).get(timeout=60)
+    np.testing.assert_array_equal(y, expected)
+
+
+def _convolve(x, w):
+    return F.conv2d(Tensor(x), Tensor(w)).data
+
+
+def test_scratch_belongs_to_a_thread():
+    mine = parallel.scratch("test", (4,), np.float64)
+    mine[:] = 1
+    with ThreadPoolExecutor(1) as other:
+        other.submit(lambda: parallel.scratch("test", (4,), np.float64).fill(2)).result()
+    assert mine.tolist() == [1, 1, 1, 1]
+    again = parallel.scratch("test", (2, 2), np.float32)
+    assert np.shares_memory(mine, again) and again.shape == (2, 2)
 
 
 @pytest.mark.parametrize("stride, padding", [(1, 1), (2, 1), (3, 0)])

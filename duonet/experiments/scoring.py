@@ -7,6 +7,7 @@ import numpy as np
 
 from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
+from duonet.fold import fold
 from duonet.functional import log_softmax
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -63,7 +64,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     confusion = np.zeros((classes, classes), np.int64)
     among_five = 0
     loader = data.DataLoader(chosen, BATCH, data.Normalize(about["mean"], about["std"]), device=device)
-    model = saved.model.eval()
+    model = fold(saved.model)
     with no_grad():
         for x, labels in loader:
             logits = backend.to_device(model(Tensor(x)).data, "cpu")

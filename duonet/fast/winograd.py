@@ -29,8 +29,7 @@ def correlate(x, w, pad_h, pad_w):
     c, oc = w.shape[2:]
     n, th, tw = len(x), x.shape[1] // 2 + pad_h - 1, x.shape[2] // 2 + pad_w - 1
     y = np.empty((n, 2 * th, 2 * tw, oc), x.dtype)
-    g = G.astype(x.dtype)
-    kernels = np.einsum("ap,bq,pqco->abco", g, g, w, optimize=True).reshape(16, c, oc)
+    kernels = (np.kron(G, G).astype(x.dtype) @ w.reshape(9, -1)).reshape(16, c, oc)
 
     def work(images):
         tiles = (images.stop - images.start) * th * tw
@@ -83,9 +82,9 @@ def weight_gradient_factors(x, dy, padding):
 
 def from_transformed(total):
     """Take d(G w Gᵀ), transposed and laid out as (16, OC, C), to dw (3, 3, C, OC)."""
-    g = G.astype(total.dtype)
-    parts = total.reshape(4, 4, *total.shape[1:])
-    return np.ascontiguousarray(np.einsum("ap,bq,aboc->pqco", g, g, parts, optimize=True))
+    _, oc, c = total.shape
+    kernels = (np.kron(G, G).T.astype(total.dtype) @ total.reshape(16, -1)).reshape(3, 3, oc, c)
+    return np.ascontiguousarray(kernels.swapaxes(2, 3))
 
 
 def _inputs(x, pad_h, pad_w, th, tw):

@@ -1,7 +1,7 @@
 """Quantised activations and weights: staircases, surrogates, and the op that pairs them."""
 
 from duonet.quant.activation import quantize
-from duonet.quant.staircase import Binary, Sign, Staircase, Ternary, Uniform
+from duonet.quant.staircase import Binary, FoldedStaircase, Sign, Staircase, Ternary, Uniform
 from duonet.quant.surrogate import (
     Clip,
     Identity,
@@ -17,7 +17,8 @@ from duonet.quant.surrogate import (
 from duonet.quant.weight import filter_scale_sign, layer_scale_sign
 
 __all__ = [
-    "Binary", "Clip", "Identity", "Polynomial", "ReLU", "Shifted", "Sign", "Staircase", "Surrogate", "SwishSign",
-    "Tanh", "Ternary", "Triangle", "Uniform", "ZeroOne", "filter_scale_sign", "layer_scale_sign",
+    "Binary", "Clip", "FoldedStaircase", "Identity", "Polynomial", "ReLU", "Shifted", "Sign", "Staircase",
+    "Surrogate", "SwishSign", "Tanh", "Ternary", "Triangle", "Uniform", "ZeroOne",
+    "filter_scale_sign", "layer_scale_sign",
     "quantize",
 ]  # fmt: skip

@@ -81,6 +81,41 @@ class Staircase:
         return f"Staircase({[t.tolist() for t in self.thresholds]}, {list(self.levels)})"
 
 
+class FoldedStaircase(Staircase):
+    """A staircase per channel that takes batch norm's place as well as its own; made by `duonet.fold`.
+
+    y = levels[Σ_k 1[x >= thresholds[k]]], with x < thresholds[k] instead where the channel falls.
+
+    Parameters
+    ----------
+    thresholds : (K, C) array
+    levels : sequence of K + 1 numbers
+    falls : (C,) array of bool
+        Channels whose output falls where x rises: those with a negative γ.
+
+    Examples
+    --------
+    >>> staircase = FoldedStaircase(np.array([[0.0, 1.0]]), [0, 1], falls=np.array([False, True]))
+    >>> staircase(np.array([[0.5, 0.5], [-1.0, 2.0]]))
+    array([[1., 1.],
+           [0., 0.]])
+    """
+
+    def __init__(self, thresholds, levels, falls):
+        self.thresholds = tuple(np.asarray(t, dtype=np.float64) for t in thresholds)
+        self.levels, self.falls = tuple(float(level) for level in levels), np.asarray(falls)
+
+    def _reached(self, x, threshold):
+        reached = Staircase._reached(x, threshold)
+        if not self.falls.any():
+            return reached
+        xp = backend.get_xp(x)
+        return per_channel(xp.not_equal, reached, xp.asarray(self.falls), out=reached)
+
+    def __repr__(self):
+        return f"FoldedStaircase({len(self.thresholds)} thresholds, {len(self.falls)} channels)"
+
+
 class Sign(Staircase):
     """−1 below 0, +1 from 0 on: sign(0) = +1.
 

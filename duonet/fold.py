@@ -1,0 +1,84 @@
+"""Batch norm folded into the thresholds of the staircase behind it: the same bits, with less work."""
+
+import copy
+
+import numpy as np
+
+from duonet import backend, nn
+from duonet.nn.containers import Sequential
+from duonet.quant import FoldedStaircase
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
+
+
+def fold(model):
+    """Return a copy of a trained model for evaluation, whose staircases compare what batch norm would have read.
+
+    In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included, so y reaches
+    a threshold where x reaches another one. That one is found by bisection over the floating-point numbers: every
+    output keeps its bits, unless x is NaN. A batch norm that anything but a QuantActivation follows stays as it
+    is: folded into a convolution, it would be rounded otherwise.
+
+    Parameters
+    ----------
+    model : Module
+        It is left alone.
+
+    Returns
+    -------
+    Module
+        In evaluation mode; it has no gradients of use.
+
+    Examples
+    --------
+    >>> from duonet.quant import Binary, Clip
+    >>> norm = nn.BatchNorm(1)
+    >>> norm.beta.data[:] = 1
+    >>> folded = fold(nn.Sequential(norm, nn.QuantActivation(Binary(), Clip(0, 1))))
+    >>> folded(Tensor([[-0.51], [-0.5]])).data.ravel()
+    array([0., 1.], dtype=float32)
+    """
+    model = copy.deepcopy(model).eval()
+    for _, module in list(model.modules()):
+        if type(module) is Sequential:
+            _fold_layers(module)
+    return model
+
+
+def _fold_layers(sequence):
+    layers = list(sequence.children())
+    for (name, norm), (place, activation) in zip(layers, layers[1:]):
+        if type(norm) is nn.BatchNorm and type(activation) is nn.QuantActivation:
+            setattr(sequence, place, nn.QuantActivation(_folded(norm, activation.staircase), activation.surrogate))
+            delattr(sequence, name)
+
+
+def _folded(norm, staircase):
+    """Find the thresholds on x, for each channel, at which the staircase of norm(x) steps."""
+    device, dtype = backend.device_of(norm.gamma.data), norm.gamma.dtype
+    thresholds = np.stack([np.broadcast_to(t, norm.gamma.shape) for t in staircase.thresholds]).astype(dtype)
+    rising = backend.to_device(norm.gamma.data, "cpu") >= 0
+
+    def passed(x):
+        with no_grad(), np.errstate(all="ignore"):
+            y = norm(Tensor(backend.to_device(x, device))).numpy()
+        return (y >= thresholds) == rising
+
+    # Bisection between −∞, which has not passed, and ∞, which has, down to two neighbours.
+    low, high = (np.full(thresholds.shape, _rank(dtype.type(end))) for end in (-np.inf, np.inf))
+    while np.any(high > low + 1):
+        middle = low // 2 + high // 2 + (low & high & 1)  # (low + high) // 2, which might overflow
+        there = passed(_number(middle, dtype))
+        low, high = np.where(there, low, middle), np.where(there, middle, high)
+    return FoldedStaircase(_number(high, dtype), staircase.levels, ~rising)
+
+
+def _rank(x):
+    """Return the place of x among the floating-point numbers, counted from 0: its bits, but for the sign."""
+    bits = int(np.abs(x).view(f"i{x.itemsize}"))
+    return bits if x >= 0 else -bits
+
+
+def _number(rank, dtype):
+    """Return the numbers of some ranks."""
+    return np.copysign(np.abs(rank).astype(f"i{dtype.itemsize}").view(dtype), rank).astype(dtype)
