@@ -6,7 +6,7 @@
 #   benchmarks/gpu_run.sh --dry-run                  # print the commands only
 #
 #   tests     the tests marked gpu, which here fail without one
-#   steps     time of a training step, batches of 256 and 512
+#   steps     time of a training step, batches of 256 and 512, in float32 and in TF32
 #   mismatch  the gradient estimators against the CPU
 #   train     VGG-7 on CIFAR-10 by its authors' recipe: baseline and BinaryDuo, float and binary weights, seeds 0 to 2
 #
@@ -94,7 +94,10 @@ for stage in "$@"; do
     tests=*) once tests "$seconds" env DUONET_REQUIRE_GPU=1 "$python" -m pytest -q -m gpu ;;
     steps=*)
         for batch in 256 512; do
-            once "steps-$batch" "$((seconds / 2))" "$python" benchmarks/train_step.py --device gpu --batch "$batch"
+            for tf32 in "" --tf32; do
+                once "steps-$batch$tf32" "$((seconds / 4))" "$python" benchmarks/train_step.py --device gpu \
+                    --batch "$batch" $tf32
+            done
         done
         ;;
     mismatch=*) once mismatch "$seconds" "$python" benchmarks/mismatch.py --device gpu --rounds 3 ;;

@@ -158,6 +158,12 @@ def _forward(module, batch):
         return module(batch)
 
 
+def set_precision(tf32):
+    """Allow TF32 or not, for products and convolutions alike; cuDNN would use it unasked."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True
+
+
 def synchronize(device):
     if device != "cpu":
         torch.cuda.synchronize()

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py                    # every network, both settings of the allocator
     python benchmarks/train_step.py --inference        # a forward pass in evaluation mode, folded; batch 1 and 256
     python benchmarks/train_step.py --memory           # peak memory of a step, each side in a process of its own
-    python benchmarks/train_step.py --device gpu --batch 256
+    python benchmarks/train_step.py --device gpu --batch 256 [--tf32]
 
 The sides take turns in one process, so that a busy machine slows them all alike; figures are medians, ratios are
 medians of the ratios within a turn. Below 1 duonet is the faster one. PyTorch is optional: `pip install torch`.
@@ -176,11 +176,16 @@ def main():
     parser.add_argument("--plain", action="store_true", help="time the plain ops too")
     parser.add_argument("--device", choices=backend.DEVICES, default="cpu")
     parser.add_argument("--batch", type=int, nargs="+")
+    parser.add_argument("--tf32", action="store_true", help="on a GPU, both sides in TF32; else both in float32")
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one child's part of --memory
     args = parser.parse_args()
     names = args.networks or list(NETWORKS)
     if unknown := set(names) - set(NETWORKS):
         parser.error(f"unknown network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+    if args.device == "gpu" and backend.why_no_gpu():
+        parser.error(backend.why_no_gpu())
+    if args.tf32 and args.device != "gpu":
+        parser.error("--tf32 is for --device gpu")
     if args.side:
         print(json.dumps(memory(names[0], args.batch[0], args.side)))
         return
@@ -190,8 +195,16 @@ def main():
     if args.allocator == "both" and args.device == "cpu":
         for setting in ("default", "raised"):
             print(f"\nallocator: {setting}", flush=True)
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--allocator", setting], check=True)
+            done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--allocator", setting])
+            if done.returncode:
+                sys.exit(done.returncode)
         return
+    if args.tf32:
+        backend.allow_tf32()
+    if HAS_TORCH:
+        import torch_twin
+
+        torch_twin.set_precision(args.tf32)
     if args.allocator == "raised":
         parallel.keep_memory()
     parallel.settle()

@@ -98,7 +98,7 @@ def test_bad_settings_are_refused(make, message):
 def test_only_parameters_with_a_gradient_move_whatever_their_neighbours(kind, device):
     parameters = [Parameter(backend.to_device(np.full(n, 1.0, "float32"), device)) for n in (3, 50, 1, 7, 7)]
     optimizer = kind(parameters, 0.1)
-    for step in range(2):
+    for _ in range(2):
         for i in (1, 2, 4):
             parameters[i].grad = backend.to_device(np.ones(parameters[i].shape, "float32"), device)
         optimizer.step()

@@ -48,7 +48,7 @@ def test_a_dry_run_prints_the_commands_alone(call, tmp_path):
 
 def test_stages_are_done_once(call, tmp_path):
     result, asked = call("tests=9", "steps=9", "mismatch=9")
-    assert result.returncode == 0 and len(asked) == 4 and asked[0] == "-m pytest -q -m gpu"
+    assert result.returncode == 0 and len(asked) == 6 and asked[0] == "-m pytest -q -m gpu"
     assert call("tests=9", "steps=9", "mismatch=9")[1] == []
     assert call("lunch=9")[0].returncode == 2
 
