@@ -15,7 +15,11 @@ from duonet.fast.products import multiply, transposed_multiply
 from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
-WIDTH_ONLY = 48  # channels below which unrolling the width alone is the faster way
+WIDTH_ONLY = 48  # channels below which unrolling the width alone is the faster way,
+SUMS, TURNS = (
+    2,
+    12,
+)  # unless there are so many times more outputs: forwards it adds them up, backwards it turns them
 PARTS = (
     16  # a weight gradient is the sum of at most so many parts: a fixed number, for the same bits on any machine
 )
@@ -43,14 +47,18 @@ class Conv2d(conv.Conv2d):
 
 
 class _Windows:
-    """The windows of a batch of images, for kernels (KH, KW), by chunks of images."""
+    """The windows of a batch of images, for kernels (KH, KW), by chunks of images.
 
-    def __init__(self, x, kh, kw, stride, pad_h, pad_w):
+    `by_width` is true where only the width is unrolled: with fewer than `most` outputs for each channel.
+    """
+
+    def __init__(self, x, w_shape, stride, pad_h, pad_w, most):
+        kh, kw, _, oc = w_shape
         n, h, w, c = x.shape
         self.x, self.kh, self.kw, self.stride, self.pads = np.ascontiguousarray(x), kh, kw, stride, (pad_h, pad_w)
         self.oh = (h + 2 * pad_h - kh) // stride + 1
         self.ow = (w + 2 * pad_w - kw) // stride + 1
-        self.by_width = kh > 1 and kw > 1 and stride == 1 and c < WIDTH_ONLY
+        self.by_width = kh > 1 and kw > 1 and stride == 1 and c < WIDTH_ONLY and oc <= most * c
         values = (h + 2 * pad_h) * self.ow * kw * c if self.by_width else self.oh * self.ow * kh * kw * c
         self.chunks = parallel.chunks(n, values * x.itemsize)
 
@@ -98,7 +106,7 @@ class _Windows:
 def _correlate(x, w, bias, stride, pad_h, pad_w):
     """Compute y = im2col(x) @ w + bias."""
     kh, kw, c, oc = w.shape
-    windows = _Windows(x, kh, kw, stride, pad_h, pad_w)
+    windows = _Windows(x, w.shape, stride, pad_h, pad_w, SUMS)
     if winograd.suits(w.shape, stride, windows.oh, windows.ow):
         y = winograd.correlate(windows.x, w, pad_h, pad_w)
         return y if bias is None else np.add(y, bias, out=y)
@@ -131,7 +139,7 @@ def _correlate(x, w, bias, stride, pad_h, pad_w):
 def _weight_gradient(x, dy, shape, stride, padding):
     """Compute dw = im2col(x)ᵀ @ dy as a sum of parts, each over consecutive chunks."""
     kh, kw, c, oc = shape
-    windows = _Windows(x, kh, kw, stride, padding, padding)
+    windows = _Windows(x, shape, stride, padding, padding, TURNS)
     if winograd.suits(shape, stride, *dy.shape[1:3]):
         chunks, factors = winograd.weight_gradient_factors(windows.x, dy, padding)
         return winograd.from_transformed(_sum_of_products(factors, chunks, (16, oc, c), dy.dtype))
