@@ -15,14 +15,10 @@ from duonet.fast.products import multiply, transposed_multiply
 from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
-WIDTH_ONLY = 48  # channels below which unrolling the width alone is the faster way,
-SUMS, TURNS = (
-    2,
-    12,
-)  # unless there are so many times more outputs: forwards it adds them up, backwards it turns them
-PARTS = (
-    16  # a weight gradient is the sum of at most so many parts: a fixed number, for the same bits on any machine
-)
+WIDTH_ONLY = 48  # channels below which unrolling the width alone is the faster way, unless outputs are so many
+FORWARDS, BACKWARDS = 2, 12  # times more than channels: products are added up forwards, and dy is turned backwards
+# A weight gradient is the sum of at most so many parts: a fixed number, for the same bits on any machine.
+PARTS = 16
 PARTS_BYTES = 1 << 24
 
 
@@ -106,7 +102,7 @@ class _Windows:
 def _correlate(x, w, bias, stride, pad_h, pad_w):
     """Compute y = im2col(x) @ w + bias."""
     kh, kw, c, oc = w.shape
-    windows = _Windows(x, w.shape, stride, pad_h, pad_w, SUMS)
+    windows = _Windows(x, w.shape, stride, pad_h, pad_w, FORWARDS)
     if winograd.suits(w.shape, stride, windows.oh, windows.ow):
         y = winograd.correlate(windows.x, w, pad_h, pad_w)
         return y if bias is None else np.add(y, bias, out=y)
@@ -132,14 +128,14 @@ def _correlate(x, w, bias, stride, pad_h, pad_w):
         if bias is not None:
             y[images] += bias
 
-    parallel.run(by_width if windows.by_width else by_columns, windows.chunks)
+    parallel.run(by_width if windows.by_width else by_columns, windows.chunks, least=2)
     return y
 
 
 def _weight_gradient(x, dy, shape, stride, padding):
     """Compute dw = im2col(x)ᵀ @ dy as a sum of parts, each over consecutive chunks."""
     kh, kw, c, oc = shape
-    windows = _Windows(x, shape, stride, padding, padding, TURNS)
+    windows = _Windows(x, shape, stride, padding, padding, BACKWARDS)
     if winograd.suits(shape, stride, *dy.shape[1:3]):
         chunks, factors = winograd.weight_gradient_factors(windows.x, dy, padding)
         return winograd.from_transformed(_sum_of_products(factors, chunks, (16, oc, c), dy.dtype))
@@ -173,7 +169,7 @@ def _sum_of_products(factors, chunks, shape, dtype):
 
     count = max(2, min(PARTS, PARTS_BYTES // (math.prod(shape) * dtype.itemsize)))
     step = -(-len(chunks) // count)
-    first, *others = parallel.run(work, [chunks[i : i + step] for i in range(0, len(chunks), step)])
+    first, *others = parallel.run(work, [chunks[i : i + step] for i in range(0, len(chunks), step)], least=2)
     for part in others:
         first += part
     return first
@@ -197,5 +193,5 @@ def _input_gradient(dy, w, shape, stride, padding):
         np.matmul(rows, kernel, out=cols)
         dx[images] = conv.col2im(cols, dx[images].shape, kh, kw, stride, padding)
 
-    parallel.run(work, parallel.chunks(len(dy), values * dy.itemsize))
+    parallel.run(work, parallel.chunks(len(dy), values * dy.itemsize), least=2)
     return dx

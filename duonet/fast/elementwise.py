@@ -6,8 +6,6 @@ from duonet import engine, parallel
 from duonet.functional import activation, arithmetic
 from duonet.quant import activation as quant
 
-ARRAYS = 3  # that a chunk is worth in the cache
-
 
 @engine.twin("cpu")
 class ReLU(activation.ReLU):
@@ -76,4 +74,4 @@ def _multiply(dy, slope):
 
 
 def _chunks(x):
-    return parallel.chunks(len(x), ARRAYS * x[0].size * x.itemsize) if len(x) else [slice(0)]
+    return parallel.chunks(len(x), x[0].size * x.itemsize) if len(x) else [slice(0)]

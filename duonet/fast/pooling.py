@@ -5,8 +5,6 @@ import numpy as np
 from duonet import engine, parallel
 from duonet.functional import pooling
 
-ARRAYS = 3  # of the input's size, that a chunk is worth in the cache
-
 
 @engine.twin("cpu")
 class MaxPool2d(pooling.MaxPool2d):
@@ -23,7 +21,7 @@ class MaxPool2d(pooling.MaxPool2d):
         y = np.empty((n, oh, ow, c), x.dtype)
         # Left before right, and above before below: the first of equal values is the one that counts.
         ctx.right, ctx.below = np.empty((n, oh, 2, ow, c), bool), np.empty((n, oh, ow, c), bool)
-        chunks = parallel.chunks(n, ARRAYS * h * w * c * x.itemsize)
+        chunks = parallel.chunks(n, h * w * c * x.itemsize)
 
         def work(some):
             pixels = _windows(x[some])
@@ -53,7 +51,7 @@ class MaxPool2d(pooling.MaxPool2d):
             np.multiply(rows, ctx.right[some], out=into[:, :, :, :, 1])
             np.subtract(rows, into[:, :, :, :, 1], out=into[:, :, :, :, 0])
 
-        parallel.run(work, parallel.chunks(n, ARRAYS * h * w * c * dy.itemsize))
+        parallel.run(work, parallel.chunks(n, h * w * c * dy.itemsize))
         return dx
 
 

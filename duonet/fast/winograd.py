@@ -47,7 +47,7 @@ def correlate(x, w, pad_h, pad_w):
             np.subtract(rows[1], rows[2], out=part)
             np.subtract(_tiled(part, out), _tiled(rows[3], out), out=out[:, :, i, :, 1])
 
-    parallel.run(work, _chunks(n, th * tw, max(c, oc), x.itemsize))
+    parallel.run(work, _chunks(n, th * tw, max(c, oc), x.itemsize), least=2)
     return y
 
 
