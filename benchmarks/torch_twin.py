@@ -158,8 +158,10 @@ def _forward(module, batch):
         return module(batch)
 
 
-def set_precision(tf32):
-    """Allow TF32 or not, for products and convolutions alike; cuDNN would use it unasked."""
+def set_up(threads, tf32):
+    """Set the number of threads, and allow TF32 or not: cuDNN would use it unasked."""
+    if threads:
+        torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
 

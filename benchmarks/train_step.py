@@ -16,6 +16,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -176,6 +177,7 @@ def main():
     parser.add_argument("--plain", action="store_true", help="time the plain ops too")
     parser.add_argument("--device", choices=backend.DEVICES, default="cpu")
     parser.add_argument("--batch", type=int, nargs="+")
+    parser.add_argument("--threads", type=int, help="of each side; by default as many as there are cores")
     parser.add_argument("--tf32", action="store_true", help="on a GPU, both sides in TF32; else both in float32")
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one child's part of --memory
     args = parser.parse_args()
@@ -201,10 +203,12 @@ def main():
         return
     if args.tf32:
         backend.allow_tf32()
+    if args.threads:
+        os.environ["DUONET_THREADS"] = str(args.threads)
     if HAS_TORCH:
         import torch_twin
 
-        torch_twin.set_precision(args.tf32)
+        torch_twin.set_up(args.threads, args.tf32)
     if args.allocator == "raised":
         parallel.keep_memory()
     parallel.settle()

@@ -36,7 +36,7 @@ def chunks(n, bytes_each):
     Examples
     --------
     >>> chunks(6, CHUNK_BYTES // 2)
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None), slice(5, 6, None)]
+    [slice(0, 1, None), slice(1, 3, None), slice(3, 4, None), slice(4, 6, None)]
     """
     if n * bytes_each <= CHUNK_BYTES:
         return [slice(0, n)]
