@@ -161,7 +161,10 @@ def _pool(pid):
     cores, so BLAS is told, once, to keep to one. Without threadpoolctl it cannot be told, and keeps its own.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = int(os.environ.get("DUONET_THREADS", cores))
+    asked = os.environ.get("DUONET_THREADS", str(cores))
+    if not (asked.isascii() and asked.isdigit() and int(asked) > 0):
+        raise ValueError(f"DUONET_THREADS must be a whole number from 1 on, got {asked!r}")
+    threads = int(asked)
     try:
         import threadpoolctl
     except ImportError:

@@ -117,3 +117,14 @@ def test_the_number_of_threads_changes_no_bit():
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
         digests.add(done.stdout)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "two", "", "1.5"])
+def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, asked):
+    monkeypatch.setenv("DUONET_THREADS", asked)
+    parallel._pool.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=f"DUONET_THREADS must be a whole number from 1 on, got '{asked}'"):
+            parallel.settle()
+    finally:
+        parallel._pool.cache_clear()
