@@ -11,7 +11,8 @@ CACHE_LINE = 128  # bytes, of a GPU
 class FlatParameters:
     """Parameters of one dtype, of which each becomes a part of one array, as do gradients and state.
 
-    An update is then a few long operations instead of a few for each of many small arrays.
+    An update is then a few long operations instead of a few for each of many small arrays. Parameters that held
+    the same array no longer do.
 
     Parameters
     ----------
@@ -57,14 +58,22 @@ class FlatParameters:
     def _views(self, vector):
         return [vector[part].reshape(p.shape) for part, p in zip(self.parts, self.parameters)]
 
-    def update(self):
-        """Have the optimiser change every parameter that has a gradient."""
-        xp = backend.get_xp(self.w)
+    def gather(self):
+        """Copy the gradients to where they belong, and parameters that were replaced from outside."""
         for parameter, part, view in zip(self.parameters, self.parts, self.views):
             if parameter.data is not view:  # replaced from outside
                 self._take_in(parameter, view)
             if parameter.grad is not None:
+                if parameter.grad.shape != parameter.shape:
+                    raise ValueError(
+                        f"{type(self.optimizer).__name__}: a parameter has shape {parameter.shape}, its gradient "
+                        f"{parameter.grad.shape}"
+                    )
                 self.g[part] = parameter.grad.reshape(-1)
+
+    def update(self):
+        """Have the optimiser change every parameter that has a gradient."""
+        xp = backend.get_xp(self.w)
         for start, stop in self._runs():
             if xp is not np:
                 arrays = [a[start:stop] for a in (self.w, self.g, *self.state)]

@@ -16,8 +16,9 @@ def fold(model):
 
     In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included, so y reaches
     a threshold where x reaches another one. That one is found by bisection over the floating-point numbers: every
-    output keeps its bits, unless x is NaN. A batch norm that anything but a QuantActivation follows stays as it
-    is: folded into a convolution, it would be rounded otherwise.
+    output keeps its bits, unless x is NaN, or infinite where γ is 0. A batch norm stays as it is before anything
+    but a QuantActivation, since folded into a convolution it would be rounded otherwise, and before a staircase
+    whose class computes something of its own.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def fold(model):
     array([0., 1.], dtype=float32)
     """
     model = copy.deepcopy(model).eval()
-    for _, module in list(model.modules()):
+    for module in {id(module): module for _, module in model.modules()}.values():
         if type(module) is Sequential:
             _fold_layers(module)
     return model
@@ -48,7 +49,7 @@ def fold(model):
 def _fold_layers(sequence):
     layers = list(sequence.children())
     for (name, norm), (place, activation) in zip(layers, layers[1:]):
-        if type(norm) is nn.BatchNorm and type(activation) is nn.QuantActivation:
+        if type(norm) is nn.BatchNorm and type(activation) is nn.QuantActivation and activation.staircase.tabular:
             setattr(sequence, place, nn.QuantActivation(_folded(norm, activation.staircase), activation.surrogate))
             delattr(sequence, name)
 

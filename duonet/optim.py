@@ -43,13 +43,29 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
         self.base_lr = self.lr = lr
         self.steps = 0
+        self._flatten()
+
+    def _flatten(self):
         self._vectors = [
             FlatParameters([i for i, p in enumerate(self.parameters) if p.dtype == dtype], self)
             for dtype in dict.fromkeys(p.dtype for p in self.parameters)
         ]
 
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_vectors"}
+
+    def __setstate__(self, state):
+        """Lay out the parameters of a copy anew: parts of an array are copied as arrays of their own."""
+        vars(self).update({name: value for name, value in state.items() if name not in self.buffers})
+        self._flatten()
+        for name in self.buffers:
+            for array, copied in zip(getattr(self, name), state[name]):
+                array[...] = copied
+
     def step(self):
         """Update every parameter that has a gradient."""
+        for vector in self._vectors:
+            vector.gather()
         self.steps += 1
         for vector in self._vectors:
             vector.update()

@@ -4,6 +4,7 @@ NumPy releases the GIL inside its loops and matrix products, so plain threads us
 separate product in a fixed order: the result does not depend on the number of threads.
 """
 
+import contextvars
 import functools
 import math
 import os
@@ -14,6 +15,8 @@ import numpy as np
 
 CHUNK_BYTES = 1 << 20  # fits a second-level cache; smaller chunks spend their time in Python
 EVEN = 4  # more than one chunk are a multiple of this, so that two or four threads finish together
+
+KEPT_BYTES = 1 << 24  # of one name in one thread: more comes from images too large for the cache anyway
 
 _local = threading.local()
 
@@ -79,7 +82,7 @@ def run(work, chunks, least=5):
         for i, chunk in waiting:
             results[i] = work(chunk)
 
-    others = [pool.submit(take) for _ in range(min(threads, len(chunks)) - 1)]
+    others = [pool.submit(contextvars.copy_context().run, take) for _ in range(min(threads, len(chunks)) - 1)]
     try:
         take()
     finally:
@@ -112,6 +115,8 @@ def scratch(name, shape, dtype):
     (2, 3)
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > KEPT_BYTES:
+        return np.empty(shape, dtype)
     kept = vars(_local).get(name)
     if kept is None or kept.size < size:
         kept = np.empty(size, np.uint8)

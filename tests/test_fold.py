@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from duonet import Tensor, backend, decouple, fold, models, nn, no_grad
-from duonet.quant import Binary, Clip, Ternary
+from duonet.quant import Binary, Clip, Staircase, Ternary
 
 
 def disturb(model, rng):
@@ -47,3 +47,25 @@ def test_a_threshold_is_the_very_number_where_the_output_steps(rng, staircase):
 def test_the_model_is_left_alone_and_training_mode_too(rng):
     model = nn.Sequential(nn.BatchNorm(2), nn.QuantActivation(Binary(), Clip(0, 1)))
     assert not fold(model).training and model.training and len(model) == 2
+
+
+class Above(Staircase):
+    """Steps above its threshold, not at it."""
+
+    def __init__(self):
+        super().__init__([0.5], [0, 1])
+
+    def __call__(self, x):
+        return (x > 0.5).astype(x.dtype)
+
+
+def test_what_it_does_not_know_it_leaves(rng):
+    layers = nn.BatchNorm(1, eps=0.0), nn.QuantActivation(Above(), Clip(0, 1))
+    model = nn.Sequential(*layers).eval()
+    x = Tensor(np.array([[0.5], [0.75]], "float32"))
+    np.testing.assert_array_equal(fold(model)(x).data, model(x).data)
+    twice = nn.Sequential(nn.BatchNorm(1), *layers[:1], nn.QuantActivation(Binary(), Clip(0, 1))).eval()
+    twice[1].gamma.data[:] = -1
+    shared = nn.Sequential({"a": twice, "flat": nn.Flatten(), "b": twice})
+    np.testing.assert_array_equal(fold(fold(twice))(x).data, twice(x).data)
+    np.testing.assert_array_equal(fold(shared)(x).data, shared(x).data)

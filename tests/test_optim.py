@@ -1,9 +1,12 @@
 """Each optimiser against its formula written out in NumPy, over several steps."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
-from duonet import Parameter, backend, optim, parallel
+from duonet import Parameter, backend, nn, optim, parallel
 
 W0 = np.array([1.0, -2.0, 3.0])
 
@@ -150,3 +153,34 @@ def test_the_length_of_a_chunk_changes_no_bit(rng, monkeypatch):
         optimizer.step()
         results.append(np.concatenate([p.data for p in parameters]))
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_a_copy_of_model_and_optimiser_trains_like_the_first(kind, again, rng):
+    model = nn.Linear(3, 2, rng=rng)
+    optimizer = kind(model.parameters(), 0.1)
+
+    def step(model, optimizer):
+        for parameter in model.parameters():
+            parameter.grad = np.full(parameter.shape, 0.5, "float32")
+        optimizer.step()
+
+    step(model, optimizer)
+    model2, optimizer2 = again((model, optimizer))
+    for pair in ((model, optimizer), (model2, optimizer2)):
+        step(*pair)
+    for a, b in zip(model.parameters(), model2.parameters()):
+        assert not np.shares_memory(a.data, b.data)
+        np.testing.assert_array_equal(a.data, b.data)
+    state, state2 = optimizer.state_dict(), optimizer2.state_dict()
+    assert all(np.array_equal(state[name], state2[name]) for name in state) and len(state) > 2
+
+
+def test_a_gradient_of_another_shape_is_refused_and_nothing_counted():
+    a = Parameter(np.zeros((2, 3), "float32"))
+    optimizer = optim.SGD([a], 0.1)
+    a.grad = np.ones((3, 2), "float32")
+    with pytest.raises(ValueError, match=r"SGD: a parameter has shape \(2, 3\), its gradient \(3, 2\)"):
+        optimizer.step()
+    assert optimizer.steps == 0 and not a.data.any()

@@ -128,3 +128,16 @@ def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, asked):
             parallel.settle()
     finally:
         parallel._pool.cache_clear()
+
+
+def test_threads_see_the_settings_of_their_caller():
+    x = np.zeros((64, 64, 64, 16), "float32")
+    x[40] = 3e38
+    for _ in range(10):
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            Tensor(x) + Tensor(x)
+
+
+def test_scratch_keeps_no_more_than_its_share():
+    parallel.scratch("large", (parallel.KEPT_BYTES + 1,), np.uint8)
+    assert not hasattr(parallel._local, "large")

@@ -13,6 +13,8 @@ class ReLU(activation.ReLU):
 
     @staticmethod
     def forward(ctx, x):
+        if x.ndim == 0:
+            return activation.ReLU.forward(ctx, x)
         ctx.mask = np.empty(x.shape, bool)
         y = np.empty(x.shape, x.dtype)
 
@@ -47,7 +49,7 @@ class Quantize(quant.Quantize):
 
     @staticmethod
     def forward(ctx, x, *, staircase, surrogate):
-        if x.ndim == 0:
+        if x.ndim < 2:  # chunks are cut along the first axis, which may be that of the channels
             return quant.Quantize.forward(ctx, x, staircase=staircase, surrogate=surrogate)
         y = np.empty(x.shape, x.dtype)
         ctx.slope = np.empty(x.shape, surrogate.derivative(x[:0]).dtype) if ctx.needs[0] else None

@@ -3,7 +3,7 @@
 from duonet import backend, engine
 from duonet.functional import normalization as plain
 from duonet.gpu import kernels
-from duonet.gpu.quantize import quantized, tabular, windowed
+from duonet.gpu.quantize import quantized, windowed
 from duonet.quant import activation
 
 ROWS = 16  # at least so many for each thread of a sum, where there are enough
@@ -34,7 +34,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
-        if not (_suit(x, gamma, beta, **options) and tabular(staircase) and windowed(surrogate)):
+        if not (_suit(x, gamma, beta, **options) and staircase.tabular and windowed(surrogate)):
             both = {"staircase": staircase, "surrogate": surrogate, **options}
             return kernels.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **both)
         vectors = _remember(ctx, x, gamma, beta, **options)

@@ -5,6 +5,7 @@ from duonet.nn.layers import BatchNorm, QuantActivation
 from duonet.nn.module import Module
 from duonet.quant.activation import BatchNormQuantize
 from duonet.tape import smooth
+from duonet.tensor import Tensor
 
 
 class Sequential(Module):
@@ -69,7 +70,8 @@ class Sequential(Module):
 def _as_one(x, layers):
     """Say whether the first two layers run as one op: where it has a twin, and nobody looks in between."""
     return (
-        [type(layer) for layer in layers[:2]] == [BatchNorm, QuantActivation]
+        isinstance(x, Tensor)
+        and [type(layer) for layer in layers[:2]] == [BatchNorm, QuantActivation]
         and not (layers[0]._observers or layers[1]._observers or smooth())
         and engine.version(BatchNormQuantize, backend.device_of(x.data)) is not BatchNormQuantize
     )

@@ -51,6 +51,12 @@ class Staircase:
         """Bits that hold one output value."""
         return math.ceil(math.log2(len(self.levels)))
 
+    @property
+    def tabular(self):
+        """Whether thresholds and levels are all there is to it: a subclass may compute something of its own."""
+        kind = type(self)
+        return kind.__call__ is Staircase.__call__ and kind._reached is Staircase._reached
+
     def __call__(self, x):
         """Quantise an array of any shape, keeping its dtype."""
         xp = backend.get_xp(x)

@@ -9,7 +9,7 @@ from duonet import Tensor, check_gradients, engine, nn, parallel, plain_ops
 from duonet import functional as F
 from duonet.fast import winograd
 from duonet.functional.conv import Conv2d
-from duonet.quant import Binary, Clip, Sign, SwishSign, Ternary, Uniform, quantize
+from duonet.quant import Binary, Clip, Shifted, Sign, SwishSign, Ternary, Uniform, quantize
 
 CONVS = [  # images, height, width, channels, out channels, kernel, stride, padding
     (5, 8, 8, 64, 64, 3, 1, 1),
@@ -29,6 +29,9 @@ CONVS = [  # images, height, width, channels, out channels, kernel, stride, padd
     (3, 6, 7, 5, 4, 2, 1, 0),
     (2, 3, 3, 4, 5, 3, 1, 0),
     (1, 4, 4, 3, 2, 3, 1, 3),
+    (0, 8, 8, 64, 64, 3, 1, 1),
+    (0, 8, 8, 3, 8, 3, 1, 1),
+    (0, 8, 8, 3, 8, 1, 2, 0),
 ]
 
 
@@ -54,7 +57,7 @@ def test_convolution(rng, monkeypatch, case, dtype, tolerance, chunk_bytes):
     plain, fast = both(lambda x, w, b: F.conv2d(x, w, b, stride, padding), arrays, chunk_bytes, monkeypatch)
     for expected, got in zip(plain, fast):
         assert got.dtype == dtype
-        np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+        np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=0))
 
 
 def test_these_convolutions_go_every_way():
@@ -99,15 +102,21 @@ OPS = {
     "ternary": lambda x: quantize(x, Ternary(), Clip(0, 1)),
     "sign": lambda x: quantize(x, Sign(), SwishSign(5.0)),
     "channels": lambda x: quantize(x, Binary(np.array([0.0, 0.5, 1.0])), Clip(0, 1)),
+    "shifted": lambda x: quantize(
+        x, Binary(), Shifted(Clip(0, 1), np.array([0.0, 0.25, 0.5]) if x.ndim else 0.25)
+    ),
     "levels": lambda x: quantize(x, Uniform(2), Clip(0, 1)),
 }
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 1 << 30])
-@pytest.mark.parametrize("shape", [(5, 4, 4, 3), (7, 3), (0, 3)])
+@pytest.mark.parametrize("shape", [(5, 4, 4, 3), (7, 3), (0, 3), (3,), ()])
 @pytest.mark.parametrize("name", OPS)
 def test_ops_on_single_values_give_the_same_bits(rng, monkeypatch, name, shape, chunk_bytes):
-    x = rng.integers(-4, 8, shape).astype("float32") / 4  # thresholds among them
+    if name == "channels" and not shape:
+        pytest.skip("channels need an axis")
+    x = np.asarray(rng.integers(-4, 8, shape), "float32") / np.float32(4)  # thresholds among them
+    x = np.asarray(x)
     for expected, got in zip(*both(OPS[name], [x], chunk_bytes, monkeypatch)):
         np.testing.assert_array_equal(got, expected)
         assert got.dtype == expected.dtype

@@ -231,3 +231,10 @@ def test_binary_activation_layer(rng):
     y.sum().backward()
     np.testing.assert_array_equal(y.data, [0, 1])
     np.testing.assert_array_equal(x.grad, [1, 1])
+
+
+def test_batch_norm_and_staircase_take_plain_arrays_too():
+    layers = nn.BatchNorm(2), nn.QuantActivation(Binary(), Clip(0, 1))
+    x = np.array([[0.0, 1.0], [2.0, 1.0]], "float32")
+    expected = nn.Sequential(*layers)(Tensor(x)).data
+    np.testing.assert_array_equal(nn.Sequential(*layers)(x).data, expected)
