@@ -15,7 +15,7 @@ class BatchNorm(normalization.BatchNorm):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, **options):
-        rows = _remember(ctx, x, gamma, options)
+        rows = _remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(rows.x.shape)
         normalize = _normalizer(ctx, rows, beta)
@@ -33,7 +33,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
-        rows = _remember(ctx, x, gamma, options)
+        rows = _remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(-1, rows.repeat, rows.channels)
         ctx.slope = np.empty(out.shape, surrogate.derivative(x[:0]).dtype) if any(ctx.needs) else None
@@ -62,10 +62,10 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         return _gradients(ctx, through_surrogate)
 
 
-def _remember(ctx, x, gamma, options):
+def _remember(ctx, x, gamma, beta, options):
     """Find the mean and variance, keep what the backward pass needs, and return the rows of x."""
     running_mean, running_var, training = (options[k] for k in ("running_mean", "running_var", "training"))
-    normalization.check(x, gamma, gamma, running_mean, running_var, training)
+    normalization.check(x, gamma, beta, running_mean, running_var, training)
     rows = _Rows(x)
     if training:
         mean, var = (a.astype(x.dtype) for a in _mean_and_variance(rows))
@@ -129,7 +129,7 @@ class _Rows:
         self.count = x.size // self.channels
         self.x = np.ascontiguousarray(x).reshape(-1, self.repeat * self.channels)
         self.chunks = parallel.chunks(len(self.x), self.x.shape[1] * x.itemsize)
-        self.ones = np.ones(self.chunks[0].stop + 1, x.dtype)
+        self.ones = np.ones(self.chunks[0].stop + 1, x.dtype)  # chunks differ in length by one row
 
     def wide(self, vector):
         """Repeat a vector (C,) for every pixel of a row."""
@@ -158,4 +158,5 @@ def _mean_and_variance(rows):
 
     total, squares = rows.total(parallel.run(sums, rows.chunks))
     shift = total / rows.count
-    return about + shift, squares / rows.count - shift**2
+    # Rounding may leave a variance of 0 just below it.
+    return about + shift, np.maximum(squares / rows.count - shift**2, 0)

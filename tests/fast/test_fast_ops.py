@@ -171,3 +171,20 @@ def test_batch_norm_and_staircase_as_one_op_give_the_bits_of_both(rng, staircase
         results.append((y.data, tensor.grad, norm.gamma.grad, norm.beta.grad, norm.running_mean.data.copy()))
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("context", [plain_ops, contextlib.nullcontext])
+@pytest.mark.parametrize("wrong", ["gamma", "beta"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_vectors_of_another_length_are_refused_by_both_versions(rng, context, wrong, size):
+    vectors = {name: Tensor(np.ones(size if name == wrong else 3)) for name in ("gamma", "beta")}
+    with context(), pytest.raises(ValueError, match=r"batch_norm: expected .* gamma, beta \(C,\), got shapes"):
+        F.batch_norm(Tensor(rng.standard_normal((5, 3))), **vectors)
+
+
+@pytest.mark.parametrize("value", [0.1, -7.3, 1e4])
+def test_a_constant_channel_has_no_negative_variance(value):
+    running_mean, running_var = np.zeros(1, "float32"), np.zeros(1, "float32")
+    x = Tensor(np.full((50, 7, 7, 1), value, "float32"))
+    y = F.batch_norm(x, Tensor([1.0]), Tensor([0.0]), running_mean, running_var)
+    assert running_var[0] >= 0 and np.abs(y.data).max() < 1e-6 * abs(value) / np.sqrt(1e-5)
