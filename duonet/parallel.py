@@ -56,7 +56,7 @@ def run(work, chunks, least=5):
     Parameters
     ----------
     work : callable
-        Takes a chunk; must not call `run` itself.
+        Takes a chunk.
     chunks : list
     least : int
         With fewer chunks the caller does all: to wake another thread takes a tenth of a millisecond, as do a few

@@ -158,5 +158,4 @@ def _mean_and_variance(rows):
 
     total, squares = rows.total(parallel.run(sums, rows.chunks))
     shift = total / rows.count
-    # Rounding may leave a variance of 0 just below it.
-    return about + shift, np.maximum(squares / rows.count - shift**2, 0)
+    return about + shift, squares / rows.count - shift**2
