@@ -1,0 +1,34 @@
+"""Exercises in notebooks: an answer that is not there yet is no error."""
+
+
+def attempt(check):
+    """Run the check of an exercise, and say whether it is still open or solved.
+
+    Parameters
+    ----------
+    check : callable
+        Takes nothing; calls what the reader wrote and raises AssertionError where that is wrong.
+
+    Raises
+    ------
+    AssertionError
+        Whatever else `check` raises comes through as it is; only NotImplementedError means "not done yet".
+
+    Examples
+    --------
+    >>> def double(x):
+    ...     raise NotImplementedError
+    >>> def check_double():
+    ...     assert double(3) == 6
+    >>> attempt(check_double)
+    check_double: the exercise is still open
+    >>> double = lambda x: 2 * x
+    >>> attempt(check_double)
+    check_double: solved
+    """
+    try:
+        check()
+    except NotImplementedError:
+        print(f"{check.__name__}: the exercise is still open")
+    else:
+        print(f"{check.__name__}: solved")

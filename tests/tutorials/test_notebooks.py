@@ -1,0 +1,89 @@
+"""The committed notebooks are those of their sources, and keep the course's promises. Executing them is CI's work."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tutorials"))
+import build  # noqa: E402
+
+SOURCES = build.sources()
+REPOSITORY = re.search(r'^Repository = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M).group(1)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def committed(source):
+    return nbformat.read(build.target(source), as_version=4)
+
+
+def cells(source, kind):
+    return [cell.source for cell in build.assemble(source).cells if cell.cell_type == kind]
+
+
+def test_it_was_built_from_this_source(source):
+    notebook = committed(source)
+    assert notebook.metadata.source_sha256 == build.digest(source), (
+        f"stale: python tutorials/build.py {source.stem}"
+    )
+    assert [(c.id, c.source) for c in notebook.cells] == [(c.id, c.source) for c in build.assemble(source).cells]
+    nbformat.validate(notebook)
+
+
+def test_it_was_executed_from_top_to_bottom_and_shows_nothing_of_the_machine(source):
+    notebook = committed(source)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not build.complaints(notebook)
+    kinds = {kind for cell in code for output in cell.outputs for kind in output.get("data", {})}
+    assert kinds <= {"text/plain", "image/png"}, "only what renders everywhere"
+    assert not any(cell.metadata.get("execution") for cell in code)
+
+
+def test_it_begins_with_a_title_a_badge_a_figure_and_a_box(source):
+    title, setup, figure, box = build.assemble(source).cells[:4]
+    assert title.cell_type == box.cell_type == "markdown" and setup.cell_type == figure.cell_type == "code"
+    assert re.match(r"# [A-Z]", title.source)
+    path = REPOSITORY.removeprefix("https://github.com/")
+    badge = f"https://colab.research.google.com/github/{path}/blob/main/tutorials/{source.stem}.ipynb"
+    assert f"({badge})" in title.source
+    assert '"google.colab" in sys.modules' in setup.source and f"git+{REPOSITORY}" in setup.source
+    assert "image/png" in committed(source).cells[2].outputs[0].data, "the figure"
+    for word in ("**Do**", "**Learn**", "**Need**", "**Time**"):
+        assert word in box.source
+    assert 0 < build.stated(source) <= build.LIMIT
+
+
+def test_no_cell_has_more_than_fifteen_new_lines(source):
+    seen = set()
+    for code in cells(source, "code"):
+        lines = {line.strip() for line in code.splitlines() if line.strip()}
+        assert len(lines - seen) <= 15, code
+        seen |= lines
+
+
+def test_it_asks_before_it_tells_and_has_exercises_with_tests(source):
+    text = "\n".join(cells(source, "markdown"))
+    folded = re.findall(r"<details><summary>(.+?)</summary>", text)
+    assert sum("olution" not in summary for summary in folded) >= 4, "questions to predict, answers folded"
+    checks = sum("attempt(" in code and "import attempt" not in code for code in cells(source, "code"))
+    assert checks >= 3 and checks == folded.count("Solution"), "every exercise has a test and a solution"
+    assert text.count("<details>") == text.count("</details>")
+    headings = re.findall(r"^## (.+)", text, re.M)
+    assert headings[-3:] == ["Recap", "Exercises", "References"]
+    assert sum("assert" in code for code in cells(source, "code")) >= 8, "prose rests on asserted numbers"
+
+
+def test_it_draws_all_randomness_from_one_seed(source):
+    code = "\n".join(cells(source, "code"))
+    assert "SEED = " in code and "np.random.seed" not in code and not re.search(r"default_rng\(\)", code)
+
+
+def test_the_readme_lists_it_with_its_time(source):
+    row = re.search(rf"^.*\(tutorials/{source.stem}\.ipynb\).*$", README, re.M)
+    assert row and f"{build.stated(source)} s" in row.group()

@@ -1,0 +1,127 @@
+"""Build the notebooks: `src/NN_name.py` (py:percent) becomes an executed `NN_name.ipynb`, always the same bytes.
+
+    python tutorials/build.py            build every notebook
+    python tutorials/build.py 03 05      build these
+    python tutorials/build.py --check    execute every source with its solutions in place, write nothing
+
+A cell tagged `solution` answers the exercise whose test is the cell just before it. A notebook shows it folded;
+`--check` runs it before the test, which must then pass.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+from duonet.files import replacing
+
+HERE = Path(__file__).resolve().parent
+LIMIT = 90  # seconds on two cores
+OPEN = "is still open"  # what duonet.exercise.attempt prints of an exercise nobody has done
+FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
+
+
+def sources(numbers=()):
+    """List the sources whose names begin with one of `numbers`, or all of them."""
+    found = sorted((HERE / "src").glob("[0-9][0-9]_*.py"))
+    missing = [n for n in numbers if not any(path.name.startswith(n) for path in found)]
+    if missing:
+        sys.exit(f"no tutorial {', '.join(missing)}; there are {', '.join(path.stem for path in found)}")
+    return [path for path in found if path.name.startswith(tuple(numbers) or "")]
+
+
+def target(source):
+    """Say which notebook a source becomes."""
+    return HERE / f"{source.stem}.ipynb"
+
+
+def digest(source):
+    """Return the hash by which a notebook shows what it was built from."""
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def assemble(source, solved=False):
+    """Make the notebook of a source, not yet executed: what readers get, or with the solutions in place."""
+    read = jupytext.read(source, fmt="py:percent")
+    cells, times_seen = [], {}
+    for cell in read.cells:
+        is_solution = "solution" in cell.metadata.get("tags", [])
+        if is_solution and not solved:
+            cell = nbformat.v4.new_markdown_cell(FOLDED.format(cell.source))
+        name = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
+        times_seen[name] = times_seen.get(name, 0) + 1
+        cell.id = f"{name}-{times_seen[name]}"
+        cells.insert(len(cells) - (is_solution and solved), cell)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, "source_sha256": digest(source)}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def execute(notebook):
+    """Run every cell in an empty folder, and return the seconds it took."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook, timeout=10 * LIMIT, resources={"metadata": {"path": folder}}, coalesce_streams=True
+        )
+        language_info = notebook.metadata.language_info
+        client.execute()
+    notebook.metadata.language_info = language_info  # the kernel's has Python's version
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # the moments at which it ran
+    return time.perf_counter() - began
+
+
+def complaints(notebook, solved=False):
+    """List what a reader should not see: warnings, paths of this machine, an exercise that its solution fails."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = output.get("text", "") + "".join(map(str, output.get("data", {}).get("text/plain", "")))
+            if output.get("name") == "stderr":
+                found.append(f"stderr: {text.strip()[:300]}")
+            places = {tempfile.gettempdir(), str(Path.home()), sys.prefix, str(HERE.parent)}
+            found += [f"a path in an output: {place}" for place in places if place != "/" and place in text]
+            if re.search(r"\bobject at 0x", text):
+                found.append(f"an address in an output: {text.strip()[:300]}")
+            if solved and OPEN in text:
+                found.append(f"a solution does not solve its exercise: {text.strip()[:300]}")
+    return found
+
+
+def stated(source):
+    """Return the seconds that the box at a source's top says it runs."""
+    match = re.search(r"[Rr]uns in (\d+) s", source.read_text(encoding="utf-8"))
+    return int(match.group(1)) if match else None
+
+
+def main():
+    """Build, or check, what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", help="as 03; all of them when none is given")
+    parser.add_argument("--check", action="store_true", help="execute with solutions in place, write nothing")
+    arguments = parser.parse_args()
+    bad = 0
+    for source in sources(arguments.numbers):
+        notebook = assemble(source, solved=arguments.check)
+        seconds = execute(notebook)
+        found = complaints(notebook, solved=arguments.check)
+        slow = " (over the limit)" if seconds > LIMIT else ""
+        print(f"{source.stem}: {seconds:.0f} s here{slow}, {stated(source)} s stated", flush=True)
+        print("".join(f"    {line}\n" for line in found), end="", flush=True)
+        bad += bool(found)
+        if not arguments.check and not found:
+            with replacing(target(source)) as part:
+                nbformat.write(notebook, part)
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
