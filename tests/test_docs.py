@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,12 @@ def test_the_citation_is_that_of_this_version_and_this_repository():
     assert f"\nversion: {duonet.__version__}\n" in citation
     urls = re.search(r'^Repository = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
     assert f'repository-code: "{urls.group(1)}"' in citation
+
+
+def test_the_badges_say_what_the_project_says():
+    sys.path.insert(0, str(ROOT / "tools"))
+    import make_badges
+
+    for name, text in make_badges.badges().items():
+        assert (ROOT / "docs" / "static" / name).read_text(encoding="utf-8") == text
+        assert f"(docs/static/{name})" in README

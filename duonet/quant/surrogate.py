@@ -48,7 +48,7 @@ class Identity(Surrogate):
     """
 
     def value(self, x):
-        """The input, as a copy."""
+        """Copy the input."""
         return x.copy()
 
     def derivative(self, x):
