@@ -29,17 +29,17 @@ rng = np.random.default_rng(SEED)
 index = np.lib.stride_tricks.sliding_window_view(np.arange(9).reshape(3, 3), (2, 2)).reshape(4, 4)
 kernel, dy = np.arange(1, 5), np.arange(10, 50, 10)
 dcols = np.outer(dy, kernel)
-dx = np.bincount(index.ravel(), dcols.ravel())
-panels = [np.arange(9), index, index @ kernel, dx, dcols, dy]
+panels = [np.arange(9), index, index @ kernel, np.bincount(index.ravel(), dcols.ravel()), dcols, dy]
 marks = [np.isin(panels[0], index[3]), index == index[3], dy == 40, panels[0] == 4, index == 4, dy > 0]
-titles = "x", "gather:  cols", "multiply:  y = cols w", "scatter-add:  dx", "multiply:  dcols = dy w$^T$", "dy"
+titles = "x", "gather →  cols", "multiply →  y", "dx  ← scatter-add", "dcols  ← multiply", "dy"
 fig, axes = plt.subplots(2, 3, figsize=(7.5, 5.6), width_ratios=[3, 4, 2], layout="constrained")
 for k, (ax, values, marked, title) in enumerate(zip(axes.flat, panels, marks, titles)):
     side = int(np.sqrt(values.size))
-    ax.imshow(np.where(marked, 0.5, 0.1).reshape(side, -1), cmap=("Blues", "Oranges")[k // 3], vmin=0, vmax=1)
+    shades = np.where(marked, 0.5, 0.1).reshape(side, -1)
+    ax.pcolormesh(shades, cmap=("Blues", "Oranges")[k // 3], vmin=0, vmax=1, edgecolors="white", linewidth=3)
     for (row, column), value in np.ndenumerate(values.reshape(side, -1)):
-        ax.text(column, row, f"{value:g}", ha="center", va="center", fontsize=13)
-    ax.set(title=title, xlabel=("forwards →", "← backwards")[k // 3], xticks=[], yticks=[])
+        ax.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", fontsize=13)
+    ax.set(title=title, xticks=[], yticks=[], aspect="equal", ylim=(side, 0), frame_on=False)
 plt.show()
 
 # %% [markdown]
@@ -593,14 +593,14 @@ for ax, (numbers, label) in zip(axes, panels):
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set(xlim=(0.7, 3e8), ylabel="version")
 axes[1].set(xlim=(0.03, 400))
-axes[1].axvline(5, color="black", ls=":", lw=1)
-axes[1].text(5.6, -0.4, "F / B = 5", fontsize=9)
+axes[1].axvline(10, color="black", ls=":", lw=1)
+axes[1].text(11, -0.4, "F / B = 10", fontsize=9)
 axes[0].invert_yaxis()
 plt.show()
 
 # %% [markdown]
 # Both axes are logarithmic. Left, fewer is better: the matrix product does away with over a million statements.
-# Right, more is better. The dotted line is F / B for a core of, say, 50 billion flops a second with 10 billion
+# Right, more is better. The dotted line is F / B for a core of, say, 100 billion flops a second with 10 billion
 # bytes a second from memory: an example, yours will differ. One product over the whole batch lies left of it and
 # waits for memory; chunks lie right of it and wait for arithmetic.
 #
