@@ -54,6 +54,10 @@ plt.show()
 # >
 # > **Time** Runs in 10 s on two cores (measured); an hour and a half to read and work through.
 #
+# The figure shows the first half in small. Above, forwards: a window of the image x becomes a row of the matrix
+# `cols`, and its product with the kernel one number of y. Below, backwards: the pixel in the middle was copied
+# into four rows, so its gradient is the sum of the four marked numbers.
+#
 # Words and shapes used throughout. A batch of images is `x (N, H, W, C)`: N images of H rows and W columns, with
 # C numbers (*channels*) at every pixel; the channels come last. A bank of kernels is `w (KH, KW, C, OC)`: each
 # of the OC kernels is a small image of KH rows and KW columns with C channels. The result is `y (N, OH, OW,
@@ -163,8 +167,8 @@ def conv_loops(x, w, stride=1, padding=0):
 # %% [markdown]
 # `duonet.functional` keeps a version with six loops as well, `conv2d_reference`. It adds in the same order, so
 # the two must agree to the last bit. `duonet.functional.conv2d`, the fast one, adds in another order.
-# Floating-point sums depend on the order in their last digits, so it is held to a relative tolerance of 1e-12,
-# and to every bit where no sum is ever rounded: on small whole numbers.
+# Floating-point sums depend on the order in their last digits, so it is held to a tolerance of 1e-12, and to
+# every bit where no sum is ever rounded: on small whole numbers.
 
 # %%
 x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
@@ -190,7 +194,8 @@ print(x.shape, "convolved with", w.shape, "gives", y.shape)
 # $$\text{cols}\;(N \cdot OH \cdot OW,\; KH \cdot KW \cdot C)$$
 #
 # NumPy can do that in one indexing step. `rows` holds, for every window and every place inside it, the pixel's
-# row s i + p; `columns` holds its column s j + q. Four axes: window (i, j), place (p, q).
+# row s i + p; `columns` holds its column s j + q. Four axes: window (i, j), place (p, q). (`np.ogrid[:a, :b]`
+# gives the numbers 0 to a − 1 as a column and 0 to b − 1 as a row; their sum is a table.)
 
 
 # %%
@@ -236,6 +241,7 @@ assert np.array_equal(G.sum(axis=1), np.ones(16)), "each entry of cols is a copy
 copies = G.sum(axis=0).reshape(3, 3)
 assert copies[1, 1] == 4 and copies[0, 0] == 1
 many_rows, many_columns = window_index(100, 100, 3, 3)
+assert (28 * 28 * 3 * 3 * 16) * (28 * 28 * 16) > 1_000_000_000, "entries of G for a larger image"
 assert 8.5 < many_rows.size * many_columns.size / 100**2 < 9, "numbers in cols for each pixel"
 
 # %% tags=["hide-input"]
@@ -256,8 +262,8 @@ plt.show()
 # Left: the matrix of the gather, 16 × 9; the lines separate the four windows. Every row has a single 1. Right:
 # its column sums, one for each pixel, are the numbers of windows that hold the pixel.
 #
-# Nobody stores G: for real images it would have billions of zeros. But it says at once what the backward pass
-# must be.
+# Nobody stores G: for a single image of 28 × 28 pixels and 16 channels and a 3 × 3 kernel it would have over a
+# billion entries, nearly all 0. But it says at once what the backward pass must be.
 #
 # ### The backward pass of a gather is a scatter-add
 #
@@ -371,8 +377,8 @@ def col2im_slices(cols, shape, KH, KW, stride):
 # \underbrace{\text{cols}}_{N \cdot OH \cdot OW \,\times\, KH \cdot KW \cdot C} \;\;
 # \underbrace{w}_{KH \cdot KW \cdot C \,\times\, OC}$$
 #
-# A general matrix product, or GEMM, is the most carefully optimised routine there is; NumPy calls a BLAS library
-# for it. And as the channels come last, y needs only a reshape to be a batch of images again.
+# A general matrix product, or GEMM, is among the most carefully optimised routines there are; NumPy calls a BLAS
+# library for it. And as the channels come last, y needs only a reshape to be a batch of images again.
 
 
 # %%
@@ -438,7 +444,8 @@ class ScratchConv(Function):
 # %% [markdown]
 # cols is gathered anew in the backward pass rather than kept: it is KH · KW times as large as x, and memory is
 # dearer than copying. Now `check_gradients`, with a random upstream gradient, for several strides and paddings;
-# then the library's gradients for the same dy.
+# then the library's gradients for the same dy. (`gradients` runs an op on the tape and returns the gradients of
+# its inputs.)
 
 # %%
 for stride, padding in ((1, 0), (1, 1), (2, 1), (3, 2)):
@@ -538,14 +545,15 @@ def conv_backward_loops(dy, x, w, stride):
 # second and memory delivers B bytes a second, then the time is at least the larger of flops / F and bytes / B.
 # Below an intensity of F / B the core waits for memory, however fast it is.
 #
-# Take a layer of a small network and count. In the loops a statement reads x, writes the product, reads the
-# product, reads y and writes y: 5 N numbers of 4 bytes (float32). The product reads x, writes cols, reads cols,
-# reads w, writes y.
+# Take a layer of a small network and count, as if nothing stayed anywhere near between two calls. In the loops a
+# statement reads x, writes the product, reads the product, reads y and writes y: 5 N numbers of 4 bytes
+# (float32). The matrix version is two statements, the gather and the product: read x, write cols; read cols,
+# read w, write y.
 #
 # The library goes one step further. It takes a few images at a time, so few that their cols, about a megabyte,
-# stay in the core's own fast memory, the *cache*; then only x, w and y travel. And the chunks are shared out
-# among threads. (It has other tricks, such as unrolling only the windows' width where channels are few; they are
-# listed in `docs/speed.md` in the repository.)
+# stay in the core's own fast memory, the *cache*; then only x, w and y travel, for two statements a chunk. And
+# the chunks are shared out among threads. (It has other tricks, such as unrolling only the windows' width where
+# channels are few; they are listed in `docs/speed.md` in the repository.)
 
 # %%
 from duonet import parallel
@@ -607,6 +615,10 @@ plt.show()
 # That is a model. Does the clock agree? Timings jump about on a shared machine, so `measure` lets the versions
 # take turns, several times, and takes the median of each. The loops get a smaller layer, for your patience. We
 # assert less than we expect: more than 5 times for the first step, something for the second.
+#
+# To give the one product its due, `conv_views` gathers faster than an index can. `sliding_window_view` copies
+# nothing, it only says where in memory each window lies; the reshape then copies, and as the channels come last,
+# it does so in runs of neighbouring numbers.
 
 # %%
 from time import perf_counter
@@ -627,7 +639,7 @@ def measure(*versions, turns=9):
 
 # %%
 def conv_views(x, w, padding):
-    """As conv_gemm for stride 1, the windows not by an index but as a view, which reshape copies in long runs."""
+    """As conv_gemm for stride 1, the windows not by an index but as a view."""
     x, (KH, KW, C, OC) = pad(x, padding), w.shape
     windows = np.lib.stride_tricks.sliding_window_view(x, (KH, KW), axis=(1, 2)).transpose(0, 1, 2, 4, 5, 3)
     return (windows.reshape(-1, KH * KW * C) @ w.reshape(-1, OC)).reshape(*windows.shape[:3], OC)
@@ -647,7 +659,9 @@ assert whole_batch / chunked > 1
 print("the library's chunks beat the one product")
 
 # %% [markdown]
-# How much more than 5 times, and how much faster, your machine knows; an exercise at the end asks for it.
+# How much more than 5 times, and how much faster, your machine knows; an exercise at the end asks for it. Part
+# of the second gain is the cache, part the threads: the library gives BLAS one thread and shares out the chunks
+# itself.
 #
 # ## 6. Batch norm forwards
 #
@@ -726,6 +740,9 @@ print("y has not changed")
 # | σ = √(v + ε) | dσ = −Σ dx̂ · c / σ² |
 # | x̂ = c / σ | dx̂ = γ dy |
 # | y = γ x̂ + β | dβ = Σ dy, dγ = Σ dy · x̂ |
+#
+# Three of the slopes deserve a line. x̂ = c / σ has the slope 1/σ in c and −c/σ² in σ. σ² = v + ε gives 2σ dσ/dv
+# = 1, so the slope of σ in v is 1/(2σ). And v is a mean of squares, with the slope 2c/M in each c.
 #
 # Each sum is there because a single number (μ, σ, γ, β) was spread to all M values: copying forwards, adding
 # backwards, as in section 2. A mean does the reverse, so its backward pass spreads one number, divided by M, to
@@ -814,7 +831,7 @@ print("nodes, tape and duonet's batch norm agree")
 # $$\boxed{\;dx = \frac{\gamma}{\sigma}\Bigl(dy - \text{mean}(dy)
 #          - \hat x \cdot \text{mean}(dy\, \hat x)\Bigr)\;}$$
 #
-# Nine lines have become one.
+# Six lines of code for dx have become one.
 
 
 # %%
@@ -978,9 +995,9 @@ def rms_backward(dy, xhat, gamma, sigma):
 # %% [markdown]
 # ## 9. Ways to get it wrong
 #
-# **A forgotten dependence.** The commonest mistake: to treat μ as a constant and forget that it depends on x.
-# Then the term mean(dy) is missing. Or σ is taken for a constant, and the last term is missing. Or both. The
-# forward pass is right in each case. We make the first mistake on purpose and look at the check's table.
+# **A forgotten dependence.** It is easy to treat μ as a constant and to forget that it depends on x. Then the
+# term mean(dy) is missing. Or σ is taken for a constant, and the last term is missing. Or both. The forward pass
+# is right in each case. We make the first mistake on purpose and look at the check's table.
 
 
 # %%
@@ -1165,9 +1182,9 @@ plt.show()
 # %% [markdown]
 # The shaded strip is the surrogate's window, the dotted line the threshold ½. Without batch norm over 80 % of
 # the second layer's pre-activations are exactly 0, since the first layer said 0 all around, and fewer than one
-# in a thousand reach the threshold. The layer says 0 almost everywhere and hardly learns. What passes depends on
-# how bright the images are: with ten times darker ones nothing at all gets through, with ten times brighter ones
-# a quarter.
+# in a thousand reach the threshold. The layer says 0 almost everywhere and 6 % of the gradient passes. What
+# passes depends on how bright the images are: with ten times darker ones nothing at all gets through, with ten
+# times brighter ones a quarter.
 #
 # With batch norm a third of the gradient passes whatever comes in, over a quarter of the outputs are 1, and γ
 # and β can move and widen the distribution under the window where that helps. A float network may learn to live
@@ -1196,8 +1213,8 @@ plt.show()
 # ## Exercises
 #
 # **1 (★) Your own ratios.** Print `loops / product` and `whole_batch / chunked` of section 5's two measurements.
-# Then measure `functional.conv2d` with and without `with duonet.plain_ops():` around it, which makes the library
-# take the whole batch at once; for C = OC = 16, and for 64. (No test: your machine is the judge.)
+# Then measure `functional.conv2d` inside `with plain_ops():` (from `duonet`), which makes the library take the
+# whole batch at once, and outside; for C = OC = 16, and for 64. (No test: your machine is the judge.)
 #
 # **2 (★) A bias.** y = conv(x, w) + b with b (OC,). Which sum is db? Check it against the library.
 
@@ -1374,7 +1391,7 @@ def dx_as_convolution(dy, w, padding):
 #   7's table.
 # * S. Santurkar, D. Tsipras, A. Ilyas, A. Madry, [How Does Batch Normalization Help
 #   Optimization?](https://arxiv.org/abs/1805.11604), NeurIPS 2018. Doubts the explanation in that paper's title,
-#   with experiments, and uses the projection of section 8.
+#   with experiments, and its bound on the gradient holds the two removed parts of section 8.
 # * S. Williams, A. Waterman, D. Patterson, [Roofline: An Insightful Visual Performance Model for Multicore
 #   Architectures](https://doi.org/10.1145/1498765.1498785), Communications of the ACM 52(4), 2009. Where the
 #   model of section 5 comes from.
