@@ -31,7 +31,7 @@ kernel, dy = np.arange(1, 5), np.arange(10, 50, 10)
 dcols = np.outer(dy, kernel)
 panels = [np.arange(9), index, index @ kernel, np.bincount(index.ravel(), dcols.ravel()), dcols, dy]
 marks = [np.isin(panels[0], index[3]), index == index[3], dy == 40, panels[0] == 4, index == 4, dy > 0]
-titles = "x", "gather →  cols", "multiply →  y", "dx  ← scatter-add", "dcols  ← multiply", "dy"
+titles = "x", "gather →  cols, a window a row", "multiply →  y", "dx  ← scatter-add", "dcols  ← multiply", "dy"
 fig, axes = plt.subplots(2, 3, figsize=(7.5, 5.6), width_ratios=[3, 4, 2], layout="constrained")
 for k, (ax, values, marked, title) in enumerate(zip(axes.flat, panels, marks, titles)):
     side = int(np.sqrt(values.size))
@@ -60,9 +60,9 @@ plt.show()
 #
 # Words and shapes used throughout. A batch of images is `x (N, H, W, C)`: N images of H rows and W columns, with
 # C numbers (*channels*) at every pixel; the channels come last. A bank of kernels is `w (KH, KW, C, OC)`: each
-# of the OC kernels is a small image of KH rows and KW columns with C channels. The result is `y (N, OH, OW,
-# OC)`. L is the loss, one number; `dy` is the gradient of L with respect to `y`, the *upstream gradient*, of
-# `y`'s shape, and `dx`, `dw` are what we want to compute from it.
+# of the OC kernels is a small image of KH rows and KW columns with C channels. The result is
+# `y (N, OH, OW, OC)`. L is the loss, one number; `dy` is the gradient of L with respect to `y`, the *upstream
+# gradient*, of `y`'s shape, and `dx`, `dw` are what we want to compute from it.
 
 # %% [markdown]
 # ## 1. A convolution by hand
@@ -83,8 +83,8 @@ plt.show()
 #
 # <details><summary>Answer</summary>
 #
-# The kernel has two places along each axis, so y is 2 × 2. At the bottom right it lies on 5, 6, 8, 9: 5·1 + 6·2
-# + 8·3 + 9·4 = 77.
+# The kernel has two places along each axis, so y is 2 × 2. At the bottom right it lies on 5, 6, 8, 9:
+# 5·1 + 6·2 + 8·3 + 9·4 = 77.
 #
 # </details>
 
@@ -144,8 +144,8 @@ def windows_along(size, k, stride, padding):
 #
 # $$y_{n,i,j,o} = \sum_{p,\,q,\,c} x^{\text{padded}}_{n,\; s\,i+p,\; s\,j+q,\; c}\; w_{p,q,c,o}$$
 #
-# Seven indices. We leave the images n to NumPy's slice and write six loops for the others. `np.ndindex(OH, OW,
-# OC)` runs through three nested loops, so the two `for` lines below are the six.
+# Seven indices. We leave the images n to NumPy's slice and write six loops for the others.
+# `np.ndindex(OH, OW, OC)` runs through three nested loops, so the two `for` lines below are the six.
 
 
 # %%
@@ -274,12 +274,12 @@ plt.show()
 # \qquad\Longrightarrow\qquad dx = G^\top \text{dcols}.$$
 #
 # Row k of Gᵀ has a 1 at every place to which pixel k was copied. So dx at a pixel is the *sum* of dcols over all
-# its copies: each copy influences the loss, and the influences add up. Where the gather read from `rows,
-# columns`, the backward pass *adds into* the same places: a *scatter-add*. For windows it is called *col2im*.
-# NumPy's is `np.add.at`.
+# its copies: each copy influences the loss, and the influences add up. Where the gather read from
+# `rows, columns`, the backward pass *adds into* the same places: a *scatter-add*. For windows it is called
+# *col2im*. NumPy's is `np.add.at`.
 #
-# **Predict.** Let dcols be all ones. What is dx for the 3 × 3 image? And what would `dx[:, rows, columns] +=
-# dcols` give instead of `np.add.at`?
+# **Predict.** Let dcols be all ones. What is dx for the 3 × 3 image? And what would
+# `dx[:, rows, columns] += dcols` give instead of `np.add.at`?
 #
 # <details><summary>Answer</summary>
 #
@@ -417,8 +417,9 @@ print("one product equals six loops: to 1e-12, and on whole numbers to the bit")
 #
 # <details><summary>Answer</summary>
 #
-# OH = (7 + 2 − 3) // 2 + 1 = 4 and OW = (6 + 2 − 2) // 2 + 1 = 4, so there are 2 · 4 · 4 = 32 windows of 3 · 2 ·
-# 3 = 18 numbers: (32, 18). A gradient always has the shape of its variable, so dcols is (32, 18) as well.
+# OH = (7 + 2 − 3) // 2 + 1 = 4 and OW = (6 + 2 − 2) // 2 + 1 = 4, so there are 2 · 4 · 4 = 32 windows of
+# 3 · 2 · 3 = 18 numbers: (32, 18). A gradient always has the shape of its variable, so dcols is (32, 18) as
+# well.
 #
 # </details>
 
@@ -494,9 +495,9 @@ else:
 # The check compares slopes along a random direction, finds them apart, and then lists the coordinates, the worst
 # first.
 #
-# **Exercise (★★).** There is a second way to find the same backward pass, from the loops alone. In `y[:, i, j,
-# o] += x[…] * w[p, q, c, o]`, one y gets its share from one x. Backwards, that x gets its share from that y,
-# over the same six loops. Write dx and dw so, without im2col (stride s, no padding).
+# **Exercise (★★).** There is a second way to find the same backward pass, from the loops alone. In
+# `y[:, i, j, o] += x[…] * w[p, q, c, o]`, one y gets its share from one x. Backwards, that x gets its share from
+# that y, over the same six loops. Write dx and dw so, without im2col (stride s, no padding).
 
 
 # %%
@@ -667,7 +668,7 @@ print("the library's chunks beat the one product")
 #
 # A convolution's outputs may be large or small, around 0 or far from it, and this changes while the weights
 # before it learn. *Batch norm* puts every channel in its place. Take the values of one channel over the whole
-# batch: all images, all pixels, M = N · OH · OW numbers $x_1, …, x_M$. Then
+# batch: all images, all pixels, M = N · OH · OW numbers $x_1, \dots, x_M$. Then
 #
 # $$\mu = \frac1M \sum_m x_m \qquad v = \frac1M \sum_m (x_m - \mu)^2 \qquad \sigma = \sqrt{v + \varepsilon} \qquad
 # \hat x_m = \frac{x_m - \mu}{\sigma} \qquad y_m = \gamma\, \hat x_m + \beta$$
@@ -708,13 +709,13 @@ np.testing.assert_allclose((xhat**2).mean(axis=0), (sigma**2 - 1e-5) / sigma**2,
 print("equal to duonet's to 1e-12")
 
 # %% [markdown]
-# **Predict.** Add 3 to every value of x, or multiply every value by 10: what happens to y, in each case, if ε =
-# 0?
+# **Predict.** Add 3 to every value of x, or multiply every value by 10: what happens to y, in each case, if
+# ε = 0?
 #
 # <details><summary>Answer</summary>
 #
-# Nothing. Adding 3 moves the mean by 3 as well, and x − μ is what it was. Multiplying by 10 multiplies both x −
-# μ and σ. Batch norm forgets where the values lay and how far they spread.
+# Nothing. Adding 3 moves the mean by 3 as well, and x − μ is what it was. Multiplying by 10 multiplies both
+# x − μ and σ. Batch norm forgets where the values lay and how far they spread.
 #
 # </details>
 
@@ -730,7 +731,8 @@ print("y has not changed")
 #
 # In y all M values of a channel meet in μ and in v, so $x_1$ influences every $y_m$. The way to keep one's head
 # is the computational graph of tutorial 1: one small step a node, then backwards through them, adding up
-# wherever a value was used twice.
+# wherever a value was used twice. As with dy, dc is the gradient of L with respect to c, and so on; each line
+# uses those below it.
 #
 # | forwards | backwards, from the bottom up |
 # |---|---|
@@ -741,8 +743,8 @@ print("y has not changed")
 # | x̂ = c / σ | dx̂ = γ dy |
 # | y = γ x̂ + β | dβ = Σ dy, dγ = Σ dy · x̂ |
 #
-# Three of the slopes deserve a line. x̂ = c / σ has the slope 1/σ in c and −c/σ² in σ. σ² = v + ε gives 2σ dσ/dv
-# = 1, so the slope of σ in v is 1/(2σ). And v is a mean of squares, with the slope 2c/M in each c.
+# Three of the slopes deserve a line. x̂ = c / σ has the slope 1/σ in c and −c/σ² in σ. σ² = v + ε gives 2σ
+# ∂σ/∂v = 1, so the slope of σ in v is 1/(2σ). And v is a mean of squares, with the slope 2c/M in each c.
 #
 # Each sum is there because a single number (μ, σ, γ, β) was spread to all M values: copying forwards, adding
 # backwards, as in section 2. A mean does the reverse, so its backward pass spreads one number, divided by M, to
@@ -866,9 +868,9 @@ print("the two derivations agree, and with the numerical gradient")
 
 # %% [markdown]
 # What does it mean? Write **1** for the vector of M ones and take ε = 0. Then **1** and x̂ are perpendicular
-# (the x̂ sum to 0), and both have squared length M. So mean(dy) · **1** is the part of dy along **1**, and x̂ ·
-# mean(dy x̂) the part along x̂. The closed form *removes* these two parts and scales what is left: up to γ/σ, dx
-# is the orthogonal projection of dy onto the vectors perpendicular to **1** and to x̂,
+# (the x̂ sum to 0), and both have squared length M. So mean(dy) · **1** is the part of dy along **1**, and
+# x̂ · mean(dy x̂) the part along x̂. The closed form *removes* these two parts and scales what is left: up to
+# γ/σ, dx is the orthogonal projection of dy onto the vectors perpendicular to **1** and to x̂,
 #
 # $$dx = \frac{\gamma}{\sigma}\, P\, dy, \qquad
 # P = I - \frac{\mathbf 1 \mathbf 1^\top}{M} - \frac{\hat x \hat x^\top}{M},
@@ -906,10 +908,10 @@ print("P keeps", M - 2, "of", M, "directions; with two values it keeps none")
 # With ε > 0 the sum of dx is still exactly 0, but scaling x is no longer quite without effect: a small part
 # along x̂ remains, the fraction ε / σ² of what was there. The next cell asserts it.
 #
-# There is a second picture of the same projection. Plot dy over x, one point for each value. A straight line a +
-# b x is a combination of **1** and x̂. Removing the parts along both means removing the best such line: mean(dy)
-# + x̂ mean(dy x̂) is the *least-squares line* of dy over x, and σ dx / γ is what the line leaves over, its
-# residuals.
+# There is a second picture of the same projection. Plot dy over x, one point for each value. A straight line
+# a + b x is a combination of **1** and x̂. Removing the parts along both means removing the best such line:
+# mean(dy) + x̂ mean(dy x̂) is the *least-squares line* of dy over x, and σ dx / γ is what the line leaves over,
+# its residuals.
 
 # %%
 x, dy = rng.standard_normal((30, 1)), rng.standard_normal((30, 1))
@@ -963,8 +965,8 @@ assert abs(db).max() < 1e-12 * abs(dy).sum() < abs(dw).max()
 print("the bias' gradient is 0, to rounding; that of the weights is not")
 
 # %% [markdown]
-# **Exercise (★★): change this.** Some networks leave out the centring: *RMS norm* is x̂ = x / σ with σ =
-# √(mean(x²) + ε), and y = γ x̂. Change the derivation, then write its dx. Which direction does it remove?
+# **Exercise (★★): change this.** Some networks leave out the centring: *RMS norm* is x̂ = x / σ with
+# σ = √(mean(x²) + ε), and y = γ x̂. Change the derivation, then write its dx. Which direction does it remove?
 # (`gamma` and `sigma` are (C,).)
 
 
@@ -1045,14 +1047,14 @@ for formula in (forgets_mean, forgets_sigma, forgets_both):
         raise AssertionError(f"{formula.__name__} was not caught")
 
 # %% [markdown]
-# **Predict.** `check_gradients` draws a random upstream gradient. Suppose it used dy = 1 everywhere, that is, L
-# = Σ y. What is the correct dx then, and which wrong backward pass would go unnoticed?
+# **Predict.** `check_gradients` draws a random upstream gradient. Suppose it used dy = 1 everywhere, that is,
+# L = Σ y. What is the correct dx then, and which wrong backward pass would go unnoticed?
 #
 # <details><summary>Answer</summary>
 #
-# dy = **1** lies wholly along **1**, so the correct dx is 0. A backward pass that forgets σ gives γ/σ · (1 − 1)
-# = 0 too, and so does one that returns zeros without looking at dy. Both would pass. Ones are the worst upstream
-# gradient for batch norm.
+# dy = **1** lies wholly along **1**, so the correct dx is 0. A backward pass that forgets σ gives
+# γ/σ · (1 − 1) = 0 too, and so does one that returns zeros without looking at dy. Both would pass. Ones are the
+# worst upstream gradient for batch norm.
 #
 # </details>
 
