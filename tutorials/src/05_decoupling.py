@@ -23,23 +23,23 @@ from duonet.exercise import attempt
 
 SEED = 0
 rng = np.random.default_rng(SEED)
+BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 
 # %% tags=["hide-input"]
-BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 h = np.linspace(-0.6, 1.6, 2201)
-low, high = (h >= 0.25) / 2, (h >= 0.75) / 2
-wide = ((-0.25 < h) & (h < 0.75)) / 2, ((0.25 < h) & (h < 1.25)) / 2
+stairs = (h >= 0.25) / 2, (h >= 0.75) / 2
+windows = ((-0.25 < h) & (h < 0.75)) / 2, ((0.25 < h) & (h < 1.25)) / 2
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-for ax, (first, second) in zip(axes, [(low, high), wide]):
+for ax, (first, second) in zip(axes, (stairs, windows)):
     ax.fill_between(h, first, color=ORANGE, lw=0, alpha=0.8, label="copy 2 (fires at ¼)")
     ax.fill_between(h, first, first + second, color=BLUE, lw=0, alpha=0.8, label="copy 1 (fires at ¾)")
-    ax.set(xlabel="pre-activation h", xticks=[-0.25, 0.25, 0.75, 1.25], xticklabels=["−¼", "¼", "¾", "1¼"])
-axes[0].plot(h, low + high, color=INK, lw=2, label="ternary")
-axes[1].plot(h, (0 < h) & (h < 1), color=INK, lw=2, ls="--", label="coupled")
-axes[0].set(title="forwards: the same staircase", ylabel="value, slope", ylim=(0, 1.55), yticks=[0, 0.5, 1])
+    ax.set_xticks([-0.25, 0, 0.25, 0.75, 1, 1.25], ["−¼", "0", "¼", "¾", "1", "1¼"])
+    ax.set(xlabel="pre-activation h", xlim=(-0.6, 1.6), ylim=(0, 1.6), yticks=[0, 0.5, 1])
+axes[0].plot(h, sum(stairs), color=INK, lw=2, label="ternary")
+axes[1].plot(h, (0 < h) & (h < 1), color=INK, lw=2, ls="--", label="coupled: the window of ternary")
+axes[0].set(title="forwards: the same staircase", ylabel="value (left), slope (right)")
 axes[1].set_title("backwards: a wider window")
-for ax in axes:
-    ax.legend(loc="upper left", frameon=False, fontsize=9)
+[ax.legend(loc="upper left", frameon=False, fontsize=9) for ax in axes]
 plt.show()
 
 # %% [markdown]
@@ -49,8 +49,8 @@ plt.show()
 # > **Learn** Why the split is exact, where rounding can break it, why the gradient changes all the same, how
 # > narrow a coupled network has to be for a fair comparison, and which networks cannot be split.
 # >
-# > **Need** Tutorials 1 and 2: staircases (quantisers), surrogates, and the coarse gradient. NumPy and the chain
-# > rule; what batch norm and a convolution do.
+# > **Need** Staircases (quantisers), surrogates and the coarse gradient, from the tutorials before this one.
+# > NumPy, the chain rule, and what batch norm and a convolution do.
 # >
 # > **Time** Runs in 5 s on two cores (measured); an hour and a quarter to read and work through.
 
@@ -80,8 +80,8 @@ plt.show()
 # | $\tfrac14 \le h < \tfrac34$ | 0 | 1 | ½ | ½ |
 # | $\tfrac34 \le h$ | 1 | 1 | 1 | 1 |
 #
-# The last two columns agree in every row, and every number is in exactly one row: a threshold itself, a *tie*,
-# belongs to the row above it in value, because all three functions step at $\ge$. ∎
+# The last two columns agree in every row, and every number is in exactly one row. A threshold itself, a *tie*,
+# belongs to the row of the larger values, in every column, because all steps are at $\ge$. ∎
 #
 # We call the activation that fires at ¾ *copy 1* and the one that fires at ¼ *copy 2*, in the order of the
 # authors' code. Copy 1 never fires without copy 2. Two copies have four patterns, but only three occur: that is
@@ -96,7 +96,7 @@ plt.show()
 # </details>
 
 # %%
-from duonet.quant import Binary, Clip, Ternary
+from duonet.quant import Binary, Clip, Shifted, Ternary
 
 just_below = np.nextafter(0.25, 0)  # the largest float64 below ¼
 for h in (just_below, 0.25, 0.5, 0.75):
@@ -236,8 +236,8 @@ assert (a @ W == b @ W_doubled).all() and (a @ W == [[4.5, 1.0]]).all()
 #
 # <details><summary>Answer</summary>
 #
-# Not in general. Each product is exact, but a different grouping of additions rounds differently. The difference
-# is of the size of float64's rounding, $10^{-16}$ relative to the sum of magnitudes.
+# Not in general. Each product is exact (the factors are 0, ½ and 1), but a different grouping of additions rounds
+# differently. The difference is of the size of float64's rounding, $10^{-16}$ relative to the sum of magnitudes.
 #
 # </details>
 
@@ -337,7 +337,7 @@ np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), coupled, atol=1e-
 # test than a random one.
 
 # %%
-from duonet import Tensor, data, decouple, fit, nn, no_grad, optim
+from duonet import Parameter, Tensor, data, decouple, fit, nn, no_grad, optim
 
 images = data.fashion_mini()
 ternary = lambda: nn.QuantActivation(Ternary(), Clip(0, 1))  # noqa: E731
@@ -387,9 +387,6 @@ assert (flat.ravel() * 2 == [0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5]).all()
 # %%
 import copy
 
-from duonet import Parameter
-from duonet.quant import Shifted
-
 
 def decoupled_layer(layer, channels):
     """Return what a layer becomes, and how many channels a copy has behind it (None: not doubled)."""
@@ -427,8 +424,8 @@ assert mine.linear.weight.shape[0] == 2 * coupled.linear.weight.shape[0] == 1176
 # The first convolution reads the image, not a ternary activation, so its weights stay as they are. Every other
 # layer reads twice as many inputs. Biases are not doubled: each output still has one.
 #
-# `duonet.decouple` does the same, and more (section 10). The two networks must have the same layers, and the same
-# parameters in every bit:
+# `duonet.decouple` does the same, knows residual networks as well, and refuses what cannot be exact (section 10).
+# The two networks must have the same layers, and the same parameters in every bit:
 
 # %%
 binary = decouple(coupled)
@@ -443,27 +440,26 @@ print(binary)
 #
 # ## 6. Is it the same function?
 #
-# We run both networks on 500 test images, in float64, and look inside: `nn.observe` records what every layer gave.
-# At each activation, the mean of the two copies has to be the ternary activation, in every bit. The logits, which
-# are sums, have to agree up to the order of summation.
+# We run both networks on 500 validation images, in float64, and look inside: `nn.observe` records what every layer
+# gave. At each activation, the mean of the two copies has to be the ternary activation, in every bit. The logits,
+# which are sums, have to agree up to the order of summation.
 #
 # **Predict.** How many of the 500 predictions will differ?
 #
 # <details><summary>Answer</summary>
 #
-# None. The logits agree to about 15 digits, so the largest of the ten can only change where two are equal to 15
-# digits.
+# None. The logits agree to twelve digits at least, so another one of the ten can only become the largest where two
+# agree to twelve digits.
 #
 # </details>
 
 # %%
-x = Tensor(data.Normalize.of(images.train.images)(images.test.images[:500]).astype("float64"))
+x = Tensor(data.Normalize.of(images.train.images)(images.validation.images[:500]).astype("float64"))
 with no_grad(), nn.observe(coupled) as seen, nn.observe(binary) as seen_binary:
     logits, logits_binary = coupled(x).data, binary(x).data
 for path in ("act1", "act2"):
     copy1, copy2 = np.split(seen_binary[path].output, 2, axis=-1)
     np.testing.assert_array_equal((copy1 + copy2) / 2, seen[path].output)
-    levels = [f"{np.mean(seen[path].output == level):.0%}" for level in (0, 0.5, 1)]
     assert set(np.unique(seen[path].output)) == {0, 0.5, 1} and set(np.unique(copy2)) == {0, 1}
     print(f"{path}: {copy1.size:,} ternary activations, all the mean of their two copies")
 assert np.abs(logits - logits_binary).max() < 1e-12 * np.abs(logits).max()
@@ -485,9 +481,9 @@ assert 780_000 < seen["act1"].output.size < 800_000
 # ## 7. Where the quarter goes: threshold or $\beta$
 #
 # The authors keep the threshold ½ and move $\beta$ by a quarter instead, $\beta - \tfrac14$ in copy 1 and
-# $\beta + \tfrac14$ in copy 2. `decouple(model, shift="beta")` does that. A subtraction can round, a comparison
-# cannot. Near ¼ the spacing of floats is finer than near ½, so $h + \tfrac14$ may have no digit for the last bit
-# of $h$.
+# $\beta + \tfrac14$ in copy 2. `decouple(model, shift="beta")` does that. An addition can round, a comparison
+# cannot. Just below ¼ floats lie closer together than just below ½, so $h + \tfrac14$ may have no digit for the
+# last bit of $h$.
 #
 # **Predict.** Let $h$ be the largest float32 below ¼. Ternary gives 0, since $h < \tfrac14$. What does
 # $h + \tfrac14 \ge \tfrac12$ give in float32?
@@ -506,7 +502,7 @@ quarter, half = np.float32(0.25), np.float32(0.5)
 assert h == 0.25 - 2.0**-26 and (h + quarter).dtype == np.float32
 print("h >= 1/4:", bool(h >= quarter), "    h + 1/4 >= 1/2:", bool(h + quarter >= half))
 assert not h >= quarter and h + quarter >= half
-assert np.nextafter(np.float32(0.75), np.float32(0)) - quarter < half, "just below 3/4 nothing flips"
+assert half - np.nextafter(half, h) == 2.0**-25, "the spacing just below 1/2 is twice as wide"
 
 # %% [markdown]
 # The same through the library. In this network batch norm gets $x = \mu = 0$, so the pre-activation is $\beta$
@@ -553,15 +549,27 @@ ax.tick_params(left=False)
 plt.show()
 
 # %% [markdown]
-# Two floats among billions, which is why the form with $\beta$ works well in practice: a rare activation
-# flips by half a level. But "the same function" is then a matter of luck, and a test that asks for equal bits
-# fails once in a while. With thresholds there is no addition, hence no rounding. That is the default of
-# `decouple`.
+# Two floats of some four billion: the form with $\beta$ differs rarely, and then one activation flips by half a
+# level. But "the same function" becomes a matter of luck, and a test that asks for equal bits fails once in a
+# while. With thresholds nothing is added, so nothing is rounded. That is the default of `decouple`.
 #
-# **Change this.** Set `h` two cells above the figure to the float just below ¾, and run again. Which copy is
-# concerned now, and why does it not flip? (Between ½ and 1 the spacing is $2^{-24}$; between ¼ and ½ it is
-# $2^{-25}$. Subtracting ¼ leads to finer floats, where nothing has to be rounded.)
+# **Change this.** In a new cell, set `tiny.norm.beta.data[:]` to the float just below ¾ and compare the three
+# outputs again. Now it is copy 1 that is close to its threshold.
 #
+# <details><summary>Answer</summary>
+#
+# All three give ½. Just below ¾ floats are $2^{-24}$ apart, and just below ½ half as far. So $\beta - \tfrac14$
+# lands where floats are closer together, and nothing has to be rounded.
+#
+# </details>
+
+# %%
+below = np.nextafter(np.float32(0.75), half)
+assert 0.75 - below == 2.0**-24 and below - quarter == 0.5 - 2.0**-24
+tiny.norm.beta.data[:] = below
+assert [m(zero).data.item() for m in (tiny, decouple(tiny), decouple(tiny, shift="beta"))] == [0.5] * 3
+
+# %% [markdown]
 # ## 8. What changes: the backward pass
 #
 # Staircases are flat, so back-propagation uses the derivative of a surrogate instead: for binary and ternary
@@ -625,15 +633,15 @@ for point in (0.5, 0.9, 1.1):
 assert np.array_equal(two, formula) and np.array_equal(one, (0 < grid) & (grid < 1))
 step = grid[1] - grid[0]
 assert abs(one.sum() * step - 1) < 0.02 and abs(two.sum() * step - 1) < 0.02  # both windows have area 1
-assert 0.45 < np.abs(one - two).sum() * step < 0.55
+assert abs(two[one == 0].sum() * step - 0.25) < 0.02
 
 # %% [markdown]
-# The decoupled window is wider and has two steps. Its area is 1, as before: half of the mass at the ends, between
-# which and the old window the two differ by an area of ½.
+# The decoupled window is wider and has two steps. Its area is 1, as before, but a quarter of it lies outside the
+# old window.
 #
 # So **decoupling keeps the function and changes the gradient.** There is no contradiction: neither gradient is the
-# derivative of the staircase, which is 0. The paper of BinaryDuo (Kim et al., 2020) decouples only once the
-# coupled network is trained, and then fine-tunes with the wider window.
+# derivative of the staircase, which is 0 almost everywhere. The paper of BinaryDuo (Kim et al., 2020) decouples
+# only once the coupled network is trained, and then fine-tunes with the wider window.
 #
 # **Your turn.** Write the slope of the decoupled activation as a function of $h$. Mind the ends: the windows are
 # open.
@@ -677,7 +685,7 @@ def decoupled_slope(h):
 # </details>
 
 # %%
-labels = images.test.labels[:500]
+labels = images.validation.labels[:500]
 for model in (coupled, binary):
     model.zero_grad()
     functional.softmax_cross_entropy(model(x), labels).backward()
@@ -762,23 +770,27 @@ assert [c.weights for c in counts.values()] == [1_575_616, 789_782, 1_573_229]
 assert [round(c.macs / 1e6, 2) for c in counts.values()] == [69.15, 34.56, 67.88]
 
 # %% tags=["hide-input"]
-figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
-position = np.arange(1, 8)
-bars = (("baseline", baseline, "0.45"), ("coupled", undoubled, INK), ("decoupled", doubled, BLUE))
-for i, (name, weights, colour) in enumerate(bars):
-    ax.bar(
-        position + 0.27 * (i - 1), np.array(weights) / 1e3, 0.25, color=colour, label=f"{name}: {sum(weights):,}"
-    )
-ax.set(xticks=position, xticklabels=[f"conv{i}" for i in position], yscale="log", ylabel="weights (thousands)")
-ax.legend(frameon=False, loc="upper left", title="VGG-7, weights in all", alignment="left")
+figure, ax = plt.subplots(figsize=(9, 3.2), layout="constrained")
+position = np.arange(8)
+whole = np.array([*baseline, sum(baseline)])
+for offset, name, weights, colour in ((-0.2, "coupled", undoubled, "0.6"), (0.2, "decoupled", doubled, BLUE)):
+    share = np.array([*weights, sum(weights)]) / whole
+    ax.bar(position + offset, share, 0.38, color=colour, label=name)
+ax.axhline(1, color=INK, ls="--", lw=1.5, label="baseline")
+ax.set_xticks(position, [f"conv{i + 1}\n{n:,}" for i, n in enumerate(baseline)] + [f"all\n{whole[-1]:,}"])
+ax.set(ylim=(0, 1.6), ylabel="weights / baseline's", xlabel="layer of VGG-7, and its weights in the baseline")
+ax.legend(frameon=False, loc="upper left", ncols=3)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# The decoupled network is within the budget by a hair (2,387 weights), and takes 2 % fewer MACs. Not everything is
-# equal, though: a decoupled layer has $2 \cdot 45 = 90$ binary activations for each pixel where the baseline has
-# 64, and as many more batch-norm parameters. The paper compares weights and operations; who counts the memory of
-# activations should know it.
+# Each doubled layer ends up close to its baseline, but for conv6, whose 512 outputs stay: what it takes more, the
+# others, above all conv5, take less.
+#
+# The decoupled network is within the budget by a hair (2,387 weights), and takes about 2 % fewer MACs. Not
+# everything is equal, though: a decoupled layer has $2 \cdot 45 = 90$ binary activations for each pixel where the
+# baseline has 64, and as many more batch-norm parameters. The paper compares weights and operations; who counts
+# the memory of activations should know it.
 
 # %%
 assert counts["baseline"].weights - counts["decoupled"].weights == 2387
@@ -867,9 +879,8 @@ assert "found Linear" in cases["no batch norm"] and "ends in a ternary" in cases
 assert "nothing to decouple" in cases["decoupled before"]
 
 # %% [markdown]
-# A refusal is a promise kept: whatever `decouple` returns is the same function. (It is careful rather than clever.
-# A `ReLU` behind a ternary activation would do no harm, since 0, ½ and 1 pass it unchanged, and is refused all the
-# same.)
+# So whatever `decouple` returns is the same function. (It is careful rather than clever. A `ReLU` behind a ternary
+# activation would do no harm, since 0, ½ and 1 pass it unchanged, and is refused all the same.)
 
 # %%
 levels = np.array([0, 0.5, 1])
@@ -882,7 +893,7 @@ assert "2 ReLU: cannot be decoupled exactly" in refusal(norm, ternary(), nn.ReLU
 # * $\text{ternary}(h) = \tfrac12\mathbf{1}[h \ge \tfrac34] + \tfrac12\mathbf{1}[h \ge \tfrac14]$, for every
 #   number, ties included, as long as steps are comparisons. With `np.round` it breaks at ¾.
 # * The ½ goes into the next layer: $W' = [W/2;\, W/2]$ along the input channels. Batch norm is written down twice.
-# * Activations agree bit for bit. Sums agree up to the order of summation.
+# * The same pre-activations give the same activations, bit for bit. Sums agree up to the order of summation.
 # * Moving $\beta$ by ∓¼ instead of the thresholds rounds, and a value within a rounding of a threshold can flip.
 # * The gradient does change: ½ on $(-\tfrac14, \tfrac14)$, 1 on $(\tfrac14, \tfrac34)$, ½ on
 #   $(\tfrac34, 1\tfrac14)$, instead of 1 on $(0, 1)$. The copies part at the first step of fine-tuning.
@@ -896,6 +907,14 @@ assert "2 ReLU: cannot be decoupled exactly" in refusal(norm, ternary(), nn.ReLU
 # $b_1 \le b_2$ everywhere. Write the test of an op on one such pair. Then explain why the maximum passes although
 # it is not linear: $\mathbf{1}[\max h \ge t] = \max \mathbf{1}[h \ge t]$, since a threshold is monotone, so the
 # pooled copies are the copies of the pooled pre-activation. Where did you use that the pairs are ordered?
+#
+# <details><summary>Answer</summary>
+#
+# If $b_1 \le b_2$, both are thresholds of one and the same $h$: of $\tfrac12(b_1 + b_2)$ itself. The maximum of
+# the mean is then reached where $b_1$ has its maximum, or, if that is 0 everywhere, where $b_2$ has. Unordered
+# copies may have their maxima in different places, and the mean of the two maxima is too large.
+#
+# </details>
 
 
 # %%
@@ -959,10 +978,44 @@ def couple_linear(w):
 
 
 # %% [markdown]
-# **★★ The other form.** Write `by_beta(model)` for a chain such as that of section 5: like `my_decouple`, but with
-# thresholds ½ everywhere and $\beta \mp \tfrac14$. Compare its parameters with those of
-# `decouple(model, shift="beta")`.
-#
+# **★★ The other form.** Write `by_beta(model)`: the authors' form of a coupled chain such as that of section 5,
+# with thresholds ½ and $\beta \mp \tfrac14$. You may start from `my_decouple`, but then $\beta$ and both
+# activations have to be replaced.
+
+
+# %%
+def by_beta(model):
+    """Decouple a chain, with the quarter in beta; every batch norm has a ternary activation behind it."""
+    raise NotImplementedError
+
+
+# %%
+def check_by_beta():
+    before = {path: value.copy() for path, value in coupled.state_dict().items()}
+    result, expected = by_beta(coupled), decouple(coupled, shift="beta")
+    assert repr(result) == repr(expected)
+    for path, value in expected.state_dict().items():
+        np.testing.assert_array_equal(result.state_dict()[path], value, err_msg=path)
+    assert all(np.array_equal(v, before[p]) for p, v in coupled.state_dict().items()), "the model was changed"
+
+
+attempt(check_by_beta)
+
+
+# %% tags=["solution"]
+def by_beta(model):
+    """Decouple a chain, with the quarter in beta; every batch norm has a ternary activation behind it."""
+    layers = {}
+    for name, layer in my_decouple(model).children():
+        if isinstance(layer, nn.BatchNorm):
+            layer.beta.data = layer.beta.data - np.repeat([0.25, -0.25], layer.beta.size // 2)
+        if isinstance(layer, nn.QuantActivation):
+            layer = nn.QuantActivation(Binary(), Clip(0, 1))
+        layers[name] = layer
+    return nn.Sequential(layers)
+
+
+# %% [markdown]
 # **★★ Count flips.** In section 7 it was $\gamma = 0.9$ and $\beta = 0.2$. Repeat the count for 1,000 random pairs
 # $(\gamma, \beta)$ and both copies. How many floats differ on average? Which with $\gamma = 1$ and $\beta = 0$?
 #
@@ -1013,8 +1066,8 @@ def width_factor(n):
 
 
 # %% [markdown]
-# With three copies the coupled network keeps 58 % of the width. A narrower network is a worse one to start with:
-# more levels cost width, and which side wins has to be measured.
+# With three copies the coupled network keeps 58 % of the width. More levels cost width, and which side wins has to
+# be measured.
 
 # %%
 assert 0.575 < 1 / np.sqrt(3) < 0.585
@@ -1029,9 +1082,10 @@ assert 0.575 < 1 / np.sqrt(3) < 0.585
 #   2016, [arXiv 1606.06160](https://arxiv.org/abs/1606.06160). The $k$-bit activation of the last exercise.
 # * X. Lin, C. Zhao, W. Pan: *Towards Accurate Binary Convolutional Neural Network*, NeurIPS 2017,
 #   [arXiv 1711.11294](https://arxiv.org/abs/1711.11294). Several shifted binary activations in place of one with
-#   more levels (ABC-Net): the same decomposition, used from the start rather than after training.
+#   more levels (ABC-Net): a related decomposition, with learned shifts and scales, used from the start of
+#   training.
 # * Y. Bengio, N. Léonard, A. Courville: *Estimating or Propagating Gradients Through Stochastic Neurons for
-#   Conditional Computation*, 2013, [arXiv 1308.3432](https://arxiv.org/abs/1308.3432). Where the straight-through
-#   estimator, and so the window of section 8, was first written about.
+#   Conditional Computation*, 2013, [arXiv 1308.3432](https://arxiv.org/abs/1308.3432). The straight-through
+#   estimator; the window of section 8 is a clipped form of it.
 # * D. Goldberg: *What Every Computer Scientist Should Know About Floating-Point Arithmetic*, ACM Computing Surveys
 #   23(1), 1991. For section 7: rounding, spacing, ties to even.
