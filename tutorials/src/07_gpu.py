@@ -139,10 +139,9 @@ def probe(load):
 # %% [markdown]
 # ## 2. A pretended GPU
 #
-# A GPU does not work while the host waits for it. The host *launches* a piece of work, a *kernel*, which means: it
-# puts it into a queue and goes on. The GPU takes the kernels out of the queue in order. Only when the host wants
-# to *look* at a result does it have to wait until the queue has been worked off. This is called a
-# *synchronisation*.
+# Host and GPU work at the same time. The host *launches* a piece of work, a *kernel*: it puts it into a queue and
+# goes on. The GPU takes the kernels out of the queue in order. Only when the host wants to *look* at a result does
+# it have to wait until the queue has been worked off. This is called a *synchronisation*.
 #
 # Two clocks are enough to describe that. Say that a launch costs the host 1 unit of time, and that every kernel
 # takes the GPU 4. A kernel begins when it has been launched, and not before the GPU is free:
@@ -329,8 +328,8 @@ print(float(total), "after", clock.launches, "launches and", clock.waits, "wait"
 assert (clock.launches, clock.waits) == (2, 1) and float(total) == 14
 
 # %% [markdown]
-# And mixing the two kinds fails, with the words that CuPy uses. Failing is right: otherwise every slip would copy
-# data to and fro without anybody noticing.
+# And mixing the two kinds fails, with the words that CuPy has for it. Failing is right: otherwise every slip would
+# copy data to and fro without anybody noticing.
 
 # %%
 for mixed in (lambda: x + np.ones(3), lambda: pretended.maximum(x, np.ones(3)), lambda: np.asarray(x)):
@@ -426,7 +425,7 @@ from duonet import Tensor, functional
 
 def check_cross_entropy():
     rng = np.random.default_rng(1)
-    logits, labels = 300 * rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
+    logits, labels = 3000 * rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
     onehot = np.eye(4)[labels]
     expected = functional.softmax_cross_entropy(Tensor(logits), labels).item()
     np.testing.assert_allclose(cross_entropy(logits, onehot), expected, rtol=1e-12)
@@ -734,18 +733,19 @@ def median_time(work, now, synchronise, warm_up=2, turns=5):
 
 # %%
 def check_median_time():
-    clock = Clock()
-    lengths = [500, 90, 4, 4, 400, 4, 6, 7, 7, 7]  # compilation, caches, then an interruption
-    left = lengths.copy()
+    def measured(lengths, **options):
+        clock, left = Clock(), [1000, *lengths]
 
-    def work():
-        clock.WORK = left.pop(0)
-        clock.launch()
+        def work():
+            clock.WORK = left.pop(0)
+            clock.launch()
 
-    clock.WORK = 1000
-    clock.launch()  # something launched before that is still running
-    assert median_time(work, lambda: clock.host, clock.wait) == 5, "a launch and the median of 4, 4, 400, 4, 6"
-    assert left == [7, 7, 7], "two calls to warm up and five turns"
+        work()  # launched before, and still running when the measurement begins
+        return median_time(work, lambda: clock.host, clock.wait, **options), left
+
+    assert measured([4], warm_up=0, turns=1) == (5, []), "a launch and a kernel of length 4, nothing else"
+    compiled, interrupted = [500, 90], [4, 4, 400, 4, 6]
+    assert measured([*compiled, *interrupted, 7, 7]) == (5, [7, 7]), "the median of five turns, after two others"
 
 
 attempt(check_median_time)
@@ -826,7 +826,7 @@ else:
 # device there is:
 
 # %%
-from duonet import data, evaluate, fit
+from duonet import data, evaluate, fit, no_grad
 
 splits = data.fashion_mini()
 normalize = data.Normalize.of(splits.train.images)
@@ -846,8 +846,9 @@ assert score.accuracy > 0.3 and len(history) == 1
 
 # %%
 x = normalize(splits.validation.images)
-there = model(Tensor(backend.to_device(x, device))).numpy().argmax(axis=1)
-here = model.to("cpu")(Tensor(x)).numpy().argmax(axis=1)
+with no_grad():
+    there = model.eval()(Tensor(backend.to_device(x, device))).numpy().argmax(axis=1)
+    here = model.to("cpu")(Tensor(x)).numpy().argmax(axis=1)
 print(f"this device and the CPU agree on at least 97 % of {len(x)} images:", np.mean(there == here) >= 0.97)
 assert np.mean(there == here) >= 0.97
 
@@ -892,10 +893,10 @@ with pretending():
 # %% [markdown]
 # ## 8. Memory comes from a pool
 #
-# To ask the driver for memory takes long, and to give it back can make the GPU finish its work first. So CuPy
-# keeps a *memory pool*: memory that an array no longer needs is not given back, but kept for the next array of
-# that size. A training step needs the same sizes over and over, so after the first step the driver is not asked
-# any more. In its simplest form:
+# To ask the driver for memory costs time, and to give it back can make the host wait. So CuPy keeps a *memory
+# pool*: memory that an array no longer needs is not given back, but kept for the next array of that size. A
+# training step needs the same sizes over and over, so after the first step the driver is not asked any more. In
+# its simplest form:
 
 
 # %%
@@ -1029,11 +1030,16 @@ def rounded(x):
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
+numbers = np.float32([0, 0.5, 1, -1, 0.1, 1000, 2049])
+assert (rounded(numbers) == numbers).tolist() == [True] * 4 + [False, True, False]
+
+# %%
 a = (rng.random((64, 500)) < 0.5).astype("float32")
 w = rng.standard_normal((500, 32)).astype("float32")
 exact = a.astype("float64") @ w.astype("float64")
 in_float32, in_tf32 = a @ w, rounded(a) @ rounded(w)
-assert np.array_equal(rounded(a), a) and not np.array_equal(rounded(w), w)
+assert np.array_equal(rounded(a), a) and np.abs(rounded(w) / w - 1).max() <= 2.0**-11
+assert np.finfo(np.float32).nmant == 23 and rounded(np.float32([2049])) == 2050
 error32, error_tf32 = (np.abs(y - exact).max() / np.abs(exact).max() for y in (in_float32, in_tf32))
 print("activations lose nothing; the products are off by less than 1 in a thousand:", bool(error_tf32 < 1e-3))
 assert 100 < error_tf32 / error32 < 10_000 and error_tf32 < 1e-3
