@@ -340,7 +340,7 @@ np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), coupled, atol=1e-
 from duonet import Parameter, Tensor, data, decouple, fit, nn, no_grad, optim
 
 images = data.fashion_mini()
-ternary = lambda: nn.QuantActivation(Ternary(), Clip(0, 1))  # noqa: E731
+ternary = lambda: nn.QuantActivation(Ternary(), Clip(0, 1))
 coupled = nn.Sequential(
     {
         **{"conv1": nn.Conv2d(1, 8, 3, rng=rng, padding=1, bias=False), "pool1": nn.MaxPool2d(2)},
@@ -843,7 +843,7 @@ def decoupled_mlp_weights(inputs, widths, classes):
 # refuses, and names the layer and the reason. Here is that failure, provoked on purpose:
 
 # %%
-f = lambda a: np.clip(a, 0, 0.6)  # noqa: E731
+f = lambda a: np.clip(a, 0, 0.6)
 assert (f(0.5), (f(0.0) + f(1.0)) / 2) == (0.5, 0.3)
 
 
