@@ -31,9 +31,9 @@ drawn = np.random.default_rng(SEED)
 places, heights = drawn.normal(0.1, 0.7, 30), drawn.normal(0.02, 0.12, 30)
 t = np.linspace(-1.5, 1.5, 3001)
 staircase = 1 + heights @ (t >= places[:, None])
-half, at = 300, 1120  # the window reaches 300 points, or 0.3, to either side of t[1120]
+half, at = 300, 1420  # the window reaches 300 points, or 0.3, to either side of t[1420]
 average = np.convolve(staircase, np.ones(2 * half + 1) / (2 * half + 1), "valid")
-slope, tangent = (staircase[at + half] - staircase[at - half]) / 0.6, np.array([-0.4, 0.4])
+slope, tangent = (staircase[at + half] - staircase[at - half]) / 0.6, np.array([-0.5, 0.5])
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.axvspan(t[at - half], t[at + half], color="0.92", label=r"window of half-width $\varepsilon$")
 axes.step(t, staircase, color=GREY, lw=1.2, label="loss: a staircase, without a useful slope")
@@ -45,12 +45,15 @@ plt.show()
 
 # %% [markdown]
 # > **Do** Smooth a staircase loss, measure its gradient weight by weight, and hold back-propagation's answer
-# > against it. >
+# > against it.
+# >
 # > **Learn** What the coordinate discrete gradient is, why it is exact, why noise looks like mismatch and how to
-# > take the noise out, and what precision, step and surrogate do to a layer's cosine. >
+# > take the noise out, and what precision, step and surrogate do to a layer's cosine.
+# >
 # > **Need** NumPy, the chain rule, the integral as an area; what a staircase activation and a surrogate gradient
-# > are (the tutorials before this one). >
-# > **Time** Runs in 60 s on two cores (measured); an hour and a half to read and work through.
+# > are (the tutorials before this one).
+# >
+# > **Time** Runs in 35 s on two cores (measured); an hour and a half to read and work through.
 
 # %% [markdown]
 # ## 1. A loss that is a staircase
@@ -180,8 +183,8 @@ plt.show()
 # The averaged loss is made of straight pieces, so its derivative is again a staircase. A wider window gives a
 # smoother loss, and forgets more of the original.
 #
-# **Predict.** What does $g$ become when you let $\varepsilon$ go to 0? Change `eps` in the cell above the picture
-# to 0.003 and think before you run it.
+# **Predict.** What does $g$ become when you let $\varepsilon$ go to 0? (To see it coming, add `(40, GREEN)` to the
+# widths in the cell above.)
 #
 # <details><summary>Answer</summary>
 #
@@ -298,6 +301,7 @@ dz = np.outer(dy, v) * ((z > 0) & (z < 1))
 coarse = x.T @ dz
 print(coarse.round(3))
 assert ((coarse * g) < 0).any()
+assert (((z + 0.5 >= 0.5) ^ (z - 0.5 >= 0.5)) == ((z >= 0) & (z < 1))).all(), "used in the text below"
 assert np.allclose(coarse.ravel(), coarse_gradient(model, F.mse_loss, batch)["first"].values, atol=1e-14)
 
 # %% [markdown]
@@ -374,17 +378,14 @@ def mismatch_of(x):
 small = [mismatch_of(x)] + [mismatch_of(rng.standard_normal((N, 4))) for _ in range(5)]
 large = mismatch_of(rng.standard_normal((100_000, 4)))
 print("24 samples:", *(f"{value:.2f}" for value in small), f"   100,000 samples: {large:.2f}")
-assert (
-    np.isclose(small[0], cosine(coarse.ravel(), g.ravel()))
-    and small[0] < 0.1
-    and max(small) > 0.8
-    and large > 0.98
-)
+assert np.isclose(small[0], cosine(coarse.ravel(), g.ravel()))
+assert small[0] < 0.1 and max(small) > 0.8 and large > 0.98
 
 # %% [markdown]
-# So a cosine cannot be taken at its face. What reads as a right angle is nearly all chance: which few samples the
-# batch happens to hold. Where is the true value, and how many samples does it take? An instrument should first be
-# tried where the answer is known.
+# So a cosine cannot be taken at its face value. What reads as a right angle is nearly all chance: which few
+# samples the batch happens to hold. What we want to know belongs to the *expected* loss, the average over all
+# inputs there could be; a batch shows it with noise. How much noise, and how many samples does it take? An
+# instrument should first be tried where the answer is known.
 #
 # ## 4. A network whose true gradient is known
 #
@@ -411,8 +412,8 @@ assert (
 # $P$ removes the part along $w$: descending turns $w$ towards $w^*$ and leaves its length alone. The expected
 # coarse gradients of three surrogates are known as well; `duonet.mismatch.yin` has all of it.
 #
-# First a check that needs no trust in these formulas: the CDG of the formula for $\mathrm E f$ must approach the
-# formula for its gradient, with an error that falls with $\varepsilon^2$.
+# First a check of one formula against the other: the CDG of the expected loss must approach the true gradient,
+# with an error that falls as $\varepsilon^2$, because the expected loss is smooth.
 
 # %%
 from duonet.mismatch import yin
@@ -494,9 +495,8 @@ def measured_cdg(count, eps):
 
 def measured_coarse(count, surrogate="clip"):
     """Back-propagate through a fresh batch."""
-    return coarse_gradient(yin.step_network(v_out, w, surrogate), yin.half_squared_error, sample(count), ["w"])[
-        "w"
-    ].values
+    model = yin.step_network(v_out, w, surrogate)
+    return coarse_gradient(model, yin.half_squared_error, sample(count), ["w"])["w"].values
 
 
 # %% [markdown]
@@ -649,17 +649,20 @@ for count, (raw, read) in zip(counts, readings):
 
 # %%
 raw = [np.mean(values) for values, _ in readings]
-assert raw[0] < exact["clip"] - 0.15 and (np.diff(raw) > 0).all() and raw[-1] > exact["clip"] - 0.05
+assert (
+    raw[0] < exact["clip"] - 0.15
+    and raw[2] < exact["clip"] - 0.02
+    and (np.diff(raw) > 0).all()
+    and raw[-1] > exact["clip"] - 0.05
+)
 assert [len(read) for _, read in readings[2:]] == [20, 20] and len(readings[0][1]) <= 2
 assert all(abs(np.mean(read) - exact["clip"]) < 0.04 for _, read in readings[2:])
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 axes.axhline(exact["clip"], color=GREY, linestyle="--", label="exact")
 for k, (name, colour, mark) in enumerate((("raw", ORANGE, "s"), ("corrected", BLUE, "o"))):
-    kept = [
-        (count * (0.96 + 0.08 * k), reading[k]) for count, reading in zip(counts, readings) if len(reading[k]) > 2
-    ]
-    where, values = zip(*kept)
-    middle, spread = [np.mean(v) for v in values], [np.std(v) for v in values]
+    some = [i for i, reading in enumerate(readings) if len(reading[k]) > 2]
+    where = np.array(counts)[some] * (0.96 + 0.08 * k)  # side by side
+    middle, spread = ([f(readings[i][k]) for i in some] for f in (np.mean, np.std))
     axes.errorbar(where, middle, spread, fmt=mark + "-", color=colour, capsize=3, label=name)
 axes.set_xscale("log")
 axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -750,6 +753,15 @@ assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 # 0 to 1 and have the clip as their surrogate; they differ in the number of steps: 1 (binary), 2 (ternary), 3 (2
 # bits). *Float* has the clip itself as its activation, so its back-propagated gradient is the true one. (For it,
 # 24 weights of each layer are enough.)
+#
+# **Predict.** Order the four by their cosine. Between which two neighbours is the largest gap?
+#
+# <details><summary>Answer</summary>
+#
+# Float, 2 bits, ternary, binary; the large gap is the last one. It is not the number of levels that matters so
+# much as to have at least three.
+#
+# </details>
 
 
 # %%
@@ -788,7 +800,7 @@ for k, (axes, layer) in enumerate(zip(panels, HIDDEN)):
     for activation, colour, mark in zip(PRECISIONS, (GREY, GREEN, BLUE, ORANGE), "D^os"):
         corrected, raw = np.moveaxis(table[activation][:, :, k], -1, 0)
         kept = np.where(np.sum(~np.isnan(corrected), axis=1) >= 2)[0]
-        mean, spread = np.nanmean(corrected[kept], axis=1), np.nanstd(corrected[kept], axis=1)
+        mean, spread = np.nanmean(corrected[kept], axis=1), np.nanstd(corrected[kept], axis=1, ddof=1)
         axes.errorbar(
             np.array(STEPS)[kept], mean, spread, fmt=mark + "-", color=colour, capsize=2, label=activation
         )
@@ -809,28 +821,29 @@ print("ε = 0.1, mean over seeds of layers 2 and 3:", *(f"{name} {a[:, 1:].mean(
 assert (at["ternary"][:, 1:] > at["binary"][:, 1:]).all(), "in every seed"
 assert np.abs(at["float"] - 1).max() < 0.03
 gain, remaining = at["ternary"][:, 1:].mean() - at["binary"][:, 1:].mean(), 1 - at["ternary"][:, 1:].mean()
-assert gain > 0.1 and remaining < 0.05
+assert gain > 0.1 and remaining < 0.05, "what is left for further levels is less than what one level gained"
 
 # %% [markdown]
 # Second, the step.
 #
-# **Predict.** In the first layer the raw cosine (dotted) falls as the step gets smaller. In the third layer of the
+# **Explain.** In the first layer the raw cosine (dotted) falls as the step gets smaller. In the third layer of the
 # binary student so does the corrected one, with hardly any noise in it. What could be the difference between the
 # layers?
 #
 # <details><summary>Answer</summary>
 #
 # Their inputs. The first layer sees continuous numbers, so its expected loss is smooth, and what falls is a matter
-# of noise. The others see the 0s and 1s of a binary layer. There are not many different patterns of them (next
-# cell), so not even infinitely many samples would blur the jumps: the *expected* loss is a staircase in these
-# weights. A narrow window sees its single steps, and back-propagation does not know of them.
+# of noise. The others see the 0s and 1s of a binary layer. There are finitely many patterns of them, and far fewer
+# than samples turn up (next cell), so not even infinitely many samples would blur the jumps: the *expected* loss
+# is a staircase in these weights. A narrow window sees its single steps, and back-propagation does not know of
+# them.
 #
 # </details>
 
 # %%
 third = table["binary"][:, :, 2, :]  # (steps, seeds, corrected or raw)
 assert (third[0, :, 0] < third[2, :, 0] - 0.1).all(), "smaller at 0.01 than at 0.1, in every seed"
-assert (third[1:, :, 0] - third[1:, :, 1]).max() < 0.05, "and that is not noise"
+assert (third[:, :, 0] - third[:, :, 1]).max() < 0.06, "and that is not noise"
 assert (np.diff(table["binary"][:, :, 0, 1], axis=0) > 0).all(), "raw, first layer: rises with the step"
 patterns = {}
 for activation in ("binary", "ternary"):
@@ -844,7 +857,8 @@ assert patterns["ternary"] > 2.5 * patterns["binary"] and patterns["binary"] < 1
 # %% [markdown]
 # So "how large is the mismatch?" has no answer until a step is named; and a study that names one should say which.
 # In the wider networks of duonet's [full study](https://github.com/duonet/duonet/blob/main/docs/mismatch.md) (32
-# units a layer, so many more patterns) the corrected cosines hardly move with $\varepsilon$ at initialisation.
+# units a layer, where many more patterns are possible) the corrected cosines hardly move with $\varepsilon$ at
+# initialisation.
 #
 # ## 7. What the area misses
 #
@@ -966,6 +980,19 @@ for seed in range(5):
     rows.append([[(row.cosine, row.coarse_noise) for row in table.rows] for table in found.values()])
 values = np.array(rows)  # (seeds, names, layers, cosine or noise of the coarse gradient)
 
+# %% [markdown]
+# **Predict.** The next cell prints a table in the order of the area, the smallest first. If the area were a good
+# judge, how would the columns of cosines have to look? Where do you expect exceptions?
+#
+# <details><summary>Answer</summary>
+#
+# They would fall from top to bottom. At the bottom they do: the identity, of infinite area, is the worst. In the
+# third layer they nearly do among the binary ones. In the second layer tanh 8, with the smallest area of all, is
+# below tanh 4 and below the polynomial, which has almost four times its area, in each of the five seeds. And
+# ternary beats the three sharp surrogates there although its area is larger.
+#
+# </details>
+
 # %%
 names = list(found)
 pairs = [(Binary(), SURROGATES[name]) for name in chosen] + [ACTIVATIONS["ternary"]]
@@ -976,27 +1003,13 @@ for k in order:
     layers = "   ".join(f"{v.mean():.2f} ±{v.std(ddof=1):.2f}" for v in values[:, k, :, 0].T)
     print(f"{names[k]:14s}{areas[k]:5.3f}     {layers}   {values[:, k, 0, 1].mean():4.0%}")
 
-# %% [markdown]
-# **Predict.** The lines are in the order of the area. If it were a good judge, how would the columns of cosines
-# have to look? Where are they out of order?
-#
-# <details><summary>Answer</summary>
-#
-# They would fall from top to bottom. At the bottom they do: the identity, of infinite area, is the worst. In the
-# third layer they nearly do among the binary ones. In the second layer tanh 8, with the smallest area of all, is
-# below tanh 4 and below the polynomial, which has almost four times its area, in each of the five seeds. And
-# ternary beats the three sharp surrogates although its area is larger.
-#
-# </details>
-
 # %%
 second, third = ({name: values[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1))
 size, sharp = dict(zip(names, areas)), ["SwishSign 5", "tanh 4", "tanh 8"]
 assert size["tanh 8"] == min(areas) and 3.5 < size["polynomial"] / size["tanh 8"] < 4
 assert (second["tanh 8"] < second["tanh 4"]).all() and (second["tanh 8"] < second["polynomial"]).all()
-assert (
-    all((third[a] > third["polynomial"]).all() for a in sharp[:2]) and (third["polynomial"] > third["clip"]).all()
-)
+assert all((third[a] > third["polynomial"]).all() for a in sharp[:2])
+assert (third["polynomial"] > third["clip"]).all()
 assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all() for a in sharp)
 assert all((cosines["identity"] < cosines[a]).all() for cosines in (second, third) for a in names[1:])
 
@@ -1008,9 +1021,9 @@ for axes, cosines, title in zip(panels, (second, third), ("second layer", "third
     axes.plot(areas[binary], by_seed, color=ORANGE, linewidth=0.8, alpha=0.5)
     axes.plot(areas[binary], by_seed.mean(axis=1), "o-", color=ORANGE, linewidth=2.2, label="binary, mean")
     axes.plot([size["ternary, clip"]] * 5, cosines["ternary, clip"], "D", color=BLUE, label="ternary, clip")
-    axes.set(xlabel="area between staircase and surrogate", title=title, xlim=(0, 0.28), ylim=(0.3, 1.06))
-    for k, value in zip(binary, by_seed.min(axis=1)):
-        axes.annotate(names[k], (areas[k], value - 0.02), rotation=90, ha="center", va="top")
+    axes.set(xlabel="area between staircase and surrogate", title=title, xlim=(0, 0.28), ylim=(0, 1.06))
+    for k in binary:
+        axes.text(areas[k], 0.03, names[k], rotation=90, ha="center", va="bottom", color=GREY)
 panels[0].set(ylabel="cosine (thin: single seeds)")
 panels[1].legend(frameon=False, loc="lower right")
 plt.show()
@@ -1040,9 +1053,8 @@ assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16))
 # $$ \nabla_w\, \mathrm E_u L(w + \sigma u) = \frac{1}{2\sigma}\, \mathrm E_u \big[
 # \big(L(w + \sigma u) - L(w - \sigma u)\big)\, u \big] , $$
 #
-# estimated by a mean over $K$ random directions, two losses each. It needs no access to single weights, and for an
-# averaged loss that suffices; but each direction says something about one number only, and adds the noise of all
-# others.
+# estimated by a mean over $K$ random directions, two losses each. The network may be a black box. But each pair of
+# losses only tells how steep the loss is along one random direction, and spreads this over all weights.
 #
 # **Predict.** The second layer has $16 \cdot 16 = 256$ weights, so the CDG takes 512 losses. Let evolution
 # strategies have as many, and a step of the same *length*: $\sigma\sqrt{256} = \varepsilon$. Which is noisier?
@@ -1075,7 +1087,7 @@ assert coordinate.noise < four_times.noise < equal.noise
 # always has to be said.
 
 # %%
-assert long.noise < equal.noise
+assert long.noise < 0.6 * equal.noise
 
 # %% [markdown]
 # ## Recap
