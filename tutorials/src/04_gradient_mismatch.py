@@ -38,7 +38,14 @@ figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.axvspan(t[at - half], t[at + half], color="0.92", label=r"window of half-width $\varepsilon$")
 axes.step(t, staircase, color=GREY, lw=1.2, label="loss: a staircase, without a useful slope")
 axes.plot(t[half:-half], average, color=BLUE, lw=2.4, label="loss averaged over the window")
-axes.plot(t[at] + tangent, average[at - half] + slope * tangent, "--", color=ORANGE, lw=2.4, label="its slope")
+axes.plot(
+    t[at] + tangent,
+    average[at - half] + slope * tangent,
+    "--",
+    color=ORANGE,
+    lw=2.4,
+    label="its slope, the discrete gradient",
+)
 axes.set(xlabel="one weight", ylabel="loss")
 axes.legend(frameon=False)
 plt.show()
@@ -986,8 +993,8 @@ values = np.array(rows)  # (seeds, names, layers, cosine or noise of the coarse 
 #
 # They would fall from top to bottom. At the bottom they do: the identity, of infinite area, is the worst. In the
 # third layer they nearly do among the binary ones. In the second layer tanh 8, with the smallest area of all, is
-# below tanh 4 and below the polynomial, which has almost four times its area, in each of the five seeds. And
-# ternary beats the three sharp surrogates there although its area is larger.
+# below tanh 4 and below the polynomial, which has almost four times its area, in at least four of the five seeds.
+# And ternary beats the three sharp surrogates there although its area is larger.
 #
 # </details>
 
@@ -1005,7 +1012,10 @@ for k in order:
 second, third = ({name: values[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1))
 size, sharp = dict(zip(names, areas)), ["SwishSign 5", "tanh 4", "tanh 8"]
 assert size["tanh 8"] == min(areas) and 3.5 < size["polynomial"] / size["tanh 8"] < 4
-assert (second["tanh 8"] < second["tanh 4"]).all() and (second["tanh 8"] < second["polynomial"]).all()
+for better in ("tanh 4", "polynomial"):
+    assert (
+        np.sum(second["tanh 8"] < second[better]) >= 4 and second["tanh 8"].mean() < second[better].mean() - 0.05
+    )
 assert all((third[a] > third["polynomial"]).all() for a in sharp[:2])
 assert (third["polynomial"] > third["clip"]).all()
 assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all() for a in sharp)
@@ -1023,7 +1033,7 @@ for axes, cosines, title in zip(panels, (second, third), ("second layer", "third
     for k in binary:
         axes.text(areas[k], 0.03, names[k], rotation=90, ha="center", va="bottom", color=GREY)
 panels[0].set(ylabel="cosine (thin: single seeds)")
-panels[1].legend(frameon=False, loc="lower right")
+panels[1].legend(frameon=False, loc="center")
 plt.show()
 
 # %% [markdown]
@@ -1171,9 +1181,10 @@ def evolution(loss, W, sigma, directions):
 
 # %% [markdown]
 # **★★ Measure a surrogate of your own.** Write the arctangent surrogate for the step at ½:
-# $\mu(z) = \tfrac12 + \tfrac1\pi \arctan(k(z - \tfrac12))$. Test its derivative, then measure it with
-# `compare(student, {"mine": Arctangent(4)}, parts)`. Which of the surrogates of section 7 does it come close to,
-# and what is its area?
+# $\mu(z) = \tfrac12 + \tfrac1\pi \arctan(k(z - \tfrac12))$. Test its derivative, then measure it, with lesson and
+# parts left over from section 7: `compare(lesson.student("binary"), {"mine": Arctangent(4)}, parts)["mine"]`.
+# Which of the surrogates there does it come close to? And what is its area? (Look at the tails before you trust a
+# number.)
 
 
 # %%
