@@ -27,25 +27,18 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
 # %% tags=["hide-input"]
-drawn = np.random.default_rng(SEED)
-places, heights = drawn.normal(0.1, 0.7, 30), drawn.normal(0.02, 0.12, 30)
+places, heights = np.random.default_rng(SEED).normal([[0.1], [0.02]], [[0.7], [0.12]], (2, 30))
 t = np.linspace(-1.5, 1.5, 3001)
 staircase = 1 + heights @ (t >= places[:, None])
 half, at = 300, 1420  # the window reaches 300 points, or 0.3, to either side of t[1420]
 average = np.convolve(staircase, np.ones(2 * half + 1) / (2 * half + 1), "valid")
-slope, tangent = (staircase[at + half] - staircase[at - half]) / 0.6, np.array([-0.5, 0.5])
+slope, across = (staircase[at + half] - staircase[at - half]) / 0.6, np.array([-0.5, 0.5])
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.axvspan(t[at - half], t[at + half], color="0.92", label=r"window of half-width $\varepsilon$")
 axes.step(t, staircase, color=GREY, lw=1.2, label="loss: a staircase, without a useful slope")
 axes.plot(t[half:-half], average, color=BLUE, lw=2.4, label="loss averaged over the window")
-axes.plot(
-    t[at] + tangent,
-    average[at - half] + slope * tangent,
-    "--",
-    color=ORANGE,
-    lw=2.4,
-    label="its slope, the discrete gradient",
-)
+tangent = t[at] + across, average[at - half] + slope * across
+axes.plot(*tangent, "--", color=ORANGE, lw=2.4, label="its slope, the discrete gradient")
 axes.set(xlabel="one weight", ylabel="loss")
 axes.legend(frameon=False)
 plt.show()
@@ -1013,9 +1006,8 @@ second, third = ({name: values[:, k, layer, 0] for k, name in enumerate(names)} 
 size, sharp = dict(zip(names, areas)), ["SwishSign 5", "tanh 4", "tanh 8"]
 assert size["tanh 8"] == min(areas) and 3.5 < size["polynomial"] / size["tanh 8"] < 4
 for better in ("tanh 4", "polynomial"):
-    assert (
-        np.sum(second["tanh 8"] < second[better]) >= 4 and second["tanh 8"].mean() < second[better].mean() - 0.05
-    )
+    assert np.sum(second["tanh 8"] < second[better]) >= 4
+    assert second["tanh 8"].mean() < second[better].mean() - 0.05
 assert all((third[a] > third["polynomial"]).all() for a in sharp[:2])
 assert (third["polynomial"] > third["clip"]).all()
 assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all() for a in sharp)
