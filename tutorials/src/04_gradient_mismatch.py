@@ -392,24 +392,24 @@ assert small[0] < 0.1 and max(small) > 0.8 and large > 0.98
 # Yin and others (2019) found one. Its input $Z$ is an $(m, n)$ matrix of independent standard normal numbers; each
 # of its $m$ rows meets the *same* weight vector $w \in \mathbb R^n$, then the step at 0, then $v \in \mathbb R^m$:
 #
-# $$ f(w; Z) = \tfrac12 \big( v^{\mathsf T} \sigma_0(Zw) - v^{*\mathsf T} \sigma_0(Zw^*) \big)^2,
+# $$ f(w; Z) = \tfrac12 \big( v^{\mathsf T} \sigma_0(Zw) - v^{\ast\mathsf T} \sigma_0(Zw^\ast) \big)^2,
 # \qquad \sigma_0(z) = 1 \text{ if } z \ge 0, \text{ else } 0 . $$
 #
-# Stars mark the teacher, $|w^*| = 1$. One sample of $f$ is a staircase in $w$. But the *expected* loss
+# Stars mark the teacher, $|w^\ast| = 1$. One sample of $f$ is a staircase in $w$. But the *expected* loss
 # $\mathrm E f$, over infinitely many $Z$, is smooth: there is always some $Z$ just at a threshold, and the jumps
-# blur. By symmetry it depends on $w$ only through the angle $\theta$ between $w$ and $w^*$:
+# blur. By symmetry it depends on $w$ only through the angle $\theta$ between $w$ and $w^\ast$:
 #
-# $$ \mathrm E f = \tfrac18 \big[ v^{\mathsf T}(I + 11^{\mathsf T})v
-# - 2 v^{\mathsf T}\big((1 - \tfrac{2\theta}{\pi})I + 11^{\mathsf T}\big)v^*
-# + v^{*\mathsf T}(I + 11^{\mathsf T})v^* \big] $$
+# $$ \mathrm E f = \tfrac18 \big[ v^{\mathsf T}(I + 11^{\mathsf T})v -
+# 2 v^{\mathsf T}\big((1 - \tfrac{2\theta}{\pi})I + 11^{\mathsf T}\big)v^\ast +
+# v^{\ast\mathsf T}(I + 11^{\mathsf T})v^\ast \big] $$
 #
 # ($I$ the identity, $1$ the vector of ones). Only $\theta$ depends on $w$, with
-# $\partial\,\mathrm E f / \partial\theta = v^{\mathsf T}v^* / 2\pi$, so the true gradient is
+# $\partial\,\mathrm E f / \partial\theta = v^{\mathsf T}v^\ast / 2\pi$, so the true gradient is
 #
-# $$ \frac{\partial\, \mathrm E f}{\partial w} = -\frac{v^{\mathsf T} v^*}{2\pi |w|}\, \frac{P w^*}{|P w^*|},
+# $$ \frac{\partial\, \mathrm E f}{\partial w} = -\frac{v^{\mathsf T} v^\ast}{2\pi |w|}\, \frac{P w^\ast}{|P w^\ast|},
 # \qquad P = I - \frac{w w^{\mathsf T}}{|w|^2} . $$
 #
-# $P$ removes the part along $w$: descending turns $w$ towards $w^*$ and leaves its length alone. The expected
+# $P$ removes the part along $w$: descending turns $w$ towards $w^\ast$ and leaves its length alone. The expected
 # coarse gradients of three surrogates are known as well; `duonet.mismatch.yin` has all of it.
 #
 # First a check of one formula against the other: the CDG of the expected loss must approach the true gradient,
@@ -445,8 +445,8 @@ assert 80 < errors[0] / errors[1] < 120
 # <details><summary>Answer</summary>
 #
 # The clip: its window is confined to where the step is, so it counts fewer samples that no small change of $w$
-# could switch. Identity and ReLU have the same direction here, because $v$ and $v^*$ have equal sums (the ReLU's
-# is just half as long). None is beyond 90°, so following any of them goes downhill.
+# could switch. Identity and ReLU have the same direction here, because $v$ and $v^\ast$ have equal sums (the
+# ReLU's is just half as long). None is beyond 90°, so following any of them goes downhill.
 #
 # </details>
 
@@ -459,7 +459,7 @@ assert 0 < exact["identity"] < exact["clip"] < 0.95
 assert np.allclose(expected["identity"], 2 * expected["relu"])
 
 # %% [markdown]
-# Is the clip always better? Change $v$ and $v^*$ and see: draw both at random, 500 times.
+# Is the clip always better? Change $v$ and $v^\ast$ and see: draw both at random, 500 times.
 
 # %%
 wins = 0
