@@ -406,8 +406,9 @@ assert small[0] < 0.1 and max(small) > 0.8 and large > 0.98
 # ($I$ the identity, $1$ the vector of ones). Only $\theta$ depends on $w$, with
 # $\partial\,\mathrm E f / \partial\theta = v^{\mathsf T}v^\ast / 2\pi$, so the true gradient is
 #
-# $$ \frac{\partial\, \mathrm E f}{\partial w} = -\frac{v^{\mathsf T} v^\ast}{2\pi |w|}\, \frac{P w^\ast}{|P w^\ast|},
-# \qquad P = I - \frac{w w^{\mathsf T}}{|w|^2} . $$
+# $$ \frac{\partial\, \mathrm E f}{\partial w} = -\frac{v^{\mathsf T} v^\ast}{2\pi |w|}\,
+# \frac{P w^\ast}{|P w^\ast|}, \qquad
+# P = I - \frac{w w^{\mathsf T}}{|w|^2} . $$
 #
 # $P$ removes the part along $w$: descending turns $w$ towards $w^\ast$ and leaves its length alone. The expected
 # coarse gradients of three surrogates are known as well; `duonet.mismatch.yin` has all of it.
