@@ -51,8 +51,8 @@ plt.show()
 
 # %% [markdown]
 # > **Do** Build sign, binary and ternary activations, see gradient descent stop dead in front of them, and get
-# > it going again with a difference quotient whose step is big. Pair staircases with eight surrogates, train 60
-# > small networks, and measure how wide a window of the backward pass should be.
+# > it going again with a difference quotient whose step is big. Pair staircases with eight surrogates, train
+# > some 60 small networks, and measure how wide a window of the backward pass should be.
 # >
 # > **Learn** Why a staircase is written as a comparison; what the straight-through estimator computes, and of
 # > which other function it is the exact derivative; why an ordinary gradient check of a quantised op *must*
@@ -151,8 +151,8 @@ assert by_rounding(ties, 2).tolist() == [0, 1] and ternary(ties).tolist() == [0.
 #
 # $$\text{ternary}(x) = \tfrac12\,\text{binary}(x - \tfrac14) + \tfrac12\,\text{binary}(x + \tfrac14).$$
 #
-# With comparisons it holds for every $x$. With rounding it breaks at $x = 0.75$, and a network that is split
-# along this identity would no longer be the same network.
+# With comparisons it holds for every real number $x$. With rounding it breaks at $x = 0.75$, and a network that
+# is split along this identity would no longer be the same network.
 
 # %%
 x = np.concatenate([X, ties, rng.uniform(-2, 2, 10_000)])
@@ -163,9 +163,25 @@ print("mean of two rounded binary ", by_rounding(tie - 0.25, 1) / 2 + by_roundin
 assert by_rounding(tie, 2) != by_rounding(tie - 0.25, 1) / 2 + by_rounding(tie + 0.25, 1) / 2
 
 # %% [markdown]
-# Ties are not rare either. Where inputs are 0 or 1 and weights are −1 or +1, a dot product is a whole number,
-# and whole numbers meet thresholds all the time.
+# Ties are not rare, either. A dot product of inputs and weights that are all −1 or +1 is a whole number, and
+# with 64 of them it is 0, the threshold of sign, in one case of ten.
 #
+# One more trap, of floating point: $x + \tfrac14$ is itself rounded. Just below $x = 0.25$ the sum rounds *up*
+# to ½ and reaches the threshold, which $x$ has not. The cure is to move the threshold and not the number:
+# `Binary(0.25)` compares $x$ with ¼, and a comparison rounds nothing.
+
+# %%
+from math import comb
+
+print(f"64 random signs add up to 0 in {100 * comb(64, 32) / 2**64:.1f} % of the cases")
+below = np.nextafter(np.array([0.25]), 0)  # the largest number under 0.25
+print("ternary", ternary(below), "  shifted numbers", (binary(below - 0.25) + binary(below + 0.25)) / 2,
+      "  shifted thresholds", (Binary(0.75)(below) + Binary(0.25)(below)) / 2)  # fmt: skip
+assert 9.5 < 100 * comb(64, 32) / 2**64 < 10.5
+assert ternary(below) == 0 and (binary(below - 0.25) + binary(below + 0.25)) / 2 == 0.5
+assert (Binary(0.75)(below) + Binary(0.25)(below)) / 2 == 0
+
+# %% [markdown]
 # ### Exercise 1: four levels
 #
 # A two-bit activation has the levels $0, \tfrac13, \tfrac23, 1$, with thresholds halfway between neighbours, at
@@ -299,9 +315,9 @@ assert b == 0.2
 #
 # $$\frac{\text{sign}(x + h) - \text{sign}(x - h)}{2h} = \frac1h\,\mathbf 1[-h \le x < h].$$
 #
-# A *window* around the threshold: as wide as the step is big, and of area 2 whatever $h$ is, because sign rises
-# by 2. We check it on a grid of multiples of 1/64, which floating point adds and subtracts exactly, so that the
-# ends of the windows are on the grid.
+# A *window* around the threshold, from $h$ to the left of it to $h$ to the right. Its area is 2 whatever $h$
+# is, because sign rises by 2. We check it on a grid of multiples of 1/64, which floating point adds and
+# subtracts exactly, so that the ends of the windows are on the grid.
 
 # %%
 grid = np.arange(-128, 129) / 64
@@ -749,8 +765,8 @@ plt.show()
 # pre-activations near the threshold, and next to none to the others. Note also that SwishSign overshoots, and
 # that its derivative is negative beside the step.
 #
-# Formulas are easy to get wrong, so the library's tests hold these against known values, computed by other
-# people's code. Here are three such rows, for sign, at the twelve points `X` and for an upstream gradient of 1.
+# Formulas are easy to get wrong, so the library's tests compare the surrogates with known values, digit by
+# digit. Here are three such rows, for sign, at the twelve points `X` and for an upstream gradient of 1.
 
 # %%
 swish = [-0.03034, -0.19499, -0.08462, 4.84616, 5, 5, 4.84616, 2.26205, -0.08462, -0.35418, -0.19499, -0.03034]
@@ -786,8 +802,8 @@ print(len(staircases) * len(gallery), "pairs checked")
 # %% [markdown]
 # ### The shaded area
 #
-# How good is a surrogate? The older literature compares areas: the smaller the area between staircase and
-# surrogate, the smaller the lie.
+# How good is a surrogate? Earlier work compares areas: the smaller the area between staircase and surrogate,
+# the smaller the lie.
 #
 # **Predict.** Between the binary staircase and `Clip(0, 1)` lie two right-angled triangles with legs
 # $\tfrac12$, of area $\tfrac14$ in all. What is the area between the *ternary* staircase and `Clip(0, 1)`?
@@ -895,9 +911,9 @@ def network(activation, rng, norm=True):
 
 
 # %% [markdown]
-# Training is the same for all: eight epochs of Adam in batches of 100. A seed decides the initial weights and
-# the order of the images. Small networks on few images vary from seed to seed by a point or two, so a single
-# run proves nothing; we train five and look at all of them.
+# Training is the same for all: six epochs of Adam in batches of 100. A seed decides the initial weights and the
+# order of the images. Small networks on few images vary from seed to seed by a point or two, so a single run
+# proves nothing; we train five and look at all of them.
 
 
 # %%
@@ -905,7 +921,7 @@ def train(activation, seed, norm=True):
     rng = np.random.default_rng([SEED, seed])
     model = network(activation, rng, norm)
     loader = data.DataLoader(train_set, 100, normalize, rng=rng)
-    fit(model, loader, optim.Adam(model.parameters(), 3e-3), epochs=8, progress=False)
+    fit(model, loader, optim.Adam(model.parameters(), 3e-3), epochs=6, progress=False)
     return model
 
 
@@ -921,8 +937,8 @@ def accuracies(activation):
 #
 # <details><summary>Answer</summary>
 #
-# Float, ternary, binary, as the size of the step suggests. See below how large the gaps are compared with the
-# spread over seeds.
+# Binary comes last, clearly. Float and ternary are close together, their gap no larger than the spread over
+# seeds suggests; ternary has half of binary's step.
 #
 # </details>
 
@@ -939,12 +955,13 @@ results = {
 }
 for name, found in results.items():
     print(f"{name:8} {found.mean():.1f} ± {found.std(ddof=1):.1f} %   seeds:", found.round(1))
-assert results["float"].mean() > results["binary"].mean() + 1.5
-assert results["ternary"].mean() > results["binary"].mean() + 0.5
+assert min(results["float"].mean(), results["ternary"].mean()) > results["binary"].mean() + 1
+assert abs(results["float"].mean() - results["ternary"].mean()) < 4
+assert min(results["float"]) < max(results["ternary"])
 
 # %% [markdown]
-# More levels help. Note how large the spread is, though: with one seed each, ternary and float might well come
-# out in the other order.
+# A third level helps a good deal. Note how large the spread is, though: the worst float network is below the
+# best ternary one, so with one seed each they might have come out in either order.
 #
 # ### Clip or identity?
 #
@@ -971,7 +988,7 @@ for name, staircase in (("binary", Binary()), ("ternary", Ternary())):
         if w != 0.5:  # trained above
             surrogate = Identity() if w == np.inf else Clip(0.5 - w, 0.5 + w)
             sweep[name][i] = accuracies(through(staircase, surrogate))
-    print(f"{name:8}", "   ".join(f"w = {w}: {found.mean():.1f} ± {found.std(ddof=1):.1f}"
+    print(f"{name:8}", "   ".join(f"w = {w:g}: {found.mean():.1f} ± {found.std(ddof=1):.1f}"
                                   for w, found in zip(widths, sweep[name])))  # fmt: skip
 
 # %%
@@ -991,17 +1008,17 @@ plt.show()
 
 # %% [markdown]
 # Each dot is a network, the lines join the means. For both staircases the curve rises steeply, has its top near
-# $w = 1$ and falls off slowly towards the identity. Five things to take from it:
+# $w = 1$ or $w = 2$ and falls off slowly towards the identity. Five things to take from it:
 #
 # * The window matters as much as the number of levels: binary with $w = 1$ is better than ternary with
 #   $w = \tfrac14$.
-# * With the same window, ternary is above binary, and by the most where the window is narrow.
+# * With the same window, ternary is above binary, by the most where the window is narrow.
 # * The usual window, $w = \tfrac12$, is *not* the best one for this small network. A likely reason: batch norm
 #   leaves two thirds of the pre-activations outside of it (Section 8).
 # * The identity is worse than $w = 1$, but by little: the spread over seeds is nearly as large. A claim about
 #   two neighbouring points of the right half needs more than five seeds.
-# * The dotted line is no ceiling. The float network's ramp stops gradients outside of $(0, 1)$ as well, and a
-#   binary network with the wider window does about as well as it.
+# * The dotted line is no ceiling. The ramp of the float network stops gradients outside of $(0, 1)$ as well,
+#   and a binary network with the wider window does about as well as it.
 
 # %%
 mean = {name: np.mean(found, axis=1) for name, found in sweep.items()}
@@ -1012,7 +1029,8 @@ for name in sweep:
 assert mean["binary"][2] + mean["ternary"][2] > mean["binary"][-1] + mean["ternary"][-1], "the identity is worse"
 assert abs(mean["binary"][2] - results["float"].mean()) < 3
 assert mean["binary"][2] > mean["ternary"][0] + 3
-assert mean["ternary"][0] > mean["binary"][0] + 3 and mean["ternary"][1] > mean["binary"][1] + 0.5
+gap = mean["ternary"] - mean["binary"]
+assert gap.argmax() == 0 and gap[1] > 0.5 and gap[2:].mean() > 0
 
 # %% [markdown]
 # ## 8. A window that nobody is in
@@ -1117,12 +1135,13 @@ for norm in (True, False):
           f"{100 * after[norm][1]:4.1f} % of the units dead, accuracy {after[norm][2]:.1f} %")  # fmt: skip
 assert after[True][0] > 0.2 and after[False][0] < 0.12
 assert after[True][1] < 0.01 < 0.02 < after[False][1]
-assert after[True][2] > after[False][2] + 2
+assert after[True][2] > after[False][2] + 1
 
 # %% [markdown]
-# With batch norm the window is as full after training as before, and nobody is dead. Without it training drives
-# the pre-activations of the first layer out of the window, and some units for good. This is one reason why
-# networks with binary activations have batch norm in front of every one of them.
+# With batch norm the window is nearly as full after training as before, and nobody is dead. Without it training
+# drives the pre-activations of the first layer out of the window. Some units are dead, and those of the first
+# layer for good: their inputs are the images, which no layer below can change. This is one reason why networks
+# with binary activations have batch norm in front of every one of them.
 #
 # ## 9. Is this gradient any good?
 #
@@ -1377,8 +1396,8 @@ class Pact(Function):
 #   [arXiv:1602.02830](https://arxiv.org/abs/1602.02830) (an earlier version). The clipped estimator, and
 #   networks trained with it.
 # * Cai, He, Sun, Vasconcelos, *Deep Learning with Low Precision by Half-wave Gaussian Quantization*, CVPR 2017,
-#   [arXiv:1702.00953](https://arxiv.org/abs/1702.00953). Gradient mismatch by name; staircases and surrogates
-#   fitted to what batch norm produces.
+#   [arXiv:1702.00953](https://arxiv.org/abs/1702.00953). Discusses gradient mismatch by name; staircases and
+#   surrogates fitted to what batch norm produces.
 # * Liu, Wu, Luo, Yang, Liu, Cheng, *Bi-Real Net*, ECCV 2018,
 #   [arXiv:1808.00278](https://arxiv.org/abs/1808.00278). The polynomial surrogate, argued for by the area
 #   between it and sign.
