@@ -25,28 +25,24 @@ from duonet.quant import Binary, Clip, Sign, Ternary
 SEED = 0
 rng = np.random.default_rng(SEED)
 DARK, LIGHT, WARM = "#123a6b", "#7aa6d8", "#b2500f"
+plt.rc("legend", frameon=False)
+plt.rc("axes.spines", top=False, right=False)
 
 # %% tags=["hide-input"]
-columns = [
-    ("sign", Sign(), 1, (-1, 1)),
-    ("binary", Binary(), 1 / 2, (0, 1)),
-    ("ternary", Ternary(), 1 / 4, (0, 1)),
-]
+columns = [(Sign(), 1, Clip(-1, 1)), (Binary(), 1 / 2, Clip(0, 1)), (Ternary(), 1 / 4, Clip(0, 1))]
 figure, axes = plt.subplots(2, 3, figsize=(9, 4.8), layout="constrained", sharex="col", height_ratios=(1.4, 1))
-for (name, f, h, ends), (top, bottom) in zip(columns, axes.T):
-    u = np.linspace(ends[0] - 0.5, ends[1] + 0.5, 2001)
-    top.fill_between(u, f(u), Clip(*ends).value(u), color=LIGHT, alpha=0.35, lw=0)
+for (f, h, ramp), (top, bottom) in zip(columns, axes.T):
+    u = np.linspace(ramp.low - 0.5, ramp.high + 0.5, 2001)
+    top.fill_between(u, f(u), ramp.value(u), color=LIGHT, alpha=0.35, lw=0)
     top.plot(u, f(u), color=DARK, lw=2.5, label="the staircase")
-    top.plot(u, Clip(*ends).value(u), "--", color=WARM, lw=2, label="its average over ± h")
+    top.plot(u, ramp.value(u), "--", color=WARM, lw=2, label="its average over ± h")
     bottom.plot(u, 0 * u, color=DARK, lw=2.5, label="its derivative")
     bottom.plot(u, (f(u + h) - f(u - h)) / (2 * h), "--", color=WARM, lw=2, label="its difference over ± h")
-    bottom.errorbar(
-        f.thresholds, np.full(len(f.thresholds), 0.5), xerr=h, fmt="ko", capsize=5, label="threshold ± h"
-    )
-    top.set(title=f"{name}, h = {h:g}", ylabel="y" if name == "sign" else "")
-    bottom.set(xlabel="x", ylabel="slope" if name == "sign" else "", ylim=(-0.15, 1.25))
-handles = [*top.lines, *bottom.lines[:2], *bottom.containers]
-figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    middle = [0.5] * len(f.thresholds)
+    bottom.errorbar(f.thresholds, middle, xerr=h, fmt="ko", capsize=5, label="threshold ± h")
+    top.set(title=f"{type(f).__name__.lower()}, h = {h:g}", ylabel="y")
+    bottom.set(xlabel="x", ylabel="slope", ylim=(-0.15, 1.25))
+figure.legend(handles=[*top.lines, *bottom.lines[:2], *bottom.containers], loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
@@ -289,7 +285,6 @@ for ax, low, high in ((left, 0, 1), (right, 0.2, 0.24)):
     b = np.linspace(low, high, 2001)
     ax.plot(b, [loss(value) for value in b], color=DARK, lw=2)
     ax.set(xlabel="b", ylabel="L(b)", title="the loss" if ax is left else "the same, 25 times closer")
-    ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
@@ -475,12 +470,12 @@ class BinaryClip(Function):
 
     @staticmethod
     def forward(ctx, x):
-        ctx.window = (x > 0) & (x < 1)  # what the backward pass remembers
+        ctx.x = x  # what the backward pass remembers
         return binary(x)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.window
+        return dy * ((ctx.x > 0) & (ctx.x < 1))
 
 
 # %% [markdown]
@@ -540,12 +535,12 @@ attempt(check_ternary_clip)
 class TernaryClip(Function):
     @staticmethod
     def forward(ctx, x):
-        ctx.window = (x > 0) & (x < 1)
+        ctx.x = x
         return ternary(x)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.window
+        return dy * ((ctx.x > 0) & (ctx.x < 1))
 
 
 # %% [markdown]
@@ -603,8 +598,7 @@ right.plot(b, slope, color=DARK, lw=2, label="slope of the loss (h = 0.05)")
 right.plot(b, coarse, "--", color=WARM, lw=2, label="coarse gradient")
 right.set(xlabel="b", ylabel="gradient", ylim=(-1.3, 1.9))
 for ax in (left, right):
-    ax.legend(frameon=False, loc="center right" if ax is left else "upper left")
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(loc="center right" if ax is left else "upper left")
 plt.show()
 
 # %% [markdown]
@@ -669,7 +663,8 @@ assert "against='surrogate'" in refusal
 # Two things are still claims, and can be wrong: that the staircase is the right one (Section 1 compared it with
 # known values), and that the window is the derivative of the surrogate. For the second, tell the engine what
 # the surrogate is: a third method, `smooth`, an alternative forward pass. With `against="surrogate"` the check
-# runs that in place of the staircase, and then everything must agree to the usual precision.
+# runs that in place of the staircase, with the same `backward`, and then everything must agree to the usual
+# precision.
 
 
 # %%
@@ -678,7 +673,7 @@ class HonestBinaryClip(BinaryClip):
 
     @staticmethod
     def smooth(ctx, x):  # ... but that of this
-        ctx.window = (x > 0) & (x < 1)
+        ctx.x = x
         return np.clip(x, 0, 1)
 
 
@@ -688,16 +683,14 @@ print("Both pass.")
 
 # %% [markdown]
 # A check is worth something only if it can fail. Here is a mistake of the kind that nobody sees: the window of
-# sign under the staircase of binary. It trains, only worse.
+# sign under the staircase of binary. Nothing crashes, and networks train.
 
 
 # %%
 class WrongWindow(HonestBinaryClip):
     @staticmethod
-    def smooth(ctx, x):
-        y = HonestBinaryClip.smooth(ctx, x)
-        ctx.window = (x > -1) & (x < 1)
-        return y
+    def backward(ctx, dy):
+        return dy * (np.abs(ctx.x) < 1)
 
 
 try:
@@ -1002,8 +995,7 @@ ax.axhline(results["float"].mean(), color="0.5", lw=1.2, ls=":")
 ax.text(-0.1, results["float"].mean() + 0.6, "float, window (0, 1)", color="0.4")
 ax.set_xticks(place, ["¼", "½\n(clip)", "1", "2", "∞\n(identity)"])
 ax.set(xlabel="half-width w of the backward window", ylabel="validation accuracy in %")
-ax.legend(frameon=False, loc="lower right")
-ax.spines[["top", "right"]].set_visible(False)
+ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -1364,17 +1356,17 @@ class Pact(Function):
 
     @staticmethod
     def forward(ctx, x, alpha):
-        ctx.inside, ctx.above = (x > 0) & (x < alpha), x >= alpha
+        ctx.x, ctx.alpha = x, alpha
         return alpha * ternary(x / alpha)
 
     @staticmethod
     def smooth(ctx, x, alpha):
-        ctx.inside, ctx.above = (x > 0) & (x < alpha), x >= alpha
+        ctx.x, ctx.alpha = x, alpha
         return np.clip(x, 0, alpha)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.inside, dy * ctx.above
+        return dy * ((ctx.x > 0) & (ctx.x < ctx.alpha)), dy * (ctx.x >= ctx.alpha)
 
 
 # %% [markdown]
