@@ -57,7 +57,7 @@ plt.show()
 # > **Need** Python, NumPy, the chain rule; how an op with a forward and a backward pass is written and checked
 # > (tutorials 1 and 2).
 # >
-# > **Time** Runs in 60 s on two cores (measured); two hours to read and work through.
+# > **Time** Runs in 40 s on two cores (measured); two hours to read and work through.
 
 # %% [markdown]
 # ## 1. A staircase is a comparison
@@ -930,8 +930,8 @@ def accuracies(activation):
 #
 # <details><summary>Answer</summary>
 #
-# Binary comes last, clearly. Float and ternary are close together, their gap no larger than the spread over
-# seeds suggests; ternary has half of binary's step.
+# Binary comes last, clearly. Float and ternary are close together, their gap is about as large as the spread
+# over seeds. Ternary has half of binary's step.
 #
 # </details>
 
@@ -961,15 +961,17 @@ assert min(results["float"]) < max(results["ternary"])
 # Now the other half of the pair. The identity has no window at all: it hands the gradient on from everywhere.
 # We compare it with the clip, and since the two are ends of one scale we look at what lies between: windows of
 # half-width $w$ around ½, from $w = \tfrac14$ over $w = \tfrac12$ (the clip) to $w = \infty$ (the identity).
+# All of them have the height 1; a constant factor on the gradient of a layer is nothing to Adam, which divides
+# it out.
 #
 # **Predict.** What speaks for a narrow window, and what for a wide one? Where is the best $w$, for binary?
 #
 # <details><summary>Answer</summary>
 #
-# A narrow window is a difference quotient with a small step and gives gradient only where the step is near, but
-# few pre-activations are in it, and the others learn nothing. A wide one lets everything learn, but it also
-# hands on gradient from places where no small change of the input changes the output. The best place is
-# somewhere between; the run says where.
+# A narrow window is, up to a factor, a difference quotient with a small step and gives gradient only where the
+# step is near, but few pre-activations are in it, and the others learn nothing. A wide one lets everything
+# learn, but it also hands on gradient from places where no small change of the input changes the output. The
+# best place is somewhere between; the run says where.
 #
 # </details>
 
@@ -1007,8 +1009,8 @@ plt.show()
 # * With the same window, ternary is above binary, by the most where the window is narrow.
 # * The usual window, $w = \tfrac12$, is *not* the best one for this small network. A likely reason: batch norm
 #   leaves two thirds of the pre-activations outside of it (Section 8).
-# * The identity is worse than $w = 1$, but by little: the spread over seeds is nearly as large. A claim about
-#   two neighbouring points of the right half needs more than five seeds.
+# * The identity is worse than $w = 1$ by a point or two, where one network differs from the next by about one.
+#   A claim about two neighbouring points of the right half needs more than five seeds.
 # * The dotted line is no ceiling. The ramp of the float network stops gradients outside of $(0, 1)$ as well,
 #   and a binary network with the wider window does about as well as it.
 
@@ -1018,7 +1020,7 @@ for name in sweep:
     assert mean[name].argmax() in (2, 3), "the top is at w = 1, or next to it"
     assert mean[name][2] > mean[name][0] + 5 and mean[name][2] > mean[name][1] + 0.3
     assert abs(mean[name][2] - mean[name][-1]) < 5
-assert mean["binary"][2] + mean["ternary"][2] > mean["binary"][-1] + mean["ternary"][-1], "the identity is worse"
+assert 0 < mean["binary"][2] + mean["ternary"][2] - mean["binary"][-1] - mean["ternary"][-1] < 7, "worse by a bit"
 assert abs(mean["binary"][2] - results["float"].mean()) < 3
 assert mean["binary"][2] > mean["ternary"][0] + 3
 gap = mean["ternary"] - mean["binary"]
@@ -1028,7 +1030,8 @@ assert gap.argmax() == 0 and gap[1] > 0.5 and gap[2:].mean() > 0
 # ## 8. A window that nobody is in
 #
 # A unit whose pre-activation lies outside of the window for *every* sample gets no gradient at all. Its weights
-# stay as they are; only a change of the layers below can bring it back. Such a unit is **dead**.
+# stay as they are, once the optimiser's momentum has run out; only a change of the layers below can bring it
+# back. Such a unit is **dead**.
 #
 # Batch norm shifts and scales each unit's pre-activations to mean 0 and variance 1 over the batch, so it keeps
 # them near the window whatever the weights do. `observe` records the output of every layer; here are the
@@ -1119,9 +1122,9 @@ def dead_share(z, low, high):
 after = {}
 for norm in (True, False):
     models = [train(through(Binary(), Clip(0, 1)), seed, norm) for seed in range(3)]
+    accuracy = np.mean([100 * evaluate(model, validation).accuracy for model in models])
     first = [pre_activations(model, train_set.images)[0] for model in models]
     alive = [((z > 0) & (z < 1)).any(axis=0) for z in first]
-    accuracy = np.mean([100 * evaluate(model, validation).accuracy for model in models])
     after[norm] = np.mean([share_inside(z) for z in first]), 1 - np.mean(alive), accuracy
     print(f"batch norm {norm!s:5}: {100 * after[norm][0]:4.1f} % in the window, "
           f"{100 * after[norm][1]:4.1f} % of the units dead, accuracy {after[norm][2]:.1f} %")  # fmt: skip
@@ -1131,9 +1134,9 @@ assert after[True][2] > after[False][2] + 1
 
 # %% [markdown]
 # With batch norm the window is nearly as full after training as before, and nobody is dead. Without it training
-# drives the pre-activations of the first layer out of the window. Some units are dead, and those of the first
-# layer for good: their inputs are the images, which no layer below can change. This is one reason why networks
-# with binary activations have batch norm in front of every one of them.
+# drives the pre-activations of the first layer out of the window. Some of its units are dead, and for good:
+# their inputs are the images, which no layer below can change. This is one reason why networks with binary
+# activations have batch norm in front of every one of them.
 #
 # ## 9. Is this gradient any good?
 #
@@ -1183,13 +1186,14 @@ assert np.array_equal(single[0], double[0]) and single[1].tolist() == [1, 1] and
 
 
 # %%
-def gradient(b, v):
+def coarse_gradient_of_both(b, v, n=200):
+    x = (np.arange(n) + 0.5) / n
     b, v = (Tensor(np.array(value), requires_grad=True) for value in (b, v))
-    ((v * once(samples - b + 0.5) - labels) ** 2).mean().backward()
+    ((v * once(x - b + 0.5) - step(x, 0.7)) ** 2).mean().backward()
     return np.array([b.grad.item(), v.grad.item()])
 
 
-def walk(radius=0.1, steps=400):
+def walk(gradient, radius=0.1, steps=400):
     angles = 2 * np.pi * (np.arange(steps) + 0.5) / steps
     ahead = np.stack([-np.sin(angles), np.cos(angles)], axis=1) * radius * 2 * np.pi / steps
     there = [gradient(0.55 + radius * np.cos(angle), 1 + radius * np.sin(angle)) for angle in angles]
@@ -1197,39 +1201,55 @@ def walk(radius=0.1, steps=400):
 
 
 # %% [markdown]
-# `smooth_forward` makes the network run its surrogate forwards as well. Then `backward` is the exact gradient
-# of the loss of that other, smooth network.
-#
-# **Predict.** What do the changes of height add up to with the surrogate forwards, and with the staircase?
+# For comparison we walk with two other fields. One is what `coarse_gradient_of_both` returns inside
+# `smooth_forward`, which makes a network run its surrogates forwards as well: then `backward` is the exact
+# gradient of that other, smooth network. The other consists of difference quotients of the staircase loss
+# itself, in $b$ and in $v$, with a big step.
+
+
+# %%
+def quotients(b, v, h=0.05):
+    def loss_of_both(b, v):
+        return np.mean((v * step(samples, b) - labels) ** 2)
+
+    in_b = central_difference(lambda value: loss_of_both(value, v), b, h)
+    return np.array([in_b, central_difference(lambda value: loss_of_both(b, value), v, h)])
+
+
+# %% [markdown]
+# **Predict.** For which of the three fields do the changes of height add up to zero?
 #
 # <details><summary>Answer</summary>
 #
-# With the surrogate to zero, up to the finite length of the steps: its gradient is a real one. With the
-# staircase to something else, as the run shows. After one round the coarse gradient promises to be lower than
-# at the start, at the very place of the start.
+# For the surrogate network they do, up to the finite length of the steps: its gradient is a real one. For the
+# difference quotients they nearly do: they belong to averages of the loss. For the coarse gradient they do not.
+# After one round it promises to be lower than at the start, at the very place of the start.
 #
 # </details>
 
 # %%
 from duonet import smooth_forward
 
-coarse_walk = walk()
+walks = {"coarse gradient": walk(coarse_gradient_of_both), "difference quotients": walk(quotients)}
 with smooth_forward():
-    smooth_walk = walk()
-for name, changes in (("surrogate", smooth_walk), ("staircase", coarse_walk)):
-    print(f"{name} forwards: up {changes[changes > 0].sum():.4f}, down {-changes[changes < 0].sum():.4f}")
-assert abs(smooth_walk.sum()) < 1e-5
-assert np.isclose(coarse_walk.sum(), -0.0255, atol=1e-4)
+    walks["surrogate network"] = walk(coarse_gradient_of_both)
+for name, changes in walks.items():
+    print(f"{name:20}  up {changes[changes > 0].sum():.4f}, down {-changes[changes < 0].sum():.4f}")
+assert abs(walks["surrogate network"].sum()) < 1e-5 and abs(walks["difference quotients"].sum()) < 1e-3
+many = walk(lambda b, v: coarse_gradient_of_both(b, v, n=20_000))
+assert np.allclose([walks["coarse gradient"].sum(), many.sum()], -0.0255, atol=2e-4)
 
 # %% [markdown]
-# The coarse gradient goes down by 0.0255 more than up, in a circle. So it is the gradient of *no* function: not
-# of the loss, not of a smoothed loss, not of any other. That is the meaning of this tutorial's title.
+# The coarse gradient goes down by 0.0255 more than up, in a circle. The jumps of the loss are not to blame:
+# difference quotients of the same loss pass the test, and with 20,000 samples in place of 200, whose jumps are
+# a hundred times smaller, the coarse gradient fails it by as much. So it is the gradient of *no* function: not
+# of the loss, not of a smoothed loss, not of another one. That is the meaning of this tutorial's title.
 #
 # This does not make it useless; it has trained every network above. Whether it is any good is a question of
 # measurement. What should one measure it against? The true gradient is zero. But this tutorial has met two
-# gradients that exist and are not zero: the difference quotient *of the loss* with a big step in one parameter
-# (Section 4), and the derivative of an average (Section 3), and they are the same thing. Tutorial 4 makes an
-# instrument of it: the coordinate discrete gradient, and the angle between it and the coarse gradient.
+# gradients that exist and are not zero: the difference quotient *of the loss* with a big step in one parameter,
+# and the derivative of an average (Section 3), and they are the same thing. Tutorial 4 makes an instrument of
+# it: the coordinate discrete gradient, and the angle between it and the coarse gradient.
 #
 # ## Recap
 #
