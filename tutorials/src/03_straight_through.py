@@ -1411,8 +1411,14 @@ class Pact(Function):
 #   [arXiv:1702.00953](https://arxiv.org/abs/1702.00953). Discusses gradient mismatch by name; staircases and
 #   surrogates fitted to what batch norm produces.
 # * Liu, Wu, Luo, Yang, Liu, Cheng, *Bi-Real Net*, ECCV 2018,
-#   [arXiv:1808.00278](https://arxiv.org/abs/1808.00278). The polynomial surrogate, argued for by the area
-#   between it and sign.
+#   [arXiv:1808.00278](https://arxiv.org/abs/1808.00278). The polynomial surrogate, as a tighter approximation
+#   of sign than the ramp.
+# * Qin, Gong, Liu, Shen, Wei, Yu, Song, *Forward and Backward Information Retention for Accurate Binary Neural
+#   Networks*, CVPR 2020, [arXiv:1909.10788](https://arxiv.org/abs/1909.10788). The tanh of the gallery, made
+#   steeper during training: a start for Exercise D.
+# * Darabi, Belbahri, Courbariaux, Partovi Nia, *BNN+: Improved Binary Network Training*, 2018. SwishSign.
+# * Esser et al., *Convolutional networks for fast, energy-efficient neuromorphic computing*, PNAS 2016. The
+#   triangle, for spiking neurons, which meet the same difficulty.
 # * Choi, Wang, Venkataramani, Chuang, Srinivasan, Gopalakrishnan, *PACT: Parameterized Clipping Activation for
 #   Quantized Neural Networks*, 2018, [arXiv:1805.06085](https://arxiv.org/abs/1805.06085). Exercise C in full.
 # * Yin, Lyu, Zhang, Osher, Qi, Xin, *Understanding Straight-Through Estimator in Training Activation Quantized
