@@ -208,7 +208,7 @@ class Tanh(Surrogate):
         return backend.get_xp(x).tanh(self.scale * x)
 
     def derivative(self, x):
-        """T (1 − tanh²(t x))."""
+        """Slope t (1 − tanh²(t x))."""
         return self.scale * (1 - backend.get_xp(x).tanh(self.scale * x) ** 2)
 
 

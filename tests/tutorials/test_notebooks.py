@@ -71,6 +71,7 @@ def test_it_asks_before_it_tells_and_has_exercises_with_tests(source):
     text = "\n".join(cells(source, "markdown"))
     folded = re.findall(r"<details><summary>(.+?)</summary>", text)
     assert sum("olution" not in summary for summary in folded) >= 4, "questions to predict, answers folded"
+    assert not re.search(r"# (noqa|fmt)\b", "\n".join(cells(source, "code"))), "marks for a linter"
     checks = sum("attempt(" in code and "import attempt" not in code for code in cells(source, "code"))
     assert checks >= 3 and checks == folded.count("Solution"), "every exercise has a test and a solution"
     assert text.count("<details>") == text.count("</details>")

@@ -171,11 +171,11 @@ from math import comb
 
 print(f"64 random signs add up to 0 in {100 * comb(64, 32) / 2**64:.1f} % of the cases")
 below = np.nextafter(np.array([0.25]), 0)  # the largest number under 0.25
-print("ternary", ternary(below), "  shifted numbers", (binary(below - 0.25) + binary(below + 0.25)) / 2,
-      "  shifted thresholds", (Binary(0.75)(below) + Binary(0.25)(below)) / 2)  # fmt: skip
+shifted_numbers = (binary(below - 0.25) + binary(below + 0.25)) / 2
+shifted_thresholds = (Binary(0.75)(below) + Binary(0.25)(below)) / 2
+print(f"ternary {ternary(below)}, shifted numbers {shifted_numbers}, shifted thresholds {shifted_thresholds}")
 assert 9.5 < 100 * comb(64, 32) / 2**64 < 10.5
-assert ternary(below) == 0 and (binary(below - 0.25) + binary(below + 0.25)) / 2 == 0.5
-assert (Binary(0.75)(below) + Binary(0.25)(below)) / 2 == 0
+assert ternary(below) == 0 and shifted_numbers == 0.5 and shifted_thresholds == 0
 
 # %% [markdown]
 # ### Exercise 1: four levels
@@ -983,8 +983,8 @@ for name, staircase in (("binary", Binary()), ("ternary", Ternary())):
         if w != 0.5:  # trained above
             surrogate = Identity() if w == np.inf else Clip(0.5 - w, 0.5 + w)
             sweep[name][i] = accuracies(through(staircase, surrogate))
-    print(f"{name:8}", "   ".join(f"w = {w:g}: {found.mean():.1f} ± {found.std(ddof=1):.1f}"
-                                  for w, found in zip(widths, sweep[name])))  # fmt: skip
+    shown = [f"w = {w:g}: {found.mean():.1f} ± {found.std(ddof=1):.1f}" for w, found in zip(widths, sweep[name])]
+    print(f"{name:8}", "   ".join(shown))
 
 # %%
 figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
@@ -1126,8 +1126,8 @@ for norm in (True, False):
     first = [pre_activations(model, train_set.images)[0] for model in models]
     alive = [((z > 0) & (z < 1)).any(axis=0) for z in first]
     after[norm] = np.mean([share_inside(z) for z in first]), 1 - np.mean(alive), accuracy
-    print(f"batch norm {norm!s:5}: {100 * after[norm][0]:4.1f} % in the window, "
-          f"{100 * after[norm][1]:4.1f} % of the units dead, accuracy {after[norm][2]:.1f} %")  # fmt: skip
+    inside, dead, accuracy = after[norm]
+    print(f"batch norm {norm!s:5}: {inside:5.1%} in the window, {dead:5.1%} dead, accuracy {accuracy:.1f} %")
 assert after[True][0] > 0.2 and after[False][0] < 0.12
 assert after[True][1] < 0.01 < 0.02 < after[False][1]
 assert after[True][2] > after[False][2] + 1
