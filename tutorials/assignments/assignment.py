@@ -1,4 +1,4 @@
-"""What releasing, grading and CI must know of an assignment: its folder, its grading tests, its wrong submissions."""
+"""What releasing, grading and CI know of an assignment: its folder, its grading tests, its wrong submissions."""
 
 import ast
 import re

@@ -2,9 +2,9 @@
 
     python tutorials/assignments/grade.py 01 SUBMISSION... [--json FILE] [--csv FILE] [--seed N] [--limit SECONDS]
 
-A submission is a folder that holds answers.py, or that file itself; nothing else of it is used. Each task runs in a
-process of its own: an endless loop, a crash or sys.exit costs that task, and at import all of them. The grader goes
-on, and its exit status is 0 however many points were lost. This is no sandbox against malice (README.md).
+A submission is a folder that holds answers.py, or that file itself; nothing else of it is used. Each task runs in
+a process of its own: an endless loop or a crash costs that task, and at import all of them. The grader goes on; its
+exit status is 0 however many points were lost. This is no sandbox against malice (README.md).
 """
 
 import argparse
@@ -77,7 +77,7 @@ def read(path):
 
 
 def start_server():
-    """Start the process that every task's process is forked from: with NumPy, pytest and duonet loaded just once."""
+    """Start the process that every task's process is forked from, so that NumPy, pytest and duonet load once."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["numpy.random", "numpy.testing", "pytest", "duonet"])
     with mock.patch.dict(os.environ, ENVIRONMENT):
@@ -102,6 +102,7 @@ def run_task(server, folder, text, task, seed, limit):
             (scratch / name).mkdir()
         (scratch / "home" / "answers.py").write_bytes(text)
         shutil.copy(folder / "test_grading.py", scratch / "tests")
+        (scratch / "tests" / "pytest.ini").touch()  # so that pytest looks no further
         receiver, sender = server.Pipe(duplex=False)
         process = server.Process(target=worker.grade, args=(scratch, task, seed, nonce, sender))
         process.start()
@@ -172,7 +173,7 @@ def totals(outcomes):
 
 
 def table(name, outcomes):
-    """Return what is printed of one submission: its points, and of each failure where to look and why it failed."""
+    """Return what is printed of one submission: its points, and of each failure where to look and why."""
     tasks = totals(outcomes)
     lines = [f"{name}: {sum(t[1] for t in tasks)} of {sum(t[2] for t in tasks)} points"]
     for task, earned, most in tasks:
@@ -237,7 +238,7 @@ def write_csv(path, graded, seed):
 
 
 def grade_all(folder, submissions, seed, limit, show):
-    """Grade submissions, as many tasks at a time as there are cores; hand each to `show` in order, and return all."""
+    """Grade submissions, as many tasks at a time as there are cores; `show` each in order, and return all."""
     server = start_server()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         begun = {name: grade(server, pool, folder, path, seed, limit) for name, path in submissions.items()}
@@ -277,7 +278,9 @@ def main():
     parser.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write Gradescope's results.json")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each submission")
-    parser.add_argument("--seed", type=whole, metavar="N", help="draws the cases; a fresh one, printed, by default")
+    parser.add_argument(
+        "--seed", type=whole, metavar="N", help="draws the cases; a fresh one, printed, by default"
+    )
     parser.add_argument("--limit", type=positive, default=LIMIT, metavar="SECONDS", help="for one task; 60")
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**32) if arguments.seed is None else arguments.seed

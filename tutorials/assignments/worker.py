@@ -11,7 +11,6 @@ import os
 import resource
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +18,16 @@ import pytest
 MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file that a submission writes
 REASON = 300  # characters
+OPTIONS = [
+    "--capture=no",  # output goes to nowhere, not into pytest's own files
+    "--noconftest",
+    *("-p", "no:cacheprovider"),
+    *("-p", "no:unraisableexception"),  # it collects garbage several times, which is half of the run
+]
 
 
 class Plugin:
-    """The pytest plugin: the fixtures `answers` and `rng`, the tests of one task alone, and a record of what failed.
+    """The pytest plugin: the fixtures `answers` and `rng`, one task's tests alone, and a record of what failed.
 
     Attributes
     ----------
@@ -42,11 +47,10 @@ class Plugin:
         """Keep the tests of this task."""
         items[:] = [item for item in items if item.get_closest_marker("task").args[0] == self.task]
 
-    @pytest.fixture(scope="module")
+    @pytest.fixture
     def answers(self, request):
-        """Import the submission; whatever it raises there fails every test."""
+        """Import the submission; whatever it raises there fails the test."""
         refuse_imports(self.folder / "answers.py", request.module.MAY_IMPORT)
-        sys.path.insert(0, str(self.folder))
         return importlib.import_module("answers")
 
     @pytest.fixture
@@ -91,7 +95,9 @@ def refuse_imports(path, allowed):
         for name in names:
             parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
             if not parents & allowed and name.split(".")[0] not in sys.stdlib_module_names:
-                raise ImportError(f"answers.py imports {name}; this assignment allows {', '.join(sorted(allowed))}")
+                raise ImportError(
+                    f"answers.py imports {name}; this assignment allows {', '.join(sorted(allowed))}"
+                )
 
 
 def grade(folder, task, seed, nonce, sender):
@@ -116,9 +122,9 @@ def grade(folder, task, seed, nonce, sender):
     home = folder / "home"
     os.environ["HOME"] = str(home)
     os.chdir(home)
+    sys.path.insert(0, str(home))
     plugin = Plugin(home, task, seed)
-    options = ["--noconftest", "-c", os.devnull, "-p", "no:cacheprovider", "-s", "-q", "--rootdir", str(folder)]
-    pytest.main([*options, str(folder / "tests" / "test_grading.py")], plugins=[plugin])
+    pytest.main([*OPTIONS, "-c", str(folder / "tests" / "pytest.ini"), str(folder / "tests")], plugins=[plugin])
     if os.getpid() == pid:  # a child that the submission forked and that came this far has nothing to say
         sender.send_bytes(json.dumps({"nonce": nonce, "reasons": plugin.reasons}).encode())
     os._exit(0)  # no exit handlers of the submission, no waiting for its threads
