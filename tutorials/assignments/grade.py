@@ -3,8 +3,8 @@
     python tutorials/assignments/grade.py 01 SUBMISSION... [--json FILE] [--csv FILE] [--seed N] [--limit SECONDS]
 
 A submission is a folder that holds answers.py, or that file itself; nothing else of it is used. Each task runs in
-a process of its own: an endless loop or a crash costs that task, and at import all of them. The grader goes on; its
-exit status is 0 however many points were lost. This is no sandbox against malice (README.md).
+a process of its own: an endless loop or a crash costs that task, and at import all of them. The grader goes on,
+and exits with 0 however many points were lost. This is no sandbox against malice (README.md).
 """
 
 import argparse
