@@ -178,6 +178,10 @@ def table(name, outcomes):
     lines = [f"{name}: {sum(t[1] for t in tasks)} of {sum(t[2] for t in tasks)} points"]
     for task, earned, most in tasks:
         lines.append(f"  task {task}  {earned:3d} of {most:3d}")
+        reasons = [outcome.reason for outcome in outcomes if outcome.test.task == task]
+        if len(reasons) > 1 and reasons[0] and len(set(reasons)) == 1:  # as at a time limit
+            lines.append(f"    all tests: {reasons[0]}")
+            continue
         for outcome in outcomes:
             if outcome.test.task == task and outcome.reason:
                 lines.append(f"    {outcome.test.name} (-{outcome.test.points}): {outcome.test.hint}")

@@ -21,6 +21,7 @@ REASON = 300  # characters
 OPTIONS = [
     "--capture=no",  # output goes to nowhere, not into pytest's own files
     "--noconftest",
+    "--tb=no",  # to lay out one traceback takes longer than all tests
     *("-p", "no:cacheprovider"),
     *("-p", "no:unraisableexception"),  # it collects garbage several times, which is half of the run
 ]
@@ -38,6 +39,7 @@ class Plugin:
     def __init__(self, folder, task, seed):
         self.folder, self.task, self.seed = folder, task, seed
         self.reasons = {}
+        self.refused = None  # what importing the submission raised
 
     def pytest_configure(self, config):
         """Make the marker known."""
@@ -49,9 +51,15 @@ class Plugin:
 
     @pytest.fixture
     def answers(self, request):
-        """Import the submission; whatever it raises there fails the test."""
-        refuse_imports(self.folder / "answers.py", request.module.MAY_IMPORT)
-        return importlib.import_module("answers")
+        """Import the submission, once; whatever it raises there fails every test."""
+        if self.refused:
+            raise self.refused
+        try:
+            refuse_imports(self.folder / "answers.py", request.module.MAY_IMPORT)
+            return importlib.import_module("answers")
+        except BaseException as error:  # SystemExit is none of Exception's
+            self.refused = error
+            raise
 
     @pytest.fixture
     def rng(self, request):
@@ -85,7 +93,7 @@ def refuse_imports(path, allowed):
     allowed : set of str
         As {"numpy", "duonet.Tensor"}: a name allows what lies below it too.
     """
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(path.read_bytes(), path.name)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -117,6 +125,8 @@ def grade(folder, task, seed, nonce, sender):
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
+    os.closerange(3, sender.fileno())  # what is open besides is the grader's own
+    os.closerange(sender.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (most, most))
     home = folder / "home"

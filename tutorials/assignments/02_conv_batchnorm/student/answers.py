@@ -78,8 +78,8 @@ def conv2d_backward(dy, x, w, stride=1, padding=0):
 def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5):
     """Task 3 (18 points). y = γ x̂ + β with x̂ = (x − mean) / σ and σ = √(var + eps), for each channel by itself.
 
-    In training, mean and var are those of the batch, over all axes but the last: M = N H W values for each channel.
-    The variance is the biased one, (1/M) Σ (x − mean)². The running averages then move towards the batch, in place:
+    In training, mean and var are those of the batch, over all axes but the last: M = N H W values a channel.
+    The variance is the biased one, (1/M) Σ (x − mean)². The running averages then move towards it, in place:
     running ← (1 − momentum) running + momentum · batch's, where the variance that goes in is the unbiased one,
     var M / (M − 1).
 
