@@ -114,7 +114,7 @@ def run_task(server, folder, text, task, seed, limit):
     if late:
         return {}, f"over the time limit of {limit:g} s"
     if reasons is None:
-        return {}, "the process ended before its tests did: os._exit, a crash, or too much memory"
+        return {}, "the process ended before its tests did, as by os._exit or a crash"
     return reasons, "not run: the submission ended the tests"
 
 

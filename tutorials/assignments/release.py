@@ -25,12 +25,14 @@ def starter(solution):
     tree = ast.parse(solution)
 
     def stub(block):
+        if "SOLUTION" in block.group(2):
+            raise ValueError("a solution begins inside another")
         task, name = place(tree, solution.count("\n", 0, block.start()) + 1)
         return f'{block.group(1)}raise NotImplementedError("task {task}: {name}")\n'
 
     text = BLOCK.sub(stub, solution)
     if "SOLUTION" in text:
-        raise ValueError("a marker of a solution has no partner")
+        raise ValueError("a solution begins or ends, but not both")
     return text
 
 

@@ -1,7 +1,7 @@
 """Grade one task of one submission: what runs in a process of its own, beside the submission's code.
 
-`grade.py` starts it. Names that judge (`rng`'s generator, pytest's hooks, what test_grading.py imports) are bound
-before the submission is imported, by the fixture `answers`.
+`grade.py` starts it. Names that judge (the generator of `rng`, pytest's hooks, what test_grading.py imports) are
+bound before the fixture `answers` imports the submission.
 """
 
 import ast
@@ -12,8 +12,8 @@ import resource
 import sys
 import zlib
 
-import numpy as np
 import pytest
+from numpy.random import default_rng
 
 MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file that a submission writes
@@ -64,7 +64,7 @@ class Plugin:
     @pytest.fixture
     def rng(self, request):
         """Give each case of each test its own generator, which depends on its name and on the grader's seed."""
-        return np.random.default_rng([self.seed, zlib.crc32(request.node.name.encode())])
+        return default_rng([self.seed, zlib.crc32(request.node.name.encode())])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -97,7 +97,7 @@ def refuse_imports(path, allowed):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
         else:
             continue
         for name in names:
