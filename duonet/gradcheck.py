@@ -6,7 +6,7 @@ Everything is float64: a central difference in float32 has no correct digits lef
 import numpy as np
 
 from duonet import backend
-from duonet.tape import Node, no_grad, smooth_forward
+from duonet.tape import Node, no_grad, smooth_forward, topological_order
 from duonet.tensor import Tensor
 
 STEP = 1e-5
@@ -222,18 +222,13 @@ def _tolerance(loss, slope, rtol, step):
 
 def _refuse_surrogates(y):
     """Raise if a function in the graph of `y` has a surrogate gradient."""
-    seen, stack = set(), [y._node]
-    while stack:
-        node = stack.pop()
-        if not isinstance(node, Node) or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if not node.function.exact:
+    for source in topological_order(y._node or y, "check_gradients"):
+        if isinstance(source, Node) and not source.function.exact:
             raise SurrogateGradient(
-                f"check_gradients: {node.function.name} has a surrogate gradient, which no numerical gradient of "
-                "a staircase matches: that difference is the gradient mismatch. Check it with against='surrogate'"
+                f"check_gradients: {source.function.name} has a surrogate gradient, which no numerical gradient "
+                "of a staircase matches: that difference is the gradient mismatch. "
+                "Check it with against='surrogate'"
             )
-        stack.extend(node.parents)
 
 
 def _refuse_kinks(loss, inputs, i, step):

@@ -136,7 +136,7 @@ def backpropagate(output, dy):
     array([16.], dtype=float32)
     """
     gradients = {id(output): dy}
-    for source in _topological_order(output):
+    for source in topological_order(output, "backward"):
         dy = gradients.pop(id(source))
         for hook in source.hooks:
             hook(dy)
@@ -151,10 +151,34 @@ def backpropagate(output, dy):
         source.free()
 
 
-def _topological_order(output):
+def topological_order(output, asking):
     """List all sources below `output`, each before the sources it was computed from.
 
     A depth-first walk with its own stack: a network may be deeper than Python's recursion limit.
+
+    Parameters
+    ----------
+    output : Node or Tensor
+        The source to begin at.
+    asking : str
+        Who wants to know, for the message.
+
+    Returns
+    -------
+    list of Node and Tensor
+
+    Raises
+    ------
+    RuntimeError
+        If a backward pass has freed a part of the graph.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> y = x.exp() + x
+    >>> [getattr(source, "function", Tensor).__name__ for source in topological_order(y._node, "example")]
+    ['Add', 'Exp', 'Tensor']
     """
     order, seen, stack = [], set(), [(output, False)]
     while stack:
@@ -169,7 +193,7 @@ def _topological_order(output):
         if isinstance(source, Node):
             if source.parents is None:
                 raise RuntimeError(
-                    f"backward: an earlier backward pass went through this {source.function.name} and freed "
+                    f"{asking}: an earlier backward pass went through this {source.function.name} and freed "
                     "what it remembered; run the forward pass again"
                 )
             stack.extend((parent, False) for parent in source.parents if parent is not None)

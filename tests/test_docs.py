@@ -1,13 +1,19 @@
-"""The page on training shows what the code counts and what the kept runs found."""
+"""The pages show what the code counts, what the kept runs found, and every public name."""
 
+import contextlib
+import functools
+import importlib
+import inspect
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from duonet import decouple, models, summary
+import duonet
+from duonet import data, decouple, experiments, functional, mismatch, models, nn, quant, summary, viz
 from duonet.experiments import runs_table
 from duonet.models.catalogue import defaults
 from duonet.text import aligned
@@ -15,6 +21,7 @@ from duonet.text import aligned
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGES = [duonet, functional, quant, nn, mismatch, models, data, experiments, viz]
 NETWORKS = {
     "VGG-7": ("vgg7", {}),
     "AlexNet": ("alexnet", {}),
@@ -68,3 +75,60 @@ def test_the_readmes_accuracies_are_those_of_the_kept_runs():
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / target).exists(), target
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs" / "reference").glob("*.md"))
+
+
+def resolved(name):
+    """The thing that a dotted name means."""
+    parts = name.split(".")
+    for cut in range(1, len(parts) + 1):  # a name may hide the module it came from: duonet.decouple is a function
+        with contextlib.suppress(AttributeError):
+            return functools.reduce(getattr, parts[cut:], importlib.import_module(".".join(parts[:cut])))
+    raise AttributeError(name)
+
+
+def documented(page):
+    """The full names that a page of the reference documents, an automodule with its imported members by their names."""
+    module = ""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\.\. (currentmodule|automodule|auto\w+):: (\S+)", line):
+            kind, name = match.groups()
+            if kind == "currentmodule":
+                module = name + "."
+            elif kind == "automodule":
+                yield from (f"{name}.{member}" for member in vars(resolved(name)) if not member.startswith("_"))
+            else:
+                yield module + name if not name.startswith("duonet.") else name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_name_on_a_page_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"\{py:obj\}`([^`]+)`", text) + list(documented(page)):
+        resolved(name)
+
+
+def test_the_reference_holds_every_public_name():
+    shown = {id(resolved(name)) for page in PAGES for name in documented(page)}
+    for package in PACKAGES:
+        for name in package.__all__:
+            thing = getattr(package, name)
+            assert inspect.ismodule(thing) or id(thing) in shown, f"{package.__name__}.{name}"
+
+
+def test_the_citation_is_that_of_this_version_and_this_repository():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {duonet.__version__}\n" in citation
+    urls = re.search(r'^Repository = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert f'repository-code: "{urls.group(1)}"' in citation
+
+
+def test_the_badges_say_what_the_project_says():
+    sys.path.insert(0, str(ROOT / "tools"))
+    import make_badges
+
+    for name, text in make_badges.badges().items():
+        assert (ROOT / "docs" / "static" / name).read_text(encoding="utf-8") == text
+        assert f"(docs/static/{name})" in README

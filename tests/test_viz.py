@@ -58,3 +58,7 @@ def test_what_differs_is_drawn_differently_and_the_same_the_same(plot, what, oth
     picture = drawn(plot, what, tmp_path)
     assert picture.startswith(b"\x89PNG") and picture == drawn(plot, what, tmp_path)
     assert picture != drawn(plot, other, tmp_path)
+
+
+def test_the_path_may_be_a_string(tmp_path):
+    assert plot_history(ROWS, str(tmp_path / "figure.png")) == tmp_path / "figure.png"

@@ -47,8 +47,8 @@ def add(commands):
     command = commands.add_parser(
         "train",
         help="train a network; stop it at any moment and resume",
-        description="Train a network by its authors' recipe, stretched to --epochs. Everything is written to the "
-        "run folder as it goes on; --resume goes on where a run stopped, to the same bits.",
+        description="Train a network by its authors' recipe, stretched to the epochs asked for. Everything "
+        "is written to the run folder as it goes on; a resumed run goes on where it stopped, to the same bits.",
     )
     command.set_defaults(command=_train)
     command.add_argument("model", nargs="?", help=f"one of {', '.join(PRESETS)}")

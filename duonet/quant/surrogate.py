@@ -48,7 +48,7 @@ class Identity(Surrogate):
     """
 
     def value(self, x):
-        """X."""
+        """Copy the input."""
         return x.copy()
 
     def derivative(self, x):
@@ -127,7 +127,7 @@ class Polynomial(Surrogate):
     """
 
     def value(self, x):
-        """X (2 − |x|) inside [−1, 1], sign outside."""
+        """Inside [−1, 1] x (2 − |x|), outside the sign."""
         xp = backend.get_xp(x)
         inside = xp.clip(x, -1, 1)
         return inside * (2 - xp.abs(inside))

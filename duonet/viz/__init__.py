@@ -2,8 +2,12 @@
 
 from duonet.viz.compare import STYLES, plot_comparison
 from duonet.viz.confusion import plot_confusion
+from duonet.viz.graph import graph_mermaid, graph_text, plot_graph
 from duonet.viz.history import plot_history
 from duonet.viz.mismatch import plot_mismatch
 from duonet.viz.runs import plot_runs
 
-__all__ = ["STYLES", "plot_comparison", "plot_confusion", "plot_history", "plot_mismatch", "plot_runs"]
+__all__ = [
+    "STYLES", "graph_mermaid", "graph_text", "plot_comparison", "plot_confusion", "plot_graph", "plot_history",
+    "plot_mismatch", "plot_runs",
+]  # fmt: skip

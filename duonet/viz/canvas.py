@@ -1,5 +1,7 @@
 """A figure that no window shows, and saving it whole."""
 
+from pathlib import Path
+
 from duonet.files import replacing
 
 
@@ -28,13 +30,14 @@ def save(figure, path):
     Parameters
     ----------
     figure : matplotlib Figure
-    path : Path
+    path : str or Path
         Its suffix says the format; PNG without one.
 
     Returns
     -------
     Path
     """
+    path = Path(path)
     with replacing(path) as part:
         figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")
     return path

@@ -74,6 +74,7 @@ def test_it_asks_before_it_tells_and_has_exercises_with_tests(source):
     checks = sum("attempt(" in code and "import attempt" not in code for code in cells(source, "code"))
     assert checks >= 3 and checks == folded.count("Solution"), "every exercise has a test and a solution"
     assert text.count("<details>") == text.count("</details>")
+    assert not re.search(r"^\+ ", text, re.M), "a line that begins with a plus sign is a list to Markdown"
     headings = re.findall(r"^## (.+)", text, re.M)
     assert headings[-3:] == ["Recap", "Exercises", "References"]
     assert sum("assert" in code for code in cells(source, "code")) >= 8, "prose rests on asserted numbers"
