@@ -304,3 +304,18 @@ def test_a_wrong_submission_that_no_longer_fits_is_an_error(folder):
     for loses in (["test_gone"], ["task 3"]):
         with pytest.raises(ValueError, match="factor: loses names what is not in test_grading.py"):
             wrong._replace(loses=loses).lost(tests)
+
+
+def test_the_teachers_page_states_the_limits_that_there_are():
+    page = (ASSIGNMENTS / "README.md").read_text(encoding="utf-8")
+    assert f"with {grade.LIMIT:g} s" in page and f"{worker.MEMORY // 2**30} GiB of memory" in page
+    assert f"{worker.FILE // 2**20} MiB" in page
+    folders = re.findall(r"^\| `(\d\d_\w+)` \|", page, re.M)
+    assert {assignment.find(number).name for number in assignment.numbers()} <= set(folders)
+
+
+def test_grading_needs_neither_the_solution_nor_the_mistakes(folder, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "test_grading.py").write_text(GRADING)
+    assert score(marked(bare, hand_in(tmp_path, "a", answers_py=SOLUTION))["a"]) == 100
