@@ -314,6 +314,16 @@ def test_the_teachers_page_states_the_limits_that_there_are():
     assert {assignment.find(number).name for number in assignment.numbers()} <= set(folders)
 
 
+def test_the_teachers_page_shows_what_the_grader_prints(tmp_path):
+    page = (ASSIGNMENTS / "README.md").read_text(encoding="utf-8")
+    solution = (ASSIGNMENTS / "01_autodiff_ops" / "answers.py").read_text(encoding="utf-8")
+    alice = hand_in(tmp_path, "alice", answers_py=solution.replace(" / ties,)", ",)"))
+    printed = grade.table("alice", marked(assignment.find("01"), alice)["alice"])
+    shown = re.search(r"```text\n(.*?)\n```", page, re.S).group(1)
+    for seen, written in zip(printed.splitlines(), shown.splitlines(), strict=True):
+        assert seen.startswith(written.split(" Mismatched")[0])
+
+
 def test_grading_needs_neither_the_solution_nor_the_mistakes(folder, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()

@@ -18,7 +18,7 @@ from numpy.random import default_rng
 
 MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file that a submission writes
-REASON = 300  # characters
+REASON = 200  # characters
 OPTIONS = [
     "--capture=no",  # output goes to nowhere, not into pytest's own files
     "--noconftest",
