@@ -68,7 +68,7 @@ def test_triple(answers, rng, sign):
 # What stands at a submission's top, or in place of double's body; the points left; a part of the first reason.
 AT_IMPORT = {
     "syntax error": ("def (", 0, "SyntaxError: .*answers.py"),
-    "nul": ("x = '\0'", 0, "SyntaxError"),
+    "nul": ("x = '\0'", 0, "null bytes"),
     "no such module": ("import numpy.nowhere", 0, "ModuleNotFoundError"),
     "a module that is not allowed": ("import pytest", 0, "ImportError: answers.py imports pytest; this assignment allows numpy"),
     "sys.exit": ("raise SystemExit(0)", 0, "SystemExit"),
