@@ -80,7 +80,7 @@ def start_server():
     """Start the process that every task's process is forked from, so that NumPy, pytest and duonet load once."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["numpy.random", "numpy.testing", "pytest", "duonet"])
-    with mock.patch.dict(os.environ, ENVIRONMENT):
+    with mock.patch.dict(os.environ, ENVIRONMENT):  # that process's, not this one's
         forkserver.ensure_running()
     return server
 
