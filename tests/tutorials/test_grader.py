@@ -1,6 +1,7 @@
 """What release.py and grade.py do with bad input, and what they write. The assignment here has two tasks."""
 
 import csv
+import fcntl
 import json
 import os
 import re
@@ -175,22 +176,33 @@ def test_a_submission_without_usable_answers_gets_nothing(folder, tmp_path):
     assert "larger than 1,048,576 bytes" in reasons["huge"] and "is a link" in reasons["link"]
 
 
+STARTS_ANOTHER = """
+import fcntl, os, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    file = open({path!r}, "a")
+    fcntl.flock(file, fcntl.LOCK_SH)  # until this process ends
+    os.write(writer, b"x")
+    time.sleep(999)
+os.read(reader, 1)
+"""
+
+
 def test_what_a_submission_started_is_ended_with_it(folder, tmp_path):
-    note = tmp_path / "pid"
-    top = f"import os, time\nif os.fork() == 0:\n    open({str(note)!r}, 'a').write(f'{{os.getpid()}} ')\n    time.sleep(999)\n"
-    graded = marked(folder, hand_in(tmp_path, "forks", answers_py=top + SOLUTION))
-    assert score(graded["forks"]) == 100
-    pids = note.read_text().split()
-    assert len(pids) == 2, "one for each task"
-
-    def alive(pid):
-        state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
-        return state != "" and not state.startswith("Z")
-
+    path = tmp_path / "lock"
+    graded = marked(
+        folder, hand_in(tmp_path, "starts", answers_py=STARTS_ANOTHER.format(path=str(path)) + SOLUTION)
+    )
+    assert score(graded["starts"]) == 100
     until = time.monotonic() + 30  # the kernel takes its time on a busy machine
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < until, pids
-        time.sleep(0.05)
+    with open(path) as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < until, "it holds its lock still"
+                time.sleep(0.05)
 
 
 def test_names_of_submissions_are_told_apart(tmp_path):
