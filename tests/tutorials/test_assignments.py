@@ -71,7 +71,7 @@ def proof(folder):
 
 @each
 def test_the_solution_earns_every_point(folder):
-    failed = {name: reason for name, reason in proof(folder)["solution"].items() if reason}
+    failed = {name: reason for name, reason in proof(folder)["solution"].items() if reason is not None}
     assert not failed
 
 
@@ -89,7 +89,7 @@ def test_the_starter_earns_none_and_fails_by_not_being_written_yet(folder):
     ids=[f"{folder.name}-{wrong.name}" for folder in FOLDERS for wrong in WRONG[folder]],
 )
 def test_a_mistake_costs_exactly_what_it_must(folder, wrong):
-    failed = {name: reason for name, reason in proof(folder)[wrong.name].items() if reason}
+    failed = {name: reason for name, reason in proof(folder)[wrong.name].items() if reason is not None}
     assert set(failed) == wrong.lost(assignment.grading_tests(folder)), failed
     assert wrong.loses, "it must cost something"
 

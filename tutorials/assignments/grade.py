@@ -54,9 +54,14 @@ class Outcome(NamedTuple):
     reason: str | None
 
     @property
+    def passed(self):
+        """Whether the test passed. A reason may be empty, as that of an exception without a name."""
+        return self.reason is None
+
+    @property
     def score(self):
         """Points earned: all or none."""
-        return 0 if self.reason else self.test.points
+        return self.test.points if self.passed else 0
 
 
 def read(path):
@@ -179,11 +184,11 @@ def table(name, outcomes):
     for task, earned, most in tasks:
         lines.append(f"  task {task}  {earned:3d} of {most:3d}")
         reasons = [outcome.reason for outcome in outcomes if outcome.test.task == task]
-        if len(reasons) > 1 and reasons[0] and len(set(reasons)) == 1:  # as at a time limit
+        if len(reasons) > 1 and reasons[0] is not None and len(set(reasons)) == 1:  # as at a time limit
             lines.append(f"    all tests: {reasons[0]}")
             continue
         for outcome in outcomes:
-            if outcome.test.task == task and outcome.reason:
+            if outcome.test.task == task and not outcome.passed:
                 lines.append(f"    {outcome.test.name} (-{outcome.test.points}): {outcome.test.hint}")
                 lines.append(f"      {outcome.reason}")
     return "\n".join(lines)
@@ -201,8 +206,8 @@ def results(outcomes, seed):
                 "number": f"{task}.{count[task]}",
                 "score": outcome.score,
                 "max_score": outcome.test.points,
-                "status": "failed" if outcome.reason else "passed",
-                "output": f"{outcome.test.hint}\n{outcome.reason}" if outcome.reason else "",
+                "status": "passed" if outcome.passed else "failed",
+                "output": "" if outcome.passed else f"{outcome.test.hint}\n{outcome.reason}",
                 "visibility": "visible",
             }
         )
