@@ -1,0 +1,353 @@
+"""What release.py and grade.py do with bad input, and what they write. The assignment here has two tasks."""
+
+import csv
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSIGNMENTS = ROOT / "tutorials" / "assignments"
+sys.path.insert(0, str(ASSIGNMENTS))
+import assignment  # noqa: E402
+import grade  # noqa: E402
+import release  # noqa: E402
+import worker  # noqa: E402
+
+LIMIT = 8.0
+
+SOLUTION = '''
+def double(x):
+    """Task 1 (60 points). Twice x."""
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+
+class Triple:
+    """Task 2 (40 points). Three times x."""
+
+    def forward(x):
+        """Return y."""
+        ### BEGIN SOLUTION
+        return 3 * x
+        ### END SOLUTION
+'''
+
+GRADING = '''
+import pytest
+
+MAY_IMPORT = {"numpy"}
+
+
+@pytest.mark.task(1, points=50)
+def test_double(answers, rng):
+    """Look at the factor, which is two."""
+    x = rng.standard_normal()
+    assert answers.double(x) == 2 * x
+
+
+@pytest.mark.task(1, points=10)
+def test_double_of_zero(answers, rng):
+    """Look at nought, which stays nought."""
+    assert answers.double(0) == 0
+
+
+@pytest.mark.task(2, points=40)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_triple(answers, rng, sign):
+    """Look at the factor, which is three."""
+    x = sign * rng.random()
+    assert answers.Triple.forward(x) == 3 * x
+'''
+
+# What stands at a submission's top, or in place of double's body; the points left; a part of the first reason.
+AT_IMPORT = {
+    "syntax error": ("def (", 0, "SyntaxError: .*answers.py"),
+    "nul": ("x = '\0'", 0, "null bytes"),
+    "no such module": ("import numpy.nowhere", 0, "ModuleNotFoundError"),
+    "a module that is not allowed": ("import pytest", 0, "ImportError: answers.py imports pytest; this assignment allows numpy"),
+    "sys.exit": ("raise SystemExit(0)", 0, "SystemExit"),
+    "os._exit": ("import os; os._exit(0)", 0, "ended before its tests did"),
+    "a crash": ("import ctypes; ctypes.string_at(0)", 0, "ended before its tests did"),
+    "KeyboardInterrupt": ("raise KeyboardInterrupt", 0, "the submission ended the tests"),
+    "no text": ("class E(Exception):\n    def __str__(self): raise E\nraise E", 0, "the submission ended the tests"),
+    "escapes": ("raise ValueError('\\x1b[31m \\udc80 \\n end')", 0, r"ValueError: \?\[31m \? end"),
+    "a full disk": ("open('/dev/full', 'w', buffering=1).write('x\\n')", 0, "OSError"),
+    "deletes its folder": ("import os, shutil; shutil.rmtree(os.getcwd()); shutil.rmtree('..', ignore_errors=True)", 0, "ended before"),
+    "megabytes printed": ("import sys\nfor f in (sys.stdout, sys.stderr): f.write('x' * 30_000_000)", 100, None),
+    "a large file": ("open('big', 'wb').truncate(10**9)", 0, "OSError"),
+    "too much memory": ("x = bytearray(8 * 2**30)", 0, "MemoryError"),
+    "a fork": ("import os; os.fork()", 100, None),
+    "every descriptor written to": ("import os\nfor i in range(3, 99):\n    try: os.write(i, b'x')\n    except OSError: pass", 0, "ended before"),
+    "a false message": (
+        "import os, struct\nm = b'{\"nonce\": \"a\", \"reasons\": {\"test_double\": null}}'\n"
+        "for i in range(3, 99):\n    try: os.write(i, struct.pack('!i', len(m)) + m)\n    except OSError: pass", 0, "ended before"
+    ),
+    "NumPy's generators replaced": ("import numpy as np; np.random.default_rng = lambda *seed: None", 100, None),
+}  # fmt: skip
+IN_DOUBLE = {
+    "wrong": ("return x", 50, "AssertionError"),
+    "an endless loop": ("while True: pass", 40, "over the time limit of 8 s"),
+    "os._exit in a task": ("__import__('os')._exit(0)", 40, "ended before its tests did"),
+    "sys.exit in a task": ("raise SystemExit(0)", 40, "SystemExit"),
+    "an exception without a name": ("raise type('', (Exception,), {})", 40, "^$"),
+    "a skip": ("import unittest; raise unittest.SkipTest('so there')", 40, "SkipTest|Skipped"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Write the assignment."""
+    path = tmp_path_factory.mktemp("course") / "01_factors"
+    path.mkdir()
+    (path / "answers.py").write_text(SOLUTION)
+    (path / "test_grading.py").write_text(GRADING)
+    (path / "README.md").write_text("# Factors\n")
+    (path / "test_public.py").write_text("import answers\n")
+    return path
+
+
+def hand_in(place, name, **files):
+    """Write a submission; a file's name has `_` for its dot."""
+    (place / name).mkdir(parents=True)
+    for file, text in files.items():
+        file = file.replace("_", ".")
+        (place / name / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return place / name
+
+
+def marked(folder, *paths, seed=1):
+    """Grade; return the outcomes by name."""
+    return grade.grade_all(folder, grade.named(paths), seed, LIMIT, lambda *one: None)
+
+
+def score(outcomes):
+    return sum(outcome.score for outcome in outcomes)
+
+
+@pytest.fixture(scope="module")
+def bad(folder, tmp_path_factory):
+    """Grade all the submissions that misbehave at once: the grader must come through all of them."""
+    place = tmp_path_factory.mktemp("bad")
+    texts = {name: f"{top}\n{SOLUTION}" for name, (top, _, _) in AT_IMPORT.items()}
+    texts |= {name: SOLUTION.replace("return 2 * x", body) for name, (body, _, _) in IN_DOUBLE.items()}
+    return marked(folder, *(hand_in(place, name, answers_py=text) for name, text in texts.items()))
+
+
+@pytest.mark.parametrize("name", [*AT_IMPORT, *IN_DOUBLE])
+def test_what_misbehaves_loses_its_own_points_alone(bad, name):
+    _, points, why = (AT_IMPORT | IN_DOUBLE)[name]
+    reasons = [outcome.reason for outcome in bad[name] if not outcome.passed]
+    assert score(bad[name]) == points, reasons
+    if why:
+        assert re.search(why, reasons[0]), reasons[0]
+
+
+def test_nothing_but_answers_is_taken_from_a_submission(folder, tmp_path):
+    trap = "raise SystemExit\n"
+    path = hand_in(
+        tmp_path, "with a space", answers_py=SOLUTION, conftest_py=trap, numpy_py=trap, sitecustomize_py=trap
+    )
+    (path / "pytest.ini").write_text("[pytest]\naddopts = --collect-only\n")
+    assert score(marked(folder, path)["with a space"]) == 100
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_do_no_harm(folder, tmp_path):
+    text = b"\xef\xbb\xbf" + SOLUTION.replace("\n", "\r\n").encode()
+    assert score(marked(folder, hand_in(tmp_path, "windows", answers_py=text))["windows"]) == 100
+
+
+def test_a_submission_without_usable_answers_gets_nothing(folder, tmp_path):
+    hand_in(tmp_path, "empty")
+    hand_in(tmp_path, "huge", answers_py="#" * 2_000_000)
+    (hand_in(tmp_path, "folder") / "answers.py").mkdir()
+    (hand_in(tmp_path, "link") / "answers.py").symlink_to(folder / "answers.py")
+    os.mkfifo(hand_in(tmp_path, "pipe") / "answers.py")
+    graded = marked(folder, *sorted(tmp_path.iterdir()))
+    assert [score(outcomes) for outcomes in graded.values()] == [0] * 5
+    reasons = {name: outcomes[0].reason for name, outcomes in graded.items()}
+    assert reasons["empty"] == reasons["folder"] == reasons["pipe"] == "there is no file answers.py"
+    assert "larger than 1,048,576 bytes" in reasons["huge"] and "is a link" in reasons["link"]
+
+
+STARTS_ANOTHER = """
+import fcntl, os, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    file = open({path!r}, "a")
+    fcntl.flock(file, fcntl.LOCK_SH)  # until this process ends
+    os.write(writer, b"x")
+    time.sleep(999)
+os.read(reader, 1)
+"""
+
+
+def test_what_a_submission_started_is_ended_with_it(folder, tmp_path):
+    path = tmp_path / "lock"
+    graded = marked(
+        folder, hand_in(tmp_path, "starts", answers_py=STARTS_ANOTHER.format(path=str(path)) + SOLUTION)
+    )
+    assert score(graded["starts"]) == 100
+    until = time.monotonic() + 30  # the kernel takes its time on a busy machine
+    with open(path) as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < until, "it holds its lock still"
+                time.sleep(0.05)
+
+
+def test_names_of_submissions_are_told_apart(tmp_path):
+    one, two = hand_in(tmp_path, "x/alice", answers_py=""), hand_in(tmp_path, "y/alice", answers_py="")
+    bob = hand_in(tmp_path, "bob", answers_py="")
+    assert list(grade.named([bob, one, two, bob])) == ["bob", str(one), str(two)]
+    assert list(grade.named([bob / "answers.py"])) == ["bob"]
+
+
+def run(*arguments, **options):
+    """Run one of the two programs as a user does."""
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def test_the_command_prints_a_table_and_writes_both_files(tmp_path):
+    solution = ASSIGNMENTS / "01_autodiff_ops"
+    files = ("--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv")
+    done = run(ASSIGNMENTS / "grade.py", "01", solution / "student", solution, "--seed", 7, *files)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "seed 7" in done.stdout and "student: 0 of 100 points" in done.stdout
+    assert "all tests: NotImplementedError: task 2: MatMul.forward" in done.stdout
+    rows = list(csv.reader((tmp_path / "r.csv").open(newline="")))
+    assert rows[0] == ["submission", "total", *(f"task {n}" for n in range(1, 7)), "seed"]
+    assert rows[1][:2] == ["student", "0"] and rows[2][:2] == ["01_autodiff_ops", "100"] and rows[2][-1] == "7"
+    assert sum(map(int, rows[2][2:-1])) == 100
+    submissions = json.loads((tmp_path / "r.json").read_text())["submissions"]
+    assert submissions["student"]["score"] == 0 and submissions["01_autodiff_ops"]["score"] == 100
+    assert {path.name for path in tmp_path.iterdir()} == {"r.json", "r.csv"}
+
+
+def test_the_json_of_one_submission_is_what_gradescope_reads(folder, tmp_path):
+    graded = marked(folder, hand_in(tmp_path, "a", answers_py=SOLUTION.replace("3 * x", "x")), seed=5)
+    grade.write_json(tmp_path / "results.json", graded, 5)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found) == {"score", "output", "visibility", "tests"} and found["score"] == 60
+    assert [test["number"] for test in found["tests"]] == ["1.1", "1.2", "2.1"]
+    assert found["tests"][0] == {
+        "name": "task 1: double", "number": "1.1", "score": 50, "max_score": 50, "status": "passed", "output": "",
+        "visibility": "visible",
+    }  # fmt: skip
+    assert found["tests"][2]["status"] == "failed" and found["tests"][2]["score"] == 0
+    assert found["tests"][2]["output"].startswith("Look at the factor, which is three.\nAssertionError")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["99", "."], "there is no assignment '99'; there are 01, 02"),
+        (["01", "nowhere"], "there is no nowhere"),
+        (["01", ".", "--json", "nowhere/r.json"], "there is no folder nowhere"),
+        (["01", ".", "--seed", "-1"], "invalid whole value"),
+        (["01", ".", "--limit", "nan"], "invalid positive value"),
+    ],
+)
+def test_a_bad_command_line_is_refused_before_anything_is_graded(tmp_path, arguments, words):
+    done = run(ASSIGNMENTS / "grade.py", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2) and words in done.stderr and "Traceback" not in done.stderr
+    assert not done.stdout and not list(tmp_path.iterdir())
+
+
+def test_release_makes_the_bundle_and_refuses_what_is_there(tmp_path):
+    done = run(ASSIGNMENTS / "release.py", "01", tmp_path / "out")
+    assert done.returncode == 0 and not done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "answers.py", "test_public.py"}
+    for arguments, words in (
+        (["01", tmp_path / "out"], "out exists already"),
+        (["99", tmp_path / "new"], "there is no assignment '99'"),
+        (["01", tmp_path / "no" / "where"], "there is no folder"),
+    ):
+        done = run(ASSIGNMENTS / "release.py", *arguments)
+        assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing half-made is left"
+
+
+def test_a_starter_keeps_everything_but_the_solutions():
+    starter = release.starter(SOLUTION)
+    assert (
+        'def double(x):\n    """Task 1 (60 points). Twice x."""\n    raise NotImplementedError("task 1: double")\n'
+        in starter
+    )
+    assert '        raise NotImplementedError("task 2: Triple.forward")\n' in starter
+    assert "return" not in starter.replace("Return y", "")
+
+
+@pytest.mark.parametrize(
+    "spoilt, words",
+    [
+        (SOLUTION.replace("    ### END SOLUTION\n", "", 1), "begins inside another"),
+        (SOLUTION.replace("### BEGIN SOLUTION", "", 1), "not both"),
+        (SOLUTION.replace("Task 1 (60 points). ", ""), "begins with its task"),
+    ],
+)
+def test_a_solution_that_cannot_be_cut_out_is_not_released(spoilt, words):
+    with pytest.raises(ValueError, match=words):
+        release.starter(spoilt)
+
+
+def test_which_imports_are_allowed(tmp_path):
+    def refused(text, allowed=("numpy", "duonet.Tensor", "duonet.quant")):
+        (tmp_path / "answers.py").write_text(text)
+        try:
+            worker.refuse_imports(tmp_path / "answers.py", set(allowed))
+        except ImportError as error:
+            return str(error)
+
+    fine = ["import math, numpy as np", "from numpy.linalg import norm", "from duonet import Tensor", "from duonet import quant",
+            "from duonet.quant import Sign", "import duonet.quant.staircase", "from collections import abc"]  # fmt: skip
+    assert not [text for text in fine if refused(text)]
+    for text in ("import duonet", "from duonet import *", "from duonet import functional", "def f():\n    import scipy.linalg",
+                 "from . import test_grading", "from duonet import Tensor, nn"):  # fmt: skip
+        assert "this assignment allows duonet.Tensor, duonet.quant, numpy" in (refused(text) or ""), text
+
+
+def test_a_wrong_submission_that_no_longer_fits_is_an_error(folder):
+    tests = assignment.grading_tests(folder)
+    wrong = assignment.Wrong("factor", {"2 * x": "x"}, ["task 1"])
+    assert wrong.lost(tests) == {"test_double", "test_double_of_zero"} and "return x\n" in wrong.answers(SOLUTION)
+    with pytest.raises(ValueError, match="factor: expected once in answers.py, found 2"):
+        wrong._replace(edits={"BEGIN": ""}).answers(SOLUTION)
+    for loses in (["test_gone"], ["task 3"]):
+        with pytest.raises(ValueError, match="factor: loses names what is not in test_grading.py"):
+            wrong._replace(loses=loses).lost(tests)
+
+
+def test_the_teachers_page_states_the_limits_that_there_are():
+    page = (ASSIGNMENTS / "README.md").read_text(encoding="utf-8")
+    assert f"with {grade.LIMIT:g} s" in page and f"{worker.MEMORY // 2**30} GiB of memory" in page
+    assert f"{worker.FILE // 2**20} MiB" in page
+    folders = re.findall(r"^\| `(\d\d_\w+)` \|", page, re.M)
+    assert {assignment.find(number).name for number in assignment.numbers()} <= set(folders)
+
+
+def test_the_teachers_page_shows_what_the_grader_prints(tmp_path):
+    page = (ASSIGNMENTS / "README.md").read_text(encoding="utf-8")
+    solution = (ASSIGNMENTS / "01_autodiff_ops" / "answers.py").read_text(encoding="utf-8")
+    alice = hand_in(tmp_path, "alice", answers_py=solution.replace(" / ties,)", ",)"))
+    printed = grade.table("alice", marked(assignment.find("01"), alice)["alice"])
+    shown = re.search(r"```text\n(.*?)\n```", page, re.S).group(1)
+    for seen, written in zip(printed.splitlines(), shown.splitlines(), strict=True):
+        assert seen.startswith(written.split(" Mismatched")[0])
+
+
+def test_grading_needs_neither_the_solution_nor_the_mistakes(folder, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "test_grading.py").write_text(GRADING)
+    assert score(marked(bare, hand_in(tmp_path, "a", answers_py=SOLUTION))["a"]) == 100

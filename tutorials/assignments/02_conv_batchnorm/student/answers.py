@@ -1,0 +1,176 @@
+"""Assignment 2: convolution as a matrix product, batch normalisation, and the gradients of both.
+
+Images are channels-last, x (N, H, W, C); kernels are w (KH, KW, C, OC). `dy` is the gradient of the loss with
+respect to y. No function may modify an array that it was given, but for the running averages of task 3.
+"""
+
+import numpy as np
+
+
+def im2col(x, kh, kw, stride, padding):
+    """Task 1 (20 points). Lay every window of the images out as one row.
+
+    Pad the images with `padding` zeros on all four sides. The window of output position (i, j) begins at row
+    stride · i and column stride · j of the padded image, and is KH × KW pixels large. Only whole windows count:
+    OH = (H + 2 padding − KH) // stride + 1, OW alike.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (N, H, W, C)
+    kh, kw, stride, padding : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (N OH OW, KH KW C): rows in the order n, i, j, and within a row p, q, c, the last index fastest.
+        Two Python loops, over p and q, are enough.
+    """
+    raise NotImplementedError("task 1: im2col")
+
+
+def conv2d(x, w, stride=1, padding=0):
+    """Task 1, continued. y[n, i, j, o] = Σ over (p, q, c) of xp[n, s i + p, s j + q, c] w[p, q, c, o].
+
+    xp is the padded x, s the stride. The kernel is not flipped, as everywhere in deep learning. Use `im2col` and
+    one matrix product.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (N, H, W, C)
+    w : numpy.ndarray
+        (KH, KW, C, OC)
+    stride, padding : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, OH, OW, OC)
+    """
+    raise NotImplementedError("task 1: conv2d")
+
+
+def conv2d_backward(dy, x, w, stride=1, padding=0):
+    """Task 2 (22 points). The gradients of the loss with respect to the image and the kernel.
+
+    With cols = im2col(x), the forward pass is y = cols w. So dw = colsᵀ dy and dcols = dy wᵀ, all as matrices.
+    Then dx: a pixel lies in several windows, so it appears in several rows of cols, and its gradient is the sum
+    over all of them. Add dcols back into a padded image of zeros, and cut the padding off.
+
+    Parameters
+    ----------
+    dy : numpy.ndarray
+        (N, OH, OW, OC)
+    x, w, stride, padding
+        As in the forward pass.
+
+    Returns
+    -------
+    dx : numpy.ndarray
+        (N, H, W, C)
+    dw : numpy.ndarray
+        (KH, KW, C, OC)
+    """
+    raise NotImplementedError("task 2: conv2d_backward")
+
+
+def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5):
+    """Task 3 (18 points). y = γ x̂ + β with x̂ = (x − mean) / σ and σ = √(var + eps), for each channel by itself.
+
+    In training, mean and var are those of the batch, over all axes but the last: M = N H W values a channel.
+    The variance is the biased one, (1/M) Σ (x − mean)². The running averages then move towards it, in place:
+    running ← (1 − momentum) running + momentum · batch's, where the variance that goes in is the unbiased one,
+    var M / (M − 1).
+
+    In evaluation, mean and var are the running averages, which stay as they are.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (N, H, W, C) or (N, C)
+    gamma, beta : numpy.ndarray
+        (C,)
+    running_mean, running_var : numpy.ndarray
+        (C,)
+    training : bool
+    momentum, eps : float
+
+    Returns
+    -------
+    y, x_hat : numpy.ndarray
+        Shape of x.
+    sigma : numpy.ndarray
+        (C,)
+    """
+    raise NotImplementedError("task 3: batch_norm")
+
+
+def batch_norm_backward(dy, x_hat, sigma, gamma, training):
+    """Task 4 (22 points). The gradients of batch normalisation.
+
+    dβ = Σ dy and dγ = Σ dy x̂, summed over all axes but the last. In evaluation mean and σ are constants, and
+    dx = dy γ / σ. In training they depend on every x of the channel; work out on paper that
+
+        dx = γ/σ (dy − dβ / M − x̂ dγ / M).
+
+    Two things must come out of it, which you may use as tests: Σ dx = 0 and Σ dx x̂ ≈ 0 for each channel, because
+    shifting or scaling a whole channel does not change y (but for eps).
+
+    Parameters
+    ----------
+    dy : numpy.ndarray
+        Shape of x.
+    x_hat, sigma
+        As `batch_norm` returned them.
+    gamma : numpy.ndarray
+        (C,)
+    training : bool
+
+    Returns
+    -------
+    dx : numpy.ndarray
+        Shape of x.
+    dgamma, dbeta : numpy.ndarray
+        (C,)
+    """
+    raise NotImplementedError("task 4: batch_norm_backward")
+
+
+def max_pool2d(x):
+    """Keep the largest value of each 2 × 2 window, windows 2 apart. There is nothing to write here.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (N, H, W, C)
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, H // 2, W // 2, C): a last odd row or column is in no window.
+    """
+    n, h, w, c = x.shape
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+def max_pool2d_backward(dy, x):
+    """Task 5 (18 points). The gradient of `max_pool2d` with respect to x.
+
+    In each window the largest x receives dy, and the other three 0. Where several are largest, the **first** of
+    them receives all of dy: top left, top right, bottom left, bottom right. (Behind a quantised activation nearly
+    every window is a tie, so it matters.) Pixels that are in no window receive 0.
+
+    Parameters
+    ----------
+    dy : numpy.ndarray
+        (N, H // 2, W // 2, C)
+    x : numpy.ndarray
+        (N, H, W, C)
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, H, W, C). Write no Python loop over images or pixels; one over the four places in a window is fine.
+    """
+    raise NotImplementedError("task 5: max_pool2d_backward")
