@@ -31,7 +31,7 @@ def test_sign(answers, rng):
 @pytest.mark.task(1, points=2)
 def test_sign_of_zero(answers, rng):
     """Sign at 0: +1, for 0 and −0 alike, while the next float below has −1."""
-    x = rng.permutation(around(0.0).tolist() + [-0.0])
+    x = rng.permutation([-0.0, *around(0.0), *rng.normal(size=5)])
     assert_array_equal(answers.sign(x), steps(x, [0], [-1, 1]))
 
 
@@ -47,7 +47,7 @@ def test_binary(answers, rng):
 @pytest.mark.task(1, points=2)
 def test_binary_at_its_threshold(answers, rng):
     """The binary activation at exactly ½: x >= ½ fires."""
-    x = rng.permutation(around(0.5))
+    x = rng.permutation([*around(0.5), *rng.normal(size=5)])
     assert_array_equal(answers.binary(x), steps(x, [0.5], [0, 1]))
 
 
@@ -65,7 +65,7 @@ def test_ternary(answers, rng):
 @pytest.mark.task(1, points=4)
 def test_ternary_at_its_thresholds(answers, rng):
     """The ternary activation at exactly ¼ and ¾: x >= threshold fires; rounding halves to even does not do."""
-    x = rng.permutation(around(0.25, 0.75))
+    x = rng.permutation([*around(0.25, 0.75), *rng.normal(size=5)])
     assert_array_equal(answers.ternary(x), steps(x, [0.25, 0.75], [0, 0.5, 1]))
 
 
@@ -95,7 +95,7 @@ def test_uniform_at_its_thresholds(answers, rng):
     bits = int(rng.integers(3, 8))
     n = 2**bits - 1
     thresholds = [(k - 0.5) / n for k in range(1, n + 1)]
-    x = around(*thresholds)
+    x = rng.permutation([*around(*thresholds), *rng.normal(size=5)])
     expected = steps(x, thresholds, [k / n for k in range(n + 1)])
     assert_allclose(answers.uniform(x, bits), expected, rtol=1e-12)
 
@@ -274,7 +274,7 @@ def test_central_difference(answers, rng):
 @pytest.mark.task(6, points=4)
 def test_matching_step(answers, rng):
     """With this h each threshold's window touches the next, so that together they are the window of (0, 1)."""
-    for bits in (1, 2, int(rng.integers(3, 9))):
+    for bits in (rng.permutation(7)[:4] + 1).tolist():
         n, h = 2**bits - 1, answers.matching_step(bits)
         thresholds, levels = [(k - 0.5) / n for k in range(1, n + 1)], [k / n for k in range(n + 1)]
         # In the middle between two of the points where the difference may jump, so that rounding does not matter.
