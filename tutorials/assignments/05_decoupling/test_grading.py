@@ -17,30 +17,30 @@ def ternary(h):
 
 def run(network, x):
     """Run a network in plain NumPy, one layer after the other."""
-    for kind, *arrays in network:
-        if kind == "conv":
-            windows = sliding_window_view(x, arrays[0].shape[:2], axis=(1, 2))
-            x = einsum("nijcpq,pqco->nijo", windows, arrays[0])
-        elif kind == "linear":
-            x = x @ arrays[0]
-        elif kind == "norm":
-            gamma, beta, mean, var = arrays
-            x = gamma * (x - mean) / sqrt(var) + beta
-        elif kind == "pool":
-            n, h, w, c = x.shape
-            x = x.reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
-        elif kind == "flatten":
-            x = x.reshape(len(x), -1)
-        elif kind == "replicate":
-            x = concatenate([x, x], axis=-1)
-        elif kind == "relu":
-            x = maximum(x, 0)
-        elif kind == "ternary":
-            x = ternary(x)
-        elif kind == "binary":
-            x = (x >= arrays[0]).astype(x.dtype)
-        else:
-            raise ValueError(f"there is no layer of kind {kind!r}")
+    for layer in network:
+        match layer:
+            case ("conv", w):
+                windows = sliding_window_view(x, w.shape[:2], axis=(1, 2))
+                x = einsum("nijcpq,pqco->nijo", windows, w)
+            case ("linear", w):
+                x = x @ w
+            case ("norm", gamma, beta, mean, var):
+                x = gamma * (x - mean) / sqrt(var) + beta
+            case ("pool",):
+                n, h, w, c = x.shape
+                x = x.reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+            case ("flatten",):
+                x = x.reshape(len(x), -1)
+            case ("replicate",):
+                x = concatenate([x, x], axis=-1)
+            case ("relu",):
+                x = maximum(x, 0)
+            case ("ternary",):
+                x = ternary(x)
+            case ("binary", thresholds):
+                x = (x >= thresholds).astype(x.dtype)
+            case _:
+                raise ValueError(f"there is no such layer: {layer}")
     return x
 
 
