@@ -120,14 +120,15 @@ def decouple_flattened(w, channels):
     ### END SOLUTION
 
 
-# Task 3: the batch norm before it, y = gamma (x − mean) / √var + beta (eps is part of var)
+# Task 3: the batch norm before it
 
 
 def decouple_norm_by_threshold(gamma, beta, mean, var):
     """Task 3 (16 points). Return the doubled batch norm, unshifted, and the thresholds of the two copies.
 
-    The batch norm reads its input twice over, and its output h is compared with a threshold of its own in each
-    channel. Nothing is computed anew, so this form is exact in every precision.
+    A batch norm computes h = gamma (x − mean) / √var + beta in each channel; var includes the usual eps. Now it
+    reads its input twice over, and each of its 2 C outputs is compared with a threshold of its own. Nothing is
+    computed anew, so this form is exact in every precision.
 
     Parameters
     ----------
@@ -141,7 +142,8 @@ def decouple_norm_by_threshold(gamma, beta, mean, var):
     """
     ### BEGIN SOLUTION
     thresholds = np.repeat([0.75, 0.25], len(beta)).astype(beta.dtype)
-    return *(np.concatenate([a, a]) for a in (gamma, beta, mean, var)), thresholds
+    doubled = [np.concatenate([a, a]) for a in (gamma, beta, mean, var)]
+    return (*doubled, thresholds)
     ### END SOLUTION
 
 
@@ -217,7 +219,7 @@ def decouple_network(network):
             decoupled.append(("conv", decouple_conv(arrays[0])))
             channels = None
         elif kind == "linear" and channels is not None:
-            decoupled.append(("linear", decouple_flattened(arrays[0], channels)))
+            decoupled.append(("linear", decouple_flattened(arrays[0], channels)))  # one pixel without a flatten
             channels = None
         else:
             decoupled.append(layer)
