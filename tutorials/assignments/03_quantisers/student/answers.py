@@ -316,7 +316,8 @@ def matching_step(bits):
     """Task 6, continued. Return the h at which the k-bit staircase's central difference is the window of (0, 1).
 
     That is, the h for which `central_difference(lambda x: uniform(x, bits), x, h)` is 1 for all 0 < x < 1, and 0
-    for x < 0 and x > 1. Draw the staircase for one and two bits first; then find the general formula.
+    for x < 0 and x > 1, but for rounding. Draw the staircase for one and two bits first; then find the general
+    formula.
 
     Parameters
     ----------

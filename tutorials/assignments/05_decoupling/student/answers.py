@@ -107,14 +107,15 @@ def decouple_flattened(w, channels):
     raise NotImplementedError("task 2: decouple_flattened")
 
 
-# Task 3: the batch norm before it, y = gamma (x − mean) / √var + beta (eps is part of var)
+# Task 3: the batch norm before it
 
 
 def decouple_norm_by_threshold(gamma, beta, mean, var):
     """Task 3 (16 points). Return the doubled batch norm, unshifted, and the thresholds of the two copies.
 
-    The batch norm reads its input twice over, and its output h is compared with a threshold of its own in each
-    channel. Nothing is computed anew, so this form is exact in every precision.
+    A batch norm computes h = gamma (x − mean) / √var + beta in each channel; var includes the usual eps. Now it
+    reads its input twice over, and each of its 2 C outputs is compared with a threshold of its own. Nothing is
+    computed anew, so this form is exact in every precision.
 
     Parameters
     ----------
