@@ -135,6 +135,7 @@ def decouple(model, shift="threshold"):
     decoupled = _rebuild(chain, "", walk)
     if walk.channels is not None:
         raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a ternary activation")
+    decoupled.zero_grad()  # copied layers bring gradients of the old network, in its shapes
     return decoupled
 
 

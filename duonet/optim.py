@@ -92,7 +92,7 @@ class Optimizer:
         wrong = sorted(own.keys() ^ state.keys())
         wrong += [
             f"{name} of shape {state[name].shape}"
-            for name in own.keys() & state.keys()
+            for name in sorted(own.keys() & state.keys())
             if state[name].shape != own[name].shape
         ]
         if wrong:

@@ -322,6 +322,16 @@ def test_the_old_network_is_left_alone_and_shares_nothing(rng):
     assert repr(model) == text
 
 
+def test_gradients_of_the_old_network_stay_with_it(rng):
+    model = conv_net(rng)
+    x = Tensor(rng.standard_normal((8, 4, 4, 2), dtype="float32"))
+    model(x).sum().backward()
+    binary = decouple(model)
+    assert all(p.grad is None for p in binary.parameters())
+    assert all(p.grad is not None for p in model.parameters())
+    binary(x).sum().backward()
+
+
 def test_in_training_the_copies_start_alike_and_then_part(rng):
     model = conv_net(rng)
     binary = decouple(model)
