@@ -25,33 +25,34 @@ SEED = 0
 rng = np.random.default_rng(SEED)
 
 # %% tags=["hide-input"]
-FIRST, SECOND = 6, 3  # epochs before and after decoupling
 BLUE, SKY, ORANGE, RED, GREEN, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#808080"
-one, two = [(0, FIRST + SECOND, 1)], [(0, FIRST, 1), (FIRST, FIRST + SECOND, 0.25)]  # stages: start, end, rate
+one, two = [(0, 9, 1)], [(0, 6, 1), (6, 9, 0.25)]  # stages: start, end, initial rate
 plans = [("ternary, full width", one, [ORANGE]), ("binary baseline, restarted", two, [SKY, SKY])]
 plans += [("decoupled from scratch", one, [GREEN]), ("BinaryDuo", two, [ORANGE, RED])]
 plans += [("binary baseline", one, [BLUE]), ("float", one, [GREY])]
 figure, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
+t = np.linspace(0, 1, 100)
 for row, (_, stages, colours) in enumerate(plans):
     for (start, end, rate), colour in zip(stages, colours):
-        t = np.linspace(start, end, 100)
-        ax.fill_between(
-            t, row, row + 0.8 * rate * (1 + np.cos(np.pi * (t - start) / (end - start))) / 2, color=colour
-        )
+        ax.fill_between(start + t * (end - start), row, row + 0.4 * rate * (1 + np.cos(np.pi * t)), color=colour)
 ax.annotate("ternary activations", (0.6, 3.2), fontsize=9)
-ax.annotate("decouple, then fine-tune", (FIRST, 3.25), (FIRST + 0.1, 3.4), color=RED, fontsize=9)
+ax.annotate("decouple, then fine-tune", (6, 3.4), color=RED, fontsize=9)
 ax.set_yticks(np.arange(6) + 0.35, [name for name, _, _ in plans])
-ax.set(xlabel="epochs (height: learning rate)", xlim=(0, FIRST + SECOND), xticks=range(FIRST + SECOND + 1))
+ax.set(xlabel="epochs (height: learning rate)", xlim=(0, 9), xticks=range(10))
 ax.spines[["top", "right", "left"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
 # > **Do** Train six kinds of network, each with six seeds, on 2,000 images of clothes: couple, decouple,
-# > fine-tune, and every control that the result needs.  **Learn** How to choose settings without looking at the
-# > test images, how to compare two methods seed by seed, what a spread, a standard error and a sign test can
-# > say, and which control answers which question.  **Need** Coupling and decoupling (tutorial 5), the cosine of
-# > gradient mismatch (tutorial 4), mean and standard deviation. You know what an epoch, a batch and a learning
-# > rate are.  **Time** Runs in 60 s on two cores (measured); an hour and a half to read and work through.
+# > fine-tune, and every control that the result needs.
+# >
+# > **Learn** How to choose settings without looking at the test images, how to compare two methods seed by seed,
+# > what a spread, a standard error and a sign test can say, and which control answers which question.
+# >
+# > **Need** Coupling and decoupling (tutorial 5), the cosine of gradient mismatch (tutorial 4), mean and standard
+# > deviation. You know what an epoch, a batch and a learning rate are.
+# >
+# > **Time** Runs in 60 s on two cores (measured); an hour and a half to read and work through.
 
 # %% [markdown]
 # ## 1. The claim, and the rules for testing it
@@ -269,6 +270,7 @@ def accuracy_by_hand(model, loader):
 # returns the validation accuracy after every epoch, in percent.
 
 # %%
+FIRST, SECOND = 6, 3  # epochs before and after decoupling
 validation = data.DataLoader(validation_set, 500, normalize)
 
 
@@ -521,7 +523,11 @@ assert (tuning[:, 2] - tuning[:, 0]).mean(axis=1).min() > 4  # each method loses
 # (`python tools/tune_compare.py`).
 #
 # One knob stays untuned: the fine-tuning rate, fixed at a quarter. To tune it would give BinaryDuo more tries
-# than the others have. An exercise lets you see how much is at stake.
+# than the others have.
+#
+# **Change this.** In `two_stages`, replace the quarter by a half, then by an eighth, and run
+# `METHODS["BinaryDuo"](RATE, seed)[1][-1]` for the two tuning seeds each time. Does the validation accuracy change
+# by more than the two seeds differ? Put the quarter back before you go on.
 #
 # ## 7. The comparison
 #
@@ -564,9 +570,9 @@ plt.show()
 
 # %% [markdown]
 # The float network is far ahead of everything quantised: that is the price of binary activations at this size.
-# The quantised ones lie close together, compared with how far the seeds of one method lie apart, and the order
-# of the means alone says little. Behind the dashed line the two-stage curves stall and then rise: the learning
-# rate starts anew, larger than it was just before, and then falls to zero once more.
+# How far apart are the quantised methods, compared with the seeds of one method? The next section answers by
+# numbers. Behind the dashed line the learning rate of the two-stage methods starts anew, larger than it was just
+# before; their curves rise from epoch 7 to 9, as it falls to zero once more.
 
 # %%
 means = {method: a.mean() for method, a in accuracy.items()}
@@ -670,8 +676,8 @@ print("mean {:+.1f}, 95 % interval {:+.1f} .. {:+.1f} points:".format(*interval(
 #
 # ### What three seeds would have said
 #
-# Many papers report three runs. Six seeds contain 20 different sets of three. We ask each of the 20 what it
-# would have reported.
+# The repository's own pages report three runs. Six seeds contain 20 different sets of three. We ask each of the
+# 20 what it would have reported.
 #
 # **Predict.** With three seeds, how large a deviation could a gain of one point have and still be "ahead" by our
 # interval? Use the factor 4.303.
@@ -688,9 +694,7 @@ from itertools import combinations
 
 triples = [gain[list(chosen)] for chosen in combinations(range(6), 3)]
 reported = np.array([d.mean() for d in triples])
-print(
-    f"{len(triples)} sets of three seeds report gains from {reported.min():+.1f} to {reported.max():+.1f} points"
-)
+print(f"{len(triples)} sets of three report gains from {reported.min():+.1f} to {reported.max():+.1f} points")
 print(f"all three seeds positive: {sum((d > 0).all() for d in triples)} of 20")
 print(f"settled by the interval:  {sum(verdict(d) != 'not settled' for d in triples)} of 20")
 assert len(triples) == 20 and abs(reported.mean() - gain.mean()) < 1e-9
@@ -702,9 +706,9 @@ print(f"the luckiest and the unluckiest three seeds differ by {wide:.1f} points"
 assert wide > 0.5
 
 # %% [markdown]
-# The luckiest and the unluckiest three differ by more than half a point, on the same method, network and data:
-# about as much as the gains that are argued about. Choosing the seeds after the runs is choosing the result.
-# (And a loop over seeds that stops "when it looks good" does just that.)
+# The luckiest and the unluckiest three differ by more than half a point, on the same method, network and data.
+# Choosing the seeds after the runs is choosing the result. (And a loop over seeds that stops "when it looks
+# good" does just that.)
 #
 # ### A test that assumes nothing: signs
 #
@@ -764,12 +768,13 @@ def sign_test(d):
 # against the rest it is $2 \cdot (1 + 6)/64 \approx 0.22$ already.
 
 # %%
-coins = np.array(list(product((-1, 1), repeat=6))).sum(axis=1)
-p = np.mean(np.abs(coins) >= abs(np.sign(gain).sum()))
+signs = np.sign(gain[gain != 0])
+coins = np.array(list(product((-1, 1), repeat=len(signs)))).sum(axis=1)
+p = np.mean(np.abs(coins) >= abs(signs.sum()))
 print(f"{(gain > 0).sum()} of 6 seeds favour BinaryDuo: p = {p:.3f}")
 smallest = {n: 2 / 2**n for n in (3, 5, 6, 10)}
 print("the smallest p there can be:", ", ".join(f"{n} seeds {v:.4f}" for n, v in smallest.items()))
-assert abs(2 * (1 + 6) / 64 - 0.22) < 0.002 and abs(np.mean(np.abs(coins) >= 4) - 14 / 64) < 1e-12
+assert abs(2 * (1 + 6) / 64 - 0.22) < 0.002
 assert smallest[3] == 0.25 and smallest[5] == 0.0625 and smallest[6] == 0.03125 and p >= smallest[6]
 
 # %% [markdown]
@@ -812,11 +817,11 @@ by_images = per_image.std(ddof=1) / np.sqrt(len(per_image))
 by_seeds = gain.std(ddof=1) / np.sqrt(len(gain))
 np.testing.assert_allclose(per_image.mean(), gain.mean())
 print(f"standard error of the gain: {by_seeds:.2f} points by the seeds, {by_images:.2f} by the test images")
-assert 0.1 < by_images < 1 and 0.1 < by_seeds < 1.5
+assert 0.1 < by_images < 1 and 0.1 < by_seeds < 2
 
 # %% [markdown]
-# Both are a fraction of a point. And there are sources that we have not varied at all, the 2,000 training images
-# first among them. An honest interval names what it has varied.
+# Compare the two: the second stays, however many seeds one runs. And there are sources that we have not varied
+# at all, the 2,000 training images first among them. An honest interval names what it has varied.
 #
 # ## 9. What is the gain made of?
 #
@@ -832,8 +837,8 @@ assert 0.1 < by_images < 1 and 0.1 < by_seeds < 1.5
 # | BinaryDuo − restarted | all but the restart | is it more than the restart? |
 # | ternary − BinaryDuo | a third level, full width | how far is the network that has what BinaryDuo imitates? |
 #
-# **Predict.** "BinaryDuo beats the baseline, so coupling helps." Which comparison of the table would refute that
-# conclusion, even if the first sentence is true?
+# **Predict.** "BinaryDuo beats the baseline, so coupling helps." Which comparison of the table could speak
+# against that conclusion, even if the first sentence is true?
 #
 # <details><summary>Answer</summary>
 #
@@ -1099,10 +1104,6 @@ def optimism(k, s, rng):
 # Train "decoupled from scratch, restarted": one line with `two_stages` and `from_scratch`, six seeds. Before you
 # run it: is it a fair choice to add it *after* having seen the results? Decide first what each outcome would
 # mean. ([docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) has this row.)
-#
-# **★★ The untuned knob.** `two_stages` fine-tunes at a quarter of the rate. Try a half and an eighth, with the
-# tuning seeds and validation images. Does BinaryDuo change more than the deviation between the seeds? And what
-# would you have to do for the other methods to be fair?
 #
 # **★★★ Depth.** Repeat sections 6 to 9 with two hidden layers, and with ten. Tune each by validation images
 # first. Write down what you expect before you run it: where is there more mismatch to reduce?
