@@ -463,9 +463,9 @@ METHODS = {
 COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 
 # %% [markdown]
-# A learning rate that suits one method may not suit another. So we try four rates, about half a power of ten
-# apart, for the baseline, BinaryDuo and its control from scratch, with two seeds (100 and 101) that take no part
-# in the comparison later. And we look at validation images only.
+# A learning rate that suits one method may not suit another. So we try three rates, a power of ten apart, for
+# the baseline, BinaryDuo and its control from scratch, with three seeds (100 to 102) that take no part in the
+# comparison later. And we look at validation images only.
 #
 # **Predict.** At a tenth of a good rate everything learns more slowly. Will BinaryDuo or the baseline lose more
 # by that, and what does it do to a comparison at that rate?
@@ -478,14 +478,14 @@ COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 # </details>
 
 # %%
-RATES, TUNING_SEEDS, TUNED = (0.0016, 0.005, 0.016, 0.05), (100, 101), list(METHODS)[1:4]
+RATES, TUNING_SEEDS, TUNED = (0.0016, 0.016, 0.16), (100, 101, 102), list(METHODS)[1:4]
 tuning = np.array([[[METHODS[m](r, s)[1][-1] for s in TUNING_SEEDS] for r in RATES] for m in TUNED])
 print(f"{'validation accuracy, %':24}" + "".join(f"{rate:8}" for rate in RATES))
 for method, table in zip(TUNED, tuning.mean(axis=2)):
     print(f"{method:24}" + "".join(f"{accuracy:8.1f}" for accuracy in table))
-best = int(tuning.mean(axis=(0, 2)).argmax())
-print("best on the average of the three:", RATES[best])
-assert RATES[best] == RATE
+best = [RATES[i] for i in tuning.mean(axis=2).argmax(axis=1)]
+print("best for each of the three:", *best)
+assert best == [RATE] * 3
 
 # %% tags=["hide-input"]
 figure, (ax, gap) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -504,20 +504,22 @@ for axes, title in ((ax, "validation accuracy, %"), (gap, "BinaryDuo's lead, poi
 plt.show()
 
 # %% [markdown]
-# Dots are runs, lines their means. The rate 0.016 is the best compromise for the three, so it serves for all.
-# Now the lesson of this section:
+# Dots are runs, lines their means. The rate 0.016 is the best for each of the three, so it serves for all. (A
+# finer grid would be better, and needs more seeds, because neighbouring rates differ less.) Now the lesson of
+# this section:
 
 # %%
 lead = dict(zip(RATES, (tuning[1] - tuning[0]).mean(axis=1)))
-print(f"BinaryDuo's lead over the baseline: {lead[0.0016]:.1f} points at 0.0016, {lead[RATE]:.1f} at {RATE}")
-assert lead[0.0016] > lead[RATE] + 0.5
-assert (tuning[:, 2] - tuning[:, 0]).mean(axis=1).min() > 4  # each method loses by the small rate
+for rate, points in lead.items():
+    print(f"BinaryDuo's lead over the baseline at {rate:6}: {points:.1f} points")
+assert lead[0.0016] > lead[RATE] < lead[0.16]
+assert (tuning[:, 1] - tuning[:, 0]).mean(axis=1).min() > 3  # each method loses by the small rate
 
 # %% [markdown]
-# At a tenth of the rate every method is more than 4 points worse, but BinaryDuo less so than the baseline: its
-# lead looks larger than it is at the rate that suits everyone. Nobody would have to cheat to publish the larger
-# number: it is enough to take a default and not to tune. **A comparison in which the rival is not tuned measures
-# how badly the rival was tuned.** The repository's page
+# At a tenth of the rate every method is more than 3 points worse, but BinaryDuo less so than the baseline: its
+# lead looks larger than it is at the rate that suits everyone. At ten times the rate the same happens. Nobody
+# would have to cheat to publish the larger number: it is enough to take a default and not to tune. **A
+# comparison in which the rival is not tuned measures how badly the rival was tuned.** The repository's page
 # [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) found the same with a deep
 # convolutional network: a lead of 3.7 points at a quarter of the best rate, of which 1.3 were left at the best
 # (`python tools/tune_compare.py`).
@@ -526,8 +528,8 @@ assert (tuning[:, 2] - tuning[:, 0]).mean(axis=1).min() > 4  # each method loses
 # than the others have.
 #
 # **Change this.** In `two_stages`, replace the quarter by a half, then by an eighth, and run
-# `METHODS["BinaryDuo"](RATE, seed)[1][-1]` for the two tuning seeds each time. Does the validation accuracy change
-# by more than the two seeds differ? Put the quarter back before you go on.
+# `METHODS["BinaryDuo"](RATE, seed)[1][-1]` for the tuning seeds each time. Does the validation accuracy change
+# by more than the seeds differ? Put the quarter back before you go on.
 #
 # ## 7. The comparison
 #
@@ -670,9 +672,34 @@ print("mean {:+.1f}, 95 % interval {:+.1f} .. {:+.1f} points:".format(*interval(
 
 # %% [markdown]
 # Read the verdict for what it is. It is about *this* network, 2,000 images, 9 epochs, and the same 5,000 test
-# images. On another machine, where sums are rounded otherwise, each run comes out a little differently, and a
-# verdict that hangs by a tenth of a point can change. That is not a defect of the machine: it is what "not
-# settled" means.
+# images. And it is about these six runs.
+#
+# **Predict.** We train the baseline of seed 0 once more, same batches, same initial weights, except that each
+# weight of the first layer is moved to the next larger float32, by about one part in ten million. In how many of
+# 100 validation images will the two trained networks disagree? And two networks of different seeds?
+#
+# <details><summary>Answer</summary>
+#
+# In about as many: a rounding is as good as a new seed. Somewhere a pre-activation lies so close to its
+# threshold that the last digit decides, an activation flips from 0 to 1, and from there on the two runs part.
+#
+# </details>
+
+# %%
+moved = build("baseline", 0)
+first = moved.linear1.weight.data
+first[:] = np.nextafter(first, np.float32(1))
+train(moved, FIRST + SECOND, RATE, seed=0)
+models_compared = trained["binary baseline", 0], moved, trained["binary baseline", 1]
+same, after_rounding, after_seed = (model.eval()(Tensor(x)).data.argmax(axis=1) for model in models_compared)
+rounding, seeds = (100 * np.mean(same != other) for other in (after_rounding, after_seed))
+print(f"different predictions: {rounding:.0f} of 100 after a rounding, {seeds:.0f} of 100 after another seed")
+assert rounding > 0.5 * seeds > 4
+
+# %% [markdown]
+# So on another machine, where sums are rounded in another order, the whole table above comes out as if with
+# other seeds, and a verdict can change. That is not a defect of the machine. It is one more reason to report the
+# interval, and to believe nothing that hangs by a few tenths of a point.
 #
 # ### What three seeds would have said
 #
@@ -999,7 +1026,7 @@ for name, ((mean, s), (other, t)) in pages.items():
 # * BinaryDuo is three calls: train a coupled network, `decouple`, train again *with a fresh optimiser*.
 # * Decoupling changed no prediction in float64. Whatever the method gains, it gains by training.
 # * A fair comparison has equal images, epochs and weights, a tuned rate for every method, and is tested once.
-# * A learning rate that is too small flattered BinaryDuo. Tune the rival.
+# * A learning rate that is too small, or too large, flattered BinaryDuo. Tune the rival.
 # * A mean without its spread says nothing. Three seeds cannot give a sign test below $p = 0.25$; six can reach
 #   0.031.
 # * Subtract the controls: architecture, restart, coupling. The two parts of the gain add up to the whole.
