@@ -52,7 +52,7 @@ plt.show()
 # > **Need** Coupling and decoupling (tutorial 5), the cosine of gradient mismatch (tutorial 4), mean and standard
 # > deviation. You know what an epoch, a batch and a learning rate are.
 # >
-# > **Time** Runs in 70 s on two cores (measured); an hour and a half to read and work through.
+# > **Time** Runs in 75 s on two cores (measured); an hour and a half to read and work through.
 
 # %% [markdown]
 # ## 1. The claim, and the rules for testing it
@@ -699,7 +699,8 @@ assert rounding > 0.5 * seeds > 4
 # %% [markdown]
 # So on another machine, where sums are rounded in another order, the whole table above comes out as if with
 # other seeds, and a verdict can change. That is not a defect of the machine. It is one more reason to report the
-# interval, and to believe nothing that hangs by a few tenths of a point.
+# interval, and to believe nothing that hangs by a few tenths of a point. It also says how little two methods
+# have in common by sharing a seed: pairing costs nothing, but here it cannot buy much.
 #
 # ### What three seeds would have said
 #
@@ -975,8 +976,9 @@ assert all(abs(result["classifier"].cosine - 1) < 0.01 for result in mismatch.va
 # In `linear6`, compare the raw cosines of the coupled networks with the baselines': higher ones alone would not
 # mean much, because noise lowers a raw cosine. With the noise taken out, compare the intervals: do those of the
 # baseline lie below those of the coupled networks, in both seeds? A NaN says that noise hides the value, and an
-# interval that is wider than ±0.25 says little. Decoupling changes the window of the surrogate and nothing else,
-# and fine-tuning moves the weights: do their cosines stay nearer to the coupled networks' or to the baselines'?
+# interval that is wider than ±0.25 says little. Decoupling changes the window of the surrogate, and what a step
+# of 0.1 means, because each copy has half the weight; fine-tuning then moves the weights. Do their cosines stay
+# nearer to the coupled networks' or to the baselines'?
 #
 # What can be read agrees or disagrees with the explanation in *this* layer, the easiest one. Layers further in
 # front are noisier still, as [docs/mismatch.md](https://github.com/duonet/duonet/blob/main/docs/mismatch.md)
