@@ -38,8 +38,7 @@ for row, (_, stages, colours) in enumerate(plans):
 ax.annotate("ternary activations", (0.6, 3.2), fontsize=9)
 ax.annotate("decouple, then fine-tune", (6, 3.4), color=RED, fontsize=9)
 ax.set_yticks(np.arange(6) + 0.35, [name for name, _, _ in plans])
-ax.set(xlabel="epochs (height: learning rate)", xlim=(0, 9), xticks=range(10))
-ax.spines[["top", "right", "left"]].set_visible(False)
+ax.set(xlabel="epochs (height: learning rate)", xlim=(0, 9), xticks=range(10), frame_on=False)
 plt.show()
 
 # %% [markdown]
