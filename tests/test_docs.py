@@ -72,6 +72,13 @@ def test_the_readmes_accuracies_are_those_of_the_kept_runs():
         assert re.search(r"\d+\.\d+ ± \d+\.\d+", row).group() in shown, row
 
 
+def test_the_accuracies_that_the_last_tutorial_quotes_are_those_of_the_pages():
+    source = (ROOT / "tutorials" / "src" / "06_binaryduo.py").read_text(encoding="utf-8")
+    quoted = re.findall(r"\d+\.\d+ ± \d+\.\d+", source.replace("\n# ", " "))
+    pages = PAGE + (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    assert len(quoted) >= 5 and all(accuracy in pages for accuracy in quoted), quoted
+
+
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / target).exists(), target
