@@ -52,7 +52,10 @@ def assemble(source, solved=False):
     read = jupytext.read(source, fmt="py:percent")
     cells, times_seen = [], {}
     for cell in read.cells:
-        is_solution = "solution" in cell.metadata.get("tags", [])
+        tags = cell.metadata.get("tags", [])
+        is_solution = "solution" in tags
+        if "hide-input" in tags:  # the site's word for it; this is JupyterLab's
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if is_solution and not solved:
             cell = nbformat.v4.new_markdown_cell(FOLDED.format(cell.source))
         name = hashlib.sha256(cell.source.encode()).hexdigest()[:8]

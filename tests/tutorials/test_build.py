@@ -1,0 +1,102 @@
+"""The builder of notebooks: the same bytes twice, solutions proved, and nothing that a reader should not see."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tutorials"))
+import build  # noqa: E402
+
+SOURCE = """# %% [markdown]
+# # Runs in 3 s
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+
+from duonet.exercise import attempt
+
+figure, axes = plt.subplots()
+axes.plot([1, 2])
+plt.show()
+
+# %%
+def double(x):
+    raise NotImplementedError
+
+# %%
+def check_double():
+    assert double(3) == 6
+
+attempt(check_double)
+
+# %% tags=["solution"]
+def double(x):
+    return 2 * x
+
+# %%
+print("one")
+print("two")
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder of tutorials; returns what writes one, and its notebook's path."""
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    (tmp_path / "src").mkdir()
+
+    def write(text):
+        path = tmp_path / "src" / "01_one.py"
+        path.write_text(text)
+        return path, tmp_path / "01_one.ipynb"
+
+    return write
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["build.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        build.main()
+    return stop.value.code
+
+
+def test_building_twice_gives_the_same_bytes_and_readers_get_the_solution_folded(place, monkeypatch, capsys):
+    source, target = place(SOURCE)
+    assert run(monkeypatch) == 0 and "01_one:" in capsys.readouterr().out
+    first = target.read_bytes()
+    assert run(monkeypatch, "01") == 0 and target.read_bytes() == first
+    notebook = nbformat.reads(first.decode(), as_version=4)
+    assert notebook.metadata.source_sha256 == build.digest(source) and build.stated(source) == 3
+    figure, stub, check, solution, last = notebook.cells[1:]
+    assert figure.metadata["jupyter"]["source_hidden"] and "image/png" in figure.outputs[0].data
+    assert "still open" in check.outputs[0].text
+    assert solution.cell_type == "markdown" and "<details>" in solution.source and "2 * x" in solution.source
+    assert last.outputs[0].text == "one\ntwo\n" and len(last.outputs) == 1
+    assert sorted(p.name for p in target.parent.iterdir()) == ["01_one.ipynb", "src"]
+
+
+def test_checking_runs_the_solutions_and_writes_nothing(place, monkeypatch, capsys):
+    _, target = place(SOURCE)
+    assert run(monkeypatch, "--check") == 0 and not target.exists()
+    place(SOURCE.replace("return 2 * x", "raise NotImplementedError"))
+    assert run(monkeypatch, "--check") == 1 and "does not solve its exercise" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
+        ("import warnings; warnings.warn('old')", "stderr"),
+        ("print(__import__('os').getcwd())", "a path in an output"),
+        ("print(object())", "an address in an output"),
+    ],
+)
+def test_what_a_reader_should_not_see_is_refused(place, monkeypatch, capsys, line, complaint):
+    _, target = place(f"# %%\n{line}\n")
+    assert run(monkeypatch) == 1 and complaint in capsys.readouterr().out and not target.exists()
+
+
+def test_a_number_that_is_not_there_is_told(place, monkeypatch):
+    place(SOURCE)
+    assert run(monkeypatch, "09") == "no tutorial 09; there are 01_one"
