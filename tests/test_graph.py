@@ -4,6 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from duonet import Function, Tensor, models, no_grad
 from duonet.quant import Clip, Ternary, quantize
@@ -31,7 +34,7 @@ def ends(arrow):
 
 
 def axes():
-    return pytest.importorskip("matplotlib.figure").Figure(figsize=(6, 6)).subplots()
+    return Figure(figsize=(6, 6)).subplots()
 
 
 def test_the_text_lists_every_op_and_leaf_once_with_its_inputs():
@@ -69,9 +72,6 @@ def test_the_mermaid_source_has_every_vertex_with_its_kind_and_every_edge():
 
 
 def test_the_figure_has_a_box_of_its_kinds_colour_for_every_vertex_and_an_arrow_for_every_edge():
-    from matplotlib.colors import to_hex
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-
     y, names = example()
     drawn = plot_graph(y, axes=axes(), names=names)
     boxes = [patch for patch in drawn.patches if isinstance(patch, FancyBboxPatch)]
@@ -99,8 +99,6 @@ def test_the_figure_has_a_box_of_its_kinds_colour_for_every_vertex_and_an_arrow_
 
 
 def test_an_input_used_twice_by_one_op_is_one_vertex_with_two_edges():
-    from matplotlib.patches import FancyArrowPatch
-
     x = leaf(3)
     y = x + x
     assert graph_text(y, {"x": x}).splitlines() == ["1  x         (3,)  leaf", "2  add(1,1)  (3,)  exact"]
