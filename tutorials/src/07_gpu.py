@@ -27,17 +27,16 @@ BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(2, 1, figsize=(9, 3.8), sharex=True, layout="constrained")
 for ax, reads, host, gpu in ((axes[0], True, 0, 0), (axes[1], False, 0, 0)):
-    for _ in range(4):  # steps, of three pieces of work each
+    for i in range(4):  # steps, of three pieces of work each
         ax.barh("host", 2.9, 0.7, host, color="0.6", label="prepares a batch")
         for k in range(3):
             ax.barh("host", 0.8, 0.7, host + 3 + k, color=INK, label="launches")
             gpu = max(host + 4 + k, gpu) + 4  # it begins when told to, and not before it is free
             ax.barh("GPU", 3.8, 0.7, gpu - 4, color=BLUE, label="works")
-        ax.barh("host", (gpu - host - 6) * reads, 0.7, host + 6, color=ORANGE, alpha=0.5, label="waits")
+        idle = (gpu - host - 6) * (reads or i == 3)
+        ax.barh("host", idle, 0.7, host + 6, color=ORANGE, alpha=0.5, label="waits")
         host = gpu if reads else host + 6
-    ax.set_title(
-        "the loss is read at every step: the GPU pauses" if reads else "the loss is read once, at the end"
-    )
+    ax.set_title("the loss is read at every step: the GPU pauses" if reads else "it is read once, at the end")
 axes[1].set(xlim=(0, 70), xlabel="time, in units of one launch (a model, not a measurement)")
 axes[1].legend(handles=[axes[0].containers[i] for i in (0, 1, 2, 7)], loc="upper right", frameon=False)
 plt.show()
@@ -50,7 +49,7 @@ plt.show()
 # > **Learn** Why an array should choose its module, what makes the host wait and how to avoid it, how to time work
 # > that runs later, and what memory pools, TF32 and kernels are.
 # >
-# > **Need** The training step: forward, loss, backward, update. NumPy. No CUDA.
+# > **Need** NumPy, tutorials 1 and 2, and the training step: forward, loss, backward, update. No CUDA.
 # >
 # > **Time** Runs in 7 s on two cores (measured); an hour and a quarter to read and work through.
 #
@@ -390,6 +389,10 @@ assert type(there) is Array and clock.waits == 0 and clock.launches == 5
 np.testing.assert_array_equal(there.get(), softmax(logits))
 
 # %% [markdown]
+# (For `exp` alone `np` would do: NumPy hands an elementwise function of such an array on to `__array_ufunc__`, as
+# it does the operators. But not every function is handed on, and `np.zeros`, which is given no array, would make
+# one on the CPU.)
+#
 # **Predict.** What does `backend.get_xp([1.0, 2.0])` return?
 #
 # <details><summary>Answer</summary>
@@ -1019,8 +1022,8 @@ def to_tf32(x):
 
 # %% [markdown]
 # To see what that does to a layer, we round both factors by another way, with integers: adding half of the part
-# that will be cut off, then cutting it off. A layer of a decoupled network has activations 0 and 1 and float
-# weights:
+# that will be cut off, then cutting it off. A layer of a decoupled network (tutorial 5) has activations 0 and 1
+# and float weights:
 
 
 # %%
