@@ -537,8 +537,8 @@ def conv_backward_loops(dy, x, w, stride):
 # %% [markdown]
 # ## 5. Why that is fast
 #
-# All versions do the same arithmetic: for each output KH · KW · C multiplications and as many additions, counted
-# together as *flops* (floating-point operations),
+# All versions above do the same arithmetic: for each output KH · KW · C multiplications and as many additions,
+# counted together as *flops* (floating-point operations),
 #
 # $$\text{flops} = 2 \cdot N \cdot OH \cdot OW \cdot KH \cdot KW \cdot C \cdot OC.$$
 #
@@ -555,8 +555,8 @@ def conv_backward_loops(dy, x, w, stride):
 #
 # The library goes one step further. It takes a few images at a time, so few that their cols, about a megabyte,
 # stay in the core's own fast memory, the *cache*; then only x, w and y travel, for two statements a chunk. And
-# the chunks are shared out among threads. (It has other tricks, such as unrolling only the windows' width where
-# channels are few; they are listed in `docs/speed.md` in the repository.)
+# the chunks are shared out among threads. (It has other tricks: where channels are few it unrolls the width of the
+# windows alone, where they are many it needs fewer multiplications. `docs/speed.md` in the repository lists them.)
 
 # %%
 from duonet import parallel
