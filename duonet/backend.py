@@ -175,7 +175,7 @@ def gpu_available():
 
 
 def allow_tf32():
-    """Let the GPU round the factors of float32 matrix products to TF32's 10 bits, which is several times faster.
+    """Let the GPU round the factors of float32 matrix products to TF32's 10 bits.
 
     Sums keep the bits of float32. So do numbers of at most 11 significant bits: of binary and ternary activations,
     0, ½ and ±1, nothing is lost; weights and gradients are rounded. CuPy settles the question with the first
