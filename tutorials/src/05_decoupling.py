@@ -30,17 +30,16 @@ h = np.linspace(-0.6, 1.6, 2201)
 stairs = (h >= 0.25) / 2, (h >= 0.75) / 2
 windows = ((-0.25 < h) & (h < 0.75)) / 2, ((0.25 < h) & (h < 1.25)) / 2
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-for ax, (first, second) in zip(axes, (stairs, windows)):
+axes[0].plot(h, sum(stairs), color=INK, lw=2, label="ternary")
+axes[1].plot(h, (0 < h) & (h < 1), color=INK, lw=2, ls="--", label="coupled: the window of ternary")
+titles = "forwards: the same staircase", "backwards: a wider window"
+for ax, title, (first, second) in zip(axes, titles, (stairs, windows)):
     ax.fill_between(h, first, color=ORANGE, lw=0, alpha=0.8, label="copy 2 (fires at ¼)")
     ax.fill_between(h, first, first + second, color=BLUE, lw=0, alpha=0.8, label="copy 1 (fires at ¾)")
     ax.set_xticks([-0.25, 0, 0.25, 0.75, 1, 1.25], ["−¼", "0", "¼", "¾", "1", "1¼"])
-    ax.set(xlabel="pre-activation h", xlim=(-0.6, 1.6), ylim=(0, 1.6), yticks=[0, 0.5, 1])
-axes[0].plot(h, sum(stairs), color=INK, lw=2, label="ternary")
-axes[1].plot(h, (0 < h) & (h < 1), color=INK, lw=2, ls="--", label="coupled: the window of ternary")
-axes[0].set(title="forwards: the same staircase", ylabel="value (left), slope (right)")
-axes[1].set_title("backwards: a wider window")
-for ax in axes:
+    ax.set(xlabel="pre-activation h", xlim=(-0.6, 1.6), ylim=(0, 1.6), yticks=[0, 0.5, 1], title=title)
     ax.legend(loc="upper left", frameon=False, fontsize=9)
+axes[0].set_ylabel("value (left), slope (right)")
 plt.show()
 
 # %% [markdown]
@@ -587,8 +586,8 @@ assert [m(zero).data.item() for m in (tiny, decouple(tiny), decouple(tiny, shift
 # $-\tfrac14 < h < \tfrac34$. The halved weights multiply each by ½, and the gradients of the copies add up at the
 # replication:
 #
-# $$dh = dy \cdot \tfrac12 \bigl(\mathbf{1}[\tfrac14 < h < 1\tfrac14]
-# + \mathbf{1}[-\tfrac14 < h < \tfrac34]\bigr).$$
+# $$dh = dy \cdot \tfrac12 \bigl(\mathbf{1}[\tfrac14 < h < 1\tfrac14] +
+# \mathbf{1}[-\tfrac14 < h < \tfrac34]\bigr).$$
 #
 # **Predict.** What is this slope at $h = 0.5$, at $h = 0.9$ and at $h = 1.1$, and what is it in the coupled
 # network?
