@@ -909,8 +909,8 @@ def network(activation, rng, norm=True):
 # %% [markdown]
 # Training is the same for all: six epochs of Adam in batches of 100. A seed decides the initial weights and the
 # order of the images. Small networks on few images vary from seed to seed by a point or two, so a single run
-# proves nothing; we train five and look at all of them. (A processor of another kind rounds differently, and
-# training amplifies that: there the accuracies below differ as if from another seed.)
+# proves nothing; we train five and look at all of them. (Another processor or another NumPy rounds
+# differently, and training amplifies that: there the accuracies below differ as if from another seed.)
 
 
 # %%
@@ -935,8 +935,8 @@ def accuracies(activation):
 #
 # <details><summary>Answer</summary>
 #
-# Binary comes last, clearly. Float and ternary are close together, a point or two apart, which is not much more
-# than the spread over seeds. Ternary has half of binary's step.
+# Binary comes last, clearly. Float and ternary are close together, one to three points apart, which is not much
+# more than the spread over seeds. Ternary has half of binary's step.
 #
 # </details>
 
