@@ -120,7 +120,11 @@ def run_task(server, folder, text, task, seed, limit):
         return {}, f"over the time limit of {limit:g} s"
     if reasons is None:
         return {}, "the process ended before its tests did, as by os._exit or a crash"
-    return reasons, "not run: the submission ended the tests"
+    if worker.MUST_FAIL not in reasons:
+        return {}, "not run: the submission ended the tests"
+    if reasons[worker.MUST_FAIL] is None:
+        return {}, "a test that must fail has passed: the submission changed what judges it"
+    return reasons, "not run"
 
 
 def end(process):

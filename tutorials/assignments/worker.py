@@ -6,6 +6,7 @@ bound before the fixture `answers` imports the submission.
 
 import ast
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -13,12 +14,27 @@ import resource
 import sys
 import zlib
 
+import numpy as np
 import pytest
 from numpy.random import default_rng
 
 MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file that a submission writes
 REASON = 200  # characters
+MUST_FAIL = "test_that_must_fail"
+CONTROL = f'''
+from numpy.testing import assert_allclose, assert_array_equal
+
+
+def {MUST_FAIL}():
+    for compare in (assert_allclose, assert_array_equal):
+        try:
+            compare([1.0, 2.0], [1.0, 3.0])
+        except AssertionError:
+            continue
+        return
+    assert [1, 2] == [1, 3]
+'''
 OPTIONS = [
     "--capture=no",  # output goes to nowhere, not into pytest's own files
     "--noconftest",
@@ -47,8 +63,10 @@ class Plugin:
         config.addinivalue_line("markers", "task(number, points): which task a grading test belongs to")
 
     def pytest_collection_modifyitems(self, items):
-        """Keep the tests of this task."""
-        items[:] = [item for item in items if item.get_closest_marker("task").args[0] == self.task]
+        """Keep the tests of this task and, as the last, the one that must fail."""
+        tests = [item for item in items if item.name != MUST_FAIL]
+        control = [item for item in items if item.name == MUST_FAIL]
+        items[:] = [test for test in tests if test.get_closest_marker("task").args[0] == self.task] + control
 
     @pytest.fixture
     def answers(self, request):
@@ -77,6 +95,16 @@ class Plugin:
         elif report.when != "teardown" and not report.passed and self.reasons.get(name) is None:
             self.reasons[name] = in_one_line(call.excinfo.value)
         return report
+
+
+def of_plain_arrays(compare):
+    """Make a comparison look at numbers alone: a subclass of ndarray may say that it equals anything."""
+
+    @functools.wraps(compare)
+    def compare_plain(actual, expected, *arguments, **options):
+        return compare(np.asarray(actual), np.asarray(expected), *arguments, **options)
+
+    return compare_plain
 
 
 def in_one_line(error):
@@ -136,6 +164,9 @@ def grade(folder, task, seed, nonce, sender):
     os.environ["HOME"] = str(home)
     os.chdir(home)
     sys.path.insert(0, str(home))
+    for name in ("assert_allclose", "assert_array_equal"):  # before test_grading.py imports them
+        setattr(np.testing, name, of_plain_arrays(getattr(np.testing, name)))
+    (folder / "tests" / "test_control.py").write_text(CONTROL)
     plugin = Plugin(home, task, seed)
     pytest.main([*OPTIONS, "-c", str(folder / "tests" / "pytest.ini"), str(folder / "tests")], plugins=[plugin])
     if os.getpid() == pid:  # a child that the submission forked and that came this far has nothing to say
