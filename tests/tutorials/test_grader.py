@@ -90,6 +90,7 @@ AT_IMPORT = {
         "import os, struct\nm = b'{\"nonce\": \"a\", \"reasons\": {\"test_double\": null}}'\n"
         "for i in range(3, 99):\n    try: os.write(i, struct.pack('!i', len(m)) + m)\n    except OSError: pass", 0, "ended before"
     ),
+    "pytest disarmed": ("import sys; sys.modules['_pytest.python'].Function.runtest = lambda item: None", 0, "a test that must fail has passed"),
     "NumPy's generators replaced": ("import numpy as np; np.random.default_rng = lambda *seed: None", 100, None),
 }  # fmt: skip
 IN_DOUBLE = {

@@ -22,7 +22,7 @@ MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file that a submission writes
 REASON = 200  # characters
 MUST_FAIL = "test_that_must_fail"
-CONTROL = f'''
+CONTROL = f"""
 from numpy.testing import assert_allclose, assert_array_equal
 
 
@@ -34,7 +34,7 @@ def {MUST_FAIL}():
             continue
         return
     assert [1, 2] == [1, 3]
-'''
+"""
 OPTIONS = [
     "--capture=no",  # output goes to nowhere, not into pytest's own files
     "--noconftest",
@@ -56,7 +56,8 @@ class Plugin:
     def __init__(self, folder, task, seed):
         self.folder, self.task, self.seed = folder, task, seed
         self.reasons = {}
-        self.refused = None  # what importing the submission raised
+        self.submission = None  # the module
+        self.refused = None  # or what importing it raised
 
     def pytest_configure(self, config):
         """Make the marker known."""
@@ -73,12 +74,14 @@ class Plugin:
         """Import the submission, once; whatever it raises there fails every test."""
         if self.refused:
             raise self.refused
-        try:
-            refuse_imports(self.folder / "answers.py", request.module.MAY_IMPORT)
-            return importlib.import_module("answers")
-        except BaseException as error:  # SystemExit is none of Exception's
-            self.refused = error
-            raise
+        if not self.submission:
+            try:
+                refuse_imports(self.folder / "answers.py", request.module.MAY_IMPORT)
+                self.submission = importlib.import_module("answers")
+            except BaseException as error:  # SystemExit is none of Exception's
+                self.refused = error
+                raise
+        return self.submission
 
     @pytest.fixture
     def rng(self, request):

@@ -54,6 +54,13 @@ JUDGES_REPLACED = """
 np.testing.assert_allclose = np.testing.assert_array_equal = lambda *a, **k: None
 np.testing._private.utils.assert_allclose = lambda *a, **k: None
 """
+COMPARISONS_HOLLOW = "\nnp.testing._private.utils.assert_array_compare = lambda *a, **k: None\n"
+EQUALS_ANYTHING = """
+
+class Anything(np.ndarray):
+    def __array_function__(self, function, *rest):
+        return True if function.__name__ == "isclose" else super().__array_function__(function, *rest)
+"""
 PASS_ALL = """
 import pytest
 
@@ -167,5 +174,11 @@ WRONG = [
         ALL_TASKS,
     ),
     Wrong("numpy's comparisons replaced", {IMPORT: IMPORT + JUDGES_REPLACED, **ZERO_EXP}, ["test_exp"]),
+    Wrong("numpy's comparisons hollowed out", {IMPORT: IMPORT + COMPARISONS_HOLLOW}, ALL_TASKS),
+    Wrong(
+        "a gradient that says it equals anything",
+        {IMPORT: IMPORT + EQUALS_ANYTHING, "return (dy * ctx.y,)": "return ((0 * dy).view(Anything),)"},
+        ["test_exp"],
+    ),
     Wrong("a conftest that passes everything", ZERO_EXP, ["test_exp"], files={"conftest.py": PASS_ALL}),
 ]
