@@ -24,6 +24,11 @@ def forward_and_backward(answers, op, rng, *arrays, **options):
         assert np.shape(gradient) == array.shape, (
             f"a gradient has shape {np.shape(gradient)}, its input {array.shape}"
         )
+    op.forward(answers.Context(), *(array + 1 for array in arrays), **options)
+    for gradient, again in zip(gradients, op.backward(ctx, dy)):
+        assert_array_equal(
+            again, gradient, err_msg=f"a second {op.__name__} changed what the first left on its ctx"
+        )
     return y, dy, gradients
 
 

@@ -103,6 +103,7 @@ WRONG = [
     Wrong("dw averaged over the batch", {"ctx.x.T @ dy": "ctx.x.T @ dy / len(dy)"}, ["test_matmul_dw"]),
     Wrong("an endless loop", {"return x @ w": "while True:\n            pass"}, ["task 2"]),
     Wrong("zero gradient", ZERO_EXP, ["test_exp"]),
+    Wrong("left on the class in place of ctx", {"ctx.y = np.exp(x)": "Context.y = np.exp(x)"}, ["test_exp"]),
     Wrong("the process ended", {"ctx.y = np.exp(x)": "ctx.y = __import__('os')._exit(0)"}, ["task 3"]),
     Wrong("sign flipped", {"return (dy / ctx.x,)": "return (-dy / ctx.x,)"}, ["test_log"]),
     Wrong("sys.exit in an op", {"return np.log(x)": "raise SystemExit(0)"}, ["test_log"]),

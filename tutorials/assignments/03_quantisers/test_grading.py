@@ -152,11 +152,12 @@ def test_approx_sign_value(answers, rng):
 
 @pytest.mark.task(3, points=3)
 def test_approx_sign_derivative(answers, rng):
-    """ApproxSign's derivative: 2 at 0, falling in straight lines to 0 at ±1, and 0 beyond."""
+    """ApproxSign's derivative: 2 at 0, falling in straight lines to 0 at ±1, and 0 beyond, in the dtype of x."""
     x = rng.permutation([-1.0, 0.0, 1.0, *rng.uniform(-2, 2, size=50)])
     expected = [max(2 - 2 * abs(v), 0) for v in x.tolist()]
     _, derivative = answers.approx_sign(x)
     assert_allclose(derivative, expected, rtol=1e-12, atol=1e-14)
+    assert [a.dtype for a in answers.approx_sign(x.astype("float32"))] == ["float32", "float32"]
 
 
 @pytest.mark.task(3, points=3)
@@ -171,12 +172,13 @@ def test_swish_sign_value(answers, rng):
 
 @pytest.mark.task(3, points=3)
 def test_swish_sign_derivative(answers, rng):
-    """SwishSign's derivative is β (2 − βx tanh(βx/2)) / (1 + cosh βx), negative far from 0 and β at 0."""
+    """SwishSign's derivative, in the dtype of x, is β (2 − βx tanh(βx/2)) / (1 + cosh βx), and β at 0."""
     beta, x = float(rng.uniform(1, 6)), rng.permutation([0.0, *rng.uniform(-2, 2, size=50)])
     u = beta * x
     expected = beta * (2 - u * tanh(u / 2)) / (1 + cosh(u))
     _, derivative = answers.swish_sign(x, beta)
     assert_allclose(derivative, expected, rtol=1e-9, atol=1e-12)
+    assert [a.dtype for a in answers.swish_sign(x.astype("float32"), beta)] == ["float32", "float32"]
 
 
 @pytest.mark.task(3, points=2)
@@ -231,10 +233,11 @@ def test_quantise_in_a_graph(answers, rng):
 
 @pytest.mark.task(5, points=3)
 def test_binary_weight_forward(answers, rng):
-    """Binary weights: sign(w) times one scale for the whole layer, the mean of |w|."""
+    """Binary weights: sign(w) times one scale for the whole layer, the mean of |w|, in the dtype of w."""
     w = rng.normal(size=(4, 6))
     expected = steps(w, [0], [-1, 1]) * sum(abs(v) for v in w.ravel().tolist()) / w.size
     assert_allclose(answers.BinaryWeight.apply(Tensor(w)).data, expected, rtol=1e-12)
+    assert answers.BinaryWeight.apply(Tensor(w.astype("float32"))).data.dtype == "float32"
 
 
 @pytest.mark.task(5, points=2)

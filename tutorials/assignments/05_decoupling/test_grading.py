@@ -122,14 +122,14 @@ def test_counterexamples_at_ties(answers, rng):
 def test_counterexamples_beside_ties(answers, rng):
     """The floats just below and just above each threshold are looked at, and what fails is returned rising."""
     low, high = drawn_thresholds(rng)
-    below, above = nextafter(low, -inf), nextafter(high, inf)
+    above, below = nextafter(low, inf), nextafter(high, -inf)
     found = answers.counterexamples(
         lambda h: 0.5 * (h >= low) + 0.5 * (h >= high),
-        lambda h: 1.0 * (h > above),  # late at high and just above it
-        lambda h: 1.0 * (h >= below),  # early just below low
+        lambda h: 1.0 * (h >= below),  # early just below high
+        lambda h: 1.0 * (h > above),  # late at low and just above it
         [low, high],
     )
-    assert_array_equal(found, [below, high, above])
+    assert_array_equal(found, [low, above, below])
 
 
 @pytest.mark.task(2, points=4)
@@ -250,13 +250,15 @@ def arrays_of(network):
 
 @pytest.mark.task(4, points=6)
 def test_perceptron(answers, rng):
-    """A perceptron: every ternary activation becomes binary, and the outputs stay what they were."""
+    """A perceptron: ternary activations become binary, at ¾ and ¼, and the outputs stay what they were."""
     network, x = drawn_perceptron(rng), rng.normal(size=(20, 6))
     expected = run(network, x)
     decoupled = answers.decouple_network(network)
     kinds = [kind for kind, *_ in decoupled]
     assert "ternary" not in kinds and kinds.count("binary") == kinds.count("replicate") == 2
     assert_allclose(run(decoupled, x), expected, rtol=1e-9, atol=1e-12)
+    thresholds = [t for kind, *arrays in decoupled if kind == "binary" for t in arrays[0]]
+    assert thresholds == [0.75] * 8 + [0.25] * 8 + [0.75] * 4 + [0.25] * 4
 
 
 @pytest.mark.task(4, points=7)
@@ -366,13 +368,15 @@ def test_count_weights(answers, rng):
 
 @pytest.mark.task(6, points=5)
 def test_coupled_widths(answers, rng):
-    """All widths over √2, rounded down; then the last one as large as budget and old width allow."""
+    """All widths over √2, rounded down to 1 or more; then the last as large as budget and old width allow."""
     for _ in range(3):
         widths, count, baseline = drawn_widths(rng)
         before, expected = list(widths), fitting(widths, count, baseline)
         assert list(answers.coupled_widths(widths, count, baseline)) == expected
         assert widths == before
         assert list(answers.coupled_widths(widths, count, 9 * baseline)) == [*expected[:-1], before[-1]]
+        assert list(answers.coupled_widths(widths, count, count(expected))) == expected, "a budget may be used up"
+    assert list(answers.coupled_widths([1, 9], sum, 99)) == [1, 9]
 
 
 @pytest.mark.task(6, points=5)

@@ -100,6 +100,18 @@ WRONG = [
         ],
     ),
     Wrong(
+        "counterexamples unsorted, the network by beta, a budget that must not be used up, a width of 0",
+        {
+            "points = np.sort(np.concatenate([np": "points = (np.concatenate([np",
+            "*doubled, thresholds = decouple_norm_by_threshold(*arrays)": (
+                "doubled, thresholds = decouple_norm_by_beta(*arrays), np.full(2 * len(arrays[0]), 0.5)"
+            ),
+            "<= budget:": "< budget:",
+            "max(1, int(width / 2**0.5))": "int(width / 2**0.5)",
+        },
+        ["test_counterexamples_beside_ties", "test_perceptron", "test_coupled_widths"],
+    ),
+    Wrong(
         "upstream gradient ignored",
         {
             COUPLED: "return 1.0 * ((0 < h) & (h < 1))",
