@@ -243,6 +243,17 @@ def drawn_conv_network(rng, exact=False):
     ]
 
 
+def calibrated(rng, network, x):
+    """Give the norms what they read for mean and variance: else channels may be saturated, and mistakes unseen."""
+    for i, (kind, *_) in enumerate(network):
+        if kind == "norm":
+            z = run(network[:i], x)
+            axes, channels = tuple(range(z.ndim - 1)), z.shape[-1]
+            gamma = rng.uniform(0.4, 0.6, size=channels) * rng.choice([-1.0, 1.0], size=channels)
+            network[i] = ("norm", gamma, rng.uniform(0.4, 0.6, size=channels), z.mean(axes), z.var(axes) + 1e-5)
+    return network
+
+
 def arrays_of(network):
     """Return copies of all arrays of a network."""
     return [a.copy() for _, *arrays in network for a in arrays]
@@ -251,7 +262,8 @@ def arrays_of(network):
 @pytest.mark.task(4, points=6)
 def test_perceptron(answers, rng):
     """A perceptron: ternary activations become binary, at ¾ and ¼, and the outputs stay what they were."""
-    network, x = drawn_perceptron(rng), rng.normal(size=(20, 6))
+    x = rng.normal(size=(20, 6))
+    network = calibrated(rng, drawn_perceptron(rng), x)
     expected = run(network, x)
     decoupled = answers.decouple_network(network)
     kinds = [kind for kind, *_ in decoupled]
@@ -264,7 +276,8 @@ def test_perceptron(answers, rng):
 @pytest.mark.task(4, points=7)
 def test_conv_network(answers, rng):
     """Convolutions, a pool before the norm, a flatten before the linear layer, a ReLU at the end."""
-    network, x = drawn_conv_network(rng), rng.normal(size=(4, 8, 8, 2))
+    x = rng.normal(size=(4, 8, 8, 2))
+    network = calibrated(rng, drawn_conv_network(rng), x)
     expected = run(network, x)
     decoupled = answers.decouple_network(network)
     kinds = [kind for kind, *_ in decoupled]
@@ -275,10 +288,8 @@ def test_conv_network(answers, rng):
 @pytest.mark.task(4, points=5)
 def test_network_at_ties(answers, rng):
     """With numbers that fall on thresholds again and again: not one output may differ, not by one bit."""
-    for network, x in (
-        (drawn_perceptron(rng, exact=True), quarters(rng, 60, 6)),
-        (drawn_conv_network(rng, exact=True), quarters(rng, 8, 8, 8, 2)),
-    ):
+    for draw, shape in [(drawn_perceptron, (60, 6)), (drawn_conv_network, (8, 8, 8, 2))] * 3:
+        network, x = draw(rng, exact=True), quarters(rng, *shape)
         before, h, expected = arrays_of(network), run(network[:2], x), run(network, x)
         assert ((h == 0.25) | (h == 0.75)).any()
         assert_array_equal(run(answers.decouple_network(network), x), expected)
@@ -301,6 +312,7 @@ def test_pool_after_the_activation(answers, rng):
         ("linear", rng.normal(size=(16, 2))),
     ]
     x = rng.normal(size=(5, 8, 8, 2))
+    network = calibrated(rng, network, x)
     expected, untouched = run(network, x), [kind for kind, *_ in network[:4]]
     decoupled = answers.decouple_network(network)
     assert [kind for kind, *_ in decoupled[:4]] == untouched
