@@ -21,6 +21,7 @@ from numpy.random import default_rng
 MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file that a submission writes
 REASON = 200  # characters
+# A test run after the others: if it passes, the submission has disarmed NumPy's comparisons or pytest.
 MUST_FAIL = "test_that_must_fail"
 CONTROL = f"""
 from numpy.testing import assert_allclose, assert_array_equal
