@@ -27,7 +27,7 @@ rng = np.random.default_rng(SEED)
 # %% tags=["hide-input"]
 BLUE, SKY, ORANGE, RED, GREEN, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#808080"
 one, two = [(0, 9, 1)], [(0, 6, 1), (6, 9, 0.25)]  # stages: start, end, initial rate
-plans = [("ternary, full width", one, [ORANGE]), ("binary baseline, restarted", two, [SKY, SKY])]
+plans = [("ternary, full width", one, [ORANGE]), ("baseline, restarted", two, [SKY, SKY])]
 plans += [("decoupled from scratch", one, [GREEN]), ("BinaryDuo", two, [ORANGE, RED])]
 plans += [("binary baseline", one, [BLUE]), ("float", one, [GREY])]
 figure, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
@@ -71,9 +71,9 @@ plt.show()
 # 4. **Several seeds**, the same ones for every method. All of them are reported.
 # 5. **Choices by validation images.** The test images are looked at once, when everything is chosen.
 # 6. **Controls.** BinaryDuo differs from the baseline in more than one thing at a time: in the architecture
-#    after decoupling, in the restart of the learning rate, and in the coupling itself. A control for each tells
-#    them apart. The figure above shows all of it: six networks, the same 9 epochs, and the learning rate as the
-#    height.
+#    after decoupling, in the restart of the learning rate, and in the coupling itself. One control has the
+#    architecture alone, one the restart alone; coupling gets no credit for what they do as well. The figure above
+#    shows all of it: six networks, the same 9 epochs, and the learning rate as the height.
 #
 # ## 2. Images in three parts
 #
@@ -90,6 +90,7 @@ normalize = data.Normalize.of(train_set.images)
 for name, part in (("training", train_set), ("validation", validation_set), ("test", splits.test)):
     print(f"{name:10}  {len(part.labels):5,} images, {np.bincount(part.labels).min()} of each class")
 assert [len(part.labels) for part in (train_set, validation_set, splits.test)] == [2000, 2000, 5000]
+assert sum(len(part.labels) for part in (splits.train, splits.validation, splits.test)) == 15_000
 
 # %% [markdown]
 # `normalize` turns pixels into numbers of mean 0 and standard deviation 1. Its mean and standard deviation come
@@ -266,11 +267,12 @@ def accuracy_by_hand(model, loader):
 
 # %% [markdown]
 # From here on `train` stands for all of this: some epochs, a fresh AdamW, a cosine from `rate` to zero. It
-# returns the validation accuracy after every epoch, in percent.
+# returns the validation accuracy after every epoch, in percent. (The validation batches are made into a list, so
+# that they are normalised once and not after every epoch.)
 
 # %%
 FIRST, SECOND = 6, 3  # epochs before and after decoupling
-validation = data.DataLoader(validation_set, 500, normalize)
+validation = list(data.DataLoader(validation_set, 500, normalize))
 
 
 def train(model, epochs, rate, seed, stage=1):
@@ -462,8 +464,8 @@ METHODS = {
 COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 
 # %% [markdown]
-# A learning rate that suits one method may not suit another. So we try three rates, a power of ten apart, for
-# the baseline, BinaryDuo and its control from scratch, with three seeds (100 to 102) that take no part in the
+# A learning rate that suits one method may not suit another. So we try three rates, a factor of ten apart, for
+# the baseline, BinaryDuo and its control from scratch, with two seeds (100 and 101) that take no part in the
 # comparison later. And we look at validation images only.
 #
 # **Predict.** At a tenth of a good rate everything learns more slowly. Will BinaryDuo or the baseline lose more
@@ -477,7 +479,7 @@ COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 # </details>
 
 # %%
-RATES, TUNING_SEEDS, TUNED = (0.0016, 0.016, 0.16), (100, 101, 102), list(METHODS)[1:4]
+RATES, TUNING_SEEDS, TUNED = (0.0016, 0.016, 0.16), (100, 101), list(METHODS)[1:4]
 tuning = np.array([[[METHODS[m](r, s)[1][-1] for s in TUNING_SEEDS] for r in RATES] for m in TUNED])
 print(f"{'validation accuracy, %':24}" + "".join(f"{rate:8}" for rate in RATES))
 for method, table in zip(TUNED, tuning.mean(axis=2)):
@@ -504,21 +506,22 @@ plt.show()
 
 # %% [markdown]
 # Dots are runs, lines their means. The rate 0.016 is the best for each of the three, so it serves for all. (A
-# finer grid would be better, and needs more seeds, because neighbouring rates differ less.) Now the lesson of
-# this section:
+# finer grid would be better, and needs more seeds, because neighbouring rates differ less.) The other three
+# methods take it over untuned: what we find about them, we find at this rate. Now the lesson of this section:
 
 # %%
 lead = dict(zip(RATES, (tuning[1] - tuning[0]).mean(axis=1)))
 for rate, points in lead.items():
     print(f"BinaryDuo's lead over the baseline at {rate:6}: {points:.1f} points")
-assert lead[0.0016] > lead[RATE] < lead[0.16]
+assert lead[0.0016] > lead[RATE]
 assert (tuning[:, 1] - tuning[:, 0]).mean(axis=1).min() > 3  # each method loses by the small rate
 
 # %% [markdown]
 # At a tenth of the rate every method is more than 3 points worse, but BinaryDuo less so than the baseline: its
-# lead looks larger than it is at the rate that suits everyone. At ten times the rate the same happens. Nobody
-# would have to cheat to publish the larger number: it is enough to take a default and not to tune. **A
-# comparison in which the rival is not tuned measures how badly the rival was tuned.** The repository's page
+# lead looks larger than it is at the rate that suits everyone. (Of the lead at ten times the rate, look first
+# how far the runs of one method lie apart there.) Nobody would have to cheat to publish the larger number: it is
+# enough to take a default and not to tune. **A comparison in which the rival is not tuned measures how badly the
+# rival was tuned.** The repository's page
 # [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) found the same with a deep
 # convolutional network: a lead of 3.7 points at a quarter of the best rate, of which 1.3 were left at the best
 # (`python tools/tune_compare.py`).
@@ -579,7 +582,7 @@ plt.show()
 means = {method: a.mean() for method, a in accuracy.items()}
 spreads = {method: a.std(ddof=1) for method, a in accuracy.items()}
 assert means["float"] > max(m for method, m in means.items() if method != "float") + 2
-assert all(0.2 < s < 3 for s in spreads.values())
+assert all(0 < s < 4 for s in spreads.values())
 rise = {method: np.mean([curve[8] - curve[6] for curve in table]) for method, table in curves.items()}
 assert rise["BinaryDuo"] > 0 and rise["baseline, restarted"] > 0
 print(f"spread over the seeds: from {min(spreads.values()):.1f} to {max(spreads.values()):.1f} points")
@@ -594,8 +597,8 @@ print(f"spread over the seeds: from {min(spreads.values()):.1f} to {max(spreads.
 # $$\text{error} = \frac{\text{deviation of the } d_s}{\sqrt n}, \qquad
 # \text{deviation} = \sqrt{\frac{1}{n-1} \sum_s (d_s - \bar d)^2}.$$
 #
-# The deviation says how much one run differs from another. The error says how far the mean of $n$ runs may be
-# from the mean of infinitely many. A table that prints "±" should say which of the two it means. In this
+# The deviation says how much one run differs from another. The error says how far the mean of $n$ runs typically
+# is from the mean of infinitely many. A table that prints "±" should say which of the two it means. In this
 # tutorial it is the deviation.
 #
 # **Your turn.** Write it.
@@ -642,14 +645,14 @@ for n, factor in STUDENT.items():
     deviation = runs.std(axis=1, ddof=1)
     covered = np.abs(runs.mean(axis=1)) < factor * deviation / np.sqrt(n)
     low, high = np.quantile(deviation, (0.025, 0.975))
-    print(f"{n} runs: covered {100 * covered.mean():.1f} %, deviation estimated between {low:.2f} and {high:.2f}")
+    print(f"{n} runs: covered {100 * covered.mean():.1f} %; deviation, 95 % of the time: {low:.2f} to {high:.2f}")
     assert abs(covered.mean() - 0.95) < 0.004
 assert 0.38 < low < 0.44 and 1.5 < high < 1.7
 
 # %% [markdown]
-# With six runs the factor holds, and the deviation that we estimate may be anything from 0.4 to 1.6 times the
-# true one. Now the comparison that the method is about. An interval that does not contain 0 earns a verdict,
-# "ahead" or "behind"; any other is "not settled".
+# The factors hold. But with six runs the deviation that we estimate may be anything from 0.4 to 1.6 times the
+# true one, and 5 times in 100 it is not even that. Now the comparison that the method is about. An interval that
+# does not contain 0 earns a verdict, "ahead" or "behind"; any other is "not settled".
 
 
 # %%
@@ -699,7 +702,8 @@ assert rounding > 0.5 * seeds > 4
 # So on another machine, where sums are rounded in another order, the whole table above comes out as if with
 # other seeds, and a verdict can change. That is not a defect of the machine. It is one more reason to report the
 # interval, and to believe nothing that hangs by a few tenths of a point. It also says how little two methods
-# have in common by sharing a seed: pairing costs nothing, but here it cannot buy much.
+# have in common by sharing a seed: the paired interval is valid either way, but here pairing cannot narrow it
+# much.
 #
 # ### What three seeds would have said
 #
@@ -730,19 +734,20 @@ assert abs(1 / (4.303 / np.sqrt(3)) - 0.40) < 0.005 and abs(4.303 / np.sqrt(3) -
 # %%
 wide = reported.max() - reported.min()
 print(f"the luckiest and the unluckiest three seeds differ by {wide:.1f} points")
-assert wide > 0.5
+ordered = np.sort(gain)
+np.testing.assert_allclose(wide, ordered[3:].mean() - ordered[:3].mean())
 
 # %% [markdown]
-# The luckiest and the unluckiest three differ by more than half a point, on the same method, network and data.
-# Choosing the seeds after the runs is choosing the result. (And a loop over seeds that stops "when it looks
-# good" does just that.)
+# All of that on the same method, network and data: the luckiest three are the upper half of the differences, the
+# unluckiest the lower half. Choosing the seeds after the runs is choosing the result. (And a loop over seeds
+# that stops "when it looks good" does just that.)
 #
-# ### A test that assumes nothing: signs
+# ### A test that assumes less: signs
 #
 # Student's t assumes normal differences. The *sign test* only counts. If neither method were better, each
-# difference would be positive or negative like a coin. The *p-value* is the probability that $n$ coins fall at
-# least as unevenly as ours did, in either direction. With $k$ the smaller of the two counts and differences of
-# exactly 0 left out,
+# difference would be positive or negative like a coin, whatever the other seeds gave. The *p-value* is the
+# probability that $n$ coins fall at least as unevenly as ours did, in either direction. With $k$ the smaller of
+# the two counts and differences of exactly 0 left out,
 #
 # $$p = \min\Bigl(1,\; 2 \cdot 2^{-n} \sum_{i=0}^{k} \binom{n}{i}\Bigr).$$
 #
@@ -806,7 +811,7 @@ assert smallest[3] == 0.25 and smallest[5] == 0.0625 and smallest[6] == 0.03125 
 
 # %% [markdown]
 # The sign test may disagree with the interval above. It looks at less, the signs and not the sizes, and assumes
-# less. Where the two disagree, the honest report is both.
+# less. Where the two disagree, the honest report is both, and not the one that one likes better.
 #
 # ### How many seeds would settle half a point?
 #
@@ -816,8 +821,9 @@ assert smallest[3] == 0.25 and smallest[5] == 0.0625 and smallest[6] == 0.03125 
 # $$n = \left(\frac{(1.96 + 0.84)\, s}{g}\right)^2$$
 #
 # runs, with $s$ the deviation of the paired differences (1.96 and 0.84 are the 97.5 % and 80 % points of a
-# normal distribution). The deviation we have is itself uncertain: by the simulation above, the true one may be
-# anything from about 0.6 to 2.4 times the measured one.
+# normal distribution; Student's larger factors make a small $n$ a little too small). The deviation we have is
+# itself uncertain: by the simulation above, the true one may be anything from about 0.6 to 2.5 times the measured
+# one.
 
 # %%
 s = gain.std(ddof=1)
@@ -825,11 +831,10 @@ for name, deviation in (("at the lower end", s / high), ("as measured", s), ("at
     needed = int(np.ceil(((1.96 + 0.84) * deviation / 0.5) ** 2))
     print(f"deviation {deviation:.2f} points ({name}): {needed:4} seeds to settle a gain of 0.5 points")
 assert 0.58 < 1 / high < 0.66 and 2.3 < 1 / low < 2.6
-assert ((1.96 + 0.84) * s / 0.5) ** 2 > 6  # six do not suffice
 
 # %% [markdown]
-# With the deviation as measured, six do not suffice. The number grows with the square of the deviation, so that
-# twice the spread takes four times the seeds. (Section 11 has runs that spread less.)
+# Compare with the six that we have. The number grows with the square of the deviation, so that twice the spread
+# takes four times the seeds. (Section 11 has runs that spread less.)
 #
 # ### The other source of chance: the test images
 #
@@ -844,11 +849,11 @@ by_images = per_image.std(ddof=1) / np.sqrt(len(per_image))
 by_seeds = gain.std(ddof=1) / np.sqrt(len(gain))
 np.testing.assert_allclose(per_image.mean(), gain.mean())
 print(f"standard error of the gain: {by_seeds:.2f} points by the seeds, {by_images:.2f} by the test images")
-assert 0.1 < by_images < 1 and 0.1 < by_seeds < 2
+assert 0.1 < by_images < 1
 
 # %% [markdown]
-# Compare the two: the second stays, however many seeds one runs. And there are sources that we have not varied
-# at all, the 2,000 training images first among them. An honest interval names what it has varied.
+# Compare the two: the second does not go to 0, however many seeds one runs. And there are sources that we have
+# not varied at all, the 2,000 training images first among them. An honest interval names what it has varied.
 #
 # ## 9. What is the gain made of?
 #
@@ -906,22 +911,38 @@ np.testing.assert_allclose(shape + training, whole)
 parts = f"{shape.mean():+.1f} by the architecture, {training.mean():+.1f} by the training"
 print(f"of {whole.mean():+.1f} points: {parts}")
 words = {"ahead": "helps", "behind": "hurts", "not settled": "is not settled by six seeds"}
-for name, d in {"the whole method": whole, "coupled first": training, "a restart": restart}.items():
+for name, d in {"the whole method": whole, "coupling + restart": training, "a restart": restart}.items():
     print(f"{name}: {words[verdict(d)]}")
 assert restart.mean() < whole.mean()
 
 # %% [markdown]
 # The lines above are computed, not written: they say what your run found. Whatever they say, three things hold.
 # The restart alone does less than the whole method, so it is no explanation of its gain. The control "decoupled
-# from scratch" has to be subtracted before coupling gets any credit. And "not settled" is no proof that there is
-# no effect: it is the absence of a proof that there is one.
+# from scratch" has to be subtracted before coupling gets any credit. (What is left is coupling *and* restart: one
+# may help while the other hurts. An exercise below takes them apart.) And "not settled" is no proof that there
+# is no effect: it is the absence of a proof that there is one.
+#
+# ### Six questions at once
 #
 # Six intervals of 95 % each: about one time in four at least one of them misses its truth, if they were
-# independent.
+# independent. (They are not: they share runs.) *Bonferroni's* remedy holds in any case. Let each miss only
+# 0.05/6 of the time; then at least one of the six misses at most 0.05 of the time. The price is a larger factor
+# in place of 2.571. The simulation of section 8 gives it.
 
 # %%
-print(f"probability that at least one of six misses: {1 - 0.95**6:.2f}")
-assert abs(1 - 0.95**6 - 0.26) < 0.006
+runs = rng.standard_normal((400_000, 6))
+distance = np.abs(runs.mean(axis=1)) * np.sqrt(6) / runs.std(axis=1, ddof=1)  # from 0, in standard errors
+factor = np.quantile(distance, 1 - 0.05 / 6)
+print(f"at least one of six misses: {1 - 0.95**6:.2f}; factor for six at once: {factor:.1f}")
+for name, d in differences.items():
+    all_at_once = abs(d.mean()) > factor * d.std(ddof=1) / np.sqrt(6)
+    print(f"{name:41} alone: {verdict(d):12} all six at once: {verdict(d) if all_at_once else 'not settled'}")
+assert abs(1 - 0.95**6 - 0.26) < 0.006 and abs(factor - 4.22) < 0.05
+
+# %% [markdown]
+# Which column counts? The first row is the question that we set out with in section 1, before any run; one
+# question, named in advance, needs no such correction. Whoever runs through all the rows and reports what turned
+# out "ahead" or "behind" has asked six, and must take the right column.
 
 # %% [markdown]
 # ## 10. The mismatch, before and after
@@ -992,23 +1013,25 @@ assert all(abs(result["classifier"].cosine - 1) < 0.01 for result in mismatch.va
 # baseline 87.61 ± 0.01, restarted baseline 87.51 ± 0.15. From
 # [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md), `duonet compare --seeds 3
 # --ablation` with 4,000 images and a convolutional network of nine quantised activations: BinaryDuo 82.55 ±
-# 0.97, decoupled from scratch 82.45 ± 0.82. (± is the deviation.) The pages give means and deviations, so we
-# take the error of a difference of two independent means, the root of the summed squares. The right factor for
-# two groups of three is at most that of one group, 4.303, and we take that, to be on the safe side.
+# 0.97, baseline 81.46 ± 0.81, decoupled from scratch 82.45 ± 0.82. (± is the deviation.) The pages give means
+# and deviations, so we take the error of a difference of two independent means, the root of the summed squares.
+# The right factor for two groups of three is at most that of one group, 4.303, and we take that, to be on the
+# safe side.
 #
-# **Predict.** Which of the three leads below is settled: over the baseline, over the restarted baseline, over
-# the control "from scratch"?
+# **Predict.** Which of the leads is settled: in the first comparison that over the baseline, and that over the
+# restarted baseline; in the second that over the baseline, and that over the control "from scratch"?
 #
 # <details><summary>Answer</summary>
 #
-# The first two: more than a point, at a spread of a fifth of a point. The third is not: a lead of a tenth at a
-# spread of almost a point.
+# The first two: more than a point, at a spread of a fifth of a point. The others are not: at a spread of almost
+# a point, three seeds settle neither a lead of a tenth nor one of a point.
 #
 # </details>
 
 # %%
 pages = {"training.md, over baseline": ((88.68, 0.22), (87.61, 0.01))}
 pages["training.md, over restarted"] = ((88.68, 0.22), (87.51, 0.15))
+pages["compare.md, over baseline"] = ((82.55, 0.97), (81.46, 0.81))
 pages["compare.md, over from scratch"] = ((82.55, 0.97), (82.45, 0.82))
 for name, ((mean, s), (other, t)) in pages.items():
     reach = STUDENT[3] * np.hypot(s, t) / np.sqrt(3)
@@ -1017,19 +1040,20 @@ for name, ((mean, s), (other, t)) in pages.items():
 
 # %% [markdown]
 # Three seeds are few, but what few seeds can say depends on the spread. With more data and a longer training,
-# BinaryDuo was more than a point ahead of both baselines, while in the smaller comparison its own architecture
-# did as well from scratch. The control "from scratch" is not among the runs of the larger page: whether coupling
-# itself is what helps there is open.
+# BinaryDuo was more than a point ahead of both baselines. In the smaller comparison a lead of the same size is
+# not settled, and its own architecture did as well from scratch. The control "from scratch" is not among the
+# runs of the larger page: whether coupling itself is what helps there is open.
 #
 # ## Recap
 #
 # * BinaryDuo is three calls: train a coupled network, `decouple`, train again *with a fresh optimiser*.
 # * Decoupling changed no prediction in float64. Whatever the method gains, it gains by training.
-# * A fair comparison has equal images, epochs and weights, a tuned rate for every method, and is tested once.
-# * A learning rate that is too small, or too large, flattered BinaryDuo. Tune the rival.
+# * A fair comparison has equal images, epochs and weights, tunes every method that it ranks, and is tested once.
+# * A learning rate that is too small flattered BinaryDuo. Tune the rival.
 # * A mean without its spread says nothing. Three seeds cannot give a sign test below $p = 0.25$; six can reach
 #   0.031.
-# * Subtract the controls: architecture, restart, coupling. The two parts of the gain add up to the whole.
+# * Subtract the controls before coupling gets the credit: architecture and restart. Six questions need wider
+#   intervals than one.
 # * "Not settled" is a result. So is a method that does not win.
 #
 # ## Exercises
