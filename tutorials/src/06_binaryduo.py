@@ -48,10 +48,10 @@ plt.show()
 # > **Learn** How to choose settings without looking at the test images, how to compare two methods seed by seed,
 # > what a spread, a standard error and a sign test can say, and which control answers which question.
 # >
-# > **Need** Coupling and decoupling (tutorial 5), the cosine of gradient mismatch (tutorial 4), mean and standard
-# > deviation. You know what an epoch, a batch and a learning rate are.
+# > **Need** Coupling and decoupling (tutorial 5); for section 10 the cosine of gradient mismatch (tutorial 4);
+# > mean and standard deviation. You know what an epoch, a batch and a learning rate are.
 # >
-# > **Time** Runs in 75 s on two cores (measured); an hour and a half to read and work through.
+# > **Time** Runs in 60 s on two cores (measured); an hour and a half to read and work through.
 
 # %% [markdown]
 # ## 1. The claim, and the rules for testing it
@@ -322,12 +322,13 @@ for dtype in (np.float64, np.float32):
 # has changed is the room to learn. The two copies of an activation shared their weights, and from now on they do
 # not.
 #
-# **Second stage:** fine-tune for 3 epochs, with a quarter of the rate, as the package's own recipes do.
+# **Second stage:** fine-tune for 3 epochs, with a quarter of the rate. (Two of the three recipes of `duonet
+# compare` take a quarter as well, the third an eighth.)
 
 # %%
 from duonet.experiments.compare import RECIPES
 
-assert all(RECIPES[name].finetune_lr == RECIPES[name].lr / 4 for name in ("mlp", "vgg_deep"))
+assert sorted(round(recipe.lr / recipe.finetune_lr) for recipe in RECIPES.values()) == [4, 4, 8]
 tuned_curve = train(binary, SECOND, RATE / 4, SEED, stage=2)
 print("validation accuracy after each epoch:", " ".join(f"{a:.1f}" for a in tuned_curve))
 print(f"gain of the second stage: {tuned_curve[-1] - coupled_curve[-1]:+.1f} points")
@@ -573,10 +574,11 @@ bars.set(xlabel="test accuracy, % (bar: mean)")
 plt.show()
 
 # %% [markdown]
-# The float network is far ahead of everything quantised: that is the price of binary activations at this size.
-# How far apart are the quantised methods, compared with the seeds of one method? The next section answers by
-# numbers. Behind the dashed line the learning rate of the two-stage methods starts anew, larger than it was just
-# before; their curves rise from epoch 7 to 9, as it falls to zero once more.
+# The float network is far ahead of everything quantised. That is the price of few levels at this size, but not
+# of them alone: it has ReLU, while the ramp of tutorial 3, float as well, was close to ternary. How far apart
+# are the quantised methods, compared with the seeds of one method? The next section answers by numbers. Behind
+# the dashed line the learning rate of the two-stage methods starts anew, larger than it was just before; their
+# curves rise from epoch 7 to 9, as it falls to zero once more.
 
 # %%
 means = {method: a.mean() for method, a in accuracy.items()}
@@ -591,11 +593,11 @@ print(f"spread over the seeds: from {min(spreads.values()):.1f} to {max(spreads.
 # ## 8. How sure can six seeds make us?
 #
 # The same seed gives every method the same batches. So the fair thing to look at is the *paired difference*: for
-# each seed $s$, $d_s = a_s - b_s$, the accuracy of one method minus that of the other. Of $n$ differences we
+# each seed $j$, $d_j = a_j - b_j$, the accuracy of one method minus that of the other. Of $n$ differences we
 # take the mean $\bar d$ and its *standard error*,
 #
-# $$\text{error} = \frac{\text{deviation of the } d_s}{\sqrt n}, \qquad
-# \text{deviation} = \sqrt{\frac{1}{n-1} \sum_s (d_s - \bar d)^2}.$$
+# $$\text{error} = \frac{\text{deviation of the } d_j}{\sqrt n}, \qquad
+# \text{deviation} = \sqrt{\frac{1}{n-1} \sum_j (d_j - \bar d)^2}.$$
 #
 # The deviation says how much one run differs from another. The error says how far the mean of $n$ runs typically
 # is from the mean of infinitely many. A table that prints "±" should say which of the two it means. In this
@@ -1003,7 +1005,8 @@ assert all(abs(result["classifier"].cosine - 1) < 0.01 for result in mismatch.va
 # What can be read agrees or disagrees with the explanation in *this* layer, the easiest one. Layers further in
 # front are noisier still, as [docs/mismatch.md](https://github.com/duonet/duonet/blob/main/docs/mismatch.md)
 # shows for a deep network on these images, and two seeds are two seeds. A higher cosine is not yet the reason
-# for a higher accuracy either.
+# for a higher accuracy either: in tutorial 3 the identity as surrogate trained a binary network to a higher
+# accuracy than the clip, and yet its cosine was the worst in the toy network of tutorial 4.
 #
 # ## 11. Larger runs, read in the same way
 #
@@ -1088,7 +1091,7 @@ def seeds_needed(gain, deviation):
 
 # %% [markdown]
 # **★★ A test between the two.** The sign test throws the sizes away; Student's t assumes a normal distribution.
-# The *sign-flip test* does neither: if neither method were better, every $d_s$ could as well have had the other
+# The *sign-flip test* does neither: if neither method were better, every $d_j$ could as well have had the other
 # sign. Go through all $2^n$ ways to flip signs. The p-value is the share of them whose mean is at least as far
 # from 0 as ours. (Compare with `>=` and a tolerance of `1e-9`: our own signs must count.)
 
@@ -1160,8 +1163,8 @@ def optimism(k, s, rng):
 # first. Write down what you expect before you run it: where is there more mismatch to reduce?
 #
 # **★★★ A network with convolutions.** `duonet compare --seeds 3 --ablation` on the command line runs a deep
-# convolutional network in a few minutes, with one more control than ours. Read its `results.json`, and put its
-# paired differences into `interval` and `verdict`.
+# convolutional network, with one more control than ours. It takes far longer than this notebook: start it before a
+# break. Read its `results.json`, and put its paired differences into `interval` and `verdict`.
 #
 # ## References
 #
