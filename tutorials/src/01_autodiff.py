@@ -53,7 +53,7 @@ plt.show()
 # > **Need** Python, NumPy with broadcasting, the chain rule, and an idea of what a neural network is. No earlier
 # > tutorial.
 # >
-# > **Time** Runs in 8 s on two cores; three hours to read and work through.
+# > **Time** Runs in 5 s on two cores (measured); three hours to read and work through.
 
 # %% [markdown]
 # ## 1. Multiply along a path, add over the paths

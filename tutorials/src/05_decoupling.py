@@ -49,8 +49,8 @@ plt.show()
 # > **Learn** Why the split is exact, where rounding can break it, why the gradient changes all the same, how
 # > narrow a coupled network has to be for a fair comparison, and which networks cannot be split.
 # >
-# > **Need** Staircases (quantisers), surrogates and the coarse gradient, from the tutorials before this one.
-# > NumPy, the chain rule, and what batch norm and a convolution do.
+# > **Need** Staircases (quantisers), surrogates and the coarse gradient (tutorials 3 and 4). NumPy, the chain
+# > rule, and what batch norm and a convolution do.
 # >
 # > **Time** Runs in 5 s on two cores (measured); an hour and a quarter to read and work through.
 

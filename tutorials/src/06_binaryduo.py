@@ -524,7 +524,7 @@ assert (tuning[:, 1] - tuning[:, 0]).mean(axis=1).min() > 3  # each method loses
 # enough to take a default and not to tune. **A comparison in which the rival is not tuned measures how badly the
 # rival was tuned.** The repository's page
 # [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) found the same with a deep
-# convolutional network: a lead of 3.7 points at a quarter of the best rate, of which 1.3 were left at the best
+# convolutional network: a lead of 3.7 points at a quarter of the best rate, of which 1.4 were left at the best
 # (`python tools/tune_compare.py`).
 #
 # One knob stays untuned: the fine-tuning rate, fixed at a quarter. To tune it would give BinaryDuo more tries

@@ -51,7 +51,7 @@ plt.show()
 # >
 # > **Need** NumPy, tutorials 1 and 2, and the training step: forward, loss, backward, update. No CUDA.
 # >
-# > **Time** Runs in 7 s on two cores (measured); an hour and a quarter to read and work through.
+# > **Time** Runs in 5 s on two cores (measured); an hour and a quarter to read and work through.
 #
 # **What was run, and where.** The outputs that you see were computed on a CPU. The cells choose the device
 # themselves, so on a machine with a GPU they use it; the few cells that need one say so and are skipped here. No
