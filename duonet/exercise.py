@@ -22,6 +22,11 @@ def attempt(check):
     ...     assert double(3) == 6
     >>> attempt(check_double)
     check_double: the exercise is still open
+    >>> double = lambda x: 3 * x
+    >>> attempt(check_double)
+    Traceback (most recent call last):
+        ...
+    AssertionError
     >>> double = lambda x: 2 * x
     >>> attempt(check_double)
     check_double: solved
