@@ -57,7 +57,7 @@ plt.show()
 # > **Need** Python, NumPy, the chain rule; how an op with a forward and a backward pass is written and checked
 # > (tutorials 1 and 2).
 # >
-# > **Time** Runs in 25 s on two cores (measured); two hours to read and work through.
+# > **Time** Runs in 30 s on two cores (measured); two hours to read and work through.
 
 # %% [markdown]
 # ## 1. A staircase is a comparison

@@ -53,7 +53,7 @@ plt.show()
 # > **Need** NumPy, the chain rule, the integral as an area; what a staircase activation and a surrogate gradient
 # > are (tutorial 3).
 # >
-# > **Time** Runs in 25 s on two cores (measured); an hour and a half to read and work through.
+# > **Time** Runs in 30 s on two cores (measured); an hour and a half to read and work through.
 
 # %% [markdown]
 # ## 1. A loss that is a staircase
