@@ -3,12 +3,20 @@
 import contextlib
 import errno
 import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Give a temporary path to write to; when the block ends it becomes `path`, if it fails it is removed.
+
+    A link stays, and what it points to is written. A file that exists keeps its mode, and its owner where the
+    system allows. A pipe, a terminal or another device is written into, and nothing is put in its place.
 
     Parameters
     ----------
@@ -17,12 +25,13 @@ def replacing(path):
     Yields
     ------
     Path
-        In the same folder, with the same suffix.
+        An empty file of the same suffix, in the folder of the file to come.
 
     Raises
     ------
-    FileNotFoundError
-        If the folder does not exist.
+    OSError
+        If there is no such folder, or one that cannot be written to; if `path` is a folder, a socket or a disk, or
+        write-protected. All of this before the block begins.
 
     Examples
     --------
@@ -34,13 +43,88 @@ def replacing(path):
     'whole'
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    target = Path(os.path.realpath(path))
     try:
+        before = os.stat(path)
+    except FileNotFoundError:
+        before = None
+    stream = None if before is None else _stream(before)
+    if before is not None:
+        _check(path, before, stream)
+    if before is None or (stat.S_ISREG(before.st_mode) and target.exists() and stream is None):
+        yield from _renamed(target, before)
+    else:
+        yield from _poured(path, stream)
+
+
+def _renamed(target, before):
+    """Write beside the target and rename."""
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(target.parent))
+    part = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix[:9]}")
+    mode = 0o666 if before is None else before.st_mode & 0o666 | 0o600
+    try:
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        except OSError as error:
+            reason = f"No file can be made there ({error.strerror})"
+            raise OSError(error.errno, reason, str(target.parent)) from None
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())  # a power cut must not leave the new name with old or no contents
-        os.replace(part, path)
+        if before is not None:
+            _dress(part, before)
+        os.replace(part, target)
+        _settle(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _poured(path, stream):
+    """Write into what has no contents to replace, once the contents are whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder, f"part{path.suffix[:9]}")
+        part.touch()
+        yield part
+        if stream is not None:
+            stream.flush()
+        descriptor = os.open(path, os.O_WRONLY) if stream is None else os.dup(stream.fileno())
+        with open(part, "rb") as source, open(descriptor, "wb") as sink:
+            shutil.copyfileobj(source, sink)
+
+
+def _check(path, before, stream):
+    if stat.S_ISDIR(before.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder", str(path))
+    if stat.S_ISSOCK(before.st_mode) or stat.S_ISBLK(before.st_mode):
+        raise OSError(errno.EINVAL, "Is neither a file nor a pipe", str(path))
+    if stream is None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "Is write-protected", str(path))
+
+
+def _stream(status):
+    """Return the standard stream that this is, if it is one: a replaced file would take what was printed along."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or none
+            if os.path.samestat(os.fstat(stream.fileno()), status):
+                return stream
+    return None
+
+
+def _dress(part, before):
+    """Give the file the owner and the mode of the one before."""
+    now = os.stat(part)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.chown(part, before.st_uid, before.st_gid)
+    os.chmod(part, stat.S_IMODE(before.st_mode))
+
+
+def _settle(folder):
+    """Make the new name last; a folder that cannot be read, or not be synchronised, keeps it all the same."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
