@@ -1,25 +1,25 @@
 """Batches of a data set."""
 
-import operator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from duonet import backend
+from duonet import arguments, backend
 from duonet.data.dataset import Dataset
 
 
 class DataLoader:
     """Iterate over a data set in batches of images (B, H, W, C) float32 and labels (B,) int64.
 
-    One iteration is one epoch. While a batch is in use a thread prepares the next one.
+    One iteration is one epoch. It draws where it is asked for a batch, one batch ahead, so that a generator may be
+    shared with the model or with another iteration; while a batch is in use a thread normalises the next one.
 
     Parameters
     ----------
     dataset : Dataset
     batch_size : int
     normalize : callable
-        uint8 images to float32, such as `Normalize`.
+        uint8 images to float32, such as `Normalize`; called in the thread, so it must not draw.
     rng : numpy.random.Generator, optional
         Shuffles anew at every iteration; without it the order is the data set's.
     augment : callable, optional
@@ -35,9 +35,9 @@ class DataLoader:
     ------
     ValueError
         If images and labels do not fit together, there are none, `batch_size` is not positive, `augment` is
-        given without `rng`, or the only image is to be shuffled.
+        given without `rng`, the only image is to be shuffled, or there is no such device.
     TypeError
-        If `batch_size` is not an integer or `rng` not a generator.
+        If `batch_size` is not an integer, `rng` not a generator, or `normalize` or `augment` not callable.
 
     Examples
     --------
@@ -56,18 +56,17 @@ class DataLoader:
                 f"DataLoader: labels must be ints ({len(images)},) for images {images.shape}, "
                 f"got {labels.dtype} {labels.shape}"
             )
-        try:
-            batch_size = operator.index(batch_size)
-        except TypeError:
-            raise TypeError(f"DataLoader: batch_size must be an integer, got {batch_size!r}") from None
-        if len(images) == 0 or batch_size < 1:
-            raise ValueError(
-                f"DataLoader: expected images, batches of 1 or more; got {len(images)}, batches of {batch_size}"
-            )
-        if augment is not None and rng is None:
+        if len(images) == 0:
+            raise ValueError("DataLoader: there are no images")
+        batch_size = arguments.integer("DataLoader", "batch_size", batch_size, at_least=1)
+        for name, given in (("normalize", normalize), ("augment", augment)):
+            if not callable(given) and (name, given) != ("augment", None):
+                raise TypeError(f"DataLoader: {name} must be callable, got {type(given).__name__}")
+        if rng is not None:
+            arguments.generator("DataLoader", "rng", rng)
+        elif augment is not None:
             raise ValueError("DataLoader: augment needs rng, the generator that it draws from")
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"DataLoader: rng must be a numpy.random.Generator, got {type(rng).__name__}")
+        arguments.one_of("DataLoader", "device", device, backend.DEVICES)
         self.dataset = Dataset(images, labels.astype(np.int64, copy=False))
         self.batch_size, self.normalize = batch_size, normalize
         self.rng, self.augment, self.device = rng, augment, device
@@ -83,24 +82,18 @@ class DataLoader:
     def __iter__(self):
         images, labels = self.dataset
         order = None if self.rng is None else self.rng.permutation(len(images))
-
-        def prepare(start):
-            batch = slice(start, min(start + self.batch_size, self.images))
-            batch = batch if order is None else order[batch]
-            x = images[batch]
-            if self.augment is not None:
-                x = self.augment(x, self.rng)
-            return self.normalize(x), labels[batch]
-
-        # One thread, so that draws keep their order; it is one batch ahead, and never draws for the next epoch.
+        # What draws runs here, one batch ahead and never for the next epoch; the thread has the work without draws.
         with ThreadPoolExecutor(1, thread_name_prefix="duonet-loader") as worker:
             waiting = None
             for start in range(0, self.images, self.batch_size):
-                ahead = worker.submit(prepare, start)
+                batch = slice(start, min(start + self.batch_size, self.images))
+                batch = batch if order is None else order[batch]
+                x = images[batch] if self.augment is None else self.augment(images[batch], self.rng)
+                ahead = worker.submit(self.normalize, x), labels[batch]
                 if waiting is not None:
-                    yield self._upload(waiting)
+                    yield self._upload(*waiting)
                 waiting = ahead
-            yield self._upload(waiting)
+            yield self._upload(*waiting)
 
-    def _upload(self, prepared):
-        return tuple(backend.to_device(array, self.device) for array in prepared.result())
+    def _upload(self, normalized, labels):
+        return tuple(backend.to_device(array, self.device) for array in (normalized.result(), labels))

@@ -1,5 +1,6 @@
 import hashlib
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -212,6 +213,48 @@ def test_an_epoch_draws_what_it_would_without_a_thread_and_never_for_the_next():
     assert rng.random() == twin.random()
 
 
+def noisy(images, rng):
+    time.sleep(rng.random() / 500)  # long enough for the other thread to draw, if one does
+    return random_flip(images, rng)
+
+
+def shared_with_the_model(rng):
+    """What a loop sees that draws from the loader's generator, as Dropout does, and leaves its last epoch early."""
+    seen = []
+    for _ in range(2):
+        for x, _ in DataLoader(toy(12), 3, plain, rng=rng, augment=noisy):
+            seen += [*x.ravel(), rng.random()]
+            time.sleep(rng.random() / 500)
+    next(iter(DataLoader(toy(12), 3, plain, rng=rng, augment=noisy)))
+    return seen
+
+
+def two_iterators(rng):
+    loader = DataLoader(toy(12), 3, plain, rng=rng, augment=noisy)
+    return [value for pair in zip(loader, loader) for x, _ in pair for value in x.ravel()]
+
+
+@pytest.mark.parametrize("loop", [shared_with_the_model, two_iterators])
+def test_a_generator_may_be_shared_every_run_draws_the_same(loop):
+    def run():
+        rng = np.random.default_rng(5)
+        return loop(rng), rng.random()
+
+    first = run()
+    assert all(run() == first for _ in range(7))
+
+
+def test_only_the_caller_draws():
+    threads = set()
+
+    def flip(images, rng):
+        threads.add(threading.current_thread())
+        return random_flip(images, rng)
+
+    list(DataLoader(toy(), 2, plain, rng=np.random.default_rng(0), augment=flip))
+    assert threads == {threading.current_thread()}
+
+
 def test_an_error_in_the_thread_reaches_the_loop_and_leaving_early_ends_the_thread():
     def broken(images):
         raise ZeroDivisionError
@@ -242,7 +285,12 @@ def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
         ),
         (lambda: DataLoader(Dataset(toy().images, np.zeros(3, int)), 1, plain), r"labels must be ints \(10,\)"),
         (lambda: DataLoader(Dataset(toy().images, np.zeros(10)), 1, plain), "labels must be ints"),
-        (lambda: DataLoader(toy(), 0, plain), "batches of 1 or more; got 10, batches of 0"),
+        (lambda: DataLoader(toy(), 0, plain), "DataLoader: batch_size must be an int at least 1, got 0"),
+        (lambda: DataLoader(Dataset(toy().images[:0], toy().labels[:0]), 1, plain), "there are no images"),
+        (
+            lambda: DataLoader(toy(), 2, plain, device="tpu"),
+            "DataLoader: device must be one of cpu, gpu, got 'tpu'",
+        ),
         (lambda: DataLoader(toy(), 2, plain, augment=random_flip), "augment needs rng"),
         (lambda: DataLoader(toy(1), 4, plain, rng=np.random.default_rng(0)), "one image cannot be shuffled"),
         (lambda: Normalize([0], [0]), "std must be positive"),
@@ -265,7 +313,16 @@ def test_bad_input_is_refused(make, message):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: DataLoader(toy(), 2.5, plain), "DataLoader: batch_size must be an integer, got 2.5"),
+        (lambda: DataLoader(toy(), 2.5, plain), "DataLoader: batch_size must be an int at least 1, got float 2.5"),
+        (
+            lambda: DataLoader(toy(), True, plain),
+            "DataLoader: batch_size must be an int at least 1, got bool True",
+        ),
+        (lambda: DataLoader(toy(), 2, None), "DataLoader: normalize must be callable, got NoneType"),
+        (
+            lambda: DataLoader(toy(), 2, plain, rng=np.random.default_rng(0), augment="flip"),
+            "DataLoader: augment must be callable, got str",
+        ),
         (lambda: DataLoader(toy(), 2, plain, rng=3), "DataLoader: rng must be a numpy.random.Generator, got int"),
         (lambda: pad_and_crop(toy().images, None, 1.5), "pad_and_crop: padding must be an integer, got 1.5"),
     ],
