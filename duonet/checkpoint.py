@@ -321,7 +321,7 @@ def _paths(model, optimizer):
 
 def _refuse_shared(model):
     seen = {}
-    for path, module in model.modules():
+    for path, module in model.modules(every_path=True):
         if id(module) in seen:
             raise ValueError(f"{path} and {seen[id(module)]} are one layer, so no file can rebuild it")
         seen[id(module)] = path

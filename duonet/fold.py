@@ -40,7 +40,7 @@ def fold(model):
     array([0., 1.], dtype=float32)
     """
     model = copy.deepcopy(model).eval()
-    for module in {id(module): module for _, module in model.modules()}.values():
+    for _, module in model.modules():
         if type(module) is Sequential:
             _fold_layers(module)
     return model

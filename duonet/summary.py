@@ -180,8 +180,8 @@ def summary(model, in_shape):
     Returns
     -------
     Summary
-        A row for every layer that has no layers below it, or parameters of its own. Multiply-accumulates are those
-        of conv and linear layers.
+        A row for every layer that has no layers below it, or parameters of its own, each time that it runs.
+        Multiply-accumulates are those of conv and linear layers and count every time, parameters the first time.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def summary(model, in_shape):
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
     bits = {}  # from a tensor's id to the bits of its values, where it is quantised
-    alive, rows = [x], []
+    alive, rows, met = [x], [], set()
 
     def see(path, module, inputs, output):
         alive.extend([*inputs, output])  # an id is only good as long as its tensor lives
@@ -207,9 +207,10 @@ def summary(model, in_shape):
             bits[id(output)] = module.staircase.bits
         elif isinstance(module, (nn.Sequential, *KEEPING)):
             bits[id(output)] = bits.get(id(output), read if isinstance(module, KEEPING) else FLOAT)
-        own = [value for value in vars(module).values() if isinstance(value, Tensor)]
+        own = {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
         if own or not list(module.children()):
-            rows.append(_row(path, module, own, read, output.shape[1:]))
+            rows.append(_row(path, module, [own[key] for key in own if key not in met], read, output.shape[1:]))
+        met.update(own)
 
     with no_grad(), evaluating(model), watch(model, see):
         model(x)
@@ -268,30 +269,32 @@ def count_weights(model):
     >>> count_weights(nn.Linear(3, 2, rng=np.random.default_rng(0)))
     6
     """
-    return sum(m.weight.size for _, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+    layers = [m for _, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    return sum({id(m.weight): m.weight.size for m in layers}.values())
 
 
-def _row(path, module, own, read, shape):
-    parameters = sum(tensor.size for tensor in own if isinstance(tensor, Parameter))
-    everything = sum(tensor.size for tensor in own)
-    unpacked = sum(tensor.data.nbytes for tensor in own)
+def _row(path, module, fresh, read, shape):
+    """Count one run of a layer; `fresh` are those of its tensors that no row has counted yet."""
+    parameters = sum(tensor.size for tensor in fresh if isinstance(tensor, Parameter))
+    everything = sum(tensor.size for tensor in fresh)
+    unpacked = sum(tensor.data.nbytes for tensor in fresh)
     if not isinstance(module, (nn.Conv2d, nn.Linear)):
         counts = {FLOAT: parameters} if parameters else {}
         return Row(path, type(module).__name__, shape, counts, {}, 0.0, {}, 4 * everything, unpacked)
-    weights, quantizer = module.weight.size, module.weight_quantizer
+    quantizer = module.weight_quantizer
     bits = FLOAT if quantizer is None else quantizer.bits
     # Each output value of a layer takes one multiplication per weight that leads to its channel.
-    macs = math.prod(shape) * (weights // module.weight.shape[-1])
+    macs = math.prod(shape) * (module.weight.size // module.weight.shape[-1])
     wide = max(read, bits)
+    weights = module.weight.size if any(tensor is module.weight for tensor in fresh) else 0
+    scales = quantizer.scales(module.weight.shape) if weights and quantizer is not None else 0
     return Row(
         path, type(module).__name__, shape,
-        parameters=_added([{bits: weights}, {FLOAT: parameters - weights} if parameters > weights else {}]),
+        parameters=_added([{bits: weights}, {FLOAT: parameters - weights}]),
         macs={wide: macs},
         operations=float(macs) if wide == FLOAT else macs * read * bits / 64,
-        weights={bits: weights},
-        bytes_packed=-(-weights * bits // 8)
-        + 4 * (everything - weights)
-        + (0 if quantizer is None else 4 * quantizer.scales(module.weight.shape)),
+        weights=_added([{bits: weights}]),
+        bytes_packed=-(-weights * bits // 8) + 4 * (everything - weights + scales),
         bytes_unpacked=unpacked,
     )  # fmt: skip
 
@@ -300,7 +303,8 @@ def _added(counts):
     total = {}
     for count in counts:
         for bits, n in count.items():
-            total[bits] = total.get(bits, 0) + n
+            if n:
+                total[bits] = total.get(bits, 0) + n
     return total
 
 

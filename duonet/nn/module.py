@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from duonet import backend
+from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
 
@@ -56,40 +57,55 @@ class Module:
         if not hasattr(error, "layer"):
             error.layer, error.path, error.said, error.kind = self, "", str(error), type(self).__name__
         else:
-            name = next((n for n, child in self.children() if child is error.layer), None)
-            if name is not None:
+            name = " or ".join(n for n, child in self.children() if child is error.layer)
+            if name:
                 error.path = f"{name}.{error.path}" if error.path else name
                 error.layer = self
         error.args = (f"{f'{error.path} {error.kind}'.strip()}: {error.said}",)
 
     def children(self):
-        """Yield (name, module) for each direct child."""
+        """Yield (name, module) for each direct child; one that has two names comes twice."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
-    def modules(self, prefix=""):
-        """Yield (path, module) for this module and all below it, parents first; the own path is ""."""
-        yield prefix, self
+    def modules(self, every_path=False):
+        """Yield (path, module) for this module and all below it, parents first; the own path is "".
+
+        Each module comes once, under the first of its paths, also where it is used in several places or a child
+        refers to its parent. With `every_path` it comes under each of them; where one leads back to a module that
+        it began in, it ends.
+        """
+        return self._walk("", set(), every_path)
+
+    def _walk(self, path, met, every_path):
+        if id(self) in met:
+            return
+        met.add(id(self))
+        yield path, self
         for name, child in self.children():
-            yield from child.modules(f"{prefix}.{name}" if prefix else name)
+            yield from child._walk(_join(path, name), met, every_path)
+        if every_path:
+            met.remove(id(self))
 
-    def _tensors(self):
-        for path, module in self.modules():
+    def _tensors(self, every_path=False):
+        met = set()
+        for path, module in self.modules(every_path):
             for name, value in vars(module).items():
-                if isinstance(value, Tensor):
-                    yield (f"{path}.{name}" if path else name), value
+                if isinstance(value, Tensor) and (every_path or id(value) not in met):
+                    met.add(id(value))
+                    yield _join(path, name), value
 
-    def named_parameters(self):
-        """Yield (path, Parameter) for everything that is learned."""
-        return ((path, t) for path, t in self._tensors() if isinstance(t, Parameter))
+    def named_parameters(self, every_path=False):
+        """Yield (path, Parameter) for everything that is learned, once, or with `every_path` by all its paths."""
+        return ((path, t) for path, t in self._tensors(every_path) if isinstance(t, Parameter))
 
-    def named_buffers(self):
-        """Yield (path, Tensor) for state that is saved but not learned."""
-        return ((path, t) for path, t in self._tensors() if not isinstance(t, Parameter))
+    def named_buffers(self, every_path=False):
+        """Yield (path, Tensor) for state that is saved but not learned, once, or with `every_path` by all paths."""
+        return ((path, t) for path, t in self._tensors(every_path) if not isinstance(t, Parameter))
 
     def parameters(self):
-        """List all parameters."""
+        """List all parameters, each once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def zero_grad(self):
@@ -115,22 +131,32 @@ class Module:
         return self
 
     def astype(self, dtype):
-        """Convert parameters and buffers to a floating dtype, in place, and return the module."""
+        """Convert floating parameters and buffers to another floating dtype, in place, and return the module."""
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"astype: expected a floating dtype, got {np.dtype(dtype)}")
         for _, tensor in self._tensors():
-            tensor.data = tensor.data.astype(dtype)
-            tensor.grad = None
+            if tensor.dtype.kind == "f":
+                tensor.data = tensor.data.astype(dtype)
+                tensor.grad = None
         return self
 
     def reset_parameters(self, rng):
-        """Draw all weights below anew from `rng`, a numpy.random.Generator."""
+        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer of two places only once."""
+        for layer in self._drawing({id(self)}):
+            layer.reset_parameters(rng)
+
+    def _drawing(self, met):
+        """Yield the nearest layers below that say themselves what is drawn."""
         for _, child in self.children():
-            child.reset_parameters(rng)
+            if id(child) in met:
+                continue
+            met.add(id(child))
+            own = type(child).reset_parameters is not Module.reset_parameters
+            yield from [child] if own else child._drawing(met)
 
     def state_dict(self):
-        """Return a dict from path to a NumPy copy of every parameter and buffer."""
-        return {path: np.array(tensor.numpy()) for path, tensor in self._tensors()}
+        """Return a dict from path to a NumPy copy of every parameter and buffer, under each of its paths."""
+        return {path: np.array(tensor.numpy()) for path, tensor in self._tensors(every_path=True)}
 
     def load_state_dict(self, state):
         """Copy arrays into parameters and buffers; all of them fit, or nothing is changed.
@@ -142,33 +168,44 @@ class Module:
 
         Raises
         ------
+        TypeError
+            If it is no dict.
         ValueError
-            Naming every missing, unexpected and misshapen key.
+            Naming every key that is missing or unexpected, and every array of another shape or kind of numbers, out
+            of its tensor's range, or unlike that of another path of the same tensor.
         """
-        tensors = dict(self._tensors())
-        problems = [f"missing {path}" for path in tensors if path not in state]
-        problems += [f"unexpected {path}" for path in state if path not in tensors]
-        problems += [
-            f"{path} has shape {np.shape(state[path])}, expected {tensor.shape}"
-            for path, tensor in tensors.items()
-            if path in state and np.shape(state[path]) != tensor.shape
-        ]
-        if problems:
-            raise ValueError(f"load_state_dict: {type(self).__name__}: {'; '.join(problems)}")
+        name = f"load_state_dict: {type(self).__name__}"
+        tensors = dict(self._tensors(every_path=True))
+        arrays = fitting(name, state, {path: tensor.data for path, tensor in tensors.items()})
+        first = {}
         for path, tensor in tensors.items():
-            array = np.array(state[path], dtype=tensor.dtype)
-            tensor.data = backend.to_device(array, backend.device_of(tensor.data))
+            known = first.setdefault(id(tensor), path)
+            if known != path and not np.array_equal(arrays[known], arrays[path], equal_nan=True):
+                raise ValueError(f"{name}: {known} and {path} are one tensor, but two different arrays came")
+        moved = [backend.to_device(arrays[path], backend.device_of(t.data)) for path, t in tensors.items()]
+        for tensor, array in zip(tensors.values(), moved):
+            tensor.data = array
 
     def _settings(self):
         """Describe the layer's own settings, for `repr`."""
         return ""
 
     def __repr__(self):
+        return "\n".join(self._lines("", {}))
+
+    def _lines(self, path, met):
+        if id(self) in met:
+            return [f"{type(self).__name__}, the same as {met[id(self)] or 'the whole'}"]
+        met[id(self)] = path
         lines = [f"{type(self).__name__}({self._settings()})"]
         for name, child in self.children():
-            first, *rest = repr(child).splitlines()
+            first, *rest = child._lines(_join(path, name), met)
             lines += [f"  {name}: {first}"] + [f"  {line}" for line in rest]
-        return "\n".join(lines)
+        return lines
+
+
+def _join(path, name):
+    return f"{path}.{name}" if path else name
 
 
 class Record:
