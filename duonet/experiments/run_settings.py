@@ -167,12 +167,13 @@ class RunSettings:
         return data.Compose(*steps) if steps else None
 
     def differences(self, other):
-        """List in words where other settings differ from these; the place of the data may."""
+        """List in words where other settings differ from these; the place of the data may, which is no content."""
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        moved = not {self.dataset, other.dataset} <= data.NAMES.keys()
         return [
             f"{name} {theirs[name]}, the run has {mine[name]}"
             for name in mine
-            if name != "data" and mine[name] != theirs[name]
+            if mine[name] != theirs[name] and not (name == "data" or (name == "dataset" and moved))
         ]
 
     def save(self, path):

@@ -1,6 +1,7 @@
 """What a trained network makes of a data set, or of single images."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,25 +42,22 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     Raises
     ------
     ValueError
-        If the checkpoint does not say what its network takes, or the data set's images or classes are not those.
+        If the checkpoint does not say what its network takes, or the data set's images or classes are not those; if
+        a folder's images may have been trained on: without folders called train and test, or where the training
+        was, its training images must be those of the training, whatever the path.
     """
     saved, about = load_run(checkpoint, device)
     height, width, channels = about["in_shape"]
     own = dataset not in data.NAMES
     splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
     chosen = getattr(splits, part)
-    settings = about.get("settings", {})
-    if own and dataset == settings.get("dataset") and about["train_sha256"] != digest([_used(splits, settings)]):
-        raise ValueError(
-            f"evaluate: {dataset} has changed since the training: its {part} part may hold images that were "
-            "trained on; folders called train and test would keep them apart"
-        )
     _check_shape(f"evaluate: {dataset}", chosen.images.shape[1:], about["in_shape"])
     if list(splits.class_names) != about["class_names"]:
         raise ValueError(
             f"evaluate: {dataset} has {len(splits.class_names)} classes, {_some(splits.class_names)}, but the "
             f"network tells {len(about['class_names'])} apart, {_some(about['class_names'])}"
         )
+    _refuse_trained_on(dataset, splits, part, about)
     classes = len(splits.class_names)
     confusion = np.zeros((classes, classes), np.int64)
     among_five = 0
@@ -166,7 +164,7 @@ def describe_input(splits, normalize):
 
 
 def digest(datasets):
-    """Tell images apart: the SHA-256 of all images and labels.
+    """Tell data apart: the SHA-256 of all images and labels, their order and the parts they are in.
 
     Parameters
     ----------
@@ -177,9 +175,9 @@ def digest(datasets):
     str
     """
     sha256 = hashlib.sha256()
-    for images, labels in datasets:
-        sha256.update(np.ascontiguousarray(images))
-        sha256.update(np.ascontiguousarray(labels))
+    for array in (array for dataset in datasets for array in dataset):
+        sha256.update(f"{array.dtype.str} {array.shape} ".encode())
+        sha256.update(np.ascontiguousarray(array))
     return sha256.hexdigest()
 
 
@@ -234,9 +232,22 @@ def load_run(path, device="cpu"):
     return saved, saved.about
 
 
-def _used(splits, settings):
-    """Return the training images that a run with these settings used."""
-    return splits.train if settings.get("images") is None else splits.train.take(settings["images"])
+def _refuse_trained_on(dataset, splits, part, about):
+    """Stop unless the training images are the run's by content, or the part has a folder of its own elsewhere."""
+    settings = about.get("settings", {})
+    there = len(splits.train.labels)
+    if about["train_sha256"] == digest([splits.train.take(min(settings.get("images") or there, there))]):
+        return
+    if dataset in data.NAMES:
+        same, apart = dataset == settings.get("dataset"), True
+    else:
+        same, apart = os.path.realpath(dataset) == about.get("place"), (Path(dataset) / "train").is_dir()
+    if same or not apart:
+        what = "has changed since" if same else "is not the folder of"
+        raise ValueError(
+            f"evaluate: {dataset} {what} the training: its {part} part may hold images that were "
+            "trained on; folders called train and test would keep them apart"
+        )
 
 
 def _check_shape(what, shape, expected, advice=""):

@@ -13,7 +13,8 @@ from duonet.summary import summary
 from duonet.text import aligned
 
 KEPT = ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")
-OWN = ("method", "seed", "data")  # settings in which the runs of one table may differ
+OWN = ("method", "seed", "dataset", "data")  # settings in which the runs of one table may differ
+DATA = ("data_sha256", "class_names")  # what tells their data apart, wherever they lie
 
 
 def collect(folders):
@@ -44,7 +45,7 @@ def collect(folders):
     """
     if not folders:
         raise ValueError("runs: no run folder was given")
-    common, runs, costs = None, [], {}
+    common, same_data, runs, costs = None, None, [], {}
     for folder in map(Path, folders):
         settings = {k: v for k, v in dataclasses.asdict(saved_settings(folder)).items() if k not in OWN}
         if not (folder / "result.json").is_file():
@@ -60,6 +61,10 @@ def collect(folders):
                 rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"runs: result.json or history.csv of {folder} is damaged ({error!r})") from None
+        saved, about = load_run(folder)
+        same_data = same_data or [about.get(key) for key in DATA]
+        if same_data != [about.get(key) for key in DATA]:
+            raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: it was trained on other images")
         runs.append(
             {
                 "method": method,
@@ -69,7 +74,6 @@ def collect(folders):
             }
         )
         if method not in costs:
-            saved, about = load_run(folder)
             counted = summary(saved.model, tuple(about["in_shape"]))
             costs[method] = {
                 "weights": sum(counted.total.weights.values()),

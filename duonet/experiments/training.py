@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     CannotWrite
         If the disk is full, or the folder not to be written to; what had been written is whole.
     ValueError
-        If there is nothing to resume, or the settings or the data are not those of the run; says which differ.
+        If there is nothing to resume, or the settings or the data are not those of the run; says which differ. The
+        data are told by their content: they may lie elsewhere now, under another name.
     RuntimeError
         If a GPU is asked for and there is none.
     """
@@ -73,9 +75,13 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
         backend.allow_tf32()
     out = Path(out)
     if resume:
-        before = saved_settings(out)
-        if differences := before.differences(settings):
+        if differences := saved_settings(out).differences(settings):
             raise ValueError(f"train: {out} was started with other settings: {'; '.join(differences)}")
+        if settings.dataset not in data.NAMES and not Path(settings.dataset).is_dir():
+            raise ValueError(
+                f"train: the images of {out} are no longer in {settings.dataset}; say where they are: "
+                f"duonet train {settings.model} FOLDER --resume {out}"
+            )
         splits = _load(settings)
     else:
         splits = _load(settings)
@@ -84,10 +90,11 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     with _locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
-        if not resume:
+        run = _Run(settings, splits, out, on_epoch, progress)
+        if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
             with _writing(out / "settings.toml"):
                 settings.save(out / "settings.toml")
-        return _Run(settings, splits, out, on_epoch, progress).run()
+        return run.run()
 
 
 def _make_folder(out):
@@ -165,18 +172,18 @@ class _Run:
             "settings": dataclasses.asdict(settings),
             **describe_input(splits, self.normalize),
             "data_sha256": digest(splits[:3]),
+            "place": None if settings.dataset in data.NAMES else os.path.realpath(settings.dataset),
         }
+        self.saved = load_checkpoint(out / LAST, settings.device) if (out / LAST).exists() else None
+        if self.saved is not None and any(self.saved.about.get(k) != self.about[k] for k in DATA):
+            raise ValueError(f"train: {out} was started with other images than those of {settings.dataset}")
 
     def run(self):
         """Train what is left to train, and return the result."""
         started = time.perf_counter()
         if self.progress:
             print(f"stop at any moment; go on with: duonet train --resume {self.out}", flush=True)
-        saved = load_checkpoint(self.out / LAST, self.settings.device) if (self.out / LAST).exists() else None
-        if saved is not None and any(saved.about.get(k) != self.about[k] for k in DATA):
-            raise ValueError(
-                f"train: {self.out} was started with other images than those of {self.settings.dataset}"
-            )
+        saved = self.saved
         at = 0 if saved is None else saved.about["stage"] - 1
         for i in range(at, len(self.stages)):
             self._stage(i, saved)

@@ -149,6 +149,48 @@ def test_a_folder_that_has_changed_since_is_refused_because_its_split_has(tmp_pa
         score(tmp_path / "run", str(tmp_path / "set"))
 
 
+@pytest.mark.parametrize("spelled", ["set", "./set", "set/", "link", "absolute", "renamed"])
+def test_a_changed_folder_is_refused_however_its_path_is_written(tmp_path, monkeypatch, spelled):
+    Image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    for name in ("coat", "dress"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (6, 6), 10 * i).save(tmp_path / "set" / name / f"{i}.png")
+    train(RunSettings("mlp", "set", "float", 1, width=4), tmp_path / "run", progress=False)
+    if spelled == "renamed":
+        (tmp_path / "set").rename("renamed")
+    elif spelled == "link":
+        (tmp_path / "link").symlink_to("set")
+    path = str(tmp_path / "set") if spelled == "absolute" else spelled
+    assert score(tmp_path / "run", path)["images"] == 4
+    for extra in ("new.png", "more.png"):
+        Image.new("L", (6, 6), 3).save(tmp_path / path / "coat" / extra)
+    words = "is not the folder of" if spelled == "renamed" else "has changed since"
+    with pytest.raises(ValueError, match=f"{words} the training: its test part may hold images that were trained"):
+        score(tmp_path / "run", path)
+
+
+def test_a_folder_with_parts_of_its_own_may_be_another_one_unless_it_is_the_trainings(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+
+    def images(folder, shift):
+        for part in ("train", "test"):
+            for name in ("coat", "dress"):
+                (folder / part / name).mkdir(parents=True, exist_ok=True)
+                for i in range(20):
+                    Image.new("L", (6, 6), shift + 10 * i).save(folder / part / name / f"{i}.png")
+        return str(folder)
+
+    train(RunSettings("mlp", images(tmp_path / "set", 0), "float", 1, width=4), tmp_path / "run", progress=False)
+    assert score(tmp_path / "run", images(tmp_path / "other", 5))["images"] == 40
+    (tmp_path / "link").symlink_to("set")
+    images(tmp_path / "set", 5)
+    for path in (tmp_path / "set", tmp_path / "link"):
+        with pytest.raises(ValueError, match="has changed since the training"):
+            score(tmp_path / "run", str(path))
+
+
 def test_the_name_of_a_data_set_is_not_taken_for_a_folder_here(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fashion-mini").mkdir()

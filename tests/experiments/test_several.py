@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from duonet import cost
-from duonet.checkpoint import load_model
+from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.cli import main
 from duonet.experiments import RunSettings, collect, runs_table, train
 
@@ -55,11 +55,35 @@ def test_the_command_prints_draws_and_keeps(folders, tmp_path, capsys):
     assert printed.err.strip() == f"duonet: [Errno 2] There is no such folder: '{tmp_path / 'none'}'"
 
 
+def trained_elsewhere(folder, copy):
+    """A copy of a run that says it was trained on other images."""
+    shutil.copytree(folder, copy)
+    saved = load_checkpoint(folder / "best.npz")
+    save_checkpoint(copy / "best.npz", saved.model, about=saved.about | {"data_sha256": "0"})
+
+
+def test_runs_on_one_folder_stand_together_however_its_path_is_written(tmp_path, monkeypatch):
+    Image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (6, 6), 10 * i).save(tmp_path / "set" / name / f"{i}.png")
+    for seed, dataset in enumerate(("set", "./set", str(tmp_path / "set"))):
+        train(RunSettings("mlp", dataset, "float", 1, seed, width=4), tmp_path / f"run{seed}", progress=False)
+    assert len(collect([f"run{seed}" for seed in range(3)])["runs"]) == 3
+
+
 def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys):
     other = tmp_path / "other"
     train(dataclasses.replace(TINY, lr=0.5), other, progress=False)
     with pytest.raises(ValueError, match=rf"{other} cannot stand beside {folders[0]}: lr 0.5 and 0.008"):
         collect([folders[0], other])
+    trained_elsewhere(folders[0], tmp_path / "elsewhere")
+    with pytest.raises(
+        ValueError, match=f"elsewhere cannot stand beside {folders[0]}: it was trained on other im"
+    ):
+        collect([folders[0], tmp_path / "elsewhere"])
     shutil.copytree(folders[0], tmp_path / "copy")
     with pytest.raises(ValueError, match="given twice: binaryduo, seed 1"):
         collect([folders[0], tmp_path / "copy"])

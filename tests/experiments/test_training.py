@@ -16,9 +16,11 @@ import pytest
 from duonet import decouple, models
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.cli import main
+from duonet.data import Dataset
 from duonet.experiments import RunSettings, score, train
 from duonet.experiments.presets import PRESETS
 from duonet.experiments.run_settings import CHOICES, LEAST, METHODS, TWO_STAGES, read_toml
+from duonet.experiments.scoring import digest
 from duonet.experiments.training import RunInUse, saved_settings
 from duonet.models.catalogue import MODELS
 from duonet.optim import SGD, AdamW, Cosine, StepDecay
@@ -458,3 +460,71 @@ def test_a_folder_that_exists_is_refused(whole, capsys):
     assert f"duonet: train: --out {whole[0]} exists; give a new folder, or --resume" in capsys.readouterr().err
     assert main(["train", *FLAGS, "--out", str(whole[0] / "best.npz" / "run")]) == 2
     assert "best.npz/run cannot be made (Not a directory)" in capsys.readouterr().err
+
+
+def folder_of_images(folder, shift=0):
+    """Two classes of twenty images, without folders for the parts."""
+    Image = pytest.importorskip("PIL.Image")
+    for i in range(20):
+        for name in ("a", "b"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), shift + 10 * i + (name == "b")).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes links")
+def test_a_folder_of_images_is_known_by_its_content_not_by_its_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder_of_images(tmp_path / "set")
+    (tmp_path / "link").symlink_to("set")
+    settings = RunSettings("mlp", "set", "baseline", epochs=1, width=4)
+    train(settings, tmp_path / "run", progress=False)
+    spelled = ["./set", "set/", str(tmp_path / "set"), "link", "../" + tmp_path.name + "/set"]
+    for dataset in spelled:
+        train(dataclasses.replace(settings, dataset=dataset), tmp_path / "run", resume=True, progress=False)
+        assert saved_settings(tmp_path / "run").dataset == dataset, "the next resume finds it"
+    (tmp_path / "set").rename(tmp_path / "renamed")
+    assert main(["train", "--resume", "run", "--quiet"]) == 2
+    assert "no longer in" in capsys.readouterr().err
+    assert main(["train", "mlp", "renamed", "--resume", "run", "--quiet"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--quiet"]) == 0
+    folder_of_images(tmp_path / "other", shift=3)
+    before = (tmp_path / "run" / "settings.toml").read_bytes()
+    with pytest.raises(ValueError, match="was started with other images than those of other"):
+        train(dataclasses.replace(settings, dataset="other"), tmp_path / "run", resume=True, progress=False)
+    assert (tmp_path / "run" / "settings.toml").read_bytes() == before
+    with pytest.raises(ValueError, match="other settings: dataset mnist, the run has fashion-mini"):
+        train(dataclasses.replace(TINY, dataset="mnist"), whole_folder(tmp_path), resume=True, progress=False)
+
+
+def whole_folder(tmp_path):
+    (tmp_path / "named").mkdir()
+    TINY.resolved().save(tmp_path / "named" / "settings.toml")
+    return tmp_path / "named"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes links")
+def test_the_same_run_folder_through_a_link_is_locked_too(tmp_path):
+    (tmp_path / "link").symlink_to("run")
+
+    def second(rows):
+        with pytest.raises(RunInUse):
+            train(TINY, tmp_path / "link", resume=True, progress=False)
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(TINY, tmp_path / "run", on_epoch=second, progress=False)
+
+
+def test_data_of_other_shapes_orders_and_parts_differ():
+    images, labels = np.arange(64, dtype=np.uint8).reshape(4, 4, 4, 1), np.array([0, 1, 0, 1])
+    known = {digest([Dataset(images, labels)])}
+    for other in (
+        [Dataset(images.reshape(4, 2, 8, 1), labels)],
+        [Dataset(images[::-1], labels[::-1])],
+        [Dataset(images, 1 - labels)],
+        [Dataset(images[:2], labels[:2]), Dataset(images[2:], labels[2:])],
+        [Dataset(images[:3], labels[:3]), Dataset(images[3:], labels[3:])],
+    ):
+        assert digest(other) not in known
+        known.add(digest(other))
