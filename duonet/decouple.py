@@ -7,78 +7,29 @@ stacked, all of copy 1 before all of copy 2 (the published code of Kim et al., B
 
 import copy
 import functools
-from typing import NamedTuple
 
 import numpy as np
 
 from duonet import backend, nn
-from duonet.quant import Binary, Shifted, Ternary
-from duonet.tensor import Parameter
+from duonet.coupling import (
+    CannotDecouple,
+    Walk,
+    as_sequential,
+    in_mode_of,
+    is_ternary,
+    join,
+    kind,
+    needs_norm,
+    paths_of,
+    refuse_ties,
+    wanted,
+)
+from duonet.quant import Binary, Shifted
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
 
 SHIFT = 0.25  # the two binary copies fire this far above and below the middle of the ternary staircase
 SHIFTS = ("threshold", "beta")
-
-
-class CannotDecouple(ValueError):
-    """A model whose decoupled form would not be the same function; says which layer and why."""
-
-
-class _Want:
-    """A ternary activation further on reads this tensor, so it must come doubled.
-
-    Attributes
-    ----------
-    path : str
-        Of the activation.
-    shift : bool
-        Whether the batch norm that doubles it also has to move the copies apart. In a residual sum only one of the
-        two summands does.
-    """
-
-    def __init__(self, path, shift=True):
-        self.path, self.shift = path, shift
-
-
-class _Walk:
-    """What is known on reaching a layer.
-
-    Attributes
-    ----------
-    shift : str
-        Where the ±¼ goes: "threshold" or "beta".
-    norms : dict
-        From the path of a batch norm whose output must be doubled to the `_Want`.
-    junctions : dict
-        From the path of a `Residual` to its `_Junction`.
-    channels : int or None
-        Channels of one copy where the layer's input has been doubled, None where it has not.
-    memo : dict
-        Of `copy.deepcopy`, for generators that several layers share.
-    """
-
-    def __init__(self, shift):
-        self.shift = shift
-        self.norms, self.junctions, self.memo = {}, {}, {}
-        self.channels = None
-
-
-class _Junction(NamedTuple):
-    """How the two paths of a `Residual` read its input and meet.
-
-    Attributes
-    ----------
-    body_doubled, shortcut_doubled : bool
-        Whether a ternary activation at the path's start reads the input, so that both copies are needed.
-    carried : bool
-        Whether an identity shortcut carries both copies on.
-    wanted : bool
-        Whether the sum must come doubled.
-    """
-
-    body_doubled: bool
-    shortcut_doubled: bool
-    carried: bool
-    wanted: bool
 
 
 def decouple(model, shift="threshold"):
@@ -103,8 +54,8 @@ def decouple(model, shift="threshold"):
     Returns
     -------
     Module
-        With `Replicate` layers before the doubled batch norms. Dropout between activation and conv draws for each
-        copy by itself.
+        With `Replicate` layers before the doubled batch norms. Each layer keeps its mode and each parameter its
+        dtype and whether it is frozen. Dropout between activation and conv draws for each copy by itself.
 
     Raises
     ------
@@ -125,13 +76,14 @@ def decouple(model, shift="threshold"):
     """
     if shift not in SHIFTS:
         raise ValueError(f"decouple: shift must be 'threshold' or 'beta', got {shift!r}")
-    walk = _Walk(shift)
-    chain = _as_sequential(model)
-    if not any(_is_ternary(layer) for _, layer in chain.modules()):
+    walk = Walk(shift)
+    refuse_ties(model)
+    chain = as_sequential(model)
+    if not any(is_ternary(layer) for _, layer in chain.modules()):
         raise CannotDecouple("decouple: the model has no ternary activation; there is nothing to decouple")
-    want = _wanted(chain, "", None, walk)
+    want = wanted(chain, "", None, walk)
     if want is not None:
-        raise _needs_norm(want, "nothing")
+        raise needs_norm(want, "nothing")
     decoupled = _rebuild(chain, "", walk)
     if walk.channels is not None:
         raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a ternary activation")
@@ -139,90 +91,8 @@ def decouple(model, shift="threshold"):
     return decoupled
 
 
-def _is_ternary(layer):
-    return isinstance(layer, nn.QuantActivation) and isinstance(layer.staircase, Ternary)
-
-
-def _as_sequential(layer):
-    return layer if isinstance(layer, nn.Sequential) else nn.Sequential(layer).train(layer.training)
-
-
-def _join(path, name):
-    return f"{path}.{name}" if path else name
-
-
 def _last(chain):
     return [path for path, layer in chain.modules() if not list(layer.children())][-1]
-
-
-def _needs_norm(want, found):
-    return CannotDecouple(
-        f"decouple: {want.path}: a ternary activation needs a batch norm before it, whose two copies are then "
-        f"trained apart; found {found}"
-    )
-
-
-# From the output to the input: which tensors do ternary activations read, and which batch norms double them?
-
-
-@functools.singledispatch
-def _wanted(layer, path, want, walk):
-    """Return the `_Want` of the layer's input, given that of its output; None where there is none."""
-    if any(_is_ternary(m) for _, m in layer.modules()):
-        raise CannotDecouple(
-            f"decouple: {path} {type(layer).__name__}: cannot be decoupled exactly: only Sequential "
-            "and Residual may hold a ternary activation"
-        )
-    if want is not None:
-        raise _needs_norm(want, type(layer).__name__)
-    return None
-
-
-@_wanted.register
-def _(layer: nn.Sequential, path, want, walk):
-    for name, child in reversed(list(layer.children())):
-        want = _wanted(child, _join(path, name), want, walk)
-    return want
-
-
-@_wanted.register
-def _(layer: nn.QuantActivation, path, want, walk):
-    if want is not None:
-        raise _needs_norm(want, type(layer).__name__)
-    return _Want(path) if _is_ternary(layer) else None
-
-
-@_wanted.register(nn.MaxPool2d)
-@_wanted.register(nn.AvgPool2d)
-def _(layer, path, want, walk):
-    return want
-
-
-@_wanted.register
-def _(layer: nn.BatchNorm, path, want, walk):
-    if want is not None:
-        walk.norms[path] = want
-    return None
-
-
-@_wanted.register
-def _(layer: nn.Residual, path, want, walk):
-    body, shortcut = _paths(layer)
-    own = None if want is None else _Want(want.path, want.shift)
-    at_body = _wanted(body, _join(path, "body"), own, walk)
-    at_shortcut = None if shortcut is None else _wanted(shortcut, _join(path, "shortcut"), None, walk)
-    if own is not None and at_body is own:
-        raise _needs_norm(want, f"none in the body of the residual sum {path}")
-    carried = shortcut is None and own is not None and want.shift and at_body is not None
-    if carried:  # the input brings the shift along: a second pass, now without one at the end of the body
-        at_body = _wanted(body, _join(path, "body"), _Want(want.path, shift=False), walk)
-    walk.junctions[path] = _Junction(at_body is not None, at_shortcut is not None, carried, want is not None)
-    read = at_body or at_shortcut
-    return None if read is None else _Want(read.path)
-
-
-def _paths(layer):
-    return _as_sequential(layer.body), None if layer.shortcut is None else _as_sequential(layer.shortcut)
 
 
 # From the input to the output: what does each layer become?
@@ -231,7 +101,7 @@ def _paths(layer):
 def _rebuild(layer, path, walk):
     """Return the layer's decoupled form, a new module."""
     try:
-        return _decoupled(layer, path, walk)
+        return _decoupled.registry.get(kind(layer), _decoupled.registry[object])(layer, path, walk)
     except CannotDecouple:
         raise
     except ValueError as error:
@@ -242,25 +112,25 @@ def _rebuild(layer, path, walk):
 def _decoupled(layer, path, walk):
     if walk.channels is not None:
         raise ValueError("cannot be decoupled exactly: only conv and linear layers may read a ternary activation")
-    return copy.deepcopy(layer)
+    return copy.deepcopy(layer, walk.memo)
 
 
 @_decoupled.register
 def _(layer: nn.Sequential, path, walk):
     children = {}
     for name, child in layer.children():
-        inner = _join(path, name)
+        inner = join(path, name)
         if inner in walk.norms:
             children[f"{name}_replicate"] = nn.Replicate()
         children[name] = _rebuild(child, inner, walk)
-    return nn.Sequential(children).train(layer.training)
+    return in_mode_of(layer, nn.Sequential(children))
 
 
 @_decoupled.register
 def _(layer: nn.BatchNorm, path, walk):
     if walk.channels is not None:
         raise ValueError("reads a ternary activation; only conv and linear layers may")
-    new = copy.deepcopy(layer)
+    new = copy.deepcopy(layer, walk.memo)
     if path not in walk.norms:
         return new
     for tensor in (new.gamma, new.beta, new.running_mean, new.running_var):
@@ -274,21 +144,21 @@ def _(layer: nn.BatchNorm, path, walk):
 
 @_decoupled.register
 def _(layer: nn.QuantActivation, path, walk):
-    if not _is_ternary(layer):
+    if not is_ternary(layer):
         if walk.channels is not None:
             raise ValueError("reads a doubled tensor, but is not ternary")
-        return copy.deepcopy(layer)
+        return copy.deepcopy(layer, walk.memo)
+    surrogate = copy.deepcopy(layer.surrogate, walk.memo)
+    surrogate.derivative(np.zeros((1, 2 * walk.channels)))  # fails where it has one slope for each old channel
     if walk.shift == "beta":
-        new = nn.QuantActivation(Binary(), layer.surrogate)
-    else:
-        offset = np.repeat([SHIFT, -SHIFT], walk.channels)
-        new = nn.QuantActivation(Binary(0.5 + offset), Shifted(layer.surrogate, offset))
-    return new.train(layer.training)
+        return in_mode_of(layer, nn.QuantActivation(Binary(), surrogate))
+    offset = np.repeat([SHIFT, -SHIFT], walk.channels)
+    return in_mode_of(layer, nn.QuantActivation(Binary(0.5 + offset), Shifted(surrogate, offset)))
 
 
 @_decoupled.register
 def _(layer: nn.Residual, path, walk):
-    body, shortcut = _paths(layer)
+    body, shortcut = paths_of(layer)
     junction, channels = walk.junctions[path], walk.channels
     reading = junction.body_doubled or junction.shortcut_doubled  # the input is doubled, but not yet quantised
 
@@ -296,7 +166,7 @@ def _(layer: nn.Residual, path, walk):
         """Rebuild one path; it reads the mean of the copies where it does not need both."""
         average = channels is not None and not doubled
         walk.channels = None if average else channels
-        new = _rebuild(chain, _join(path, name), walk)
+        new = _rebuild(chain, join(path, name), walk)
         return nn.Sequential({"average": nn.AverageCopies()} | dict(new.children())) if average else new
 
     if not junction.carried:
@@ -311,44 +181,57 @@ def _(layer: nn.Residual, path, walk):
     body = rebuilt(body, "body", junction.body_doubled or not reading)
     if (walk.channels is not None) != junction.wanted:
         raise ValueError("its body ends in a ternary activation; only conv and linear layers may read one")
-    return nn.Residual(body, shortcut if shortcut is not None and len(shortcut) else None).train(layer.training)
+    return in_mode_of(layer, nn.Residual(body, shortcut if shortcut is not None and len(shortcut) else None))
 
 
 @_decoupled.register(nn.MaxPool2d)
 @_decoupled.register(nn.AvgPool2d)
 @_decoupled.register(nn.GlobalAvgPool)
 @_decoupled.register(nn.Flatten)
+@_decoupled.register(nn.Dropout)
 def _(layer, path, walk):
-    return copy.deepcopy(layer)  # works on each channel by itself, however many there are
+    return copy.deepcopy(layer, walk.memo)  # works on each channel by itself, however many there are
 
 
-@_decoupled.register
-def _(layer: nn.Dropout, path, walk):
-    new = copy.copy(layer)
-    new.rng = copy.deepcopy(layer.rng, walk.memo)
+@_decoupled.register(nn.Conv2d)
+@_decoupled.register(nn.Linear)
+def _(layer, path, walk):
+    new = copy.deepcopy(layer, walk.memo)
+    if walk.channels is None:
+        return new
+    new.weight.data = _doubled(layer.weight.data / 2, walk.channels)
+    if layer.weight_quantizer is not None:
+        _check_quantizer(layer, new, walk.channels)
+    walk.channels = None
     return new
 
 
-@_decoupled.register
-def _(layer: nn.Conv2d, path, walk):
-    return _with_doubled_inputs(layer, walk)
+def _doubled(weight, channels):
+    """Stack weights (..., IN, OUT) for both copies of `channels` channels."""
+    *window, inputs, outputs = weight.shape
+    # After a flatten, a linear layer's inputs are (pixels, channels), and it is the channels that double.
+    doubled = _twice(weight.reshape(*window, -1, channels, outputs), axis=-2)
+    return doubled.reshape(*window, 2 * inputs, outputs)
 
 
-@_decoupled.register
-def _(layer: nn.Linear, path, walk):
-    return _with_doubled_inputs(layer, walk)
+def _check_quantizer(layer, new, channels):
+    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, for the layer's own weights.
 
-
-def _with_doubled_inputs(layer, walk):
-    new = copy.deepcopy(layer)
-    if walk.channels is not None:
-        *window, inputs, outputs = layer.weight.shape
-        # After a flatten, a linear layer's inputs are (pixels, channels), and it is the channels that double.
-        by_channel = layer.weight.data.reshape(*window, -1, walk.channels, outputs)
-        doubled = _twice(by_channel / 2, axis=-2)
-        new.weight = Parameter(doubled.reshape(*window, 2 * inputs, outputs))
-        walk.channels = None
-    return new
+    To the last bit, unless it says that it is `homogeneous`: then its scale may be summed in another order.
+    """
+    stated = getattr(layer.weight_quantizer, "homogeneous", None)
+    quantize = copy.deepcopy(layer.weight_quantizer)  # so that one with a state keeps it
+    with no_grad():
+        old, got = (quantize(Tensor(w.data)).data for w in (layer.weight, new.weight))
+    expected = _doubled(old / 2, channels)
+    xp = backend.get_xp(got)
+    rounding = 64 * np.finfo(got.dtype).eps if stated else 0
+    alike = got.shape == expected.shape and xp.allclose(got, expected, rtol=rounding, atol=0, equal_nan=True)
+    if stated is False or not alike:
+        raise ValueError(
+            "cannot be decoupled exactly: its weight quantiser q is not homogeneous, q([W/2; W/2]) is not "
+            "[q(W); q(W)]/2"
+        )
 
 
 def _twice(array, axis=-1):

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 
 from duonet import backend, nn
+from duonet.coupling import in_mode_of, kind
 from duonet.nn.containers import Sequential
 from duonet.quant import FoldedStaircase
 from duonet.tape import no_grad
@@ -41,16 +42,21 @@ def fold(model):
     """
     model = copy.deepcopy(model).eval()
     for _, module in model.modules():
-        if type(module) is Sequential:
+        if _plain(module, Sequential):
             _fold_layers(module)
     return model
+
+
+def _plain(layer, cls):
+    return type(layer) is kind(layer) is cls
 
 
 def _fold_layers(sequence):
     layers = list(sequence.children())
     for (name, norm), (place, activation) in zip(layers, layers[1:]):
-        if type(norm) is nn.BatchNorm and type(activation) is nn.QuantActivation and activation.staircase.tabular:
-            setattr(sequence, place, nn.QuantActivation(_folded(norm, activation.staircase), activation.surrogate))
+        if _plain(norm, nn.BatchNorm) and _plain(activation, nn.QuantActivation) and activation.staircase.tabular:
+            folded = nn.QuantActivation(_folded(norm, activation.staircase), activation.surrogate)
+            setattr(sequence, place, in_mode_of(activation, folded))
             delattr(sequence, name)
 
 

@@ -2,6 +2,8 @@
 
 import math
 
+from duonet import arguments
+
 
 def coupled_widths(widths, count, budget):
     """Narrow a network so that, once decoupled, it stays within the baseline's parameters.
@@ -25,6 +27,8 @@ def coupled_widths(widths, count, budget):
 
     Raises
     ------
+    TypeError, ValueError
+        If the widths are no positive ints, or there are none.
     ValueError
         If the narrowed widths exceed the budget, however small the last one.
 
@@ -35,6 +39,9 @@ def coupled_widths(widths, count, budget):
     >>> coupled_widths((64, 64), count, budget=100 * 64 + 64 * 64 + 64 * 10)
     (45, 60)
     """
+    widths = [arguments.integer("coupled_widths", f"widths[{i}]", w, at_least=1) for i, w in enumerate(widths)]
+    if not widths:
+        raise ValueError("coupled_widths: widths is empty")
     narrow = [max(1, math.floor(width / math.sqrt(2))) for width in widths]
     while count(tuple(narrow)) > budget and narrow[-1] > 1:
         narrow[-1] -= 1

@@ -450,3 +450,7 @@ def test_the_widths_of_the_published_code_come_out_of_the_rule():
     assert coupled_widths((100, 100), lambda c: 2 * sum(c), 10_000) == (100, 100), "never above the old widths"
     with pytest.raises(ValueError, match="exceed the budget of 5 parameters"):
         coupled_widths((100, 100), lambda c: 2 * sum(c), 5)
+    with pytest.raises(TypeError, match=r"coupled_widths: widths\[1\] must be an int at least 1, got float 6.5"):
+        coupled_widths((5, 6.5), sum, 100)
+    with pytest.raises(ValueError, match="coupled_widths: widths is empty"):
+        coupled_widths((), sum, 100)

@@ -69,3 +69,18 @@ def test_what_it_does_not_know_it_leaves(rng):
     shared = nn.Sequential({"a": twice, "flat": nn.Flatten(), "b": twice})
     np.testing.assert_array_equal(fold(fold(twice))(x).data, twice(x).data)
     np.testing.assert_array_equal(fold(shared)(x).data, shared(x).data)
+
+
+def test_the_whole_copy_is_in_evaluation_mode_and_what_is_frozen_stays_frozen(rng):
+    model = nn.Sequential(nn.Linear(2, 2, rng=rng), nn.BatchNorm(2), nn.QuantActivation(Binary(), Clip(0, 1)))
+    model[0].bias.requires_grad = False
+    folded = fold(model)
+    assert not any(layer.training for _, layer in folded.modules())
+    assert not folded[0].bias.requires_grad and folded[0].weight.requires_grad
+
+
+def test_a_layer_with_a_forward_of_its_own_is_left(rng):
+    model = nn.Sequential(nn.BatchNorm(1), nn.QuantActivation(Binary(), Clip(0, 1))).eval()
+    model[0].forward = lambda x, activation=None: x
+    x = Tensor(np.array([[0.4], [0.6]], "float32"))
+    np.testing.assert_array_equal(fold(model)(x).data, model(x).data)

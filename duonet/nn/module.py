@@ -37,6 +37,10 @@ class Module:
         self.training = True
         self._observers = []
 
+    def __getstate__(self):
+        """Leave the observers out of a copy, which is not what they were asked to watch."""
+        return vars(self) | {"_observers": []}
+
     def forward(self, *inputs):
         """Compute the layer's output; subclasses define this."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")

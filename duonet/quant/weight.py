@@ -108,6 +108,8 @@ def filter_scale_sign(w):
 
 
 layer_scale_sign.bits = filter_scale_sign.bits = 1
+# q([W/2; W/2]) = [q(W); q(W)]/2, but for rounding: the scale is a mean. `decouple` needs it.
+layer_scale_sign.homogeneous = filter_scale_sign.homogeneous = True
 # How many float scales go with weights of a shape.
 layer_scale_sign.scales = lambda shape: 1
 filter_scale_sign.scales = lambda shape: shape[-1]

@@ -1,0 +1,189 @@
+"""Which tensors of a coupled network ternary activations read: those must come doubled, from a batch norm on.
+
+The first half of `decouple`: a walk from the output to the input.
+"""
+
+import functools
+from typing import NamedTuple
+
+from duonet import nn
+from duonet.quant import Ternary
+
+
+class CannotDecouple(ValueError):
+    """A model whose decoupled form would not be the same function; says which layer and why."""
+
+
+class Want:
+    """A ternary activation further on reads this tensor, so it must come doubled.
+
+    Attributes
+    ----------
+    path : str
+        Of the activation.
+    shift : bool
+        Whether the batch norm that doubles it also has to move the copies apart. In a residual sum only one of the
+        two summands does.
+    """
+
+    def __init__(self, path, shift=True):
+        self.path, self.shift = path, shift
+
+
+class Walk:
+    """What is known on reaching a layer.
+
+    Attributes
+    ----------
+    shift : str
+        Where the ±¼ goes: "threshold" or "beta".
+    norms : dict
+        From the path of a batch norm whose output must be doubled to the `Want`.
+    junctions : dict
+        From the path of a `Residual` to its `Junction`.
+    channels : int or None
+        Channels of one copy where the layer's input has been doubled, None where it has not.
+    memo : dict
+        Of `copy.deepcopy`: what several layers share, such as a generator, the copies share as well.
+    """
+
+    def __init__(self, shift):
+        self.shift = shift
+        self.norms, self.junctions, self.memo = {}, {}, {}
+        self.channels = None
+
+
+class Junction(NamedTuple):
+    """How the two paths of a `Residual` read its input and meet.
+
+    Attributes
+    ----------
+    body_doubled, shortcut_doubled : bool
+        Whether a ternary activation at the path's start reads the input, so that both copies are needed.
+    carried : bool
+        Whether an identity shortcut carries both copies on.
+    wanted : bool
+        Whether the sum must come doubled.
+    """
+
+    body_doubled: bool
+    shortcut_doubled: bool
+    carried: bool
+    wanted: bool
+
+
+def is_ternary(layer):
+    """Say whether a layer is a ternary activation."""
+    return isinstance(layer, nn.QuantActivation) and isinstance(layer.staircase, Ternary)
+
+
+def kind(layer):
+    """Return the class whose `forward` the layer runs; a subclass with one of its own is another kind of layer."""
+    if "forward" in vars(layer):
+        return object
+    return next(cls for cls in type(layer).__mro__ if "forward" in vars(cls) or "__call__" in vars(cls))
+
+
+def refuse_ties(model):
+    """Refuse a tensor that two layers share: doubled in one place, it would have to stay as it is in the other."""
+    seen = {}
+    for path, tensor in model._tensors(every_path=True):
+        if seen.setdefault(id(tensor), path) != path:
+            raise CannotDecouple(
+                f"decouple: {path} and {seen[id(tensor)]} are one tensor, which the decoupled form would part"
+            )
+
+
+def as_sequential(layer):
+    """Return the layer, in a Sequential of its own unless it is one."""
+    return layer if kind(layer) is nn.Sequential else in_mode_of(layer, nn.Sequential(layer))
+
+
+def in_mode_of(layer, new):
+    """Give a new layer the mode of the old one, and return it."""
+    new.training = layer.training
+    return new
+
+
+def join(path, name):
+    """Return the path of a child."""
+    return f"{path}.{name}" if path else name
+
+
+def needs_norm(want, found):
+    """Say that no batch norm doubles what a ternary activation reads."""
+    return CannotDecouple(
+        f"decouple: {want.path}: a ternary activation needs a batch norm before it, whose two copies are then "
+        f"trained apart; found {found}"
+    )
+
+
+def wanted(layer, path, want, walk):
+    """Return the `Want` of the layer's input, given that of its output; None where there is none."""
+    return _want_of.registry.get(kind(layer), _want_of.registry[object])(layer, path, want, walk)
+
+
+@functools.singledispatch
+def _want_of(layer, path, want, walk):
+    if any(is_ternary(m) for _, m in layer.modules()):
+        raise CannotDecouple(
+            f"decouple: {path} {type(layer).__name__}: cannot be decoupled exactly: only Sequential "
+            "and Residual may hold a ternary activation"
+        )
+    if want is not None:
+        raise needs_norm(want, type(layer).__name__)
+    return None
+
+
+@_want_of.register
+def _(layer: nn.Sequential, path, want, walk):
+    for name, child in reversed(list(layer.children())):
+        want = wanted(child, join(path, name), want, walk)
+    return want
+
+
+@_want_of.register
+def _(layer: nn.QuantActivation, path, want, walk):
+    if want is not None:
+        raise needs_norm(want, type(layer).__name__)
+    if not is_ternary(layer):
+        return None
+    staircase = layer.staircase
+    table = [t.tolist() for t in staircase.thresholds], staircase.levels
+    if not staircase.tabular or table != ([0.25, 0.75], (0, 0.5, 1)):
+        raise CannotDecouple(f"decouple: {path}: its staircase {staircase!r} is not the function of Ternary()")
+    return Want(path)
+
+
+@_want_of.register(nn.MaxPool2d)
+@_want_of.register(nn.AvgPool2d)
+def _(layer, path, want, walk):
+    return want
+
+
+@_want_of.register
+def _(layer: nn.BatchNorm, path, want, walk):
+    if want is not None:
+        walk.norms[path] = want
+    return None
+
+
+@_want_of.register
+def _(layer: nn.Residual, path, want, walk):
+    body, shortcut = paths_of(layer)
+    own = None if want is None else Want(want.path, want.shift)
+    at_body = wanted(body, join(path, "body"), own, walk)
+    at_shortcut = None if shortcut is None else wanted(shortcut, join(path, "shortcut"), None, walk)
+    if own is not None and at_body is own:
+        raise needs_norm(want, f"none in the body of the residual sum {path}")
+    carried = shortcut is None and own is not None and want.shift and at_body is not None
+    if carried:  # the input brings the shift along: a second pass, now without one at the end of the body
+        at_body = wanted(body, join(path, "body"), Want(want.path, shift=False), walk)
+    walk.junctions[path] = Junction(at_body is not None, at_shortcut is not None, carried, want is not None)
+    read = at_body or at_shortcut
+    return None if read is None else Want(read.path)
+
+
+def paths_of(layer):
+    """Return body and shortcut of a `Residual`, None for the identity."""
+    return as_sequential(layer.body), None if layer.shortcut is None else as_sequential(layer.shortcut)
