@@ -42,8 +42,8 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     Raises
     ------
     ValueError
-        If the checkpoint does not say what its network takes, or the data set's images or classes are not those; if
-        a folder's images may have been trained on: without folders called train and test, or where the training
+        If the checkpoint does not say what its network takes, the data set's images or classes are not those, or
+        a folder's may have been trained on: without folders called train and test, or where the training
         was, its training images must be those of the training, whatever the path.
     """
     saved, about = load_run(checkpoint, device)

@@ -13,7 +13,7 @@ from duonet.summary import summary
 from duonet.text import aligned
 
 KEPT = ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")
-OWN = ("method", "seed", "dataset", "data")  # settings in which the runs of one table may differ
+OWN = ("method", "seed", "data")  # settings in which the runs of one table may differ
 DATA = ("data_sha256", "class_names")  # what tells their data apart, wherever they lie
 
 
@@ -51,7 +51,9 @@ def collect(folders):
         if not (folder / "result.json").is_file():
             raise ValueError(f"runs: {folder} is not finished; duonet train --resume {folder} goes on with it")
         common = common or settings
-        if differ := [f"{k} {settings[k]} and {common[k]}" for k in common if settings[k] != common[k]]:
+        if differ := [
+            f"{k} {settings[k]} and {common[k]}" for k in common if k != "dataset" and settings[k] != common[k]
+        ]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: {', '.join(differ)}")
         try:
             result = json.loads((folder / "result.json").read_text())
