@@ -36,7 +36,7 @@ class FlatParameters:
     """
 
     def __init__(self, indices, optimizer):
-        self.optimizer = optimizer
+        self.optimizer, self.indices = optimizer, indices
         self.parameters = [optimizer.parameters[i] for i in indices]
         data = [p.data for p in self.parameters]
         xp = backend.get_xp(data[0])
@@ -74,7 +74,7 @@ class FlatParameters:
     def update(self):
         """Have the optimiser change every parameter that has a gradient."""
         xp = backend.get_xp(self.w)
-        for start, stop in self._runs():
+        for start, stop, steps in self._runs():
             if xp is not np:
                 arrays = [a[start:stop] for a in (self.w, self.g, *self.state)]
                 change = (
@@ -82,13 +82,12 @@ class FlatParameters:
                     if kernels.suit(*arrays) and not engine.plain()
                     else self.optimizer._update
                 )
-                change(*arrays)
+                change(*arrays, steps=steps)
                 continue
             bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
             chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]
-            parallel.run(
-                lambda some: self.optimizer._update(*(a[some] for a in (self.w, self.g, *self.state))), chunks
-            )
+            arrays = (self.w, self.g, *self.state)
+            parallel.run(lambda some: self.optimizer._update(*(a[some] for a in arrays), steps=steps), chunks)
 
     def _take_in(self, parameter, view):
         name = type(self.optimizer).__name__
@@ -106,13 +105,13 @@ class FlatParameters:
         parameter.data = view
 
     def _runs(self):
-        """List (start, stop) of neighbouring parameters that have a gradient."""
-        runs = []
-        for i, (parameter, part) in enumerate(zip(self.parameters, self.parts)):
-            if parameter.grad is None:
-                continue
-            if runs and self.parameters[i - 1].grad is not None:
-                runs[-1] = (runs[-1][0], part.stop)
-            else:
-                runs.append((part.start, part.stop))
+        """List (start, stop, steps) of neighbouring parameters that have a gradient and took as many steps."""
+        runs, before = [], None
+        for i, parameter, part in zip(self.indices, self.parameters, self.parts):
+            steps = None if parameter.grad is None else self.optimizer.steps[i]
+            if steps is not None and steps == before:
+                runs[-1] = (runs[-1][0], part.stop, steps)
+            elif steps is not None:
+                runs.append((part.start, part.stop, steps))
+            before = steps
         return runs

@@ -1,15 +1,22 @@
-"""Optimisers, which update parameters in place, and learning-rate schedules."""
+"""Optimisers, which update parameters in place; the schedules of `duonet.schedule` are here as well."""
 
-import math
+from collections.abc import Iterable
 
 import numpy as np
 
-from duonet import backend, gpu
+from duonet import arguments, backend, gpu
 from duonet.flat import FlatParameters
+from duonet.schedule import Constant, Cosine, Schedule, StepDecay
+from duonet.state import fitting
+from duonet.tensor import Parameter, Tensor
+
+__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Schedule", "StepDecay"]
 
 
 class Optimizer:
     """Base of the optimisers: a list of parameters, a learning rate, and state for each parameter.
+
+    A parameter without a gradient stays as it is, and so does its state: no decay, no step counted.
 
     Parameters
     ----------
@@ -17,10 +24,17 @@ class Optimizer:
     lr : float
         Learning rate; `base_lr` keeps the first one, which schedules scale.
 
+    Attributes
+    ----------
+    steps : list of int
+        How often each parameter has been updated.
+
     Raises
     ------
+    TypeError
+        If `parameters` holds anything but Parameters, or a setting is no number.
     ValueError
-        If there are no parameters, or `lr` is negative.
+        If there are no parameters, one comes twice, or a setting is out of its bounds.
 
     Examples
     --------
@@ -36,14 +50,19 @@ class Optimizer:
     buffers = ()  # names of the lists of arrays that a subclass keeps, one array for each parameter
 
     def __init__(self, parameters, lr):
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError(f"{type(self).__name__}: the list of parameters is empty")
-        if not lr >= 0:
-            raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
+        self.parameters = _listed(type(self).__name__, parameters)
         self.base_lr = self.lr = lr
-        self.steps = 0
+        self.steps = [0] * len(self.parameters)
         self._flatten()
+
+    @property
+    def lr(self):
+        """The learning rate of the next step."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value):
+        self._lr = arguments.number(type(self).__name__, "lr", value, at_least=0)
 
     def _flatten(self):
         self._vectors = [
@@ -66,21 +85,24 @@ class Optimizer:
         """Update every parameter that has a gradient."""
         for vector in self._vectors:
             vector.gather()
-        self.steps += 1
+        self.steps = [n + (p.grad is not None) for n, p in zip(self.steps, self.parameters)]
         for vector in self._vectors:
             vector.update()
 
-    def _update(self, w, g, *state):
-        """Change `w` and the state in place; all are vectors of the same length. `g` may be overwritten."""
+    def _update(self, w, g, *state, steps):
+        """Change `w` and the state in place; all are vectors of the same length. `g` may be overwritten.
+
+        `steps` counts the updates of these weights, this one included.
+        """
         raise NotImplementedError
 
-    def _launch(self, w, g, *state):
+    def _launch(self, w, g, *state, steps):
         """Do the same on a GPU, in one kernel where the optimiser has one."""
-        self._update(w, g, *state)
+        self._update(w, g, *state, steps=steps)
 
     def state_dict(self):
         """Return a dict from name to a NumPy copy of everything that `step` has changed but the parameters."""
-        state = {"steps": np.array(self.steps), "lr": np.array(self.lr)}
+        state = {"steps": np.array(self.steps), "lr": np.array(float(self.lr))}
         for name in self.buffers:
             for i, array in enumerate(getattr(self, name)):
                 state[f"{name}.{i}"] = np.array(backend.to_device(array, "cpu"))
@@ -88,24 +110,39 @@ class Optimizer:
 
     def load_state_dict(self, state):
         """Go on from a `state_dict`; all of it fits, or ValueError is raised and nothing is changed."""
-        own = self.state_dict()
-        wrong = sorted(own.keys() ^ state.keys())
-        wrong += [
-            f"{name} of shape {state[name].shape}"
-            for name in sorted(own.keys() & state.keys())
-            if state[name].shape != own[name].shape
-        ]
-        if wrong:
-            raise ValueError(f"{type(self).__name__}: the state does not fit: {', '.join(wrong)}")
-        self.steps, self.lr = int(state["steps"]), float(state["lr"])
-        for name in self.buffers:
-            for i, array in enumerate(getattr(self, name)):
-                array[...] = backend.to_device(state[f"{name}.{i}"].astype(array.dtype), backend.device_of(array))
+        name = type(self).__name__
+        arrays = fitting(f"{name}: the state does not fit", state, self.state_dict())
+        if arrays["steps"].min() < 0:
+            raise ValueError(f"{name}: the state does not fit: steps must not be negative")
+        self.lr, self.steps = float(arrays["lr"]), arrays["steps"].tolist()
+        for buffer in self.buffers:
+            for i, array in enumerate(getattr(self, buffer)):
+                array[...] = backend.to_device(arrays[f"{buffer}.{i}"], backend.device_of(array))
 
     def zero_grad(self):
         """Forget all gradients."""
         for parameter in self.parameters:
             parameter.zero_grad()
+
+
+def _listed(name, parameters):
+    """Return the parameters as a list of different Parameters, or say what else came."""
+    if isinstance(parameters, (Tensor, dict, set)) or not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"{name}: parameters must be a list of Parameter, such as model.parameters() or [w], "
+            f"got {type(parameters).__name__}"
+        )
+    places = {}
+    for i, parameter in enumerate(parameters := list(parameters)):
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"{name}: parameters[{i}] must be a Parameter, got {type(parameter).__name__}")
+        if parameter.dtype.kind != "f":
+            raise TypeError(f"{name}: parameters[{i}] must be floating-point, got {parameter.dtype}")
+        if places.setdefault(id(parameter), i) != i:
+            raise ValueError(f"{name}: parameters {places[id(parameter)]} and {i} are one Parameter; give it once")
+    if not parameters:
+        raise ValueError(f"{name}: the list of parameters is empty")
+    return parameters
 
 
 class SGD(Optimizer):
@@ -124,8 +161,8 @@ class SGD(Optimizer):
 
     Raises
     ------
-    ValueError
-        If there are no parameters, or `lr` is negative.
+    TypeError, ValueError
+        As `Optimizer`.
 
     References
     ----------
@@ -146,17 +183,19 @@ class SGD(Optimizer):
     buffers = ("velocity",)
 
     def __init__(self, parameters, lr, momentum=0.9, nesterov=False, weight_decay=0.0):
+        self.momentum = arguments.number("SGD", "momentum", momentum, at_least=0, below=1)
+        self.weight_decay = arguments.number("SGD", "weight_decay", weight_decay, at_least=0)
+        self.nesterov = nesterov
         super().__init__(parameters, lr)
-        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
 
-    def _update(self, w, g, velocity):
+    def _update(self, w, g, velocity, *, steps):
         if self.weight_decay:
             g += self.weight_decay * w
         velocity *= self.momentum
         velocity += g
         w -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
-    def _launch(self, w, g, velocity):
+    def _launch(self, w, g, velocity, *, steps):
         rates = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
         gpu.optim.sgd(w, g, velocity, weight_decay=self.weight_decay, **rates)
 
@@ -164,7 +203,8 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam: w ← w − lr · m̂ / (√v̂ + eps), m and v running averages of g and g², corrected for their start at 0.
 
-    weight_decay · w is added to the gradient.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ), t the updates of this very parameter. weight_decay · w is added to the
+    gradient.
 
     Parameters
     ----------
@@ -177,8 +217,8 @@ class Adam(Optimizer):
 
     Raises
     ------
-    ValueError
-        If there are no parameters, or `lr` is negative.
+    TypeError, ValueError
+        As `Optimizer`.
 
     References
     ----------
@@ -198,29 +238,33 @@ class Adam(Optimizer):
     buffers = ("mean", "square")
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        name = type(self).__name__
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"{name}: betas must be two numbers, got {betas!r:.60}")
+        self.betas = tuple(arguments.number(name, "betas", beta, at_least=0, below=1) for beta in betas)
+        self.eps = arguments.number(name, "eps", eps, at_least=0)
+        self.weight_decay = arguments.number(name, "weight_decay", weight_decay, at_least=0)
         super().__init__(parameters, lr)
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
-    def _update(self, w, g, mean, square):
+    def _update(self, w, g, mean, square, *, steps):
         if self.weight_decay:
             g += self.weight_decay * w
-        self._adam(w, g, mean, square)
+        self._adam(w, g, mean, square, steps)
 
-    def _launch(self, w, g, mean, square):
-        gpu.optim.adam(w, g, mean, square, **self._rates())
+    def _launch(self, w, g, mean, square, *, steps):
+        gpu.optim.adam(w, g, mean, square, steps=steps, **self._rates())
 
     def _rates(self):
-        names = ("lr", "betas", "eps", "weight_decay", "steps")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("lr", "betas", "eps", "weight_decay")}
 
-    def _adam(self, w, g, mean, square):
+    def _adam(self, w, g, mean, square, steps):
         beta1, beta2 = self.betas
         mean *= beta1
         mean += (1 - beta1) * g
         square *= beta2
         square += (1 - beta2) * g * g
-        root = backend.get_xp(w).sqrt(square / (1 - beta2**self.steps))
-        w -= (self.lr / (1 - beta1**self.steps)) * mean / (root + self.eps)
+        root = backend.get_xp(w).sqrt(square / (1 - beta2**steps))
+        w -= (self.lr / (1 - beta1**steps)) * mean / (root + self.eps)
 
 
 class AdamW(Adam):
@@ -237,8 +281,8 @@ class AdamW(Adam):
 
     Raises
     ------
-    ValueError
-        If there are no parameters, or `lr` is negative.
+    TypeError, ValueError
+        As `Optimizer`.
 
     References
     ----------
@@ -258,89 +302,9 @@ class AdamW(Adam):
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def _update(self, w, g, mean, square):
+    def _update(self, w, g, mean, square, *, steps):
         w *= 1 - self.lr * self.weight_decay
-        self._adam(w, g, mean, square)
+        self._adam(w, g, mean, square, steps)
 
-    def _launch(self, w, g, mean, square):
-        gpu.optim.adamw(w, g, mean, square, **self._rates())
-
-
-class Schedule:
-    """Base of the schedules: from time in epochs to a factor on the learning rate, without state.
-
-    Examples
-    --------
-    >>> class Halves(Schedule):
-    ...     def __call__(self, epochs):
-    ...         return 0.5**epochs
-    >>> Halves()(2)
-    0.25
-    """
-
-    def __call__(self, epochs):
-        """Return the factor at this time."""
-        raise NotImplementedError
-
-
-class Constant(Schedule):
-    """Keep the learning rate.
-
-    Examples
-    --------
-    >>> Constant()(7.5)
-    1.0
-    """
-
-    def __call__(self, epochs):
-        """Return 1."""
-        return 1.0
-
-
-class StepDecay(Schedule):
-    """Multiply the learning rate by `factor` at each milestone.
-
-    Parameters
-    ----------
-    milestones : sequence of number
-        Times in epochs.
-    factor : float
-
-    Examples
-    --------
-    >>> [StepDecay([10, 20])(t) for t in (9.9, 10, 20)]
-    [1.0, 0.1, 0.010000000000000002]
-    """
-
-    def __init__(self, milestones, factor=0.1):
-        self.milestones, self.factor = tuple(milestones), float(factor)
-
-    def __call__(self, epochs):
-        """Factor ^ (milestones that have passed)."""
-        return self.factor ** sum(epochs >= m for m in self.milestones)
-
-
-class Cosine(Schedule):
-    """Fall from 1 to 0 along half a cosine: ½ (1 + cos(π t / total)).
-
-    Parameters
-    ----------
-    total : number
-        Epochs until 0.
-
-    References
-    ----------
-    Loshchilov, Hutter: SGDR, ICLR 2017, eq. 5, without restarts.
-
-    Examples
-    --------
-    >>> [round(Cosine(10)(t), 3) for t in (0, 5, 10)]
-    [1.0, 0.5, 0.0]
-    """
-
-    def __init__(self, total):
-        self.total = total
-
-    def __call__(self, epochs):
-        """½ (1 + cos(π t / total)), and 0 after it."""
-        return 0.5 * (1 + math.cos(math.pi * min(epochs / self.total, 1)))
+    def _launch(self, w, g, mean, square, *, steps):
+        gpu.optim.adamw(w, g, mean, square, steps=steps, **self._rates())

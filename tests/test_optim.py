@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from duonet import Parameter, backend, nn, optim, parallel
+from duonet import Parameter, Tensor, backend, nn, optim, parallel
 
 W0 = np.array([1.0, -2.0, 3.0])
 
@@ -85,16 +85,134 @@ def test_schedules():
     assert cosine(0) == 1 and cosine(4) == pytest.approx(0.5) and cosine(8) == cosine(9) == 0
 
 
+def one():
+    return Parameter([1.0])
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        (lambda: [], "the list of parameters is empty"),
+        (lambda: one(), r"parameters must be a list of Parameter, such as .*, got Parameter"),
+        (lambda: {"w": one()}, "parameters must be a list of Parameter, such as .*, got dict"),
+        (lambda: {one()}, "parameters must be a list of Parameter, such as .*, got set"),
+        (lambda: nn.Sequential(nn.ReLU()), "parameters must be a list of Parameter, such as .*, got Sequential"),
+        (lambda: None, "parameters must be a list of Parameter, such as .*, got NoneType"),
+        (lambda: [one() * 2], r"parameters\[0\] must be a Parameter, got Tensor"),
+        (lambda: [one(), Tensor([1.0])], r"parameters\[1\] must be a Parameter, got Tensor"),
+        (lambda: [np.ones(2)], r"parameters\[0\] must be a Parameter, got ndarray"),
+        (lambda: [one()] * 2, "parameters 0 and 1 are one Parameter; give it once"),
+        (lambda: nn.BatchNorm(2).named_parameters(), r"parameters\[0\] must be a Parameter, got tuple"),
+    ],
+)
+def test_what_is_no_list_of_parameters_is_refused(kind, parameters, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{kind.__name__}: {message}$"):
+        kind(parameters(), 0.1)
+
+
+def test_a_parameter_made_of_integers_is_refused_and_a_generator_is_not():
+    w = one()
+    w.data = np.array([1])
+    with pytest.raises(TypeError, match=r"SGD: parameters\[0\] must be floating-point, got int64"):
+        optim.SGD([w], 0.1)
+    assert len(optim.SGD((p for p in [one(), one()]), 0.1).parameters) == 2
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1, True, "0.1", None, np.ones(1)])
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_rates_without_meaning_are_refused(kind, name, value):
+    w = one()
+    data = w.data
+    with pytest.raises(
+        (TypeError, ValueError), match=f"^{kind.__name__}: {name} must be a number at least 0, got "
+    ):
+        kind([w], **{"lr": 0.1, name: value})
+    assert w.data is data
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: optim.SGD([], 0.1), "SGD: the list of parameters is empty"),
-        (lambda: optim.Adam([Parameter([1.0])], -1), "Adam: lr must not be negative, got -1"),
+        (
+            lambda: optim.SGD([one()], 0.1, momentum=5),
+            "SGD: momentum must be a number at least 0 and below 1, got 5",
+        ),
+        (lambda: optim.SGD([one()], 0.1, -0.5), "SGD: momentum must be .*, got -0.5"),
+        (lambda: optim.Adam([one()], betas=(1, 0.999)), "Adam: betas must be a number .* below 1, got 1"),
+        (lambda: optim.Adam([one()], betas=(0.9, np.nan)), "Adam: betas must be a number .*, got nan"),
+        (lambda: optim.AdamW([one()], betas=0.9), "AdamW: betas must be two numbers, got 0.9"),
+        (lambda: optim.AdamW([one()], betas=(0.9,) * 3), "AdamW: betas must be two numbers, got "),
+        (lambda: optim.Adam([one()], eps=-1e-8), "Adam: eps must be a number at least 0, got -1e-08"),
+        (lambda: optim.Cosine(0), "Cosine: total must be a number above 0, got 0"),
+        (lambda: optim.Cosine(np.nan), "Cosine: total must be a number above 0, got nan"),
+        (lambda: optim.StepDecay([1, np.nan]), r"StepDecay: milestones\[1\] must be a number at least 0, got nan"),
+        (lambda: optim.StepDecay([1], -0.1), "StepDecay: factor must be a number at least 0, got -0.1"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         make()
+
+
+def test_a_learning_rate_without_meaning_is_refused_when_it_is_set():
+    optimizer = optim.SGD([one()], 0.1)
+    for value in (np.nan, -0.1):
+        with pytest.raises(ValueError, match="SGD: lr must be a number at least 0, got"):
+            optimizer.lr = value
+    assert optimizer.lr == 0.1
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+def test_a_parameter_that_joins_late_starts_like_any_other(kind, device):
+    """The first step of Adam has length lr, however long the others have been trained."""
+    early, late, last = (Parameter(backend.to_device(np.ones(3, "float32"), device)) for _ in range(3))
+    optimizer = kind([early, late, last], 0.1, weight_decay=0)
+    alone = Parameter(backend.to_device(np.ones(3, "float32"), device))
+    for step in range(400):
+        for parameter in (early, last) if step < 390 else (early, late, last):
+            parameter.grad = backend.to_device(np.full(3, 0.5, "float32"), device)
+        optimizer.step()
+        if step == 390:
+            np.testing.assert_allclose(late.numpy(), 0.9, rtol=1e-5)
+    other = kind([alone], 0.1, weight_decay=0)
+    for _ in range(10):
+        alone.grad = backend.to_device(np.full(3, 0.5, "float32"), device)
+        other.step()
+    np.testing.assert_array_equal(late.numpy(), alone.numpy())
+    np.testing.assert_array_equal(early.numpy(), last.numpy())
+    assert optimizer.steps == [400, 10, 400]
+    again = kind([Parameter(backend.to_device(np.ones(3, "float32"), device)) for _ in range(3)], 0.1)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.steps == [400, 10, 400]
+    with pytest.raises(ValueError, match="the state does not fit: steps must not be negative"):
+        again.load_state_dict(optimizer.state_dict() | {"steps": np.array([1, -1, 1])})
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_a_frozen_parameter_is_neither_decayed_nor_moved_by_its_momentum(kind):
+    w = one()
+    optimizer = kind([w], 0.1, weight_decay=0.5)
+    w.grad = np.ones(1, "float32")
+    optimizer.step()
+    before, state = w.item(), optimizer.state_dict()
+    optimizer.zero_grad()
+    optimizer.step()
+    assert w.item() == before
+    assert all(np.array_equal(value, state[name]) for name, value in optimizer.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [np.array(np.nan), np.array(-1.0), np.array("1"), np.array(None)])
+def test_a_state_with_a_learning_rate_without_meaning_changes_nothing(value):
+    w = one()
+    optimizer = optim.SGD([w], 0.1)
+    w.grad = np.ones(1, "float32")
+    optimizer.step()
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match="SGD: "):
+        optimizer.load_state_dict(before | {"steps": np.array([7]), "velocity.0": np.zeros(1), "lr": value})
+    assert all(np.array_equal(v, before[k]) for k, v in optimizer.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
@@ -183,4 +301,4 @@ def test_a_gradient_of_another_shape_is_refused_and_nothing_counted():
     a.grad = np.ones((3, 2), "float32")
     with pytest.raises(ValueError, match=r"SGD: a parameter has shape \(2, 3\), its gradient \(3, 2\)"):
         optimizer.step()
-    assert optimizer.steps == 0 and not a.data.any()
+    assert optimizer.steps == [0] and not a.data.any()

@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_the_last_finished_epochs_files_whole(tmp_path):
     path = tmp_path / "history.csv"
 
     def stop_in_the_third_epoch(logits, labels):
-        if optimizer.steps == 2 * len(loader) + 1:
+        if optimizer.steps[0] == 2 * len(loader) + 1:
             raise KeyboardInterrupt
         return F.softmax_cross_entropy(logits, labels)
 

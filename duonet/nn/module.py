@@ -101,11 +101,11 @@ class Module:
                     yield _join(path, name), value
 
     def named_parameters(self, every_path=False):
-        """Yield (path, Parameter) for everything that is learned, once, or with `every_path` by all its paths."""
+        """Yield (path, Parameter) for everything that is learned; once, or with `every_path` by all paths."""
         return ((path, t) for path, t in self._tensors(every_path) if isinstance(t, Parameter))
 
     def named_buffers(self, every_path=False):
-        """Yield (path, Tensor) for state that is saved but not learned, once, or with `every_path` by all paths."""
+        """Yield (path, Tensor) for state that is saved, not learned; once, or with `every_path` by all paths."""
         return ((path, t) for path, t in self._tensors(every_path) if not isinstance(t, Parameter))
 
     def parameters(self):
@@ -175,8 +175,8 @@ class Module:
         TypeError
             If it is no dict.
         ValueError
-            Naming every key that is missing or unexpected, and every array of another shape or kind of numbers, out
-            of its tensor's range, or unlike that of another path of the same tensor.
+            Naming every key that is missing or unexpected, and every array of another shape or kind of numbers,
+            out of its tensor's range, or unlike that of another path of the same tensor.
         """
         name = f"load_state_dict: {type(self).__name__}"
         tensors = dict(self._tensors(every_path=True))

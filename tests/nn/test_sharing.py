@@ -152,6 +152,8 @@ def test_an_optimiser_moves_shared_weights_once(twice, rng):
     expected = apart.weight.data - np.float32(0.1) * apart.weight.grad
     optimizer.step()
     np.testing.assert_allclose(twice[2].weight.data, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="SGD: parameters 0 and 2 are one Parameter; give it once"):
+        optim.SGD([*twice[0].parameters(), *twice[2].parameters()], 0.1)
 
 
 def test_a_layer_that_runs_twice_is_watched_once_a_run(twice):

@@ -1,0 +1,98 @@
+"""Learning-rate schedules."""
+
+import math
+
+from duonet import arguments
+
+
+class Schedule:
+    """Base of the schedules: from time in epochs to a factor on the learning rate, without state.
+
+    Examples
+    --------
+    >>> class Halves(Schedule):
+    ...     def __call__(self, epochs):
+    ...         return 0.5**epochs
+    >>> Halves()(2)
+    0.25
+    """
+
+    def __call__(self, epochs):
+        """Return the factor at this time."""
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    """Keep the learning rate.
+
+    Examples
+    --------
+    >>> Constant()(7.5)
+    1.0
+    """
+
+    def __call__(self, epochs):
+        """Return 1."""
+        return 1.0
+
+
+class StepDecay(Schedule):
+    """Multiply the learning rate by `factor` at each milestone.
+
+    Parameters
+    ----------
+    milestones : sequence of number
+        Times in epochs.
+    factor : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a milestone or the factor is no finite number, or negative.
+
+    Examples
+    --------
+    >>> [StepDecay([10, 20])(t) for t in (9.9, 10, 20)]
+    [1.0, 0.1, 0.010000000000000002]
+    """
+
+    def __init__(self, milestones, factor=0.1):
+        self.milestones = tuple(
+            arguments.number("StepDecay", f"milestones[{i}]", m, at_least=0) for i, m in enumerate(milestones)
+        )
+        self.factor = float(arguments.number("StepDecay", "factor", factor, at_least=0))
+
+    def __call__(self, epochs):
+        """Factor ^ (milestones that have passed)."""
+        return self.factor ** sum(epochs >= m for m in self.milestones)
+
+
+class Cosine(Schedule):
+    """Fall from 1 to 0 along half a cosine: ½ (1 + cos(π t / total)).
+
+    Parameters
+    ----------
+    total : number
+        Epochs until 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `total` is no finite number above 0.
+
+    References
+    ----------
+    Loshchilov, Hutter: SGDR, ICLR 2017, eq. 5, without restarts.
+
+    Examples
+    --------
+    >>> [round(Cosine(10)(t), 3) for t in (0, 5, 10)]
+    [1.0, 0.5, 0.0]
+    """
+
+    def __init__(self, total):
+        self.total = arguments.number("Cosine", "total", total, above=0)
+
+    def __call__(self, epochs):
+        """½ (1 + cos(π t / total)), and 0 after it."""
+        return 0.5 * (1 + math.cos(math.pi * min(epochs / self.total, 1)))
