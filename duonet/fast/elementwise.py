@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import engine, parallel
+from duonet import engine, exact, parallel
 from duonet.functional import activation, arithmetic
 from duonet.quant import activation as quant
 
@@ -27,7 +27,7 @@ class ReLU(activation.ReLU):
 
     @staticmethod
     def backward(ctx, dy):
-        return _multiply(dy, ctx.mask)
+        return _chain(dy, ctx.mask)
 
 
 @engine.twin("cpu")
@@ -64,14 +64,14 @@ class Quantize(quant.Quantize):
 
     @staticmethod
     def backward(ctx, dy):
-        return _multiply(dy, ctx.slope)
+        return _chain(dy, ctx.slope)
 
 
-def _multiply(dy, slope):
+def _chain(dy, slope):
     if dy.ndim == 0:
-        return dy * slope
+        return exact.chain(dy, slope)
     dx = np.empty(dy.shape, dy.dtype)
-    parallel.run(lambda some: np.multiply(dy[some], slope[some], out=dx[some]), _chunks(dy))
+    parallel.run(lambda some: exact.chain(dy[some], slope[some], out=dx[some]), _chunks(dy))
     return dx
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import engine, parallel
+from duonet import engine, exact, parallel
 from duonet.functional import normalization
 from duonet.quant import activation
 
@@ -57,7 +57,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
         def through_surrogate(some):
             out = parallel.scratch("upstream", upstream[some].shape, dy.dtype)
-            return np.multiply(upstream[some], slope[some], out=out)
+            return exact.chain(upstream[some], slope[some], out=out)
 
         return _gradients(ctx, through_surrogate)
 

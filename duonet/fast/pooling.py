@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import engine, parallel
+from duonet import engine, exact, parallel
 from duonet.functional import pooling
 
 
@@ -42,12 +42,13 @@ class MaxPool2d(pooling.MaxPool2d):
         n, h, w, c = ctx.shape
         dx = np.empty(ctx.shape, dy.dtype)
         dx[:, 2 * (h // 2) :] = dx[:, :, 2 * (w // 2) :] = 0
+        upstream, downstream = exact.bits(dy), exact.bits(dx)
 
         def work(some):
-            into = _windows(dx[some])
-            rows = parallel.scratch("best", ctx.right[some].shape, dy.dtype)
-            np.multiply(dy[some], ctx.below[some], out=rows[:, :, 1])
-            np.subtract(dy[some], rows[:, :, 1], out=rows[:, :, 0])
+            into = _windows(downstream[some])
+            rows = parallel.scratch("best", ctx.right[some].shape, upstream.dtype)
+            np.multiply(upstream[some], ctx.below[some], out=rows[:, :, 1])
+            np.subtract(upstream[some], rows[:, :, 1], out=rows[:, :, 0])
             np.multiply(rows, ctx.right[some], out=into[:, :, :, :, 1])
             np.subtract(rows, into[:, :, :, :, 1], out=into[:, :, :, :, 0])
 

@@ -1,6 +1,6 @@
 """Smooth and piecewise-linear activations. The staircases are in `duonet.quant`."""
 
-from duonet import backend
+from duonet import backend, exact
 from duonet.tensor import Function
 
 
@@ -16,7 +16,7 @@ class ReLU(Function):
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.mask
+        return exact.select(ctx.mask, dy)
 
 
 class Clip(Function):
@@ -29,7 +29,7 @@ class Clip(Function):
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.mask
+        return exact.select(ctx.mask, dy)
 
 
 class Sigmoid(Function):

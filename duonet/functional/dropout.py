@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import backend
+from duonet import backend, exact
 from duonet.tensor import Function
 
 
@@ -15,11 +15,11 @@ class Dropout(Function):
         # Drawn with NumPy and then uploaded: the same seed drops the same elements on the CPU and on a GPU.
         keep = (rng.random(shape, np.float32) >= p) / np.float32(1 - p)
         ctx.keep = backend.get_xp(x).asarray(keep, dtype=x.dtype)
-        return x * ctx.keep
+        return exact.chain(x, ctx.keep)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.keep
+        return exact.chain(dy, ctx.keep)
 
 
 def dropout(x, p, rng, channels=False):

@@ -1,6 +1,6 @@
 """Losses: one number for a batch. Shapes must agree exactly; nothing broadcasts here."""
 
-from duonet import backend
+from duonet import backend, exact
 from duonet.tensor import Function, Tensor
 
 
@@ -14,11 +14,11 @@ class SoftmaxCrossEntropy(Function):
         exponentials = xp.exp(shifted)
         sums = exponentials.sum(axis=1, keepdims=True)
         ctx.softmax, ctx.onehot = exponentials / sums, onehot
-        return -((shifted - xp.log(sums)) * onehot).sum() / len(logits)
+        return -exact.select(onehot != 0, shifted - xp.log(sums)).sum() / len(logits)
 
     @staticmethod
     def backward(ctx, dy):
-        return (ctx.softmax - ctx.onehot) * (dy / len(ctx.onehot))
+        return exact.chain(dy / len(ctx.onehot), ctx.softmax - ctx.onehot)
 
 
 class MSELoss(Function):
@@ -52,7 +52,7 @@ class SquaredHingeLoss(Function):
 
     @staticmethod
     def backward(ctx, dy):
-        return ctx.sign * ctx.short * (-2 * dy / ctx.short.size)
+        return exact.chain(-2 * dy / ctx.short.size, ctx.sign * ctx.short)
 
 
 def _onehot(name, logits, labels):

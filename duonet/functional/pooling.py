@@ -1,6 +1,6 @@
 """Pooling: every position inside the window is a strided view of the image, and a pool combines these views."""
 
-from duonet import backend
+from duonet import backend, exact
 from duonet.tensor import Function
 
 
@@ -46,7 +46,7 @@ class MaxPool2d(Function):
         waiting = xp.ones(dy.shape, bool)  # windows whose maximum has not been met yet
         for x, into in zip(_views(ctx.x, ctx.size, ctx.stride), _views(dx, ctx.size, ctx.stride)):
             hit = (x == ctx.y) & waiting
-            into += dy * hit
+            into += exact.select(hit, dy)
             waiting &= ~hit
         p = ctx.padding
         return dx[:, p : dx.shape[1] - p, p : dx.shape[2] - p] if p else dx

@@ -1,6 +1,6 @@
 """Sums, means and maxima along axes."""
 
-from duonet import backend
+from duonet import backend, exact
 from duonet.tensor import Function
 
 
@@ -52,7 +52,7 @@ class Max(Function):
     @staticmethod
     def backward(ctx, dy):
         ties = ctx.hit.sum(axis=ctx.axis, keepdims=True).astype(dy.dtype)
-        return ctx.hit * (_spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
+        return exact.select(ctx.hit, _spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
 
 
 def sum(x, axis=None, keepdims=False):

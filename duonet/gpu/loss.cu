@@ -28,7 +28,7 @@ extern "C" __global__ void cross_entropy(const T* __restrict__ logits, const T* 
     T loss = 0;
     for (int k = t; k < classes; k += blockDim.x) {
         softmax[row + k] /= sum;
-        loss -= (logits[row + k] - largest - log(sum)) * onehot[row + k];
+        if (onehot[row + k] != 0) loss -= logits[row + k] - largest - log(sum);
     }
     loss = together(loss, 0);
     if (t == 0) losses[blockIdx.x] = loss;
@@ -45,5 +45,6 @@ extern "C" __global__ void mean_loss(const T* __restrict__ losses, T* y, int row
 extern "C" __global__ void cross_entropy_gradient(const T* __restrict__ softmax, const T* __restrict__ onehot,
                                                   const T* dy, T* __restrict__ dlogits, int n, int rows) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) dlogits[i] = (softmax[i] - onehot[i]) * (*dy / (T)rows);
+    const T slope = i < n ? softmax[i] - onehot[i] : 0;
+    if (i < n) dlogits[i] = slope == 0 ? 0 : slope * (*dy / (T)rows);
 }

@@ -116,7 +116,7 @@ extern "C" __global__ void gradient_sums(const T* __restrict__ dy, const unsigne
         const T centre = mean[c];
         for (int row = first; row < end; row += lanes) {
             const int i = row * channels + c;
-            const T gradient = mask ? dy[i] * (T)mask[i] : dy[i];
+            const T gradient = !mask || mask[i] ? dy[i] : 0;
             mine.plain += gradient;
             mine.weighted += gradient * (x[i] - centre);
         }
@@ -159,7 +159,7 @@ extern "C" __global__ void input_gradient(const T* __restrict__ dy, const unsign
     const T slope = -gamma[c] * (scale[c] * scale[c]) * dgamma[c] / (T)rows;
     const T shift = -gamma[c] * scale[c] * dbeta[c] / (T)rows;
     for (unsigned i = start; i < n; i += step) {
-        const T gradient = (mask ? dy[i] * (T)mask[i] : dy[i]) * factor;
+        const T gradient = (!mask || mask[i] ? dy[i] : 0) * factor;
         dx[i] = training ? gradient + (x[i] - centre) * slope + shift : gradient;
     }
 }

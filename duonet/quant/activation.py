@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from duonet import exact
 from duonet.functional.normalization import BatchNorm
 from duonet.tensor import Function
 
@@ -25,7 +26,7 @@ class Quantize(Function):
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.slope
+        return exact.chain(dy, ctx.slope)
 
 
 class BatchNormQuantize(Function):

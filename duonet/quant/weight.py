@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import backend
+from duonet import backend, exact
 from duonet.tensor import Function
 
 
@@ -43,7 +43,7 @@ class FilterScaleSign(Function):
         scale = _mean_abs(w, tuple(range(w.ndim - 1)))
         if ctx.needs[0]:
             inside = backend.get_xp(w).abs(w) < 1
-            ctx.slope = (inside * scale + scale.size / w.size).astype(w.dtype, copy=False)
+            ctx.slope = (exact.select(inside, scale) + scale.size / w.size).astype(w.dtype, copy=False)
         return _sign(w) * scale
 
     @staticmethod
