@@ -1,13 +1,14 @@
 """Gradients of a quantised network's loss: the one that back-propagation gives, and two of the smoothed loss."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from duonet import backend
-from duonet.mismatch.fast import CannotServe, FastForm
-from duonet.mismatch.objective import Objective, sample_coordinates, weighted_layers
+from duonet import arguments, backend
+from duonet.mismatch.chain import CannotServe
+from duonet.mismatch.fast import FastForm
+from duonet.mismatch.objective import Objective, refuse_unknown, sample_coordinates, weighted_layers
+from duonet.tape import recording
 
 FORMS = ("fast", "general")
 DIRECTIONS = ("gaussian", "orthogonal")
@@ -53,7 +54,7 @@ def coarse_gradient(model, loss, batch, layers=None):
     Parameters
     ----------
     model : Module
-        In evaluation mode. Gradients that its parameters hold are left as they are.
+        In evaluation mode. A layer's weight may be frozen. Gradients that parameters hold are left as they are.
     loss : callable
         (output, target) to a Tensor of one element.
     batch : tuple
@@ -64,12 +65,14 @@ def coarse_gradient(model, loss, batch, layers=None):
     Returns
     -------
     dict
-        From path to `Estimate`.
+        From path to `Estimate`; NaN, with a note, for a weight that back-propagation does not reach.
 
     Raises
     ------
     ValueError
         As `Objective`; or a layer is unknown.
+    RuntimeError
+        If `no_grad()` has switched the tape off.
 
     References
     ----------
@@ -84,22 +87,15 @@ def coarse_gradient(model, loss, batch, layers=None):
     >>> coarse_gradient(model, F.mse_loss, batch)[""].values  # 2 (4 − 2) x
     array([ 4., 12.])
     """
+    if not recording():
+        raise RuntimeError("coarse_gradient: back-propagation needs the tape, which no_grad() has switched off")
     objective = Objective(model, loss, batch)
     chosen = weighted_layers(model, layers)
-    parameters = model.parameters()
-    before = [p.grad for p in parameters]
-    try:
-        model.zero_grad()
-        objective.backward()
-        return {
-            path: Estimate(
-                _flat(layer.weight.grad, layer.weight.size), np.arange(layer.weight.size), layer.weight.size
-            )
-            for path, layer in chosen.items()
-        }
-    finally:
-        for parameter, gradient in zip(parameters, before):
-            parameter.grad = gradient
+    gradients = objective.gradients([layer.weight for layer in chosen.values()])
+    return {
+        path: Estimate(*_flat(gradient, layer.weight.size))
+        for (path, layer), gradient in zip(chosen.items(), gradients)
+    }
 
 
 def coordinate_gradient(
@@ -152,8 +148,10 @@ def coordinate_gradient(
     Raises
     ------
     ValueError
-        If `step` is not positive, a layer is unknown, `coordinates` is given without `rng`, the memory limit is
-        too small for one coordinate; or as `Objective`.
+        If `step` is not positive or lost in rounding, a layer is unknown, the memory limit is too small for one
+        coordinate; or as `Objective`.
+    TypeError
+        If an argument is no number, or `coordinates` is one and there is no `rng`.
 
     References
     ----------
@@ -170,15 +168,17 @@ def coordinate_gradient(
     >>> coordinate_gradient(model.eval(), F.mse_loss, batch, step=0.1)["0"].values  # the step lies in the window
     array([5.])
     """
-    _refuse_unless_positive("coordinate_gradient: step", step)
-    if form not in FORMS:
-        raise ValueError(f"coordinate_gradient: form must be one of {', '.join(FORMS)}, got {form!r}")
-    objective = Objective(model, loss, batch)
+    arguments.number("coordinate_gradient", "step", step, above=0)
+    arguments.one_of("coordinate_gradient", "form", form, FORMS)
+    arguments.number("coordinate_gradient", "memory", memory, above=0)
+    objective, layers = Objective(model, loss, batch), weighted_layers(model, layers)
     if not isinstance(coordinates, dict):
         coordinates = sample_coordinates(model, coordinates, rng, layers)
+    refuse_unknown("coordinates", coordinates, weighted_layers(model))
     estimates = {}
-    for path, layer in weighted_layers(model, layers).items():
+    for path, layer in layers.items():
         size, chosen = layer.weight.size, _checked(coordinates, path, layer.weight.size)
+        _refuse_lost("coordinate_gradient: step", step, path, layer.weight)
         note, solver = "", GeneralForm(objective, layer.weight)
         if form == "fast":
             try:
@@ -227,7 +227,10 @@ def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=25
     Raises
     ------
     ValueError
-        If `sigma` is not positive, `samples` is below 2, `directions` or a layer is unknown; or as `Objective`.
+        If `sigma` is not positive or lost in rounding, `samples` is below 2, `directions` or a layer is unknown;
+        or as `Objective`.
+    TypeError
+        If `sigma` is no number, `samples` no int, or `rng` no generator.
 
     References
     ----------
@@ -244,17 +247,15 @@ def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=25
     >>> bool((np.abs(estimate.values - [4, 12]) < 4 * estimate.stderr).all())
     True
     """
-    _refuse_unless_positive("evolution_gradient: sigma", sigma)
-    if not isinstance(samples, int) or samples < 2:
-        raise ValueError(f"evolution_gradient: samples must be an int of at least 2, got {samples!r}")
-    if directions not in DIRECTIONS:
-        raise ValueError(
-            f"evolution_gradient: directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}"
-        )
+    arguments.number("evolution_gradient", "sigma", sigma, above=0)
+    samples = arguments.integer("evolution_gradient", "samples", samples, at_least=2)
+    arguments.one_of("evolution_gradient", "directions", directions, DIRECTIONS)
+    arguments.generator("evolution_gradient", "rng", rng)
     objective = Objective(model, loss, batch)
     estimates = {}
     for path, layer in weighted_layers(model, layers).items():
         weight, size = layer.weight, layer.weight.size
+        _refuse_lost("evolution_gradient: sigma", sigma, path, weight)
         total, squares = np.zeros(size), np.zeros(size)
         for direction in _directions(rng, samples, size, directions == "orthogonal"):
             up, down = _losses_around(objective, weight, sigma * direction.reshape(weight.shape))
@@ -267,9 +268,15 @@ def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=25
     return estimates
 
 
-def _refuse_unless_positive(name, value):
-    if not isinstance(value, (int, float, np.number)) or not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be a positive number, got {value!r}")
+def _refuse_lost(name, step, path, weight):
+    """Refuse a step so small that rounding leaves a weight where it is: the difference would be 0."""
+    w = abs(weight.data)
+    with np.errstate(over="ignore"):
+        small = w.dtype.type(step)
+    if not np.isfinite(small) or bool((w + small == w).any()):
+        raise ValueError(
+            f"{name} {step} is lost beside weights of layer {path!r}, {w.dtype} up to {float(w.max()):.3g}"
+        )
 
 
 def _checked(coordinates, path, size):
@@ -278,7 +285,7 @@ def _checked(coordinates, path, size):
     if flat.ndim != 1 or not len(flat) or flat.dtype.kind not in "iu" or flat.min() < 0 or flat.max() >= size:
         raise ValueError(
             f"coordinate_gradient: coordinates of layer {path!r} must be flat indices from 0 to {size - 1}, "
-            f"got {coordinates.get(path)}"
+            f"got {repr(coordinates.get(path)):.60}"
         )
     return flat
 
@@ -332,7 +339,7 @@ def _directions(rng, samples, size, orthogonal):
 
 
 def _flat(gradient, size):
-    """Return a gradient as (size,) float64 on the CPU; zeros where none reached the weight."""
+    """Return the fields of an Estimate; a gradient that is missing is NaN, since it is not zero."""
     if gradient is None:
-        return np.zeros(size)
-    return backend.to_device(gradient, "cpu").astype(np.float64).ravel()
+        return np.full(size, np.nan), np.arange(size), size, None, 0, "back-propagation does not reach it"
+    return backend.to_device(gradient, "cpu").astype(np.float64).ravel(), np.arange(size), size

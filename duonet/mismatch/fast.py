@@ -14,24 +14,11 @@ import functools
 import numpy as np
 
 from duonet import backend, nn, parallel
-from duonet.quant import Staircase
+from duonet.mismatch.chain import BY_CHANNEL, CannotServe, chain, table
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
-# Each treats every sample by itself in evaluation mode, so some rows of a batch can be run without the others.
-SAMPLEWISE = (
-    nn.AverageCopies, nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Conv2d, nn.Dropout, nn.Flatten, nn.GlobalAvgPool,
-    nn.Linear, nn.MaxPool2d, nn.PadChannels, nn.QuantActivation, nn.ReLU, nn.Replicate, nn.Residual, nn.Sequential,
-)  # fmt: skip
-BY_CHANNEL = (
-    nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Dropout, nn.GlobalAvgPool, nn.MaxPool2d, nn.QuantActivation, nn.ReLU,
-    nn.Replicate,
-)  # fmt: skip
 BLOCK_BYTES = 1 << 25  # rows go through the rest of the network in blocks of about this much memory
-
-
-class CannotServe(ValueError):
-    """A model or layer for which only the general form is right; says why."""
 
 
 class FastForm:
@@ -48,7 +35,8 @@ class FastForm:
     Raises
     ------
     CannotServe
-        If the model is not a chain of known layers, or the layer's weights are quantised or shared.
+        If the model is not a chain of known layers, each as its class says, with staircases of thresholds and
+        levels alone; if the layer's weights are quantised or shared, or the loss reads them itself.
     ValueError
         If the memory limit is too small for one coordinate.
 
@@ -67,13 +55,14 @@ class FastForm:
 
     def __init__(self, objective, path, memory=512):
         self.objective, self.path, self.memory = objective, path, memory
-        layers, at = _chain(objective.model, path)
+        layers, at = chain(objective.model, path)
         self.layer = layers[at]
         end = at + 1
         while end < len(layers) and type(layers[end]) in BY_CHANNEL:
             end += 1
         self.before, self.own, self.rest = layers[:at], layers[at + 1 : end], layers[end:]
         self._run_unmoved()
+        self._refuse_other_readers()
         self._share_memory()
 
     def losses(self, coordinates, step):
@@ -148,6 +137,20 @@ class FastForm:
         self.inputs = xp.ascontiguousarray(xp.moveaxis(x, -1, 0))  # one input channel after the other
         reach = xp.abs(self.inputs).max(axis=0)
         self.reach = functools.reduce(xp.maximum, (self.column(row, reach) for row in self._window()))
+
+    def _refuse_other_readers(self):
+        """Refuse where the loss of the same output changes with the weight: it has a term of its own in it."""
+        weight = self.layer.weight
+        start = weight.data
+        try:
+            weight.data = start + 1
+            changed = self.objective.of_output(self.output) != self.objective.at_start
+        except ValueError:  # no number there
+            changed = True
+        finally:
+            weight.data = start
+        if changed:
+            raise CannotServe("the loss reads its weight itself")
 
     def _window(self):
         """List the weight rows of the first input channel: one for each position in the window."""
@@ -268,36 +271,6 @@ def _distinct(samples, patches):
     return first, inverse
 
 
-def _chain(model, path):
-    """List the layers of nested Sequentials in order, and the place of the layer at `path` among them."""
-    leaves = list(_leaves(model, ""))
-    for name, layer in leaves:
-        unknown = [m for _, m in layer.modules() if type(m) not in SAMPLEWISE]
-        if unknown:
-            kind = type(unknown[0]).__name__
-            raise CannotServe(f"{name or 'the model'} holds a {kind}, which the fast form does not know")
-    places = [k for k, (name, _) in enumerate(leaves) if name == path]
-    if not places:
-        raise CannotServe("the layer is not part of a plain chain of layers")
-    layer = leaves[places[0]][1]
-    if type(layer) not in (nn.Linear, nn.Conv2d):
-        raise CannotServe(f"it is a {type(layer).__name__}, neither Linear nor Conv2d")
-    if layer.weight_quantizer is not None:
-        raise CannotServe("its weights are quantised, so that one of them moves the scale of all")
-    holders = [m for _, m in leaves for _, t in m.named_parameters() if t is layer.weight]
-    if len(holders) > 1:
-        raise CannotServe("its weight is used more than once")
-    return [m for _, m in leaves], places[0]
-
-
-def _leaves(module, path):
-    if type(module) is not nn.Sequential:
-        yield path, module
-        return
-    for name, child in module.children():
-        yield from _leaves(child, f"{path}.{name}" if path else name)
-
-
 def _largest_row(layers, x):
     """Return the bytes of the largest array on the way of one row through the layers."""
     largest = x.nbytes
@@ -323,5 +296,4 @@ def _(layer: nn.BatchNorm, indices):
 
 @_narrow.register
 def _(layer: nn.QuantActivation, indices):
-    thresholds = [t if t.ndim == 0 else t[indices] for t in layer.staircase.thresholds]
-    return nn.QuantActivation(Staircase(thresholds, layer.staircase.levels), layer.surrogate)
+    return nn.QuantActivation(table(layer.staircase, lambda threshold: threshold[indices]), layer.surrogate)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from duonet import backend, nn
+from duonet import arguments, backend, nn
 from duonet.nn.module import observe
-from duonet.tape import no_grad
+from duonet.tape import no_grad, topological_order
 from duonet.tensor import Parameter, Tensor
 
 
@@ -28,7 +28,7 @@ class Objective:
         If the batch is empty, a layer is in training mode, the loss is not one finite number, or two calls with
         the same weights give two losses; names the layer.
     TypeError
-        If the batch is not a pair.
+        If the batch is not a pair with an array first, or the model no Module.
 
     Examples
     --------
@@ -40,13 +40,8 @@ class Objective:
     """
 
     def __init__(self, model, loss, batch):
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"mismatch: batch must be a pair (x, target), got {type(batch).__name__}")
-        x, target = (part.data if isinstance(part, Tensor) else part for part in batch)
-        if not backend.is_array(x):
-            raise TypeError(f"mismatch: batch x must be an array or a Tensor, got {type(x).__name__}")
-        if len(x) == 0:
-            raise ValueError(f"mismatch: the batch is empty, x has shape {x.shape}")
+        x, target = _pair(batch)
+        _refuse_no_module(model)
         self.model, self.x = model, x
         _refuse_training_mode(model)
         with no_grad(), observe(model) as records:
@@ -77,11 +72,31 @@ class Objective:
             value = self._loss(Tensor(output.astype(self._dtype, copy=False)), self._target)
         return self._number(value)
 
-    def backward(self):
-        """Back-propagate L into the gradients of the model's parameters."""
-        value = self._given_loss(self.model(Tensor(self.x)), self._given_target)
-        self._number(value)
-        value.backward()
+    def gradients(self, parameters):
+        """Back-propagate L to some parameters, frozen or not: an array each, None where it does not reach.
+
+        Afterwards `grad` and `requires_grad` are as they were, of everything that took part.
+        """
+        frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+        leaves, held = [], []
+        try:
+            for parameter in frozen:
+                parameter.requires_grad = True
+            value = self._given_loss(self.model(Tensor(self.x)), self._given_target)
+            self._number(value)
+            leaves = _leaves(value)
+            held = [leaf.grad for leaf in leaves]
+            for leaf in leaves:
+                leaf.grad = None
+            if value.requires_grad:
+                value.backward()
+            reached = {id(leaf) for leaf in leaves}
+            return [parameter.grad if id(parameter) in reached else None for parameter in parameters]
+        finally:
+            for leaf, gradient in zip(leaves, held):
+                leaf.grad = gradient
+            for parameter in frozen:
+                parameter.requires_grad = False
 
     def _choose_precision(self, loss, target, output):
         self._loss = self._given_loss = loss
@@ -126,6 +141,30 @@ class Objective:
         )
 
 
+def _refuse_no_module(model):
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"mismatch: model must be a Module, got {type(model).__name__}")
+
+
+def _pair(batch):
+    """Take a batch apart into the array x, which is not empty, and the target."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"mismatch: batch must be a pair (x, target), got {type(batch).__name__}")
+    x, target = (part.data if isinstance(part, Tensor) else part for part in batch)
+    if not backend.is_array(x):
+        raise TypeError(f"mismatch: batch x must be an array or a Tensor, got {type(x).__name__}")
+    if x.ndim == 0 or x.size == 0:
+        raise ValueError(f"mismatch: the batch is empty, x has shape {x.shape}")
+    return x, target
+
+
+def _leaves(value):
+    """List the Tensors that nothing computed and that want a gradient of this one."""
+    if not value.requires_grad:
+        return []
+    return [s for s in topological_order(value._node or value, "mismatch") if isinstance(s, Tensor)]
+
+
 def _refuse_training_mode(model):
     for path, layer in model.modules():
         if isinstance(layer, nn.BatchNorm) and layer.training:
@@ -163,18 +202,40 @@ def weighted_layers(model, layers=None):
     >>> list(weighted_layers(model))
     ['0']
     """
+    _refuse_no_module(model)
     found = {path: m for path, m in model.modules() if isinstance(getattr(m, "weight", None), Parameter)}
-    if layers is None:
-        layers = list(found)
-    for path in [layers] if isinstance(layers, str) else layers:
+    layers = found if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    refuse_unknown("layers", layers, found)
+    if not layers:
+        raise ValueError("mismatch: no layer to measure; the model has no weights, or layers is empty")
+    return {path: found[path] for path in layers}
+
+
+def refuse_unknown(name, paths, found):
+    """Refuse paths that are not among those of the layers with weights.
+
+    Parameters
+    ----------
+    name : str
+        The argument that holds them.
+    paths : collection of str
+    found : dict
+        As from `weighted_layers`.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> refuse_unknown("layers", ["0"], {"0": nn.ReLU()})
+    """
+    for path in paths:
         if path not in found:
             raise ValueError(
-                f"mismatch: there is no layer {path!r} with a weight; those of the model are {', '.join(found)}"
+                f"mismatch: {name}: there is no layer {path!r} with a weight; those of the model are "
+                f"{', '.join(found)}"
             )
-    chosen = {path: found[path] for path in ([layers] if isinstance(layers, str) else layers)}
-    if not chosen:
-        raise ValueError("mismatch: no layer to measure; the model has no weights, or layers is empty")
-    return chosen
 
 
 def sample_coordinates(model, count, rng=None, layers=None):
@@ -198,7 +259,9 @@ def sample_coordinates(model, count, rng=None, layers=None):
     Raises
     ------
     ValueError
-        If `count` is not positive or comes without `rng`, or a layer is unknown.
+        If `count` is not positive, or a layer is unknown.
+    TypeError
+        If `count` is no int, or comes without `rng`.
 
     Examples
     --------
@@ -206,11 +269,9 @@ def sample_coordinates(model, count, rng=None, layers=None):
     >>> {path: len(flat) for path, flat in sample_coordinates(model, 4, np.random.default_rng(0)).items()}
     {'': 4}
     """
-    if count is not None and (not isinstance(count, int) or count < 1 or rng is None):
-        raise ValueError(
-            "mismatch: coordinates must be a positive int, with an rng that draws them, "
-            f"got coordinates={count!r}, rng={rng!r}"
-        )
+    if count is not None:
+        count = arguments.integer("mismatch", "coordinates", count, at_least=1)
+        arguments.generator("mismatch", "rng", rng)
     sizes = {path: layer.weight.size for path, layer in weighted_layers(model, layers).items()}
     return {
         path: np.arange(size)
@@ -237,16 +298,18 @@ def cut(batch, parts):
     ------
     ValueError
         If there are fewer samples than parts, or x and target differ in length.
+    TypeError
+        If the batch is not a pair, or `parts` no int.
 
     Examples
     --------
     >>> [x.tolist() for x, _ in cut((np.arange(5), np.arange(5)), 2)]
     [[0, 1], [2, 3]]
     """
-    x, target = (half.data if isinstance(half, Tensor) else half for half in batch)
-    if not isinstance(parts, int) or not 1 <= parts <= len(x):
-        raise ValueError(f"mismatch: parts must be an int from 1 to the batch's {len(x)} samples, got {parts!r}")
-    if len(target) != len(x):
-        raise ValueError(f"mismatch: target has {len(target)} rows for {len(x)} samples, so it cannot be cut")
+    x, target = _pair(batch)
+    parts = arguments.integer("mismatch", "parts", parts, at_least=1, at_most=len(x))
+    rows = len(target) if hasattr(target, "__len__") and getattr(target, "ndim", 1) else 0
+    if rows != len(x):
+        raise ValueError(f"mismatch: target has {rows} rows for {len(x)} samples, so it cannot be cut")
     size = len(x) // parts
     return [(x[k * size : (k + 1) * size], target[k * size : (k + 1) * size]) for k in range(parts)]

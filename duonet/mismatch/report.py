@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from duonet import arguments
 from duonet.mismatch.estimators import (
     coarse_gradient,
     coordinate_gradient,
     evolution_gradient,
 )
-from duonet.mismatch.objective import cut, sample_coordinates
+from duonet.mismatch.objective import cut, sample_coordinates, weighted_layers
 from duonet.mismatch.statistics import bootstrap, cosine, cosine_of, divide, jackknife, paired_products, root
 from duonet.text import aligned
 
@@ -25,7 +26,7 @@ class LayerMismatch(NamedTuple):
     cosine : float
         Of the angle between the two; with several parts, with the noise taken out (it can then pass 1 by as much
         as its interval is wide). NaN where one gradient is zero or cannot be told from noise (see
-        `duonet.mismatch.statistics`).
+        `duonet.mismatch.statistics`), or back-propagation does not reach the layer, which `note` then says.
     raw : float
         The cosine as it is without taking the noise out.
     low, high : float or None
@@ -103,8 +104,14 @@ class Mismatch:
         Returns
         -------
         Mismatch
+
+        Raises
+        ------
+        ValueError
+            If the parts differ in number, layers or coordinates.
         """
-        rng = np.random.default_rng(0) if rng is None else rng
+        rng = np.random.default_rng(0) if rng is None else arguments.generator("Mismatch.between", "rng", rng)
+        _refuse_unlike(coarse, smoothed)
         return cls(
             [_row(path, [c[path] for c in coarse], [g[path] for g in smoothed], rng) for path in smoothed[0]]
         )
@@ -210,6 +217,8 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
     ------
     ValueError
         If `estimator` is unknown, or the batch is too small for the parts; else as the estimator.
+    TypeError
+        If an argument is of another kind: a number, an int, a generator, a pair.
 
     References
     ----------
@@ -226,9 +235,9 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
     >>> bool(0.5 < result["linear1"].cosine < 1)
     True
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"measure: estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
-    batches = [batch] if parts == 1 else cut(batch, parts)
+    arguments.one_of("measure", "estimator", estimator, ESTIMATORS)
+    layers = list(weighted_layers(model, layers))
+    batches = [batch] if arguments.integer("measure", "parts", parts, at_least=1) == 1 else cut(batch, parts)
     if estimator == "coordinate" and not isinstance(options.get("coordinates"), dict):
         draw = (options.pop("coordinates", None), options.pop("rng", None))
         options["coordinates"] = sample_coordinates(model, *draw, layers)  # the same weights in every part
@@ -237,6 +246,20 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
 
 
 ESTIMATORS = {"coordinate": coordinate_gradient, "evolution": evolution_gradient}
+
+
+def _refuse_unlike(coarse, smoothed):
+    """Refuse estimates that cannot be paired: of other parts, layers or coordinates."""
+    if not smoothed or len(coarse) != len(smoothed):
+        raise ValueError(f"Mismatch.between: coarse has {len(coarse)} parts, smoothed {len(smoothed)}")
+    for path, first in smoothed[0].items():
+        if not all(path in part for part in (*coarse, *smoothed)):
+            raise ValueError(f"Mismatch.between: layer {path!r} is missing in some part")
+        for name, parts, like in (("coarse", coarse, coarse[0][path]), ("smoothed", smoothed, first)):
+            if not all(np.array_equal(part[path].coordinates, like.coordinates) for part in parts):
+                raise ValueError(f"Mismatch.between: {name} has other coordinates of {path!r} in another part")
+        if not np.isin(first.coordinates, coarse[0][path].coordinates).all():
+            raise ValueError(f"Mismatch.between: coarse lacks some of smoothed's coordinates of {path!r}")
 
 
 def _row(path, coarse, smoothed, rng):
@@ -253,6 +276,8 @@ def _row(path, coarse, smoothed, rng):
     elif several:
         low, high = jackknife(c, g)
     mean_c, mean_g = c.mean(axis=0), g.mean(axis=0)
+    opposite = math.nan if np.isnan(mean_c).any() else float((mean_c * mean_g < 0).mean())
+    note = "; ".join(filter(None, (first.note, coarse[0].note)))
     if several:
         coarse_noise, noise = (
             divide(float((m**2).sum() - square), float((m**2).sum())) for m, square in ((mean_c, cc), (mean_g, gg))
@@ -261,14 +286,16 @@ def _row(path, coarse, smoothed, rng):
         noise = divide(float((first.stderr**2).sum()), float(gg))
     return LayerMismatch(
         path, cosine_of(products.sum(axis=1)), float(cosine(mean_c, mean_g)), low, high, root(cc), root(gg),
-        divide(root(cc), root(gg)), float((mean_c * mean_g < 0).mean()), coarse_noise, noise, len(measured),
-        first.size, first.note,
+        divide(root(cc), root(gg)), opposite, coarse_noise, noise, len(measured), first.size, note,
     )  # fmt: skip
 
 
 def _words(row):
     def number(value, form):
         return "" if value is None else "-" if math.isnan(value) else format(value, form)
+
+    def percent(share, form):
+        return number(share, "") if share is None or math.isnan(share) else f"{100 * share:{form}} %"
 
     return [
         row.layer,
@@ -278,7 +305,7 @@ def _words(row):
         number(row.coarse_norm, ".3g"),
         number(row.smoothed_norm, ".3g"),
         number(row.ratio, ".2f"),
-        f"{100 * row.opposite:.1f} %",
-        "" if row.noise is None else "-" if math.isnan(row.noise) else f"{100 * row.noise:.0f} %",
+        percent(row.opposite, ".1f"),
+        percent(row.noise, ".0f"),
         f"{row.measured:,}" if row.measured == row.size else f"{row.measured:,} of {row.size:,}",
     ]

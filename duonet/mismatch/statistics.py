@@ -25,18 +25,26 @@ def cosine(a, b):
     Parameters
     ----------
     a, b : numpy.ndarray
-        (..., K)
+        (..., K), of equal shape. Integers are taken as float64.
 
     Returns
     -------
     numpy.ndarray
         (...)
 
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
     Examples
     --------
     >>> float(cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])).round(4))
     0.7071
     """
+    a, b = (np.asarray(v) if np.asarray(v).dtype.kind == "f" else np.asarray(v, np.float64) for v in (a, b))
+    if a.shape != b.shape or not a.ndim:
+        raise ValueError(f"cosine: expected two arrays of equal shape (..., K), got a {a.shape} and b {b.shape}")
     lengths = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(axis=-1) / lengths

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from duonet import functional, nn
+from duonet import arguments, functional, nn
 from duonet.quant import Binary
 from duonet.quant import surrogate as surrogates
 
@@ -42,6 +42,7 @@ def population_loss(v, w, v_star, w_star):
     >>> population_loss(np.ones(2), np.array([2.0, 0.0]), np.ones(2), np.array([1.0, 0.0]))
     0.0
     """
+    v, w, v_star, w_star = _checked("population_loss", v, w, v_star, w_star)
     overlap = 1 - 2 * _angle(w, w_star) / math.pi
     total, total_star = v.sum(), v_star.sum()
     return float(
@@ -72,6 +73,7 @@ def true_gradient(v, w, v_star, w_star):
     >>> (true_gradient(one, np.array([1.0, 0.0]), one, np.array([0.0, 1.0])) * 2 * np.pi).round(6)
     array([-0., -1.])
     """
+    v, w, v_star, w_star = _checked("true_gradient", v, w, v_star, w_star, apart=True)
     across = w_star - w * (w @ w_star) / (w @ w)
     return -(v @ v_star) / (2 * math.pi * np.linalg.norm(w)) * across / np.linalg.norm(across)
 
@@ -107,7 +109,7 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
     Raises
     ------
     ValueError
-        If the surrogate is another one.
+        If the surrogate is another one, or the vectors do not fit, are not finite or are parallel.
 
     References
     ----------
@@ -119,6 +121,8 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
     >>> expected_coarse_gradient("identity", one, np.array([1.0, 0.0]), one, np.array([0.0, 1.0])).round(4)
     array([ 0.3989, -0.3989])
     """
+    arguments.one_of("expected_coarse_gradient", "surrogate", surrogate, SURROGATES)
+    v, w, v_star, w_star = _checked("expected_coarse_gradient", v, w, v_star, w_star, apart=True)
     length = np.linalg.norm(w)
     along = w / length
     top = _density(0)
@@ -127,7 +131,7 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
     elif surrogate == "relu":
         a = b = along * top
         c = (along + w_star) * top / 2
-    elif surrogate == "clip":
+    else:
         theta, bound = _angle(w, w_star), 1 / length
         across = w_star - along * math.cos(theta)
         across /= np.linalg.norm(across)
@@ -135,10 +139,6 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
         q = top * (_distribution(bound / math.sin(theta)) - 0.5)
         c = along * (top / 2 - _density(bound) * _distribution(bound / math.tan(theta)) + q * math.cos(theta))
         c += across * q * math.sin(theta)
-    else:
-        raise ValueError(
-            f"expected_coarse_gradient: surrogate must be one of {', '.join(SURROGATES)}, got {surrogate!r}"
-        )
     total, total_star = v.sum(), v_star.sum()
     own = v @ v * b + (total**2 - v @ v) / 2 * a
     return own - v @ v_star * c - (total * total_star - v @ v_star) / 2 * a
@@ -167,6 +167,8 @@ def step_network(v, w, surrogate="relu"):
     >>> model(Tensor(np.array([-1.0, 3.0]).reshape(1, 2, 1, 1))).item()
     2.0
     """
+    arguments.one_of("step_network", "surrogate", surrogate, SURROGATES)
+    (v,), (w,) = _finite("step_network", v=v), _finite("step_network", w=w)
     rng = np.random.default_rng(0)  # the weights are overwritten
     model = nn.Sequential(
         {
@@ -200,6 +202,27 @@ def half_squared_error(output, target):
     2.5
     """
     return functional.mse_loss(output, target) * 0.5
+
+
+def _checked(owner, v, w, v_star, w_star, apart=False):
+    """Return the four vectors as float64; they must fit, and w and w* not be parallel if `apart`."""
+    v, v_star = _finite(owner, v=v, v_star=v_star)
+    w, w_star = _finite(owner, w=w, w_star=w_star)
+    if not (w.any() and w_star.any()):
+        raise ValueError(f"{owner}: w and w_star must not be zero, got w {w} and w_star {w_star}")
+    if apart and not 0 < _angle(w, w_star) < math.pi:
+        raise ValueError(f"{owner}: w and w_star must not be parallel, got w {w} and w_star {w_star}")
+    return v, w, v_star, w_star
+
+
+def _finite(owner, **vectors):
+    """Return vectors of one length as float64."""
+    arrays = [np.asarray(vector, np.float64) for vector in vectors.values()]
+    for name, array in zip(vectors, arrays):
+        if array.ndim != 1 or array.shape != arrays[0].shape or not len(array) or not np.isfinite(array).all():
+            like = "" if array is arrays[0] else f" as long as {next(iter(vectors))} {arrays[0].shape}"
+            raise ValueError(f"{owner}: {name} must be a vector of finite numbers{like}, got shape {array.shape}")
+    return arrays
 
 
 def _angle(w, w_star):

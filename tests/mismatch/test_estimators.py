@@ -385,10 +385,11 @@ def noisy(output, target):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"step": 0}, "step must be a positive number, got 0"),
-        ({"step": -0.1}, "step must be a positive number, got -0.1"),
-        ({"step": "0.1"}, "step must be a positive number, got '0.1'"),
-        ({"step": float("nan")}, "step must be a positive number, got nan"),
+        ({"step": 0}, "step must be a number above 0, got 0"),
+        ({"step": -0.1}, "step must be a number above 0, got -0.1"),
+        ({"step": float("inf")}, "step must be a number above 0, got inf"),
+        ({"step": 1e-9}, "step 1e-09 is lost beside weights of layer '0', float32 up to"),
+        ({"step": float("nan")}, "step must be a number above 0, got nan"),
         ({"layers": ["9"]}, "there is no layer '9' with a weight; those of the model are 0"),
         ({"layers": []}, "no layer to measure"),
         ({"loss": lambda o, t: o}, r"loss must return one number as a Tensor, got a Tensor of shape \(4, 3\)"),
@@ -398,7 +399,9 @@ def noisy(output, target):
         ({"batch": (X[:0], LABELS[:0])}, r"the batch is empty, x has shape \(0, 6\)"),
         ({"memory": 1e-4}, "memory of 0.0001 MiB is too small for one coordinate of 0, which needs .* MiB"),
         ({"estimator": "guess"}, "estimator must be one of coordinate, evolution, got 'guess'"),
-        ({"coordinates": 3}, "coordinates must be a positive int, with an rng"),
+        ({"coordinates": 0, "rng": np.random.default_rng(0)}, "coordinates must be an int at least 1, got 0"),
+        ({"coordinates": {"0": [1], "9": [1]}}, "coordinates: there is no layer '9' with a weight"),
+        ({"memory": float("nan")}, "memory must be a number above 0, got nan"),
         ({"form": "slow"}, "form must be one of fast, general, got 'slow'"),
         (
             {"model": chain(nn.BatchNorm(3)).train()},
@@ -410,11 +413,15 @@ def noisy(output, target):
         ),
         (
             {"estimator": "evolution", "samples": 1, "rng": np.random.default_rng(0)},
-            "samples must be an int of at",
+            "samples must be an int at least 2, got 1",
         ),
         (
             {"estimator": "evolution", "step": 0, "rng": np.random.default_rng(0)},
-            "sigma must be a positive number",
+            "sigma must be a number above 0, got 0",
+        ),
+        (
+            {"estimator": "evolution", "step": 1e-12, "rng": np.random.default_rng(0)},
+            "sigma 1e-12 is lost beside weights",
         ),
         (
             {"estimator": "evolution", "directions": "up", "rng": np.random.default_rng(0)},
@@ -427,6 +434,42 @@ def test_bad_input_is_one_clear_error(change, message):
     given = {"model": chain(), "loss": F.softmax_cross_entropy, "batch": (X, LABELS)} | change
     with pytest.raises(ValueError, match=message):
         measure(given.pop("model"), given.pop("loss"), given.pop("batch"), **given)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"step": "0.1"}, "step must be a number above 0, got str '0.1'"),
+        ({"step": True}, "step must be a number above 0, got bool True"),
+        ({"memory": None}, "memory must be a number above 0, got NoneType"),
+        ({"coordinates": 3}, "rng must be a numpy.random.Generator, got NoneType"),
+        ({"coordinates": True}, "coordinates must be an int at least 1, got bool"),
+        ({"coordinates": 3.0}, "coordinates must be an int at least 1, got float"),
+        ({"parts": True}, "parts must be an int at least 1, got bool True"),
+        ({"parts": 1.0}, "parts must be an int at least 1, got float"),
+        ({"estimator": "evolution", "rng": 0}, "rng must be a numpy.random.Generator, got int"),
+        ({"estimator": "evolution", "samples": 4.0, "rng": np.random.default_rng(0)}, "samples must be an int"),
+        ({"model": F.relu}, "model must be a Module, got function"),
+        ({"batch": X, "parts": 2}, "batch must be a pair"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(change, message):
+    given = {"model": chain(), "loss": F.softmax_cross_entropy, "batch": (X, LABELS)} | change
+    with pytest.raises(TypeError, match=message):
+        measure(given.pop("model"), given.pop("loss"), given.pop("batch"), **given)
+
+
+def test_numbers_of_numpy_are_numbers(rng):
+    options = {"step": np.float32(0.25), "parts": np.int64(2), "coordinates": np.uint8(5), "rng": rng}
+    row = measure(chain(), F.softmax_cross_entropy, (X, LABELS), layers=(name for name in ["0"]), **options)["0"]
+    assert row.measured == 5 and row.coarse_noise is not None
+
+
+@pytest.mark.parametrize("batch", [(np.float32(1), LABELS), (X[:, :0], LABELS), (X, 3), (X, None)])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_batch_without_rows_is_one_clear_error(batch, parts):
+    with pytest.raises((ValueError, TypeError), match="mismatch: |softmax_cross_entropy: "):
+        measure(chain(), F.softmax_cross_entropy, batch, parts=parts)
 
 
 def test_noise_inside_a_layer_is_found_there():

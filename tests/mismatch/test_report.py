@@ -114,11 +114,35 @@ def test_parts_of_a_batch_are_measured_and_noise_alone_is_told(rng):
     assert np.isnan(row.cosine) and np.isnan(row.coarse_norm)
 
 
-@pytest.mark.parametrize("parts", [0, 62, 2.5])
+@pytest.mark.parametrize("parts", [0, -1, 62])
 def test_a_batch_too_small_for_the_parts_is_refused(parts, rng):
     model = mlp(inputs=6, widths=(8,), classes=3, rng=rng).eval()
     batch = rng.standard_normal((61, 6), dtype="f4"), rng.integers(0, 3, 61)
-    with pytest.raises(ValueError, match="parts must be an int from 1 to the batch's 61 samples"):
+    with pytest.raises(ValueError, match="parts must be an int at least 1"):
         measure(model, F.softmax_cross_entropy, batch, parts=parts)
     with pytest.raises(ValueError, match="target has 60 rows for 61 samples"):
         measure(model, F.softmax_cross_entropy, (batch[0], batch[1][:60]), parts=2)
+
+
+def test_only_estimates_of_the_same_parts_layers_and_coordinates_are_paired():
+    one, two = estimates([1.0, 2.0]), estimates([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="coarse has 1 parts, smoothed 2"):
+        Mismatch.between(one, one * 2)
+    with pytest.raises(ValueError, match="coarse has 0 parts, smoothed 0"):
+        Mismatch.between([], [])
+    with pytest.raises(ValueError, match="smoothed has other coordinates of 'layer0' in another part"):
+        Mismatch.between(two * 2, one + two)
+    with pytest.raises(ValueError, match="coarse lacks some of smoothed's coordinates of 'layer0'"):
+        Mismatch.between(one, two)
+    with pytest.raises(ValueError, match="layer 'layer0' is missing"):
+        Mismatch.between([{}], one)
+    with pytest.raises(TypeError, match="rng must be"):
+        Mismatch.between(one, one, 3)
+
+
+def test_the_cosine_of_integers_does_not_wrap_and_shapes_must_agree():
+    a = np.array([200, 100], np.uint8)
+    assert cosine(a, a) == pytest.approx(1) and cosine([1, 0], [1, 1]) == pytest.approx(0.5**0.5)
+    for b in (np.ones(1), np.ones((2, 2)), np.float64(1)):
+        with pytest.raises(ValueError, match="cosine: expected two arrays of equal shape"):
+            cosine(np.ones(2), b)

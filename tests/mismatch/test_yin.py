@@ -121,3 +121,32 @@ def test_an_unknown_surrogate_is_refused():
     one = np.ones(2)
     with pytest.raises(ValueError, match="surrogate must be one of identity, relu, clip, got 'tanh'"):
         expected_coarse_gradient("tanh", one, one, one, one)
+
+
+@pytest.mark.parametrize("function", [population_loss, true_gradient])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"v_star": [1.0]}, r"v_star must be a vector of finite numbers as long as v \(2,\), got shape \(1,\)"),
+        ({"w": [[1.0, 0.0]]}, "w must be a vector of finite numbers, got shape"),
+        ({"w": [np.nan, 0.0]}, "w must be a vector of finite numbers"),
+        ({"v": [], "v_star": []}, "v must be a vector"),
+        ({"w": [0.0, 0.0]}, "w and w_star must not be zero"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_refused(function, change, message):
+    given = {"v": [1.0, 2.0], "w": [1.0, 0.0], "v_star": [1.0, 1.0], "w_star": [0.0, 1.0]} | change
+    with pytest.raises(ValueError, match=f"{function.__name__}: {message}"):
+        function(**given)
+
+
+def test_parallel_weights_have_no_direction_between_them():
+    one, w = np.ones(1), np.array([2.0, 0.0])
+    for function, first in ((true_gradient, ()), (expected_coarse_gradient, ("clip",))):
+        for w_star in (w, -w):
+            with pytest.raises(ValueError, match="must not be parallel"):
+                function(*first, one, w, one, w_star)
+    assert population_loss([1, 1], [2, 0], [1, 1], [1, 0]) == 0
+    for build in (step_network, lambda v, w, name: expected_coarse_gradient(name, v, w, v, w)):
+        with pytest.raises(ValueError, match="surrogate must be one of identity, relu, clip, got 'step'"):
+            build(one, w, "step")

@@ -1,0 +1,112 @@
+"""Which networks the fast form serves: chains of layers that act as their classes say."""
+
+from duonet import nn
+from duonet.quant import Staircase
+from duonet.tape import smooth
+
+# Each treats every sample by itself in evaluation mode, so some rows of a batch can be run without the others.
+SAMPLEWISE = (
+    nn.AverageCopies, nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Conv2d, nn.Dropout, nn.Flatten, nn.GlobalAvgPool,
+    nn.Linear, nn.MaxPool2d, nn.PadChannels, nn.QuantActivation, nn.ReLU, nn.Replicate, nn.Residual, nn.Sequential,
+)  # fmt: skip
+BY_CHANNEL = (
+    nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Dropout, nn.GlobalAvgPool, nn.MaxPool2d, nn.QuantActivation, nn.ReLU,
+    nn.Replicate,
+)  # fmt: skip
+
+
+class CannotServe(ValueError):
+    """A model or layer for which only the general form is right; says why."""
+
+
+def chain(model, path):
+    """List the layers of nested Sequentials in order, and the place of the layer at `path` among them.
+
+    Parameters
+    ----------
+    model : Module
+    path : str
+
+    Returns
+    -------
+    list of Module
+    int
+
+    Raises
+    ------
+    CannotServe
+        If it is no such chain of known layers, each as its class says, or the layer's weights are quantised or
+        shared.
+
+    Examples
+    --------
+    >>> from numpy.random import default_rng
+    >>> chain(nn.Sequential(nn.ReLU(), nn.Linear(2, 1, rng=default_rng(0))), "1")
+    ([ReLU(), Linear(2, 1)], 1)
+    """
+    if smooth():
+        raise CannotServe("surrogates run in place of the staircases, and need not rise")
+    leaves = list(_leaves(model, ""))
+    for name, layer in leaves:
+        if unknown := next(filter(None, (_unknown(m) for _, m in layer.modules())), None):
+            raise CannotServe(f"{name or 'the model'} holds a {unknown}")
+    places = [k for k, (name, _) in enumerate(leaves) if name == path]
+    if not places:
+        raise CannotServe("the layer is not part of a plain chain of layers")
+    layer = leaves[places[0]][1]
+    if type(layer) not in (nn.Linear, nn.Conv2d):
+        raise CannotServe(f"it is a {type(layer).__name__}, neither Linear nor Conv2d")
+    if layer.weight_quantizer is not None:
+        raise CannotServe("its weights are quantised, so that one of them moves the scale of all")
+    holders = [m for _, m in leaves for _, t in m.named_parameters() if t is layer.weight]
+    if len(holders) > 1:
+        raise CannotServe("its weight is used more than once")
+    return [m for _, m in leaves], places[0]
+
+
+def _unknown(layer):
+    """Say what the fast form does not know about a layer; nothing where it acts as its class says."""
+    if type(layer) not in SAMPLEWISE:
+        return f"{type(layer).__name__}, which the fast form does not know"
+    if "forward" in vars(layer):
+        return f"{type(layer).__name__} whose forward has been replaced"
+    if not isinstance(layer, nn.QuantActivation):
+        return ""
+    staircase = layer.staircase
+    if not (isinstance(staircase, Staircase) and staircase.tabular):
+        return f"{type(staircase).__name__}, which computes something of its own"
+    try:
+        table(staircase)
+    except ValueError as reason:
+        return f"{type(staircase).__name__} that is no staircase ({reason})"
+    return ""
+
+
+def _leaves(module, path):
+    if type(module) is not nn.Sequential or "forward" in vars(module):
+        yield path, module
+        return
+    for name, child in module.children():
+        yield from _leaves(child, f"{path}.{name}" if path else name)
+
+
+def table(staircase, part=lambda threshold: threshold):
+    """Return the staircase that thresholds and levels alone make, of some of the channels.
+
+    Parameters
+    ----------
+    staircase : Staircase
+    part : callable
+        From a (C,) array of thresholds to those of the channels.
+
+    Returns
+    -------
+    Staircase
+
+    Examples
+    --------
+    >>> from duonet.quant import Binary
+    >>> table(Binary([0.0, 0.5]), lambda threshold: threshold[:1])
+    Staircase([[0.0]], [0.0, 1.0])
+    """
+    return Staircase([t if t.ndim == 0 else part(t) for t in staircase.thresholds], staircase.levels)
