@@ -184,7 +184,7 @@ def weighted_layers(model, layers=None):
     ----------
     model : Module
     layers : list of str, optional
-        Paths of layers with a `weight`; all of them by default.
+        Paths of layers with a `weight`; all of them by default, each once.
 
     Returns
     -------
@@ -203,8 +203,11 @@ def weighted_layers(model, layers=None):
     ['0']
     """
     _refuse_no_module(model)
-    found = {path: m for path, m in model.modules() if isinstance(getattr(m, "weight", None), Parameter)}
-    layers = found if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    once, found = (
+        {path: m for path, m in model.modules(every_path) if isinstance(getattr(m, "weight", None), Parameter)}
+        for every_path in (False, True)
+    )
+    layers = once if layers is None else [layers] if isinstance(layers, str) else list(layers)
     refuse_unknown("layers", layers, found)
     if not layers:
         raise ValueError("mismatch: no layer to measure; the model has no weights, or layers is empty")

@@ -112,6 +112,15 @@ def test_a_parameter_in_two_layers_has_one_gradient(rng):
     assert measure(model, F.mse_loss, batch, step=1e-4).to_dict() == result.to_dict()
 
 
+def test_a_layer_in_two_places_is_measured_once_and_found_by_both_paths(rng):
+    shared = nn.Linear(4, 4, rng=rng)
+    model = nn.Sequential(shared, nn.ReLU(), shared).astype("float64").eval()
+    batch = rng.standard_normal((20, 4)), rng.standard_normal((20, 4))
+    first, second = (measure(model, F.mse_loss, batch, step=1e-4, layers=path).rows[0] for path in "02")
+    assert len(measure(model, F.mse_loss, batch, step=1e-4)) == 1 and first.ratio == pytest.approx(1, abs=1e-4)
+    assert first._replace(layer="2") == second and "more than once" in second.note
+
+
 def test_gradients_of_whoever_takes_part_are_left_as_they_were(rng):
     """Of the model's buffers too, and of parameters that only the loss knows."""
 
