@@ -18,8 +18,12 @@ BOUNDS = {  # how a bound is said, and when it holds
 }
 
 
+FLOATS = frozenset(np.dtype(name) for name in ("float16", "float32", "float64"))
+NUMBERS = FLOATS | {np.dtype(code) for code in "?bBhHiIlLqQ"}
+
+
 def number(owner, name, value, **bounds):
-    """Return a finite real number within the bounds, as it came.
+    """Return a finite real number within the bounds, as an int or a float: NumPy's would change an array's dtype.
 
     Parameters
     ----------
@@ -50,11 +54,11 @@ def number(owner, name, value, **bounds):
         ...
     ValueError: dropout: p must be a number at least 0 and below 1, got 1.5
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not _is_real(value):
         raise TypeError(
             f"{owner}: {name} must be a number{_said(bounds)}, got {type(value).__name__} {repr(value):.60}"
         )
-    return _within(owner, name, value, "number" if bounds else "finite number", bounds)
+    return _within(owner, name, _python(value), "number" if bounds else "finite number", bounds)
 
 
 def integer(owner, name, value, **bounds):
@@ -89,11 +93,138 @@ def integer(owner, name, value, **bounds):
         ...
     ValueError: conv2d: stride must be an int at least 1, got 0
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not (isinstance(value, numbers.Integral) and _is_real(value)):
         raise TypeError(
             f"{owner}: {name} must be an int{_said(bounds)}, got {type(value).__name__} {repr(value):.60}"
         )
     return _within(owner, name, int(value), "int", bounds)
+
+
+def axis(owner, value, ndim):
+    """Return an axis of an array, counted from the front.
+
+    Parameters
+    ----------
+    owner : str
+        Who was called.
+    value : int
+        From -ndim to ndim - 1.
+    ndim : int
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError
+        If it is no integer.
+    ValueError
+        If the array has no such axis.
+
+    Examples
+    --------
+    >>> axis("concat", -1, 4)
+    3
+    >>> axis("concat", 5, 2)
+    Traceback (most recent call last):
+        ...
+    ValueError: concat: axis must be an int at least -2 and below 2, got 5
+    """
+    return integer(owner, "axis", value, at_least=-ndim, below=ndim) % ndim
+
+
+def fitting(owner, name, value, dtype):
+    """Return a real number that an array of the dtype can hold, as an int or a float.
+
+    Floats are rounded as always, and may be infinite or NaN; what is not may not become so. Integers hold whole
+    numbers of their range.
+
+    Parameters
+    ----------
+    owner, name : str
+        Who was called, and the argument's name.
+    value : number
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    number
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    ValueError
+        If the dtype cannot hold it.
+
+    Examples
+    --------
+    >>> fitting("pad", "value", 0.1, np.dtype("float32"))
+    0.1
+    >>> fitting("pad", "value", 0.5, np.dtype("uint8"))
+    Traceback (most recent call last):
+        ...
+    ValueError: pad: value is 0.5, which uint8 cannot hold
+    """
+    if not _is_real(value):
+        raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
+    if dtype.kind == "f" and -65504 <= value <= 65504:  # what the smallest of them, float16, can hold
+        return _python(value)
+    try:
+        with np.errstate(all="ignore"):
+            held = dtype.type(value)
+        fits = held == value if dtype.kind != "f" else np.isfinite(held) or value in (np.inf, -np.inf)
+        fits = fits or (dtype.kind == "f" and value != value)
+    except (OverflowError, ValueError):  # an int beyond the range, or NaN as an integer
+        fits = False
+    if not fits:
+        raise ValueError(f"{owner}: {name} is {repr(value):.60}, which {dtype} cannot hold")
+    return _python(value)
+
+
+def array(owner, name, value, dtypes=FLOATS):
+    """Return an array of numbers that can be computed with: real, in the machine's byte order, and an ndarray.
+
+    NumPy's matrix and masked arrays multiply and add in ways of their own, and are refused.
+
+    Parameters
+    ----------
+    owner, name : str
+        Who was called, and the argument's name.
+    value : numpy.ndarray, numpy.generic or cupy.ndarray
+    dtypes : frozenset of numpy.dtype
+        `FLOATS`, or `NUMBERS`, which holds integers and bool as well.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError
+        If it is another array.
+
+    Examples
+    --------
+    >>> array("exp", "x", np.arange(3))
+    Traceback (most recent call last):
+        ...
+    TypeError: exp: x must be floats of 16 to 64 bits, got int64; convert it first, with astype
+    """
+    if not hasattr(value, "dtype"):
+        raise TypeError(f"{owner}: {name} must be an array, got {type(value).__name__}")
+    if value.dtype not in dtypes:
+        kinds = (
+            "floats of 16 to 64 bits" if dtypes is FLOATS else "numbers (floats of 16 to 64 bits, integers, bool)"
+        )
+        order = "" if value.dtype.isnative else " in another byte order"
+        raise TypeError(
+            f"{owner}: {name} must be {kinds}, got {value.dtype}{order}; convert it first, with astype"
+        )
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        raise TypeError(f"{owner}: {name} must be a plain array, got a {type(value).__name__}")
+    return value
 
 
 def one_of(owner, name, value, choices):
@@ -157,6 +288,16 @@ def generator(owner, name, value):
     if not isinstance(value, np.random.Generator):
         raise TypeError(f"{owner}: {name} must be a numpy.random.Generator, got {type(value).__name__}")
     return value
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real) and not isinstance(
+        value, np.timedelta64
+    )  # which NumPy counts among them
+
+
+def _python(value):
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _within(owner, name, value, kind, bounds):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from duonet import backend, engine
+from duonet import arguments, backend, engine
 from duonet.tape import Node, backpropagate, recording, smooth
 
 
@@ -22,6 +22,9 @@ class Function:
     exact : bool
         False where `backward` is not the derivative of `forward` but that of a surrogate. Such an op may define
         `smooth(ctx, *arrays, **options)`, the surrogate's own forward pass.
+    dtypes : frozenset of numpy.dtype
+        What the inputs may be. Ops compute with floats: among integers a half would be 0, and 200 + 100 in uint8
+        is 44. Ops that only move elements take `arguments.NUMBERS`.
 
     Examples
     --------
@@ -41,6 +44,7 @@ class Function:
 
     name = "function"
     exact = True
+    dtypes = arguments.FLOATS
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -64,7 +68,8 @@ class Function:
         Parameters
         ----------
         *inputs : Tensor, array, number or None
-            Numbers take the dtype of the arrays beside them. None stands for an input left out.
+            Numbers take the dtype of the arrays beside them, which must hold them. None stands for an input left
+            out.
         **options
             Handed to `forward` as they are.
 
@@ -75,7 +80,9 @@ class Function:
         Raises
         ------
         TypeError
-            If inputs differ in dtype or device.
+            If inputs differ in dtype or device, or are not arrays of what the op takes.
+        ValueError
+            If a number is beyond the dtype's range.
         OutOfMemory
             If there is no room for what the op computes.
         """
@@ -114,33 +121,30 @@ class Function:
             raise TypeError(f"{cls.name}: expected a Tensor or an array, got {type(inputs[0]).__name__}")
         first, like = given[0]
         xp = backend.get_xp(like)
-        for i, a in given[1:]:
+        for i, a in given:
             if backend.get_xp(a) is not xp:
-                a_name, b_name = cls._input_name(first), cls._input_name(i)
-                raise TypeError(
-                    f"{cls.name}: {a_name} is on the {backend.device_of(like)} but {b_name} is on the "
-                    f"{backend.device_of(a)}; move one of them first"
-                )
+                cls._differ(first, f"on the {backend.device_of(like)}", i, f"on the {backend.device_of(a)}")
             if a.device != like.device:
-                a_name, b_name = cls._input_name(first), cls._input_name(i)
-                raise TypeError(
-                    f"{cls.name}: {a_name} is on GPU {like.device.id} but {b_name} is on GPU {a.device.id}; "
-                    "move one of them first"
-                )
+                cls._differ(first, f"on GPU {like.device.id}", i, f"on GPU {a.device.id}")
+            if a.dtype not in cls.dtypes or type(a) is not xp.ndarray:
+                arguments.array(cls.name, cls._input_name(i), a, cls.dtypes)
             if a.dtype != like.dtype:
-                a_name, b_name = cls._input_name(first), cls._input_name(i)
-                raise TypeError(
-                    f"{cls.name}: {a_name} is {like.dtype} but {b_name} is {a.dtype}; an op converts nothing"
-                )
+                cls._differ(first, like.dtype, i, a.dtype, "an op converts nothing")
         return [a if a is None or backend.is_array(a) else cls._number(a, i, like) for i, a in enumerate(arrays)]
 
     @classmethod
+    def _differ(cls, i, one, k, other, advice="move one of them first"):
+        a, b = cls._input_name(i), cls._input_name(k)
+        raise TypeError(f"{cls.name}: {a} is {one} but {b} is {other}; {advice}")
+
+    @classmethod
     def _number(cls, value, i, like):
-        if not isinstance(value, (int, float, np.number)):
+        if not isinstance(value, (int, float, np.number)):  # of which `fitting` refuses some, complex among them
             raise TypeError(
                 f"{cls.name}: {cls._input_name(i)} must be a Tensor, an array or a number, "
                 f"got {type(value).__name__}"
             )
+        value = arguments.fitting(cls.name, cls._input_name(i), value, like.dtype)
         return backend.get_xp(like).asarray(value, dtype=like.dtype)
 
     @classmethod
@@ -156,7 +160,8 @@ class Tensor:
     Parameters
     ----------
     data : array, number or nested list
-        An array is held as it is, without a copy, and keeps its dtype. Python numbers become float32.
+        An array is held as it is, without a copy, and keeps its dtype: floats of 16 to 64 bits, integers or bool,
+        in the machine's byte order. Python numbers become float32.
     requires_grad : bool
         Whether `backward` should leave a gradient here.
 
@@ -169,7 +174,9 @@ class Tensor:
     Raises
     ------
     TypeError
-        If a gradient is asked of integers.
+        If `data` is no such array, or a gradient is asked of integers.
+    ValueError
+        If numbers are beyond the range of float32, or lists differ in length.
 
     Examples
     --------
@@ -187,12 +194,8 @@ class Tensor:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: data is a Tensor already; use .detach() for one without history")
         if not backend.is_array(data):
-            is_numpy = isinstance(data, np.generic)
-            data = np.asarray(data)
-            if not is_numpy and data.dtype.kind in "iuf":
-                data = data.astype(np.float32)
-        if data.dtype.kind not in "fiub":
-            raise TypeError(f"Tensor: data must be numbers, got dtype {data.dtype}")
+            data = np.asarray(data) if isinstance(data, np.generic) else _from_python(data)
+        arguments.array("Tensor", "data", data, arguments.NUMBERS)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: a gradient needs floating-point data, got {data.dtype}")
         self.data = data
@@ -302,6 +305,8 @@ class Tensor:
                 )
             return backend.get_xp(self.data).ones_like(self.data)
         dy = dy.data if isinstance(dy, Tensor) else np.asarray(dy) if isinstance(dy, np.generic) else dy
+        if backend.is_array(dy):
+            arguments.array("backward", "dy", dy, arguments.NUMBERS)
         if not backend.is_array(dy) or dy.shape != self.shape or dy.dtype != self.dtype:
             got = f"{dy.dtype} of shape {dy.shape}" if backend.is_array(dy) else type(dy).__name__
             raise ValueError(f"backward: dy must be {self.dtype} of shape {self.shape}, got {got}")
@@ -311,6 +316,21 @@ class Tensor:
                 f"backward: the tensor is on the {here} but dy is on the {there}; move one of them first"
             )
         return dy
+
+
+def _from_python(data):
+    """Make an array of numbers and nested lists: float32, or bool where all are."""
+    try:
+        wide = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"Tensor: data must be a number or lists of equal length ({error})") from None
+    if wide.dtype.kind not in "iuf":
+        return wide
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
+    if (np.isinf(narrow) & np.isfinite(wide)).any():
+        raise ValueError("Tensor: data holds a number beyond the range of float32; an array keeps its dtype")
+    return narrow
 
 
 class Parameter(Tensor):

@@ -43,11 +43,20 @@ def test_python_numbers_become_float32_and_arrays_keep_their_dtype():
         (lambda: Tensor(np.arange(3), requires_grad=True), "a gradient needs floating-point data, got int64"),
         (lambda: Tensor(["a"]), "data must be numbers"),
         (lambda: Tensor(Tensor([1.0])), "data is a Tensor already"),
+        (lambda: Tensor([1 + 2j]), "data must be numbers .*, got complex128"),
+        (lambda: Tensor(None), "data must be numbers .*, got object"),
     ],
 )
 def test_tensors_that_make_no_sense_are_refused(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+@pytest.mark.parametrize("data", [1e39, [1.0, -1e300], [[1], [2, 3]]])
+def test_numbers_that_no_float32_array_holds_are_refused(data):
+    with pytest.raises(ValueError, match="Tensor: data "):
+        Tensor(data)
+    assert np.isinf(Tensor([np.inf]).data).all() and np.isnan(Tensor(np.nan).data)
 
 
 def test_zero_dimensional_results_stay_arrays(device):

@@ -30,7 +30,7 @@ class Conv2d(conv.Conv2d):
     def forward(ctx, x, w, bias, *, stride, padding):
         if not len(x):
             return conv.Conv2d.forward(ctx, x, w, bias, stride=stride, padding=padding)
-        conv.check(x, w, bias, stride, padding)
+        conv.check(x, w, bias, padding)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
         return _correlate(x, w, bias, stride, padding, padding)
 

@@ -1,6 +1,6 @@
 """Smooth and piecewise-linear activations. The staircases are in `duonet.quant`."""
 
-from duonet import backend, exact
+from duonet import arguments, backend, exact
 from duonet.tensor import Function
 
 
@@ -24,6 +24,9 @@ class Clip(Function):
 
     @staticmethod
     def forward(ctx, x, *, low, high):
+        low, high = (arguments.fitting("clip", n, v, x.dtype) for n, v in (("low", low), ("high", high)))
+        if not low < high:
+            raise ValueError(f"clip: low must be below high, got low={low}, high={high}")
         ctx.mask = (x > low) & (x < high)
         return backend.get_xp(x).clip(x, low, high)
 
@@ -126,8 +129,8 @@ def clip(x, low, high):
 
     Raises
     ------
-    ValueError
-        If `low` is not below `high`.
+    TypeError, ValueError
+        If `low` is not below `high`, or a bound is no number that the dtype of `x` can hold; it may be infinite.
 
     Examples
     --------
@@ -135,8 +138,6 @@ def clip(x, low, high):
     >>> clip(Tensor([-1.0, 0.5, 2.0]), 0, 1).data
     array([0. , 0.5, 1. ], dtype=float32)
     """
-    if not low < high:
-        raise ValueError(f"clip: low must be below high, got low={low}, high={high}")
     return Clip.apply(x, low=low, high=high)
 
 

@@ -1,6 +1,6 @@
 """Elementwise arithmetic: the derivative of each op is one line, and broadcasting is left to the tape."""
 
-from duonet import backend
+from duonet import arguments, backend
 from duonet.tensor import Function, Tensor
 
 
@@ -72,7 +72,7 @@ class Pow(Function):
 
     @staticmethod
     def forward(ctx, x, *, exponent):
-        ctx.x, ctx.exponent = x, exponent
+        ctx.x, ctx.exponent = x, arguments.fitting("pow", "exponent", exponent, x.dtype)
         return x**exponent
 
     @staticmethod
@@ -240,15 +240,17 @@ def pow(x, exponent):
     ------
     TypeError
         If `exponent` is not a number; write exp(n * log(x)) for a power that is itself learned.
+    ValueError
+        If it is not finite, or beyond the range of x's dtype.
 
     Examples
     --------
     >>> pow(Tensor([1.0, 3.0]), 2).data
     array([1., 9.], dtype=float32)
     """
-    if not isinstance(exponent, (int, float)):
+    if isinstance(exponent, Tensor) or backend.is_array(exponent):
         raise TypeError(f"pow: exponent must be a number, got {type(exponent).__name__}; use exp(n * log(x))")
-    return Pow.apply(x, exponent=exponent)
+    return Pow.apply(x, exponent=arguments.number("pow", "exponent", exponent))
 
 
 def exp(x):
@@ -335,5 +337,8 @@ def compare(a, b, relation):
     array([False,  True])
     """
     a, b = (x.data if isinstance(x, Tensor) else x for x in (a, b))
+    for name, x in (("a", a), ("b", b)):
+        if backend.is_array(x):
+            arguments.array(relation.__name__, name, x, arguments.NUMBERS)
     like = a if backend.is_array(a) else b
     return Tensor(backend.get_xp(like).asarray(relation(a, b)))

@@ -7,7 +7,7 @@
 
 import numpy as np
 
-from duonet import backend
+from duonet import arguments, backend
 from duonet.functional.channels import sum_rows
 from duonet.tensor import Function
 
@@ -17,7 +17,7 @@ class Conv2d(Function):
 
     @staticmethod
     def forward(ctx, x, w, bias, *, stride, padding):
-        check(x, w, bias, stride, padding)
+        check(x, w, bias, padding)
         kh, kw, c, oc = w.shape
         y = im2col(x, kh, kw, stride, padding, padding) @ w.reshape(-1, oc)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
@@ -69,8 +69,8 @@ def conv2d(x, w, bias=None, stride=1, padding=0):
 
     Raises
     ------
-    ValueError
-        If shapes do not fit, or the kernel is larger than the padded image.
+    TypeError, ValueError
+        If shapes do not fit, the kernel is larger than the padded image, or a number is no int in its range.
 
     Examples
     --------
@@ -81,6 +81,7 @@ def conv2d(x, w, bias=None, stride=1, padding=0):
     array([[ 8., 12.],
            [20., 24.]], dtype=float32)
     """
+    stride, padding = _steps(stride, padding)
     return Conv2d.apply(x, w, bias, stride=stride, padding=padding)
 
 
@@ -108,7 +109,9 @@ def conv2d_reference(x, w, bias=None, stride=1, padding=0):
     >>> conv2d_reference(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1))).item()
     4.0
     """
-    check(x, w, bias, stride, padding)
+    x, w, bias = Conv2d._arrays((x, w, bias))
+    stride, padding = _steps(stride, padding)
+    check(x, w, bias, padding)
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     kh, kw, channels, out_channels = w.shape
     oh, ow = (x.shape[1] - kh) // stride + 1, (x.shape[2] - kw) // stride + 1
@@ -193,7 +196,12 @@ def col2im(cols, shape, kh, kw, stride, padding):
     return padded[:, padding : padding + h, padding : padding + w]
 
 
-def check(x, w, bias, stride, padding):
+def _steps(stride, padding):
+    stride = arguments.integer("conv2d", "stride", stride, at_least=1)
+    return stride, arguments.integer("conv2d", "padding", padding, at_least=0)
+
+
+def check(x, w, bias, padding):
     """Raise ValueError unless the arguments of a convolution fit."""
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(
@@ -205,10 +213,6 @@ def check(x, w, bias, stride, padding):
         )
     if bias is not None and bias.shape != w.shape[3:]:
         raise ValueError(f"conv2d: bias has shape {bias.shape}, expected {w.shape[3:]} for w {w.shape}")
-    if not (isinstance(stride, int) and stride >= 1 and isinstance(padding, int) and padding >= 0):
-        raise ValueError(
-            f"conv2d: stride must be an int >= 1 and padding an int >= 0, got {stride!r} and {padding!r}"
-        )
     if x.shape[1] + 2 * padding < w.shape[0] or x.shape[2] + 2 * padding < w.shape[1]:
         raise ValueError(f"conv2d: the kernel of w {w.shape} is larger than x {x.shape} with padding {padding}")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import backend, exact
+from duonet import arguments, backend, exact
 from duonet.tensor import Function
 
 
@@ -44,6 +44,8 @@ def dropout(x, p, rng, channels=False):
 
     Raises
     ------
+    TypeError
+        If `p` is no number, or `rng` no generator.
     ValueError
         If `p` is outside [0, 1), or `channels` is asked of fewer than two axes.
 
@@ -57,8 +59,8 @@ def dropout(x, p, rng, channels=False):
     >>> dropout(Tensor([[1.0, 1.0, 1.0, 1.0]]), 0.5, np.random.default_rng(0)).data
     array([[2., 2., 2., 0.]], dtype=float32)
     """
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p must be in [0, 1), got {p}")
+    p = arguments.number("dropout", "p", p, at_least=0, below=1)
+    rng = arguments.generator("dropout", "rng", rng)
     if channels and x.ndim < 2:
         raise ValueError(f"dropout: channels=True needs x (N, ..., C), got shape {x.shape}")
     return Dropout.apply(x, p=p, rng=rng, channels=channels)

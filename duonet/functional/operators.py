@@ -11,7 +11,7 @@ from duonet.tensor import Tensor
 
 def _reshape(x, *new_shape):
     """Reshape to `x.reshape(2, 3)` or `x.reshape((2, 3))`; see `duonet.functional.reshape`."""
-    return shape.reshape(x, new_shape[0] if isinstance(new_shape[0], tuple) else new_shape)
+    return shape.reshape(x, new_shape[0] if new_shape and isinstance(new_shape[0], (tuple, list)) else new_shape)
 
 
 Tensor.__add__ = arithmetic.add

@@ -1,11 +1,15 @@
 """Moving elements about: the gradient goes back the way the elements came."""
 
-from duonet import backend
+import copy
+
+from duonet import arguments, backend
 from duonet.tensor import Function, Tensor
 
 
 class Reshape(Function):
     """y = x in another shape.   dx = dy in x's shape."""
+
+    dtypes = arguments.NUMBERS
 
     @staticmethod
     def forward(ctx, x, *, shape):
@@ -23,9 +27,12 @@ class Reshape(Function):
 class Transpose(Function):
     """y = x with its axes permuted.   dx = dy with the inverse permutation."""
 
+    dtypes = arguments.NUMBERS
+
     @staticmethod
     def forward(ctx, x, *, axes):
-        ctx.axes = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
+        reverse = tuple(range(x.ndim))[::-1]
+        ctx.axes = reverse if axes is None else tuple(arguments.axis("transpose", a, x.ndim) for a in axes)
         if sorted(ctx.axes) != list(range(x.ndim)):
             raise ValueError(f"transpose: axes {axes} is not a permutation of the {x.ndim} axes of x {x.shape}")
         return x.transpose(ctx.axes)
@@ -38,11 +45,13 @@ class Transpose(Function):
 class Concat(Function):
     """y = inputs joined along an axis.   Each input's gradient is its stretch of dy."""
 
+    dtypes = arguments.NUMBERS
+
     @staticmethod
     def forward(ctx, *arrays, axis):
         shapes = [a.shape for a in arrays]
         ndim = arrays[0].ndim
-        axis = axis % ndim
+        axis = arguments.axis("concat", axis, ndim)
         rest = {s[:axis] + s[axis + 1 :] if len(s) == ndim else None for s in shapes}
         if len(rest) != 1:
             raise ValueError(f"concat: shapes {', '.join(map(str, shapes))} must agree except along axis {axis}")
@@ -63,12 +72,15 @@ class Concat(Function):
 class Pad(Function):
     """y = x with a border of one value.   dx = dy without the border."""
 
+    dtypes = arguments.NUMBERS
+
     @staticmethod
     def forward(ctx, x, *, widths, value):
-        if len(widths) != x.ndim or any(n < 0 for pair in widths for n in pair):
+        if len(widths) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in widths):
             raise ValueError(
                 f"pad: widths {widths} must hold one pair (before, after) >= 0 per axis of x {x.shape}"
             )
+        value = arguments.fitting("pad", "value", value, x.dtype)
         ctx.inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
         return backend.get_xp(x).pad(x, widths, constant_values=value)
 
@@ -80,9 +92,13 @@ class Pad(Function):
 class Getitem(Function):
     """y = x[index].   dx = zeros with dy added at index, so an element taken twice gets both gradients."""
 
+    dtypes = arguments.NUMBERS
+
     @staticmethod
     def forward(ctx, x, *, index):
-        ctx.shape, ctx.index = x.shape, index
+        ctx.shape = x.shape
+        if ctx.needs[0]:  # a copy: the caller may fill an array of indices anew before the backward pass
+            ctx.index = copy.deepcopy(index)
         return x[index]
 
     @staticmethod
@@ -99,7 +115,7 @@ def reshape(x, shape):
     Parameters
     ----------
     x : Tensor
-    shape : tuple of int
+    shape : sequence of int
         One entry may be -1.
 
     Returns
@@ -108,14 +124,15 @@ def reshape(x, shape):
 
     Raises
     ------
-    ValueError
-        If the elements do not fit.
+    TypeError, ValueError
+        If the elements do not fit, or `shape` holds anything but lengths.
 
     Examples
     --------
     >>> reshape(Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
     (2, 2)
     """
+    shape = tuple(arguments.integer("reshape", "shape", n, at_least=-1) for n in shape)
     return Reshape.apply(x, shape=shape)
 
 
@@ -134,7 +151,7 @@ def transpose(x, axes=None):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `axes` is not a permutation.
 
     Examples
@@ -160,8 +177,8 @@ def concat(tensors, axis=-1):
 
     Raises
     ------
-    ValueError
-        If there is none, or shapes disagree.
+    TypeError, ValueError
+        If there is none, shapes disagree, or they have no such axis.
 
     Examples
     --------
@@ -190,15 +207,16 @@ def pad(x, widths, value=0):
 
     Raises
     ------
-    ValueError
-        If `widths` is not one pair >= 0 per axis.
+    TypeError, ValueError
+        If `widths` is not one pair >= 0 per axis, or the dtype of `x` cannot hold the value.
 
     Examples
     --------
     >>> pad(Tensor([1.0]), [(1, 2)]).data
     array([0., 1., 0., 0.], dtype=float32)
     """
-    return Pad.apply(x, widths=[tuple(pair) for pair in widths], value=value)
+    widths = [tuple(arguments.integer("pad", "widths", n) for n in pair) for pair in widths]
+    return Pad.apply(x, widths=widths, value=value)
 
 
 def getitem(x, index):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from duonet import backend
+from duonet import arguments, backend
 from duonet.functional.channels import per_channel
 
 
@@ -25,6 +25,8 @@ class Staircase:
     ------
     ValueError
         If there are not K + 1 levels for K >= 1 thresholds, or either does not rise.
+    TypeError
+        If it is called with integers, among which thresholds and levels would be cut.
 
     Examples
     --------
@@ -59,7 +61,7 @@ class Staircase:
 
     def __call__(self, x):
         """Quantise an array of any shape, keeping its dtype."""
-        xp = backend.get_xp(x)
+        xp = backend.get_xp(arguments.array(type(self).__name__, "x", x))
         first, *rest = (self._reached(x, xp.asarray(t, dtype=x.dtype)) for t in self.thresholds)
         steps = first.view(np.uint8)
         for reached in rest:
@@ -191,7 +193,7 @@ class Uniform(Staircase):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `bits` is not an int from 1 to 8.
 
     References
@@ -205,8 +207,7 @@ class Uniform(Staircase):
     """
 
     def __init__(self, bits):
-        if not isinstance(bits, int) or not 1 <= bits <= 8:
-            raise ValueError(f"Uniform: bits must be an int from 1 to 8, got {bits!r}")
+        bits = arguments.integer("Uniform", "bits", bits, at_least=1, at_most=8)
         n = 2**bits - 1
         super().__init__([(k - 0.5) / n for k in range(1, n + 1)], [k / n for k in range(n + 1)])
 

@@ -7,7 +7,7 @@ rises where the staircase rises. Any surrogate pairs with any staircase. Those f
 
 import numpy as np
 
-from duonet import backend
+from duonet import arguments, backend
 from duonet.functional.channels import per_channel
 
 
@@ -33,6 +33,10 @@ class Surrogate:
         """Compute its derivative at `x`; dtype of `x`, or bool where the slope is only ever 0 or 1."""
         raise NotImplementedError
 
+    def _xp(self, x):
+        """Return the array module of `x`, which must hold floats: 1 − 2 is 255 in uint8."""
+        return backend.get_xp(arguments.array(type(self).__name__, "x", x))
+
     def __repr__(self):
         settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
@@ -53,7 +57,7 @@ class Identity(Surrogate):
 
     def derivative(self, x):
         """1."""
-        return backend.get_xp(x).ones_like(x)
+        return self._xp(x).ones_like(x)
 
 
 class ReLU(Surrogate):
@@ -67,7 +71,7 @@ class ReLU(Surrogate):
 
     def value(self, x):
         """max(x, 0)."""
-        return backend.get_xp(x).maximum(x, 0)
+        return self._xp(x).maximum(x, 0)
 
     def derivative(self, x):
         """1[x > 0]."""
@@ -106,7 +110,7 @@ class Clip(Surrogate):
 
     def value(self, x):
         """min(max(x, low), high)."""
-        return backend.get_xp(x).clip(x, self.low, self.high)
+        return self._xp(x).clip(x, self.low, self.high)
 
     def derivative(self, x):
         """1 inside the window, 0 outside."""
@@ -128,13 +132,13 @@ class Polynomial(Surrogate):
 
     def value(self, x):
         """Inside [−1, 1] x (2 − |x|), outside the sign."""
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         inside = xp.clip(x, -1, 1)
         return inside * (2 - xp.abs(inside))
 
     def derivative(self, x):
         """2 − 2|x| inside [−1, 1], 0 outside."""
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         return xp.maximum(2 - 2 * xp.abs(x), 0)
 
 
@@ -166,13 +170,13 @@ class SwishSign(Surrogate):
 
     def value(self, x):
         """tanh(βx/2) + βx / (1 + cosh βx), the same as above written without overflow in σ."""
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         t = xp.tanh(0.5 * self.beta * x)
         return t + 0.5 * self.beta * x * (1 - t * t)
 
     def derivative(self, x):
         """β(2 − βx tanh(βx/2)) / (1 + cosh βx), with 1 / (1 + cosh u) = (1 − tanh²(u/2)) / 2."""
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         t = xp.tanh(0.5 * self.beta * x)
         return 0.5 * self.beta * (2 - self.beta * x * t) * (1 - t * t)
 
@@ -205,11 +209,11 @@ class Tanh(Surrogate):
 
     def value(self, x):
         """tanh(t x)."""
-        return backend.get_xp(x).tanh(self.scale * x)
+        return self._xp(x).tanh(self.scale * x)
 
     def derivative(self, x):
         """Slope t (1 − tanh²(t x))."""
-        return self.scale * (1 - backend.get_xp(x).tanh(self.scale * x) ** 2)
+        return self.scale * (1 - self._xp(x).tanh(self.scale * x) ** 2)
 
 
 class Triangle(Surrogate):
@@ -225,13 +229,13 @@ class Triangle(Surrogate):
 
     def value(self, x):
         """½ + x − ½ x|x| inside [−1, 1], 0 and 1 outside."""
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         inside = xp.clip(x, -1, 1)
         return 0.5 + inside - 0.5 * inside * xp.abs(inside)
 
     def derivative(self, x):
         """1 − |x| inside [−1, 1], 0 outside."""
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         return xp.maximum(1 - xp.abs(x), 0)
 
 
@@ -255,7 +259,7 @@ class Shifted(Surrogate):
         self.offset = np.asarray(offset, dtype=np.float64)
 
     def _move(self, x):
-        xp = backend.get_xp(x)
+        xp = self._xp(x)
         offset = xp.asarray(self.offset, dtype=x.dtype)
         return x - offset if offset.ndim == 0 else per_channel(xp.subtract, x, offset)
 
@@ -290,13 +294,16 @@ class ZeroOne(Surrogate):
     def __init__(self, surrogate):
         self.surrogate = surrogate
 
+    def _move(self, x):
+        return 2 * arguments.array("ZeroOne", "x", x) - 1
+
     def value(self, x):
         """½(1 + s(2x − 1))."""
-        return 0.5 * (1 + self.surrogate.value(2 * x - 1))
+        return 0.5 * (1 + self.surrogate.value(self._move(x)))
 
     def derivative(self, x):
         """s'(2x − 1)."""
-        return self.surrogate.derivative(2 * x - 1)
+        return self.surrogate.derivative(self._move(x))
 
     def __repr__(self):
         return f"ZeroOne({self.surrogate})"

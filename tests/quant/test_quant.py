@@ -199,16 +199,37 @@ def test_halved_and_repeated_weights_have_exactly_half_the_scale(rng):
         (lambda: Staircase([0, 1], [0, 1]), "got 2 thresholds and 2 levels"),
         (lambda: Staircase([1, 0], [0, 1, 2]), "Staircase: thresholds must rise"),
         (lambda: Staircase([0, 1], [0, 2, 1]), "Staircase: levels must rise"),
-        (lambda: Uniform(0), "Uniform: bits must be an int from 1 to 8, got 0"),
-        (lambda: Uniform(1.5), "got 1.5"),
+        (lambda: Uniform(0), "Uniform: bits must be an int at least 1 and at most 8, got 0"),
+        (lambda: Uniform(1.5), "got float 1.5"),
         (lambda: Clip(1, 1), "Clip: low must be below high"),
         (lambda: SwishSign(0), "SwishSign: beta must be positive"),
         (lambda: Tanh(-1), "Tanh: scale must be positive"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "x", [np.arange(4), np.arange(4, dtype="uint8"), np.arange(4) > 1], ids=lambda x: str(x.dtype)
+)
+def test_integers_are_refused_rather_than_cut(x):
+    for staircase in STAIRCASES:
+        with pytest.raises(TypeError, match=f"{type(staircase).__name__}: x must be floats of 16 to 64 bits, got"):
+            staircase(x)
+    for surrogate in SURROGATES:
+        for function in (surrogate.value, surrogate.derivative):
+            try:
+                y = function(x)
+            except TypeError as error:
+                assert "x must be floats" in str(error)
+            else:
+                np.testing.assert_array_equal(y, function(x.astype(float)))
+
+
+def test_bits_may_be_a_numpy_integer():
+    assert repr(Uniform(np.int64(2))) == "Uniform(2)"
 
 
 def test_reprs_say_what_they_are():
