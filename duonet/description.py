@@ -101,7 +101,7 @@ def describe(value, generators, path=""):
     if name is None:
         where = f"{path} " if path else ""
         raise ValueError(f"{where}{type(value).__name__} is not one of duonet's own, so no file can rebuild it")
-    if isinstance(value, nn.Sequential):
+    if isinstance(value, (nn.Sequential, nn.ModuleList)):
         layers = [[key, describe(layer, generators, _join(path, key))] for key, layer in value.children()]
         return {"class": name, "layers": layers}
     arguments = {
@@ -147,8 +147,9 @@ def rebuild(description, generators, **more):
     cls = getattr(_known(ROOMS, room, "module"), name, None)
     if not (inspect.isclass(cls) and issubclass(cls, BASES)):
         raise ValueError(f"unknown class {description['class']!r}")
-    if cls is nn.Sequential:
-        return cls({key: rebuild(layer, generators) for key, layer in description["layers"]})
+    if cls in (nn.Sequential, nn.ModuleList):
+        layers = {key: rebuild(layer, generators) for key, layer in description["layers"]}
+        return cls(layers if cls is nn.Sequential else layers.values())
     arguments = {key: rebuild(argument, generators) for key, argument in description["arguments"].items()}
     if cls in (nn.Linear, nn.Conv2d):
         init = arguments.pop("init")

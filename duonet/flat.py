@@ -1,5 +1,7 @@
 """All parameters end to end in one array, so that an optimiser changes them in one go."""
 
+import functools
+
 import numpy as np
 
 from duonet import backend, engine, parallel
@@ -86,8 +88,10 @@ class FlatParameters:
                 continue
             bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
             chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]
-            arrays = (self.w, self.g, *self.state)
-            parallel.run(lambda some: self.optimizer._update(*(a[some] for a in arrays), steps=steps), chunks)
+            parallel.run(functools.partial(self._change, steps), chunks)
+
+    def _change(self, steps, some):
+        self.optimizer._update(*(a[some] for a in (self.w, self.g, *self.state)), steps=steps)
 
     def _take_in(self, parameter, view):
         name = type(self.optimizer).__name__

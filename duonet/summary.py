@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duonet import backend, nn
-from duonet.nn.module import evaluating, watch
+from duonet.nn.watching import evaluating, watch
 from duonet.tape import no_grad
 from duonet.tensor import Parameter, Tensor
 from duonet.text import aligned

@@ -9,7 +9,7 @@ import numpy as np
 
 from duonet import backend, functional, parallel
 from duonet.files import replacing
-from duonet.nn.module import evaluating, observe
+from duonet.nn.watching import evaluating, observe
 from duonet.optim import Constant
 from duonet.tape import no_grad
 from duonet.tensor import Tensor

@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import arguments, backend, nn
-from duonet.nn.module import observe
+from duonet.nn.watching import observe
 from duonet.tape import no_grad, topological_order
 from duonet.tensor import Parameter, Tensor
 

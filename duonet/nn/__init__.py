@@ -1,6 +1,6 @@
 """Layers, containers and initialisation."""
 
-from duonet.nn.containers import AverageCopies, Replicate, Residual, Sequential
+from duonet.nn.containers import AverageCopies, ModuleList, Replicate, Residual, Sequential
 from duonet.nn.init import binaryduo_normal, he_normal
 from duonet.nn.layers import (
     BatchNorm,
@@ -13,11 +13,12 @@ from duonet.nn.layers import (
     QuantActivation,
     ReLU,
 )
-from duonet.nn.module import Module, Record, observe
+from duonet.nn.module import Module
 from duonet.nn.pools import AvgPool2d, GlobalAvgPool, MaxPool2d
+from duonet.nn.watching import Record, observe
 
 __all__ = [
     "AverageCopies", "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool",
-    "Linear", "MaxPool2d", "Module", "PadChannels", "QuantActivation", "ReLU", "Record", "Replicate",
+    "Linear", "MaxPool2d", "Module", "ModuleList", "PadChannels", "QuantActivation", "ReLU", "Record", "Replicate",
     "Residual", "Sequential", "binaryduo_normal", "he_normal", "observe",
 ]  # fmt: skip

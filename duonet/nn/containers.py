@@ -77,6 +77,65 @@ def _as_one(x, layers):
     )
 
 
+class ModuleList(Module):
+    """Layers in a list, for a module whose `forward` decides what runs when.
+
+    Layers in a list of Python's own would be found by nobody, neither an optimiser nor a checkpoint.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        Named "0", "1", ....
+
+    Raises
+    ------
+    TypeError
+        If something is not a Module.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from duonet import Tensor, nn
+    >>> class Deep(nn.Module):
+    ...     def __init__(self, depth, rng):
+    ...         super().__init__()
+    ...         self.layers = nn.ModuleList(nn.Linear(2, 2, rng=rng, bias=False) for _ in range(depth))
+    ...     def forward(self, x):
+    ...         for layer in self.layers:
+    ...             x = layer(x)
+    ...         return x
+    >>> model = Deep(2, np.random.default_rng(0))
+    >>> [path for path, _ in model.named_parameters()]
+    ['layers.0.weight', 'layers.1.weight']
+    >>> model(Tensor([[1.0, 2.0]])).shape
+    (1, 2)
+    """
+
+    def __init__(self, modules=()):
+        super().__init__()
+        if isinstance(modules, Module):
+            raise TypeError(f"ModuleList: expected a list of Modules, got {type(modules).__name__}")
+        for module in modules:
+            self.append(module)
+
+    def append(self, module):
+        """Add a Module at the end."""
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleList: {len(self)} must be a Module, got {type(module).__name__}")
+        setattr(self, str(len(self)), module)
+
+    def __len__(self):
+        return len(list(self.children()))
+
+    def __iter__(self):
+        return (layer for _, layer in self.children())
+
+    def __getitem__(self, i):
+        """Return layer `i`, or for a slice the ModuleList of those layers, which are shared."""
+        found = list(self)[i]
+        return ModuleList(found) if isinstance(i, slice) else found
+
+
 class Residual(Module):
     """y = body(x) + shortcut(x).
 

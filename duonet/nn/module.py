@@ -1,7 +1,6 @@
 """`Module`: a tree of layers that knows its parameters, buffers and paths."""
 
-import contextlib
-import functools
+import collections
 
 import numpy as np
 
@@ -9,17 +8,27 @@ from duonet import backend
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
+CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
+
 
 class Module:
     """Base of all layers: a subclass sets attributes in `__init__` and defines `forward`.
 
     An attribute that is a `Parameter` is learned; any other `Tensor` is a buffer (state that is saved but not
     learned, such as a running average); a `Module` is a child. Paths join the names: `features.conv1.weight`.
+    Layers in a list, tuple or dict would not be found: `ModuleList` holds them.
 
     Attributes
     ----------
     training : bool
         Set for the whole tree by `train()` and `eval()`.
+
+    Raises
+    ------
+    AttributeError
+        If a subclass sets a layer or a tensor before `super().__init__()`, or is used without it.
+    TypeError
+        If an attribute is a list, tuple, set or dict with layers or tensors in it.
 
     Examples
     --------
@@ -36,6 +45,23 @@ class Module:
     def __init__(self):
         self.training = True
         self._observers = []
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if _held(value) is not None:
+                raise TypeError(f"{cls.__name__}: {name} belongs to the class; set it in __init__, as self.{name}")
+
+    def __setattr__(self, name, value):
+        if "_observers" not in vars(self) and isinstance(value, (Module, Tensor)):
+            raise AttributeError(_forgotten(self, f"before self.{name} is set"))
+        _refuse_hidden(self, name, value)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name):
+        if "_observers" not in vars(self):
+            raise AttributeError(_forgotten(self, "first"))
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __getstate__(self):
         """Leave the observers out of a copy, which is not what they were asked to watch."""
@@ -57,13 +83,13 @@ class Module:
         return output
 
     def _locate(self, error):
-        """Grow the path in front of the message by this module's name for the child that raised it."""
+        """Grow the path in front of the message by that from this module to the layer that raised it."""
         if not hasattr(error, "layer"):
             error.layer, error.path, error.said, error.kind = self, "", str(error), type(self).__name__
         else:
-            name = " or ".join(n for n, child in self.children() if child is error.layer)
-            if name:
-                error.path = f"{name}.{error.path}" if error.path else name
+            paths = [path for path, module in self.modules(every_path=True) if path and module is error.layer]
+            if paths:
+                error.path = f"{' or '.join(paths)}.{error.path}".rstrip(".")
                 error.layer = self
         error.args = (f"{f'{error.path} {error.kind}'.strip()}: {error.said}",)
 
@@ -86,6 +112,8 @@ class Module:
         if id(self) in met:
             return
         met.add(id(self))
+        for name, value in vars(self).items():
+            _refuse_hidden(self, name, value)  # a list may have been filled since
         yield path, self
         for name, child in self.children():
             yield from child._walk(_join(path, name), met, every_path)
@@ -208,122 +236,33 @@ class Module:
         return lines
 
 
+def _refuse_hidden(module, name, value):
+    """Refuse a container of Python's own that holds what `modules` and `parameters` would not find."""
+    held = _held(value) if isinstance(value, CONTAINERS) else None
+    if held is not None:
+        raise TypeError(
+            f"{type(module).__name__}: {name} is a {type(value).__name__} that holds a {type(held).__name__}, "
+            "which would be neither trained nor saved; put layers into an nn.ModuleList, and make each tensor an "
+            "attribute of its own"
+        )
+
+
+def _held(value):
+    """Return a Module or Tensor in a container, or None."""
+    waiting, met = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (Module, Tensor)):
+            return value
+        if isinstance(value, CONTAINERS) and id(value) not in met:
+            met.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
+    return None
+
+
+def _forgotten(module, when):
+    return f"{type(module).__name__}: its __init__ must call super().__init__() {when}"
+
+
 def _join(path, name):
     return f"{path}.{name}" if path else name
-
-
-class Record:
-    """What `observe` saw at one layer.
-
-    Attributes
-    ----------
-    output : array
-        The layer's latest output.
-    gradient : array or None
-        Gradient of the loss with respect to it, once `backward` has run.
-
-    Examples
-    --------
-    >>> Record(np.zeros(2)).gradient is None
-    True
-    """
-
-    def __init__(self, output):
-        self.output = output
-        self.gradient = None
-
-
-@contextlib.contextmanager
-def observe(model):
-    """Record the output of every layer, and its gradient, while the block runs.
-
-    Parameters
-    ----------
-    model : Module
-
-    Yields
-    ------
-    dict
-        From path to `Record`, filled as layers run. A layer that runs twice keeps its latest record.
-
-    Examples
-    --------
-    >>> from duonet import nn
-    >>> model = nn.Sequential({"cut": nn.ReLU()})
-    >>> x = Tensor([-1.0, 2.0], requires_grad=True)
-    >>> with observe(model) as records:
-    ...     model(x).sum().backward()
-    >>> records["cut"].output, records["cut"].gradient
-    (array([0., 2.], dtype=float32), array([1., 1.], dtype=float32))
-    """
-    records = {}
-
-    def see(path, module, inputs, output):
-        record = records[path] = Record(output.data)
-        if output.requires_grad:
-            output.add_hook(lambda dy: setattr(record, "gradient", dy))
-
-    with watch(model, see):
-        yield records
-
-
-@contextlib.contextmanager
-def evaluating(model):
-    """Keep the model in evaluation mode while the block runs; then every layer has the mode it had.
-
-    Parameters
-    ----------
-    model : Module
-
-    Yields
-    ------
-    Module
-
-    Examples
-    --------
-    >>> from duonet import nn
-    >>> model = nn.Sequential(nn.ReLU())
-    >>> with evaluating(model):
-    ...     model.training
-    False
-    >>> model.training
-    True
-    """
-    before = [(module, module.training) for _, module in model.modules()]
-    try:
-        yield model.eval()
-    finally:
-        for module, training in before:
-            module.training = training
-
-
-@contextlib.contextmanager
-def watch(model, see):
-    """Call `see(path, module, inputs, output)` whenever a layer has run, while the block runs.
-
-    Parameters
-    ----------
-    model : Module
-    see : callable
-
-    Yields
-    ------
-    None
-
-    Examples
-    --------
-    >>> from duonet import nn
-    >>> model = nn.Sequential({"cut": nn.ReLU()})
-    >>> with watch(model, lambda path, *rest: print(repr(path))):
-    ...     _ = model(Tensor([1.0]))
-    'cut'
-    ''
-    """
-    added = [(module, functools.partial(see, path, module)) for path, module in model.modules()]
-    for module, partial in added:
-        module._observers.append(partial)
-    try:
-        yield
-    finally:
-        for module, partial in added:
-            module._observers.remove(partial)

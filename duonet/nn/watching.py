@@ -1,0 +1,121 @@
+"""Looking at layers while they run: `observe`, `watch`, and `evaluating`, which puts every mode back."""
+
+import contextlib
+import functools
+
+
+class Record:
+    """What `observe` saw at one layer.
+
+    Attributes
+    ----------
+    output : array
+        The layer's latest output.
+    gradient : array or None
+        Gradient of the loss with respect to it, once `backward` has run.
+
+    Examples
+    --------
+    >>> Record(np.zeros(2)).gradient is None
+    True
+    """
+
+    def __init__(self, output):
+        self.output = output
+        self.gradient = None
+
+
+@contextlib.contextmanager
+def observe(model):
+    """Record the output of every layer, and its gradient, while the block runs.
+
+    Parameters
+    ----------
+    model : Module
+
+    Yields
+    ------
+    dict
+        From path to `Record`, filled as layers run. A layer that runs twice keeps its latest record.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> model = nn.Sequential({"cut": nn.ReLU()})
+    >>> x = Tensor([-1.0, 2.0], requires_grad=True)
+    >>> with observe(model) as records:
+    ...     model(x).sum().backward()
+    >>> records["cut"].output, records["cut"].gradient
+    (array([0., 2.], dtype=float32), array([1., 1.], dtype=float32))
+    """
+    records = {}
+
+    def see(path, module, inputs, output):
+        record = records[path] = Record(output.data)
+        if output.requires_grad:
+            output.add_hook(lambda dy: setattr(record, "gradient", dy))
+
+    with watch(model, see):
+        yield records
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Keep the model in evaluation mode while the block runs; then every layer has the mode it had.
+
+    Parameters
+    ----------
+    model : Module
+
+    Yields
+    ------
+    Module
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> model = nn.Sequential(nn.ReLU())
+    >>> with evaluating(model):
+    ...     model.training
+    False
+    >>> model.training
+    True
+    """
+    before = [(module, module.training) for _, module in model.modules()]
+    try:
+        yield model.eval()
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextlib.contextmanager
+def watch(model, see):
+    """Call `see(path, module, inputs, output)` whenever a layer has run, while the block runs.
+
+    Parameters
+    ----------
+    model : Module
+    see : callable
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> model = nn.Sequential({"cut": nn.ReLU()})
+    >>> with watch(model, lambda path, *rest: print(repr(path))):
+    ...     _ = model(Tensor([1.0]))
+    'cut'
+    ''
+    """
+    added = [(module, functools.partial(see, path, module)) for path, module in model.modules()]
+    for module, partial in added:
+        module._observers.append(partial)
+    try:
+        yield
+    finally:
+        for module, partial in added:
+            module._observers.remove(partial)
