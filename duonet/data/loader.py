@@ -82,7 +82,7 @@ class DataLoader:
     def __iter__(self):
         images, labels = self.dataset
         order = None if self.rng is None else self.rng.permutation(len(images))
-        # What draws runs here, one batch ahead and never for the next epoch; the thread has the work without draws.
+        # What draws runs here, one batch ahead and never for the next epoch; the thread has the rest of the work.
         with ThreadPoolExecutor(1, thread_name_prefix="duonet-loader") as worker:
             waiting = None
             for start in range(0, self.images, self.batch_size):
