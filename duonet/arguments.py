@@ -290,6 +290,29 @@ def generator(owner, name, value):
     return value
 
 
+def instance(owner, name, value, kind):
+    """Return an object of a class.
+
+    Parameters
+    ----------
+    owner, name : str
+        Who was called, and the argument's name.
+    value : object
+    kind : type
+
+    Examples
+    --------
+    >>> instance("fit", "model", 3, dict)
+    Traceback (most recent call last):
+        ...
+    TypeError: fit: model must be a dict, got int
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{owner}: {name} must be {article} {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
 def _is_real(value):
     return isinstance(value, numbers.Real) and not isinstance(
         value, np.timedelta64

@@ -1,20 +1,22 @@
 """Training and evaluation loops."""
 
+import contextlib
 import csv
-import sys
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from duonet import backend, functional, parallel
+from duonet import arguments, backend, functional, parallel
 from duonet.files import replacing
+from duonet.nn.module import Module
 from duonet.nn.watching import evaluating, observe
-from duonet.optim import Constant
+from duonet.optim import Constant, Optimizer
+from duonet.progress import Bar
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
-REFRESH_SECONDS = 0.5
+CURE = "A smaller learning rate is the usual cure"
 
 
 class TrainingDiverged(ArithmeticError):
@@ -28,12 +30,13 @@ class Score(NamedTuple):
     ----------
     loss : float
         Mean over the images.
-    accuracy : float
-        Share of the images classified right, 0 to 1.
+    accuracy : float or None
+        Share of the images classified right, 0 to 1. None where there are no classes: where labels are not ints
+        (N,), or the model's output is not (N, C) with 2 or more classes.
     """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
 
 
 class History:
@@ -64,15 +67,19 @@ class History:
         return len(self.rows)
 
     def __getitem__(self, name):
-        """Return one column, a list with an entry for each epoch."""
-        return [row[name] for row in self.rows]
+        """Return one column, a list with an entry for each epoch; None where an epoch does not have it."""
+        if self.rows and not any(name in row for row in self.rows):
+            raise KeyError(name)
+        return [row.get(name) for row in self.rows]
 
     def save(self, path):
-        """Write the rows as CSV, replacing an older file only when done."""
-        with replacing(path) as part, open(part, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.rows[0])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        """Write the rows as CSV, replacing an older file only when done; what a row does not have stays empty."""
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            if columns:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(self.rows)
 
 
 def evaluate(model, loader, loss=functional.softmax_cross_entropy):
@@ -94,7 +101,9 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     Raises
     ------
     ValueError
-        If the loader yields nothing.
+        If the loader yields nothing, numbers that are not finite, or labels of another number than the images.
+    TypeError
+        If an argument is of another kind, or the loader yields something else than pairs.
 
     Examples
     --------
@@ -103,13 +112,18 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     >>> evaluate(nn.Flatten(), batches).accuracy
     0.5
     """
+    arguments.instance("evaluate", "model", model, Module)
     parallel.settle()
-    totals = _Totals()
+    totals = _Totals("evaluate")
     with no_grad(), evaluating(model):
-        for x, labels in loader:
-            logits = model(Tensor(x))
-            totals.add(loss(logits, labels).data, logits.data, labels)
-    return totals.read("evaluate")
+        for x, labels in _pairs("evaluate", loader):
+            x = Tensor(x)
+            totals.see(x.data)
+            logits = model(x)
+            totals.add(loss(logits, labels), logits, labels)
+    if not totals.finite:
+        raise ValueError("evaluate: the loader yields inputs that are not finite")
+    return totals.read()
 
 
 def fit(
@@ -136,13 +150,15 @@ def fit(
         Yields (x, labels) arrays, one epoch for each iteration; `len` is the number of batches and `images`
         the number of images.
     optimizer : Optimizer
+        Of parameters of the model.
     epochs : int
+        In all, with those that `history` has.
     schedule : callable, optional
         From time in epochs to a factor on the optimiser's `base_lr`, applied at every step; constant by default.
     validation : iterable, optional
         Scored after every epoch.
     loss : callable
-        (logits, labels) to a scalar Tensor, the mean over the batch.
+        As of `evaluate`.
     history : History, optional
         Of the epochs that have been trained already; `fit` goes on after them and appends to it.
     on_epoch : callable, optional
@@ -156,12 +172,19 @@ def fit(
     -------
     History
         Columns epoch, lr, loss, accuracy, seconds, and with `validation` val_loss, val_accuracy. Loss and
-        accuracy are means over the epoch's own batches, while the weights change.
+        accuracy are means over the epoch's own batches, while the weights change. Without classes, see `Score`,
+        there is no accuracy.
 
     Raises
     ------
     TrainingDiverged
         If the loss or a parameter becomes infinite or NaN.
+    ValueError
+        If an input is not finite, if a number is out of range, or if the optimiser has no parameter of the model.
+    TypeError
+        If an argument is of another kind, or the loader yields something else than pairs.
+    BaseException
+        Whatever ends it early, Ctrl-C too, has the finished epochs' `History` as its attribute `history`.
 
     Examples
     --------
@@ -174,83 +197,149 @@ def fit(
     >>> history["accuracy"][-1]
     1.0
     """
-    parallel.settle()
     schedule = schedule or Constant()
     history = History() if history is None else history
-    for epoch in range(len(history), epochs):
-        started = time.perf_counter()
-        bar = _Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
-        totals = _Totals()
-        model.train()
-        with bar:
-            for i, (x, labels) in enumerate(loader):
-                optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
-                logits = model(Tensor(x))
-                value = loss(logits, labels)
-                totals.add(value.data, logits.data, labels)
-                # Reading a number off a GPU stalls it, so there it is read only now and then.
-                if backend.device_of(value.data) == "cpu" or bar.due():
-                    _check_loss(totals, model, x, epoch, i)
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-                bar.advance(len(labels), totals)
-            score = totals.read("fit")
-            _check_loss(totals, model, x, epoch, i)
-            _check_parameters(model, epoch)
-        row = {"epoch": epoch + 1, "lr": optimizer.lr, **score._asdict()}
-        row["seconds"] = time.perf_counter() - started
-        if validation is not None:
-            score = evaluate(model, validation, loss)
-            row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
-        history.append(**row)
-        bar.summarise(row)
-        if on_epoch is not None:
-            on_epoch(history)
+    epochs, begun = _check_arguments(model, loader, optimizer, epochs, history), len(history)
+    parallel.settle()
+    try:
+        for epoch in range(begun, epochs):
+            started = time.perf_counter()
+            bar = Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
+            with bar:
+                score = _train_epoch(model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar)
+            row = {"epoch": epoch + 1, "lr": optimizer.lr, **score._asdict()}
+            row["seconds"] = time.perf_counter() - started
+            if validation is not None:
+                score = evaluate(model, validation, loss)
+                row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
+            history.append(**{name: value for name, value in row.items() if value is not None})
+            bar.summarise(row)
+            if on_epoch is not None:
+                on_epoch(history)
+    except BaseException as error:
+        with contextlib.suppress(AttributeError, TypeError):  # of an exception that takes none
+            error.history = history
+        raise
     return history
+
+
+def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
+    """Make one step for each batch and return the epoch's score."""
+    totals = _Totals("fit")
+    model.train()
+    for i, (x, labels) in enumerate(_pairs("fit", loader)):
+        optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
+        x = Tensor(x)
+        totals.see(x.data)
+        # Reading a number off a GPU stalls it, so there it is read only now and then.
+        looked_at = backend.device_of(x.data) == "cpu" or bar.due()
+        if looked_at:
+            _check_input(totals, x.data, epoch, i)
+        logits = model(x)
+        value = loss(logits, labels)
+        totals.add(value, logits, labels)
+        if looked_at:
+            _check_loss(totals, model, x, epoch, i, first and i == 0)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        bar.advance(len(x.data), totals)
+    score = totals.read()
+    _check_input(totals, x.data, epoch, i)
+    _check_loss(totals, model, x, epoch, i, False)
+    _check_parameters(model, epoch)
+    return score
+
+
+def _check_arguments(model, loader, optimizer, epochs, history):
+    arguments.instance("fit", "model", model, Module)
+    arguments.instance("fit", "optimizer", optimizer, Optimizer)
+    if not all(hasattr(loader, name) for name in ("__iter__", "__len__", "images")):
+        raise TypeError(f"fit: loader needs a length and `images`, as a DataLoader, got {type(loader).__name__}")
+    arguments.instance("fit", "history", history, History)
+    if not {id(p) for p in optimizer.parameters} & {id(p) for p in model.parameters()}:
+        raise ValueError("fit: the optimizer has no parameter of the model, so it would train nothing")
+    return arguments.integer("fit", "epochs", epochs, at_least=0)
+
+
+def _pairs(name, loader):
+    """Yield the loader's batches, each a pair: a Dataset would unpack as well, if it held two images."""
+    if not hasattr(loader, "__iter__"):
+        raise TypeError(f"{name}: loader must yield (x, labels), got {type(loader).__name__}")
+    for batch in loader:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError(f"{name}: the loader must yield pairs (x, labels), got {type(batch).__name__}")
+        yield batch
 
 
 class _Totals:
     """Sums of loss and hits, kept as 0-d arrays where they are: reading them is what would stall a GPU."""
 
-    def __init__(self):
+    def __init__(self, name):
+        self.name = name
         self.loss = self.hits = self.images = 0
+        self.finite = True
+
+    def see(self, x):
+        self.finite = self.finite & backend.get_xp(x).isfinite(x).all()
 
     def add(self, loss, logits, labels):
-        self.loss = self.loss + loss * len(labels)
-        self.hits = self.hits + (logits.argmax(axis=1) == labels).sum()
-        self.images += len(labels)
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            what = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"{self.name}: the loss must be one Tensor without axes, got {what}")
+        n = len(labels)
+        self.loss = self.loss + loss.data * n
+        right = _right(self.name, logits.data, labels.data if isinstance(labels, Tensor) else labels)
+        self.hits = None if right is None or self.hits is None else self.hits + right.sum()
+        self.images += n
 
-    def read(self, name="fit"):
+    def read(self):
         if self.images == 0:
-            raise ValueError(f"{name}: the loader yields no images")
-        return Score(float(self.loss) / self.images, float(self.hits) / self.images)
+            raise ValueError(f"{self.name}: the loader yields no images")
+        return Score(float(self.loss) / self.images, None if self.hits is None else float(self.hits) / self.images)
 
 
-def _check_loss(totals, model, x, epoch, step):
+def _right(name, logits, labels):
+    """Say of each image whether its class is the likeliest; None where there are no classes."""
+    labels = labels if backend.is_array(labels) else np.asarray(labels)
+    if len(labels) != len(logits):
+        raise ValueError(f"{name}: the model returns {logits.shape} for labels {labels.shape}")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.ndim != 2 or logits.shape[1] < 2:
+        return None
+    return logits.argmax(axis=1) == labels
+
+
+def _check_input(totals, x, epoch, step):
+    """Stop before numbers that are not finite spoil the weights, and get the learning rate blamed for it."""
+    if bool(totals.finite):
+        return
+    xp = backend.get_xp(x)
+    whole = xp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+    where = f"an image before step {step + 1}" if whole.all() else f"image {whole.argmin()} of step {step + 1}"
+    raise ValueError(f"fit: the input is not finite: {where} in epoch {epoch + 1} holds NaN or infinity")
+
+
+def _check_loss(totals, model, x, epoch, step, first):
     """Stop with the place where a non-finite number first shows, if the loss is not finite."""
     if np.isfinite(float(totals.loss)):
         return
     where = _first_bad_parameter(model)
     if where is None:
         with no_grad(), observe(model) as records:
-            model(Tensor(x))
-        bad = (path for path, r in records.items() if path and not _all_finite(r.output))
-        path = next(bad, None)
+            model(x)
+        path = next((path for path, r in records.items() if path and not _all_finite(r.output)), None)
         where = "no layer's output: it arises in the loss" if path is None else f"the output of {path}"
+    cause = "No step has been made yet, so it is not the learning rate" if first else CURE
     raise TrainingDiverged(
         f"fit: the loss is not finite in epoch {epoch + 1}, step {step + 1}; the first non-finite numbers are in "
-        f"{where}. A smaller learning rate is the usual cure"
+        f"{where}. {cause}"
     )
 
 
 def _check_parameters(model, epoch):
     """Stop if a parameter is not finite: a staircase turns NaN into a level, so the loss may never show it."""
-    where = _first_bad_parameter(model)
-    if where is not None:
-        raise TrainingDiverged(
-            f"fit: {where} is not finite after epoch {epoch + 1}. A smaller learning rate is the usual cure"
-        )
+    if (where := _first_bad_parameter(model)) is not None:
+        raise TrainingDiverged(f"fit: {where} is not finite after epoch {epoch + 1}. {CURE}")
 
 
 def _first_bad_parameter(model):
@@ -259,52 +348,3 @@ def _first_bad_parameter(model):
 
 def _all_finite(array):
     return bool(backend.get_xp(array).isfinite(array).all())
-
-
-class _Bar:
-    """A tqdm bar for one epoch where someone watches, else one printed line at its end."""
-
-    def __init__(self, text, images, progress):
-        self.text, self.images, self.progress = text, images, progress
-        self.last = time.perf_counter()
-        self.done = 0
-        self.bar = None
-
-    def __enter__(self):
-        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-        if self.progress and watched:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
-        return self
-
-    def __exit__(self, *error):
-        if self.bar is not None:
-            self.bar.close()
-
-    def due(self):
-        return time.perf_counter() - self.last > REFRESH_SECONDS
-
-    def advance(self, images, totals):
-        self.done += images
-        if not self.due() and self.done < self.images:
-            return
-        self.last = time.perf_counter()
-        if self.bar is not None:
-            score = totals.read()
-            self.bar.set_postfix_str(
-                f"loss {score.loss:.3f}, accuracy {100 * score.accuracy:.1f} %", refresh=False
-            )
-            self.bar.update(self.done - self.bar.n)
-
-    def summarise(self, row):
-        if not self.progress:
-            return
-        line = f"{self.text}: loss {row['loss']:.3f}, accuracy {100 * row['accuracy']:.1f} %"
-        if "val_accuracy" in row:
-            line += f", validation {100 * row['val_accuracy']:.1f} %"
-        line += f", {self.images / row['seconds']:.0f} images/s"
-        if self.bar is None:
-            print(line, flush=True)
-        else:
-            self.bar.write(line)

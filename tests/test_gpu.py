@@ -119,7 +119,7 @@ OPTIMIZERS = {
     ],
 )
 def test_neither_training_nor_scoring_waits_for_the_gpu(name, kind, weights, optimizer, standin, monkeypatch):
-    monkeypatch.setattr("duonet.train.REFRESH_SECONDS", 1e9)  # the progress bar reads figures, now and then
+    monkeypatch.setattr("duonet.progress.REFRESH_SECONDS", 1e9)  # the progress bar reads figures, now and then
     model, shape = network(name, kind, np.random.default_rng(3), weights)
     model.to("gpu")
     loader = Quiet(shape, standin)

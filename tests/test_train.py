@@ -103,7 +103,7 @@ def test_evaluate_leaves_model_and_mode_alone():
 
 
 def test_a_nan_loss_stops_and_names_the_step_and_the_layer(device, monkeypatch):
-    monkeypatch.setattr("duonet.train.REFRESH_SECONDS", 0)  # on a GPU the loss is read no more often than that
+    monkeypatch.setattr("duonet.progress.REFRESH_SECONDS", 0)  # on a GPU the loss is read no more often than that
     model, loader, optimizer = setting(act=nn.ReLU(), device=device)
 
     class Poison(nn.Module):
@@ -175,3 +175,153 @@ def test_in_a_terminal_there_is_a_bar(capsys, monkeypatch, device):
     captured = capsys.readouterr()
     assert "toy 1/1" in captured.err and "accuracy" in captured.err
     assert "toy 1/1: loss" in captured.out
+
+
+class Batches(list):
+    """Batches as they are, as a loader has them."""
+
+    images = 8
+
+
+def regression(labels):
+    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
+    model = nn.Sequential(nn.Linear(3, labels.shape[1], rng=np.random.default_rng(0)))
+    return model, Batches([(x[:5], labels[:5]), (x[5:], labels[5:])]), optim.SGD(model.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_without_classes_there_is_no_accuracy(columns, capsys, tmp_path):
+    labels = np.arange(8 * columns, dtype=np.float32).reshape(8, columns) / 40
+    model, loader, optimizer = regression(labels)
+    history = fit(model, loader, optimizer, 3, loss=F.mse_loss, validation=loader)
+    assert set(history.rows[0]) == {"epoch", "lr", "loss", "seconds", "val_loss"}
+    assert history["loss"][-1] < history["loss"][0]
+    assert "accuracy" not in capsys.readouterr().out
+    score = evaluate(model, loader, F.mse_loss)
+    expected = ((model(Tensor(np.concatenate([x for x, _ in loader]))).data - labels) ** 2).mean()
+    assert score.accuracy is None and score.loss == pytest.approx(expected, rel=1e-5)
+    history.save(tmp_path / "h.csv")
+    assert (tmp_path / "h.csv").read_text().splitlines()[0] == "epoch,lr,loss,seconds,val_loss"
+
+
+def test_outputs_that_do_not_fit_the_labels_are_refused():
+    model = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)))
+    batch = (np.zeros((4, 3), np.float32), np.array([1]))
+    with pytest.raises(ValueError, match=r"evaluate: the model returns \(4, 2\) for labels \(1,\)"):
+        evaluate(model, [batch], lambda logits, labels: (logits * logits).mean())
+    with pytest.raises(
+        ValueError, match=r"evaluate: the loss must be one Tensor without axes, got shape \(4, 2\)"
+    ):
+        evaluate(model, [batch], lambda logits, labels: logits)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_input_that_is_not_finite_is_named_and_not_the_learning_rate(value, device):
+    """Staircases turn it into a level, so the loss may never show it, but the gradients do."""
+    model, loader, optimizer = setting(device=device)
+    batches = Batches((x.copy(), labels) for x, labels in loader)
+    batches[1][0][2, 1, 1, 0] = value
+    with pytest.raises(ValueError, match="the input is not finite: .*image .* step .* in epoch 1") as error:
+        fit(model, batches, optimizer, 2, progress=False)
+    assert "learning rate" not in str(error.value)
+    if device == "cpu":
+        assert "image 2 of step 2" in str(error.value)
+        assert all(np.isfinite(value).all() for value in model.state_dict().values()), "no weight is spoilt"
+    with pytest.raises(ValueError, match="evaluate: the loader yields inputs that are not finite"):
+        evaluate(model, batches)
+
+
+def test_a_loss_that_is_infinite_before_any_step_is_not_the_learning_rates():
+    model, loader, optimizer = setting()
+
+    def endless(logits, labels):
+        return F.softmax_cross_entropy(logits, labels) * np.float32(np.inf)
+
+    with pytest.raises(
+        TrainingDiverged, match="it arises in the loss. No step has been made yet, so it is not the"
+    ):
+        fit(model, loader, optimizer, 1, loss=endless, progress=False)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, SystemExit])
+@pytest.mark.parametrize("where", ["loss", "callback"])
+def test_what_ends_the_training_carries_the_finished_epochs(end, where):
+    model, loader, optimizer = setting()
+    calls = []
+
+    def loss(logits, labels):
+        calls.append(labels)
+        if where == "loss" and len(calls) == 2 * len(loader) + 2:
+            raise end
+        return F.softmax_cross_entropy(logits, labels)
+
+    def on_epoch(history):
+        if where == "callback" and len(history) == 2:
+            raise end
+
+    for given in (None, History()):
+        calls.clear()
+        with pytest.raises(end) as error:
+            fit(model, loader, optimizer, 5, loss=loss, on_epoch=on_epoch, history=given, progress=False)
+        assert error.value.history["epoch"] == [1, 2] and (given is None or given is error.value.history)
+
+
+def test_a_diverged_training_keeps_its_history():
+    model, loader, optimizer = setting(act=nn.ReLU())
+    optimizer.base_lr = 1e30
+    with pytest.raises(TrainingDiverged, match="A smaller learning rate is") as error, np.errstate(all="ignore"):
+        fit(model, loader, optimizer, 50, progress=False)
+    assert len(error.value.history) < 50
+
+
+def test_a_history_with_other_columns_or_none_is_saved(tmp_path):
+    path = tmp_path / "h.csv"
+    history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_loss": 1.0}, {"epoch": 3}])
+    history.save(path)
+    assert path.read_text().splitlines() == ["epoch,loss,val_loss", "1,0.5,", "2,0.25,1.0", "3,,"]
+    assert history["val_loss"] == [None, 1.0, None]
+    with pytest.raises(KeyError):
+        history["speed"]
+    History().save(path)
+    assert path.read_text() == "" and History()["loss"] == []
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"epochs": -1}, "fit: epochs must be an int at least 0, got -1"),
+        ({"epochs": True}, "fit: epochs must be an int at least 0, got bool True"),
+        ({"epochs": 2.0}, "fit: epochs must be an int at least 0, got float 2.0"),
+        ({"epochs": float("nan")}, "fit: epochs must be an int at least 0, got float nan"),
+        ({"loader": [1]}, "fit: loader needs a length and `images`, as a DataLoader, got list"),
+        ({"loader": None}, "fit: loader needs a length and `images`, as a DataLoader, got NoneType"),
+        ({"loader": Batches([striped(2).images])}, "fit: the loader must yield pairs"),
+        ({"model": print}, "fit: model must be a Module, got builtin_function_or_method"),
+        ({"optimizer": None}, "fit: optimizer must be an Optimizer, got NoneType"),
+        (
+            {"optimizer": setting()[2]},
+            "fit: the optimizer has no parameter of the model, so it would train nothing",
+        ),
+        ({"history": []}, "fit: history must be a History, got list"),
+    ],
+)
+def test_arguments_of_fit_without_meaning_are_refused(change, message):
+    model, loader, optimizer = setting()
+    words = {"model": model, "loader": loader, "optimizer": optimizer, "epochs": 1} | change
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(**words, progress=False)
+
+
+def test_arguments_of_evaluate_without_meaning_are_refused():
+    model, loader, _ = setting()
+    for bad, message in ((3, "loader must yield"), (striped(2), "must yield pairs"), ([None], "must yield pairs")):
+        with pytest.raises(TypeError, match=f"evaluate: .*{message}"):
+            evaluate(model, bad)
+    with pytest.raises(TypeError, match="evaluate: model must be a Module, got function"):
+        evaluate(lambda x: x, loader)
+
+
+def test_numpy_integers_and_no_epochs_are_epochs():
+    model, loader, optimizer = setting()
+    assert len(fit(model, loader, optimizer, np.int64(1), progress=False)) == 1
+    assert len(fit(model, loader, optimizer, 0, progress=False)) == 0

@@ -1,0 +1,69 @@
+"""What is shown of an epoch while it runs."""
+
+import sys
+import time
+
+REFRESH_SECONDS = 0.5
+
+
+class Bar:
+    """A tqdm bar for one epoch where someone watches, else one printed line at its end.
+
+    Parameters
+    ----------
+    text : str
+    images : int
+        Of the epoch.
+    progress : bool
+        Show anything at all.
+    """
+
+    def __init__(self, text, images, progress):
+        self.text, self.images, self.progress = text, images, progress
+        self.last = time.perf_counter()
+        self.done = 0
+        self.bar = None
+
+    def __enter__(self):
+        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+        if self.progress and watched:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
+        return self
+
+    def __exit__(self, *error):
+        if self.bar is not None:
+            self.bar.close()
+
+    def due(self):
+        """Say whether it is time to show new figures."""
+        return time.perf_counter() - self.last > REFRESH_SECONDS
+
+    def advance(self, images, totals):
+        """Count images, and show the score that `totals.read()` gives when it is time."""
+        self.done += images
+        if not self.due() and self.done < self.images:
+            return
+        self.last = time.perf_counter()
+        if self.bar is not None:
+            score = totals.read()
+            self.bar.set_postfix_str(_said(score.loss, score.accuracy), refresh=False)
+            self.bar.update(self.done - self.bar.n)
+
+    def summarise(self, row):
+        """Print the epoch's figures."""
+        if not self.progress:
+            return
+        line = f"{self.text}: {_said(row['loss'], row['accuracy'])}"
+        if row.get("val_accuracy") is not None:
+            line += f", validation {100 * row['val_accuracy']:.1f} %"
+        line += f", {self.images / row['seconds']:.0f} images/s"
+        if self.bar is None:
+            print(line, flush=True)
+        else:
+            self.bar.write(line)
+
+
+def _said(loss, accuracy):
+    return f"loss {loss:.3f}" + ("" if accuracy is None else f", accuracy {100 * accuracy:.1f} %")
