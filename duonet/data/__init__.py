@@ -5,8 +5,9 @@ from duonet.data.catalogue import NAMES, load  # noqa: F401  (a table, not a fun
 from duonet.data.cifar import cifar10, cifar100
 from duonet.data.dataset import DataError, Dataset, Splits, hold_out
 from duonet.data.fashion import fashion_mini
-from duonet.data.folder import image_folder, read_image
+from duonet.data.folder import image_folder
 from duonet.data.idx import fashion_mnist, mnist
+from duonet.data.image import read_image
 from duonet.data.loader import DataLoader
 
 __all__ = [

@@ -1,23 +1,35 @@
 """A folder of images: one folder a class."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from duonet import arguments
 from duonet.data.dataset import SPLIT_SEED, DataError, Dataset, Splits, hold_out
+from duonet.data.image import read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-GREY = ("1", "L", "LA", "La")  # Pillow's modes of one channel and 8 bits or fewer
-PARTS = ("train", "validation", "test")
+OTHER_IMAGES = (
+    ".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm",
+    ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+LITTER = (".DS_Store", ".gitkeep", "Thumbs.db", "desktop.ini")  # put there by systems, for themselves
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
 
 
 def image_folder(folder, size=None, grey=None, held=0.1):
     """Read PNG and JPEG files, one folder a class, all of them into memory.
 
     `folder` holds either the classes' folders, which are then split into three parts, always in the same way, or
-    `train` and `test`, and perhaps `validation`, each of which holds the classes' folders. With folders for the
-    parts new files can be added at any time; without, adding one changes which images are in which part.
+    `train` and `test`, and perhaps `validation` (or `valid`, or `val`), each of which holds the classes' folders.
+    With folders for the parts new files can be added at any time; without, adding one changes which images are in
+    which part. No image is passed over: one that lies deeper, beside the classes' folders or in another format is
+    refused. Files that are hidden, or not called images, are counted in a warning.
 
     Parameters
     ----------
@@ -39,8 +51,10 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     Raises
     ------
     DataError
-        If there are no images or fewer than two classes, a part is missing, a file is damaged, or its size is not
-        that of the others.
+        If there are no images or fewer than two classes, a part is missing, an image would be left out, a file is
+        damaged, or its size is not that of the others.
+    TypeError, ValueError
+        If `held` is not above 0 and below ½, or `size` not two positive ints.
 
     Examples
     --------
@@ -52,18 +66,20 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"image_folder: {folder} is not a folder")
-    split = (folder / "train").is_dir()
-    if split and not (folder / "test").is_dir():
-        raise DataError(f"image_folder: {folder} has a part called train, but none called test")
-    class_names = _folders(folder / "train" if split else folder)
+    arguments.number("image_folder", "held", held, above=0, below=0.5)
+    parts = _parts(folder)
+    class_names = _folders(parts.get("train", folder))
     if len(class_names) < 2:
         raise DataError(f"image_folder: {folder} holds {len(class_names)} folders of a class, expected 2 or more")
-    parts = [part for part in PARTS if split and (folder / part).is_dir()]
-    read = {part: _read(folder / part, class_names, size, grey) for part in parts or [""]}
+    places = parts or {"": folder}
+    found = {part: _image_files(place, class_names) for part, place in places.items()}
+    beside = [path for path in _entries(folder) if parts and path not in parts.values()]
+    _account_for(folder, beside + [path for _, rest in found.values() for path in rest])
+    read = {part: _read(places[part], class_names, files, size, grey) for part, (files, _) in found.items()}
     shapes = {part: data.images.shape[1:] for part, data in read.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"image_folder: {folder}: the parts differ in shape, {shapes}; give size or grey")
-    if not split:
+    if not parts:
         everything = read[""]
         n = round(held * len(everything.labels))
         rest, test = _hold_out(folder, everything, n)
@@ -74,72 +90,78 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     return Splits(*_hold_out(folder, train, round(held * len(train.labels))), read["test"], class_names)
 
 
-def read_image(path, size=None, grey=None):
-    """Read one PNG or JPEG file.
-
-    Parameters
-    ----------
-    path : str or Path
-    size : (int, int), optional
-        (H, W) to scale and crop to.
-    grey : bool, optional
-        One channel, or three; by default as the file is.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, C) uint8, C 1 or 3; transparency is dropped.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, not an image or one of more than 8 bits a channel.
-
-    Examples
-    --------
-    >>> read_image("/nowhere.png")
-    Traceback (most recent call last):
-        ...
-    duonet.data.dataset.DataError: /nowhere.png: No such file or directory
-    """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise DataError("reading PNG and JPEG files needs Pillow (pip install pillow)") from None
-    try:
-        with Image.open(path) as image:
-            # A phone writes how it was held beside the pixels.
-            if image.mode not in EIGHT_BITS:
-                raise DataError(f"{path}: its pixels are not of 8 bits ({image.mode}); save it with 8")
-            image = ImageOps.exif_transpose(image)
-            grey = image.mode in GREY if grey is None else grey
-            image = image.convert("L" if grey else "RGB")
-            if size is not None:
-                image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image, np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"{path}: No such file or directory") from None
-    except DataError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be read ({error})") from None
-    return pixels[..., None] if grey else pixels
+def _parts(folder):
+    """Return {part: its folder}; empty where the folders are those of classes."""
+    names = _folders(folder)
+    called = {part: [name for name in names if name.lower() in words] for part, words in PARTS.items()}
+    if not (called["train"] and called["test"]):
+        for here, missing in (("train", "test"), ("test", "train")):
+            if here in map(str.lower, names):
+                raise DataError(f"image_folder: {folder} has a part called {here}, but none called {missing}")
+        return {}
+    for part, several in called.items():
+        if len(several) > 1:
+            raise DataError(f"image_folder: {folder} has {' and '.join(several)}: which is the {part} part?")
+    return {part: folder / one[0] for part, one in called.items() if one}
 
 
 def _folders(folder):
-    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    return tuple(path.name for path in _entries(folder) if path.is_dir() and not _hidden(path))
 
 
-def _read(folder, class_names, size, grey):
-    found = _folders(folder)
-    if unknown := sorted(set(found) - set(class_names)):
+def _entries(folder):
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"image_folder: {folder} cannot be read ({error.strerror})") from None
+
+
+def _hidden(path):
+    return path.name.startswith(".")
+
+
+def _image_files(folder, class_names):
+    """Return the (file, label) of each image of a part, and whatever else lies there."""
+    if unknown := sorted(set(_folders(folder)) - set(class_names)):
         raise DataError(f"image_folder: {folder} has {', '.join(unknown)}, which is not among the classes")
-    files = [
-        (path, label)
-        for label, name in enumerate(class_names)
-        for path in sorted((folder / name).glob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    files, rest = [], [path for path in _entries(folder) if path.name not in class_names]
+    for label, name in enumerate(class_names):
+        inside = _entries(folder / name) if (folder / name).is_dir() else []
+        images = [path for path in inside if path.suffix.lower() in SUFFIXES and not _hidden(path)]
+        files += [(path, label) for path in images]
+        rest += sorted(set(inside) - set(images))
+    return files, rest
+
+
+def _account_for(folder, rest):
+    """Refuse images where none is looked for, or in another format; say what else is left out."""
+    images, others, pending = [], [], rest[::-1]
+    while pending:
+        path = pending.pop()
+        if path.is_dir() and not path.is_symlink() and not _hidden(path):
+            pending += _entries(path)[::-1]
+        elif path.suffix.lower() in SUFFIXES + OTHER_IMAGES and not _hidden(path):
+            images.append(path)
+        elif path.name not in LITTER:
+            others.append(path)
+    if images:
+        raise DataError(
+            f"image_folder: {folder}: {_some(folder, images)} would be left out: images must be PNG or "
+            "JPEG and lie right in the folder of their class; move, convert or remove them"
+        )
+    if others:
+        warnings.warn(
+            f"image_folder: {folder}: left out {_some(folder, others)}, hidden or not called PNG or JPEG",
+            stacklevel=3,
+        )
+
+
+def _some(folder, paths):
+    names = ", ".join(str(path.relative_to(folder)) for path in paths[:3])
+    return f"{len(paths)} file{'s' * (len(paths) > 1)} ({names}{', ...' if len(paths) > 3 else ''})"
+
+
+def _read(folder, class_names, files, size, grey):
     empty = [name for i, name in enumerate(class_names) if all(label != i for _, label in files)]
     if empty:
         raise DataError(f"image_folder: {folder}: no PNG or JPEG file of {', '.join(empty)}")

@@ -1,0 +1,102 @@
+"""One image file, checked by its header before it is decoded."""
+
+from pathlib import Path
+
+import numpy as np
+
+from duonet import arguments
+from duonet.data.dataset import DataError
+
+GREY = ("1", "L", "LA")  # Pillow's modes of one channel and 8 bits or fewer
+MAX_PIXELS = 2**26  # 67 million: a photograph, but no small file that unpacks to gigabytes
+PNG = b"\x89PNG\r\n\x1a\n"
+COLOUR_TYPES = {0: "I", 2: "RGB", 4: "LA", 6: "RGBA"}  # what byte 25 of a PNG file says of its channels
+
+
+def read_image(path, size=None, grey=None):
+    """Read one PNG or JPEG file.
+
+    Parameters
+    ----------
+    path : str or Path
+    size : (int, int), optional
+        (H, W) to scale and crop to.
+    grey : bool, optional
+        One channel, or three; by default one where the file has shades of grey without a palette.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, C) uint8, C 1 or 3, turned upright as the camera noted; transparency is dropped.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, not of these two formats whatever its name, of more than 8 bits a channel,
+        animated, or of more than 67 million pixels.
+    TypeError, ValueError
+        If `size` is not two positive ints.
+
+    Examples
+    --------
+    >>> read_image("/nowhere.png")
+    Traceback (most recent call last):
+        ...
+    duonet.data.dataset.DataError: /nowhere.png: No such file or directory
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise DataError("reading PNG and JPEG files needs Pillow (pip install pillow)") from None
+    if size is not None:
+        size = _sides(size)
+    path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"{path}: not a regular file")
+    try:
+        with path.open("rb") as file:
+            _check_header(path, file)
+            # Other formats have readers that start other programs: PostScript's is Ghostscript.
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
+                return _pixels(path, image, size, grey)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: No such file or directory") from None
+    except Exception as error:  # Pillow raises a dozen kinds, struct.error and TypeError among them
+        raise DataError(f"{path}: not an image that can be read ({error})") from None
+
+
+def _check_header(path, file):
+    """Look at a PNG's own words; Pillow halves 16 bits without a word where there is more than one channel."""
+    head = file.read(26)
+    file.seek(0)
+    if head.startswith(PNG):
+        if len(head) < 26 or head[12:16] != b"IHDR":
+            raise DataError(f"{path}: not an image that can be read (its header is not the first thing in it)")
+        if head[24] > 8:
+            deep = f"{COLOUR_TYPES.get(head[25], head[25])};{head[24]}"
+            raise DataError(f"{path}: its pixels are not of 8 bits ({deep}); save it with 8")
+
+
+def _pixels(path, image, size, grey):
+    from PIL import Image, ImageOps
+
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{path}: {image.width}×{image.height} pixels are too many, at most {MAX_PIXELS:,}")
+    if image.format == "PNG" and image.n_frames > 1:  # of a JPEG, a phone's preview or depth may follow
+        raise DataError(f"{path}: an animation of {image.n_frames} images; save one of them")
+    image = ImageOps.exif_transpose(image)
+    image.info.pop("transparency", None)
+    grey = image.mode in GREY if grey is None else grey
+    image = image.convert("L" if grey else "RGB")
+    if size is not None:
+        image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, np.uint8)
+    return pixels[..., None] if grey else pixels
+
+
+def _sides(size):
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise TypeError(f"read_image: size must be two ints, (H, W), got {size!r:.60}")
+    return tuple(arguments.integer("read_image", "size", side, at_least=1) for side in size)
