@@ -1,14 +1,14 @@
 """CIFAR-10 and CIFAR-100, binary version: records of label bytes and three 32×32 planes."""
 
-import tarfile
-import zlib
-from pathlib import Path, PurePosixPath
+import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from duonet.data.archive import read_members
 from duonet.data.dataset import DataError, Dataset, Splits, hold_out
-from duonet.data.fetch import fetch
+from duonet.data.fetch import fetch, find_place, sha256_of, warn_of_files
 
 PIXELS = 3 * 32 * 32
 VALIDATION = 5000
@@ -25,6 +25,10 @@ class Archive(NamedTuple):
         The folder inside the archive.
     train, test : dict
         From file to its number of records.
+    md5 : dict
+        Of the files, where known.
+    python : tuple of str
+        Folder and archive of the version in pickles, which is not read.
     label_bytes : int
         Bytes before the pixels; the last of them is the label.
     class_names : tuple of str
@@ -42,6 +46,8 @@ class Archive(NamedTuple):
     folder: str
     train: dict
     test: dict
+    md5: dict
+    python: tuple
     label_bytes: int
     class_names: tuple
 
@@ -57,6 +63,15 @@ CIFAR10 = Archive(
     folder="cifar-10-batches-bin",
     train={f"data_batch_{i}.bin": 10_000 for i in range(1, 6)},
     test={"test_batch.bin": 10_000},
+    md5={
+        "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+        "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+        "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+        "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+        "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+        "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+    },
+    python=("cifar-10-batches-py", "cifar-10-python.tar.gz"),
     label_bytes=1,
     class_names=tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
 )
@@ -71,6 +86,8 @@ CIFAR100 = Archive(
     folder="cifar-100-binary",
     train={"train.bin": 50_000},
     test={"test.bin": 10_000},
+    md5={},
+    python=("cifar-100-python", "cifar-100-python.tar.gz"),
     label_bytes=2,  # the superclass, then the class
     class_names=tuple(
         """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
@@ -91,8 +108,9 @@ def cifar10(folder=None, validation=VALIDATION):
     Parameters
     ----------
     folder : str or Path, optional
-        Where `cifar-10-binary.tar.gz`, the folder in it, or that folder's files are; downloaded on first use by
-        default. The archive is read in place, never unpacked to disk.
+        Where `cifar-10-binary.tar.gz`, the folder in it, or that folder's files are, up to two folders deeper,
+        or the archive itself; downloaded on first use by default. The archive is read in place, never unpacked to
+        disk. Files that differ from the published ones, or of which no checksum is known, are used with a warning.
     validation : int
         Training images set aside, as many of each class, always the same ones.
 
@@ -104,7 +122,7 @@ def cifar10(folder=None, validation=VALIDATION):
     Raises
     ------
     DataError
-        If a file is missing, damaged or of another size; names it.
+        If a file is missing, damaged or of another size, or is of the version in pickles; names it.
 
     References
     ----------
@@ -126,8 +144,9 @@ def cifar100(folder=None, validation=VALIDATION):
     Parameters
     ----------
     folder : str or Path, optional
-        Where `cifar-100-binary.tar.gz`, the folder in it, or that folder's files are; downloaded on first use by
-        default. The archive is read in place, never unpacked to disk.
+        Where `cifar-100-binary.tar.gz`, the folder in it, or that folder's files are, up to two folders deeper,
+        or the archive itself; downloaded on first use by default. The archive is read in place, never unpacked to
+        disk. Files that differ from the published ones, or of which no checksum is known, are used with a warning.
     validation : int
         Training images set aside, as many of each class, always the same ones.
 
@@ -139,7 +158,7 @@ def cifar100(folder=None, validation=VALIDATION):
     Raises
     ------
     DataError
-        If a file is missing, damaged or of another size; names it.
+        If a file is missing, damaged or of another size, or is of the version in pickles; names it.
 
     References
     ----------
@@ -156,66 +175,86 @@ def cifar100(folder=None, validation=VALIDATION):
 
 
 def _load(archive, folder, validation):
-    wanted = [*archive.train, *archive.test]
     if folder is None:
-        files = _members(fetch(archive.name, archive.file, archive.sha256, archive.addresses), archive, wanted)
+        files = _packed(fetch(archive.name, archive.file, archive.sha256, archive.addresses), archive)
     else:
-        files = _from_folder(Path(folder), archive, wanted)
+        place = _place(Path(folder), archive)
+        files = (_packed if place.is_file() else _unpacked)(place, archive)
+        _compare(place, archive, files)
     train, test = (
-        _join([_records(*files[file], n, archive) for file, n in part.items()])
-        for part in (archive.train, archive.test)
+        _join([_records(*files[file], archive) for file in part]) for part in (archive.train, archive.test)
     )
     return Splits(*hold_out(train, validation), test, archive.class_names)
 
 
-def _from_folder(folder, archive, wanted):
-    """Read {file: (where, bytes)} from a folder that holds the files, their folder, or the archive."""
-    for place in (folder / archive.folder, folder):
-        if (place / wanted[0]).is_file():
-            missing = [file for file in wanted if not (place / file).is_file()]
-            if missing:
-                raise DataError(f"{archive.name}: {place} has no {', '.join(missing)}")
-            return {file: (place / file, (place / file).read_bytes()) for file in wanted}
-    if (folder / archive.file).is_file():
-        return _members(folder / archive.file, archive, wanted)
-    raise DataError(f"{archive.name}: {folder} has neither {wanted[0]} nor {archive.file}")
+def _sizes(archive):
+    return {file: n * (archive.label_bytes + PIXELS) for file, n in (archive.train | archive.test).items()}
 
 
-def _members(path, archive, wanted):
-    """Read {file: (where, bytes)} out of the archive, in memory; refuse one with members that do not belong."""
-    found = {}
-    try:
-        with tarfile.open(path, "r:gz") as tar:
-            for member in tar:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
-                    raise DataError(f"{path}: refused, its member {member.name!r} is a link or leads outside")
-                if str(name.parent) == archive.folder and name.name in wanted and member.isfile():
-                    if member.size != _size(archive, name.name):
-                        raise DataError(f"{path}: wrong size of {member.name}: {member.size} bytes")
-                    found[name.name] = (f"{path}: {member.name}", tar.extractfile(member).read())
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated, or not a tar.gz archive ({error})") from None
-    missing = [file for file in wanted if file not in found]
-    if missing:
-        raise DataError(f"{path}: has no {archive.folder}/{', '.join(missing)}")
-    return found
+def _place(folder, archive):
+    """Return the folder of the files, or the archive."""
+    inner, wanted = (archive.folder, ""), list(_sizes(archive))
+
+    def unpacked(path):
+        return next((path / place for place in inner for file in wanted if (path / place / file).is_file()), None)
+
+    def holds(path):
+        return unpacked(path) or (path / archive.file).is_file()
+
+    found = folder if folder.is_file() else find_place(archive.name, folder, holds)
+    if found is None or found.name in archive.python:
+        _refuse_pickles(folder, archive, folder / wanted[0].removesuffix(".bin"))
+        raise DataError(f"{archive.name}: {folder} has neither {wanted[0]} nor {archive.file}")
+    return found if found.is_file() else unpacked(found) or found / archive.file
 
 
-def _size(archive, file):
-    return (archive.train | archive.test)[file] * (archive.label_bytes + PIXELS)
+def _refuse_pickles(folder, archive, batch):
+    named = (folder, *(folder / name for name in archive.python))
+    for path in [path for path in named if path.name in archive.python and path.exists()] + [batch]:
+        if path != batch or batch.is_file():
+            raise DataError(
+                f"{archive.name}: {path} is of the Python version, whose pickles can run any program when they "
+                f"are read; get the binary version, {archive.file}"
+            )
 
 
-def _records(where, raw, n, archive):
-    if len(raw) != n * (archive.label_bytes + PIXELS):
-        raise DataError(
-            f"{where}: wrong size, {len(raw):,} bytes, expected {n:,} records of {archive.label_bytes + PIXELS}"
+def _unpacked(folder, archive):
+    """Read {file: (where, bytes)} from a folder."""
+    sizes = _sizes(archive)
+    if missing := [file for file in sizes if not (folder / file).is_file()]:
+        raise DataError(f"{archive.name}: {folder} has no {', '.join(missing)}")
+    for file, size in sizes.items():
+        if (found := (folder / file).stat().st_size) != size:
+            n, of = (archive.train | archive.test)[file], archive.label_bytes + PIXELS
+            raise DataError(f"{folder / file}: wrong size, {found:,} bytes, expected {n:,} records of {of}")
+    return {file: (folder / file, (folder / file).read_bytes()) for file in sizes}
+
+
+def _packed(path, archive):
+    """Read {file: (where, bytes)} out of the archive."""
+    found = read_members(path, {f"{archive.folder}/{file}": size for file, size in _sizes(archive).items()})
+    return {name.rpartition("/")[2]: (f"{path}: {name}", raw) for name, raw in found.items()}
+
+
+def _compare(place, archive, files):
+    """Say which files are not the published ones, or cannot be compared with them."""
+    if archive.md5:
+        md5 = {file: hashlib.md5(raw, usedforsecurity=False).hexdigest() for file, (_, raw) in files.items()}
+        warn_of_files(
+            archive.name, [where for file, (where, _) in files.items() if md5[file] != archive.md5[file]]
         )
-    records = np.frombuffer(raw, np.uint8).reshape(n, -1)
+    elif place.is_file():
+        warn_of_files(archive.name, [] if sha256_of(place) == archive.sha256 else [place])
+    else:
+        warn_of_files(archive.name, unknown=[where for where, _ in files.values()])
+
+
+def _records(where, raw, archive):
+    records = np.frombuffer(raw, np.uint8).reshape(-1, archive.label_bytes + PIXELS)
     labels = records[:, archive.label_bytes - 1].astype(np.int64)
     if labels.max() >= len(archive.class_names):
         raise DataError(f"{where}: label {labels.max()}, but there are {len(archive.class_names)} classes")
-    planes = records[:, archive.label_bytes :].reshape(n, 3, 32, 32)
+    planes = records[:, archive.label_bytes :].reshape(-1, 3, 32, 32)
     return Dataset(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels)
 
 

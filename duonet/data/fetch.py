@@ -1,6 +1,8 @@
 """Data files: from a folder that the user has, or downloaded once, checked, and kept."""
 
+import hashlib
 import os
+import warnings
 from pathlib import Path
 
 from duonet.data.dataset import DataError
@@ -87,7 +89,8 @@ def locate(name, folder, file, sha256, addresses):
     name, file, sha256, addresses
         As for `fetch`.
     folder : str, Path or None
-        May hold the file under its name, or without the ".gz".
+        May hold the file under its name, with a dot for the hyphen before "idx", without the ".gz", or in a folder
+        that has such a name.
 
     Returns
     -------
@@ -107,10 +110,116 @@ def locate(name, folder, file, sha256, addresses):
     """
     if folder is None:
         return fetch(name, file, sha256, addresses)
-    for candidate in (Path(folder) / file, Path(folder) / file.removesuffix(".gz")):
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{name}: {folder} has no {file}")
+    found = find_file(Path(folder), file)
+    if found is None:
+        raise DataError(f"{name}: {folder} has no {file}")
+    return found
+
+
+def find_file(folder, file):
+    """Return a file of a folder under one of the names that people have for it, or None.
+
+    Parameters
+    ----------
+    folder : Path
+    file : str
+        Its published name.
+
+    Returns
+    -------
+    Path or None
+
+    Examples
+    --------
+    >>> find_file(Path("/nowhere"), "train-images-idx3-ubyte.gz")
+    """
+    names = [
+        name
+        for spelling in (file, file.replace("-idx", ".idx"))
+        for name in (spelling, spelling.removesuffix(".gz"))
+    ]
+    candidates = [folder / name for name in names] + [folder / outer / inner for outer in names for inner in names]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def find_place(name, folder, holds):
+    """Return the folder that holds a data set: the one given, or the only one up to two folders deeper.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set, for the message.
+    folder : Path
+    holds : callable
+        Whether a folder holds it.
+
+    Returns
+    -------
+    Path or None
+
+    Raises
+    ------
+    DataError
+        If several do.
+
+    Examples
+    --------
+    >>> find_place("mnist", Path("/nowhere"), lambda path: (path / "a.gz").is_file())
+    """
+    if holds(folder):
+        return folder
+    for depth in ("*", "*/*"):
+        places = [path for path in sorted(folder.glob(depth)) if path.is_dir() and holds(path)]
+        if len(places) > 1:
+            raise DataError(f"{name}: {folder} holds it more than once; give {places[0]} or {places[1]}")
+        if places:
+            return places[0]
+    return None
+
+
+def sha256_of(path):
+    """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> sha256_of(Path(os.devnull))[:8]
+    'e3b0c442'
+    """
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha256.update(block)
+    return sha256.hexdigest()
+
+
+def warn_of_files(name, differing=(), unknown=()):
+    """Warn of files that are not the published ones, and of those that nothing is known about.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set.
+    differing, unknown : list of Path or str
+
+    Examples
+    --------
+    >>> warn_of_files("mnist")
+    """
+    for files, what in (
+        (differing, "not as published, by the checksum: damaged, or another data set; used all the same"),
+        (unknown, "without a known checksum: damage would not be noticed"),
+    ):
+        if files:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            warnings.warn(f"{name}: {files[0]}{more}: {what}", stacklevel=2)
 
 
 def _pooch():

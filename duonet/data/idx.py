@@ -2,12 +2,13 @@
 
 import gzip
 import zlib
+from pathlib import Path
 
 import numpy as np
 
 from duonet.data.dataset import DataError, Dataset, Splits, hold_out
 from duonet.data.fashion import CLASS_NAMES
-from duonet.data.fetch import locate
+from duonet.data.fetch import find_file, find_place, locate, sha256_of, warn_of_files
 
 SIZES = {"train": 60_000, "t10k": 10_000}
 VALIDATION = 5000
@@ -39,7 +40,9 @@ def mnist(folder=None, validation=VALIDATION):
     Parameters
     ----------
     folder : str or Path, optional
-        Where the four idx files are, packed or not; downloaded on first use by default.
+        Where the four idx files are, packed or not, up to two folders deeper; downloaded on first use by default.
+        Files that differ from the published ones, or are not packed and so have no checksum, are used with a
+        warning.
     validation : int
         Training images set aside, as many of each class, always the same ones.
 
@@ -73,7 +76,9 @@ def fashion_mnist(folder=None, validation=VALIDATION):
     Parameters
     ----------
     folder : str or Path, optional
-        Where the four idx files are, packed or not; downloaded on first use by default.
+        Where the four idx files are, packed or not, up to two folders deeper; downloaded on first use by default.
+        Files that differ from the published ones, or are not packed and so have no checksum, are used with a
+        warning.
     validation : int
         Training images set aside, as many of each class, always the same ones.
 
@@ -153,7 +158,9 @@ def read_idx(path, shape):
 
 
 def _load(name, folder, validation, sha256, addresses, class_names):
-    parts = []
+    parts, read = [], {}
+    if folder is not None:
+        folder = find_place(name, Path(folder), lambda path: find_file(path, next(iter(sha256)))) or folder
     for split, n in SIZES.items():
         files = [f"{split}-images-idx3-ubyte.gz", f"{split}-labels-idx1-ubyte.gz"]
         paths = [locate(name, folder, file, sha256[file], addresses) for file in files]
@@ -162,5 +169,13 @@ def _load(name, folder, validation, sha256, addresses, class_names):
         if labels.max() >= len(class_names):
             raise DataError(f"{paths[1]}: label {labels.max()}, but there are {len(class_names)} classes")
         parts.append(Dataset(images[..., None], labels))
+        read |= dict(zip(files, paths))
+    if folder is not None:
+        packed = {file: path for file, path in read.items() if path.suffix == ".gz"}
+        warn_of_files(
+            name,
+            differing=[path for file, path in packed.items() if sha256_of(path) != sha256[file]],
+            unknown=[path for file, path in read.items() if file not in packed],
+        )
     train, test = parts
     return Splits(*hold_out(train, validation), test, class_names)

@@ -1,0 +1,85 @@
+"""Files out of a tar.gz archive, in memory; whatever is odd about it is refused."""
+
+import gzip
+import tarfile
+import zlib
+from pathlib import PurePosixPath
+
+from duonet.data.dataset import DataError
+
+SPARE = 2**24  # bytes that an archive may unpack to beside the files that are wanted
+
+
+def read_members(path, sizes):
+    """Read files out of an archive, and the archive to its end, where its checksum is.
+
+    Parameters
+    ----------
+    path : Path
+    sizes : dict
+        From a file's name in the archive, "folder/file", to its bytes.
+
+    Returns
+    -------
+    dict
+        From a file's name to its contents.
+
+    Raises
+    ------
+    DataError
+        If the archive is truncated, damaged, or followed by something; if it has a link, a member that leads
+        outside, or far more in it than what is wanted; if a file is missing, of another size, or there twice.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_members(Path("/nowhere.tar.gz"), {})
+    Traceback (most recent call last):
+        ...
+    duonet.data.dataset.DataError: /nowhere.tar.gz: truncated, or not a tar.gz archive ([Errno 2] No such file ...
+    """
+    found = {}
+    try:
+        with gzip.open(path) as unpacked:
+            bounded = _Bounded(path, unpacked, sum(sizes.values()) + SPARE)
+            with tarfile.open(fileobj=bounded, mode="r|") as tar:
+                for member in tar:
+                    _collect(path, tar, member, sizes, found)
+                # gzip's checksum stands behind the end of what tar reads.
+                while rest := tar.fileobj.read(2**20):
+                    if rest.strip(b"\0"):
+                        raise DataError(f"{path}: damaged, or two archives in one: it goes on behind its end")
+    except DataError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: truncated, or not a tar.gz archive ({error})") from None
+    if missing := [name for name in sizes if name not in found]:
+        raise DataError(f"{path}: has no {', '.join(missing)}")
+    return found
+
+
+def _collect(path, tar, member, sizes, found):
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        raise DataError(f"{path}: refused, its member {member.name!r} is a link or leads outside")
+    name = str(name)
+    if name in sizes and member.isfile():
+        if name in found:
+            raise DataError(f"{path}: has {name} twice")
+        if member.size != sizes[name]:
+            raise DataError(f"{path}: wrong size of {name}: {member.size:,} bytes, expected {sizes[name]:,}")
+        found[name] = tar.extractfile(member).read()
+
+
+class _Bounded:
+    """What a file unpacks to, up to a limit: a small one can unpack to any size."""
+
+    def __init__(self, path, unpacked, limit):
+        self.path, self.unpacked, self.limit, self.left = path, unpacked, limit, limit
+
+    def read(self, n):
+        content = self.unpacked.read(n)
+        self.left -= len(content)
+        if self.left < 0:
+            raise DataError(f"{self.path}: refused, it unpacks to more than {self.limit:,} bytes")
+        return content
