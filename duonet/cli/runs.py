@@ -164,14 +164,21 @@ def _evaluate(options):
 
 
 def _predict(options):
-    from duonet.experiments import predict
+    from duonet.experiments.scoring import predict_each
 
     if options.top < 1:
         raise ValueError(f"predict: --top must be at least 1, got {options.top}")
-    names, probabilities = predict(options.checkpoint, options.images, options.resize, options.device)
-    for path, row in zip(options.images, probabilities):
-        best = sorted(zip(row, names), reverse=True)[: options.top]
+    names, answers = predict_each(options.checkpoint, options.images, options.resize, options.device)
+    errors = []
+    for path, answer in answers:
+        if isinstance(answer, ValueError):
+            errors.append(answer)
+            continue
+        best = sorted(zip(answer, names), reverse=True)[: options.top]
         print(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best))
+    if errors:
+        told = "\n".join(str(error) for error in errors)
+        raise ValueError(f"{told}\npredict: no answer for {len(errors)} of {len(options.images)} images")
 
 
 def _runs(options):

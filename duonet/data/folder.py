@@ -67,7 +67,7 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     if not folder.is_dir():
         raise DataError(f"image_folder: {folder} is not a folder")
     arguments.number("image_folder", "held", held, above=0, below=0.5)
-    parts = _parts(folder)
+    parts = part_folders(folder)
     class_names = _folders(parts.get("train", folder))
     if len(class_names) < 2:
         raise DataError(f"image_folder: {folder} holds {len(class_names)} folders of a class, expected 2 or more")
@@ -90,8 +90,28 @@ def image_folder(folder, size=None, grey=None, held=0.1):
     return Splits(*_hold_out(folder, train, round(held * len(train.labels))), read["test"], class_names)
 
 
-def _parts(folder):
-    """Return {part: its folder}; empty where the folders are those of classes."""
+def part_folders(folder):
+    """Find the folders of the parts, under the names that people give them.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    dict
+        From "train", "test" and perhaps "validation" to a folder; empty where the folders are those of classes.
+
+    Raises
+    ------
+    DataError
+        If one of train and test is missing, or a part is there under two names.
+
+    Examples
+    --------
+    >>> part_folders(Path(__file__).parent)
+    {}
+    """
     names = _folders(folder)
     called = {part: [name for name in names if name.lower() in words] for part, words in PARTS.items()}
     if not (called["train"] and called["test"]):

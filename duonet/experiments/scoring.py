@@ -8,6 +8,7 @@ import numpy as np
 
 from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
+from duonet.data.folder import part_folders
 from duonet.fold import fold
 from duonet.functional import log_softmax
 from duonet.tape import no_grad
@@ -15,6 +16,7 @@ from duonet.tensor import Tensor
 from duonet.text import aligned
 
 BATCH = 250
+PICTURES = 64  # of predict's image files, which may be large, in memory at once
 BEST = "best.npz"  # what a run folder calls the network to use
 
 
@@ -125,20 +127,71 @@ def predict(checkpoint, images, resize=False, device="cpu"):
     Raises
     ------
     ValueError
-        If a file is not an image or has another size or other channels; names it.
+        If there are no files, or one is not an image or has another size or other channels; names it.
     """
+    class_names, answers = predict_each(checkpoint, images, resize, device)
+    rows = []
+    for _, answer in answers:
+        if isinstance(answer, ValueError):
+            raise answer
+        rows.append(answer)
+    return class_names, np.stack(rows)
+
+
+def predict_each(checkpoint, images, resize=False, device="cpu"):
+    """Answer image files one after the other, a few in memory at a time; a bad one costs no other its answer.
+
+    Parameters
+    ----------
+    checkpoint, images, resize, device
+        As for `predict`.
+
+    Returns
+    -------
+    class_names : list of str
+    answers : iterator
+        For each file (path, probabilities (classes,) float64), or (path, the ValueError that says what is wrong).
+
+    Raises
+    ------
+    ValueError
+        If there are no files, or the checkpoint is none.
+    """
+    images = list(images)
+    if not images:
+        raise ValueError("predict: there are no images")
     saved, about = load_run(checkpoint, device)
-    height, width, channels = about["in_shape"]
+    return about["class_names"], _answers(saved.model.eval(), about, images, resize, device)
+
+
+def _answers(model, about, images, resize, device):
+    normalize = data.Normalize(about["mean"], about["std"])
+    for start in range(0, len(images), PICTURES):
+        paths = images[start : start + PICTURES]
+        read = [_picture(path, about["in_shape"], resize) for path in paths]
+        good = [picture for picture in read if not isinstance(picture, ValueError)]
+        rows = iter(_probabilities(model, normalize(np.stack(good)), device) if good else ())
+        for path, picture in zip(paths, read):
+            yield path, picture if isinstance(picture, ValueError) else next(rows)
+
+
+def _picture(path, in_shape, resize):
+    """Return the pixels of a file, or the error."""
+    height, width, channels = in_shape
     options = {"size": (height, width), "grey": channels == 1} if resize else {}
-    batch = []
-    for path in images:
-        batch.append(data.read_image(path, **options))
-        _check_shape(f"predict: {path}", batch[-1].shape, about["in_shape"], "; --resize makes it fit")
-    x = data.Normalize(about["mean"], about["std"])(np.stack(batch))
+    try:
+        pixels = data.read_image(path, **options)
+        _check_shape(f"predict: {path}", pixels.shape, in_shape, "; --resize makes it fit")
+    except ValueError as error:
+        return error
+    return pixels
+
+
+def _probabilities(model, x, device):
     with no_grad():
-        logits = saved.model.eval()(Tensor(backend.to_device(x, device)))
+        logits = model(Tensor(backend.to_device(x, device)))
     logits = Tensor(backend.to_device(logits.data, "cpu").astype(np.float64))
-    return about["class_names"], np.exp(log_softmax(logits).data)
+    return np.exp(log_softmax(logits).data)
 
 
 def describe_input(splits, normalize):
@@ -241,7 +294,7 @@ def _refuse_trained_on(dataset, splits, part, about):
     if dataset in data.NAMES:
         same, apart = dataset == settings.get("dataset"), True
     else:
-        same, apart = os.path.realpath(dataset) == about.get("place"), (Path(dataset) / "train").is_dir()
+        same, apart = os.path.realpath(dataset) == about.get("place"), bool(part_folders(Path(dataset)))
     if same or not apart:
         what = "has changed since" if same else "is not the folder of"
         raise ValueError(

@@ -8,7 +8,7 @@ import pytest
 from duonet import data, functional, nn
 from duonet.checkpoint import save_checkpoint
 from duonet.cli import main
-from duonet.experiments import RunSettings, predict, score, train
+from duonet.experiments import RunSettings, predict, score, scoring, train
 from duonet.tensor import Tensor
 
 
@@ -110,6 +110,31 @@ def test_an_image_that_does_not_fit_is_refused_and_resized_when_asked(run, pictu
     if file != "none.png":
         _, probabilities = predict(run[0] / "best.npz", [pictures / "a.png", pictures / file], resize=True)
         assert np.abs(probabilities[0] - probabilities[1]).max() < 0.5
+
+
+def test_a_bad_file_costs_no_other_its_answer(run, pictures, capsys):
+    (pictures / "bad.png").write_bytes(b"no image")
+    files = [str(pictures / name) for name in ("a.png", "bad.png", "none.png", "b.png")]
+    assert main(["predict", str(run[0]), *files, "--top", "1"]) == 2
+    told = capsys.readouterr()
+    assert [line.partition(":")[0] for line in told.out.splitlines()] == [files[0], files[3]]
+    assert f"{files[1]}: not an image that can be read" in told.err
+    assert f"{files[2]}: No such file or directory" in told.err
+    assert told.err.endswith("predict: no answer for 2 of 4 images\n")
+    assert main(["predict", str(run[0]), files[0], files[3], "--top", "1"]) == 0
+    assert capsys.readouterr().out == told.out
+
+
+def test_images_are_answered_a_few_at_a_time_in_their_order(run, pictures, monkeypatch):
+    files = [pictures / name for name in ("a.png", "b.png", "b.png", "a.png", "b.png")]
+    names, expected = predict(run[0], files)
+    sizes, plain = [], scoring._probabilities
+    monkeypatch.setattr(scoring, "PICTURES", 2)
+    monkeypatch.setattr(scoring, "_probabilities", lambda m, x, d: sizes.append(len(x)) or plain(m, x, d))
+    np.testing.assert_allclose(predict(run[0], iter(files))[1], expected, rtol=1e-5)
+    assert sizes == [2, 2, 1]
+    with pytest.raises(ValueError, match="predict: there are no images"):
+        predict(run[0], [])
 
 
 def test_other_data_sets_are_refused(run, tmp_path):
