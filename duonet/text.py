@@ -1,4 +1,4 @@
-"""Tables in plain text."""
+"""Plain text: tables, and words from elsewhere."""
 
 
 def aligned(rows):
@@ -27,3 +27,26 @@ def aligned(rows):
         lines.append("  ".join(cells))
     lines.insert(1, "-" * len(lines[0]))
     return "\n".join(lines)
+
+
+def printable(text, limit=400):
+    r"""Make words from elsewhere fit for a terminal: one line, and nothing that it would obey.
+
+    Parameters
+    ----------
+    text : str
+    limit : int
+        Characters to keep.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(printable("404\x1b[2J Not\n Found"))
+    404?[2J Not Found
+    """
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    return line if len(line) <= limit else f"{line[:limit]}..."

@@ -1,13 +1,17 @@
 """Data files: from a folder that the user has, or downloaded once, checked, and kept."""
 
+import contextlib
 import hashlib
 import os
+import re
 import warnings
 from pathlib import Path
 
 from duonet.data.dataset import DataError
+from duonet.text import printable
 
 VARIABLE = "DUONET_DATA"
+TEMPORARY = re.compile("tmp[a-z0-9_]{8}")  # what pooch calls a file until it is whole
 
 
 def cache_folder():
@@ -33,7 +37,7 @@ def fetch(name, file, sha256, addresses):
     """Return a data file from the cache, downloading it first if it is not there whole.
 
     A file gets its name in the cache only once it is complete and its checksum is right; after an interruption
-    the files that were finished are not downloaded again.
+    the files that were finished are not downloaded again, and what is left of others is removed.
 
     Parameters
     ----------
@@ -64,21 +68,61 @@ def fetch(name, file, sha256, addresses):
     reasons = []
     for address in addresses:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             pooch = _pooch()
             # A TypeError here would be ours; these are the network's and the disk's, and pooch's for a wrong hash.
-            return Path(
-                pooch.retrieve(
-                    f"{address.rstrip('/')}/{file}", f"sha256:{sha256}", fname=file, path=folder, progressbar=True
+            with _downloading(folder):
+                return Path(
+                    pooch.retrieve(
+                        f"{address.rstrip('/')}/{file}",
+                        f"sha256:{sha256}",
+                        fname=file,
+                        path=folder,
+                        progressbar=True,
+                    )
                 )
-            )
         except (OSError, ValueError) as error:
-            # What a server answered, or a wrong checksum, is worth its words; a failed connection has too many.
-            told = isinstance(error, ValueError) or getattr(error, "response", None) is not None
-            reasons.append(f"{address}: {' '.join(str(error).split()) if told else type(error).__name__}")
+            reasons.append(f"{address}: {_words(error)}")
     raise DataError(
         f"{name}: {file} could not be downloaded ({'; '.join(reasons) or 'no address'}); "
         f"get it elsewhere and give its folder, or put it into {folder}"
     )
+
+
+@contextlib.contextmanager
+def _downloading(folder):
+    """Hold a lock that says that a download is going on, after removing what killed ones left, if none else is."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows they stay
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # another download, or a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in folder.glob("tmp*"):
+                if TEMPORARY.fullmatch(path.name) and path.is_file():
+                    path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # the system lets go of it, however this process ends
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _words(error):
+    """Say in a short line what the disk, the network or the server said."""
+    chain = [error]
+    while inner := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(inner)
+    # What the system said is the innermost; around it libraries tell of their objects.
+    for inner in reversed(chain):
+        if isinstance(inner, OSError) and inner.strerror:
+            return printable(f"{inner.strerror}{f': {inner.filename}' if inner.filename else ''}")
+    # What a server answered, or a wrong checksum, is worth its words; a failed connection has too many.
+    told = isinstance(error, ValueError) or getattr(error, "response", None) is not None
+    return printable(str(error)) if told else type(error).__name__
 
 
 def locate(name, folder, file, sha256, addresses):

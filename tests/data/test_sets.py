@@ -4,6 +4,9 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
+import subprocess
+import sys
 import tarfile
 import threading
 
@@ -267,6 +270,89 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
     with pytest.raises(DataError, match=r"toy: a.bin could not be downloaded \(.*hash.*404.*\); get it elsewhere"):
         fetch("toy", "a.bin", "0" * 64, [address, f"{address}/none"])
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+def test_what_a_server_or_the_disk_says_is_told_and_never_printed_raw(tmp_path, monkeypatch):
+    pytest.importorskip("pooch")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("DUONET_DATA", str(tmp_path / "cache"))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(500, "\x1b[31mred\x07")
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{web.server_address[1]}"
+        with pytest.raises(DataError, match=r"500 Server Error: \?\[31mred\? for url") as error:
+            fetch("toy", "a.bin", "0" * 64, [address])
+        assert "\x1b" not in str(error.value) and "\x07" not in str(error.value)
+        web.shutdown()
+    with pytest.raises(DataError, match=f"could not be downloaded \\({address}: Connection refused\\)"):
+        fetch("toy", "a.bin", "0" * 64, [address])
+
+
+def test_the_disks_own_words_are_told(tmp_path, monkeypatch, server):
+    pytest.importorskip("pooch")
+    folder, address, _ = server
+    (folder / "a.bin").write_bytes(b"contents")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DUONET_DATA", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"could not be downloaded \(.*: Not a directory: .*file/toy\)"):
+        fetch("toy", "a.bin", hashlib.sha256(b"contents").hexdigest(), [address])
+
+
+def test_what_a_killed_download_left_is_removed_at_the_next_start(tmp_path):
+    """A server that sends half a file and waits; the process is killed; another download goes on beside the next."""
+    pytest.importorskip("pooch")
+    pytest.importorskip("fcntl")
+    program = "import sys; from duonet.data.fetch import fetch; fetch('toy', sys.argv[2], '0' * 64, [sys.argv[1]])"
+    half_sent, go_on = threading.Semaphore(0), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", 2_000_000)
+            self.end_headers()
+            self.wfile.write(bytes(1_000_000))
+            half_sent.release()
+            go_on.wait(60)
+
+        def log_message(self, *words):
+            pass
+
+    cache = tmp_path / "cache"
+    environment = os.environ | {"DUONET_DATA": str(cache), "NO_PROXY": "127.0.0.1"}
+
+    def left():
+        return sorted(path for path in cache.rglob("*") if path.is_file())
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{web.server_address[1]}"
+        running = []
+        for file in ("a.bin", "b.bin", "c.bin"):
+            words = [sys.executable, "-c", program, address, file]
+            running.append(subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL))
+            assert half_sent.acquire(timeout=60)
+            if file == "a.bin":
+                running[0].kill()
+                running[0].wait()
+                (first,) = left()
+        try:
+            assert len(left()) == 2 and first not in left(), (
+                "the second removed the first's, the third spared the second's"
+            )
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+            go_on.set()
+            web.shutdown()
 
 
 def test_the_published_checksums_are_those_of_the_tables():
