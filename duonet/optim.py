@@ -88,6 +88,9 @@ class Optimizer:
         self.steps = [n + (p.grad is not None) for n, p in zip(self.steps, self.parameters)]
         for vector in self._vectors:
             vector.update()
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.changed()
 
     def _update(self, w, g, *state, steps):
         """Change `w` and the state in place; all are vectors of the same length. `g` may be overwritten.

@@ -80,6 +80,20 @@ class Node:
         self.specs = specs  # (shape, dtype) of each input, None where there is no input
         self.needs = tuple(parent is not None for parent in parents)
         self.hooks = []
+        self.watched = ()  # (count of changes in place, as it was then) of each input and of the result
+
+    def check_unchanged(self):
+        """Raise RuntimeError if an input, or the result, has been changed in place since the forward pass."""
+        for i, watched in enumerate(self.watched):
+            if watched is not None and watched[0][0] != watched[1]:
+                name = self.function.name
+                what = "the result"
+                if i < len(self.specs):
+                    what = f"{self.function._input_name(i)} of shape {self.specs[i][0]}"
+                raise RuntimeError(
+                    f"backward: {what} of {name} was changed in place after the forward pass, as an optimiser's "
+                    "step does; run the forward pass again"
+                )
 
     def free(self):
         """Forget everything but the function, so that the arrays go and a second backward can say why."""
@@ -124,7 +138,8 @@ def backpropagate(output, dy):
     Raises
     ------
     RuntimeError
-        If the graph has been freed, or a backward pass returns something of another shape or dtype.
+        If the graph has been freed, a tensor that it used was changed in place (before any gradient is touched),
+        or a backward pass returns something of another shape or dtype.
 
     Examples
     --------
@@ -136,9 +151,14 @@ def backpropagate(output, dy):
     array([16.], dtype=float32)
     """
     gradients = {id(output): dy}
-    for source in topological_order(output, "backward"):
+    order = topological_order(output, "backward")
+    for source in order:
+        if isinstance(source, Node):
+            source.check_unchanged()
+    for source in order:
         dy = gradients.pop(id(source))
-        for hook in source.hooks:
+        hooks, source.hooks = source.hooks, []
+        for hook in hooks:
             hook(dy)
         if not isinstance(source, Node):
             # Always an array of its own: dy may be shared with another leaf, and callers clip grad in place.

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from duonet import arguments, backend, engine
+from duonet.conversion import Conversions, from_python
 from duonet.tape import Node, backpropagate, recording, smooth
 
 
@@ -102,6 +103,8 @@ class Function:
         if any(node.needs):
             y.requires_grad = True
             y._node = node
+            node.watched = [(x._changes, x._changes[0]) if isinstance(x, Tensor) else None for x in inputs]
+            node.watched.append((y._changes, 0))
         return y
 
     @classmethod
@@ -154,7 +157,7 @@ class Function:
         return names[i] if i < len(names) else f"input {i}"
 
 
-class Tensor:
+class Tensor(Conversions):
     """An array that remembers how it was computed.
 
     Parameters
@@ -168,6 +171,8 @@ class Tensor:
     Attributes
     ----------
     data : numpy.ndarray or cupy.ndarray
+        May be assigned anew, or changed by `t.data -= ...`; a backward pass through what was computed before a
+        change in place is refused. Other changes in place, as `t.data[...] = ...`, go unseen: call `changed()`.
     grad : array or None
         Gradient of the loss, accumulated over backward passes until `zero_grad`; shape and dtype of `data`.
 
@@ -194,15 +199,31 @@ class Tensor:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: data is a Tensor already; use .detach() for one without history")
         if not backend.is_array(data):
-            data = np.asarray(data) if isinstance(data, np.generic) else _from_python(data)
+            data = np.asarray(data) if isinstance(data, np.generic) else from_python(data)
         arguments.array("Tensor", "data", data, arguments.NUMBERS)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: a gradient needs floating-point data, got {data.dtype}")
-        self.data = data
+        self._data = data
+        self._changes = [0]  # how often data was changed in place; one list for all tensors on the same data
         self.requires_grad = bool(requires_grad)
         self.grad = None
         self.hooks = []
         self._node = None
+
+    @property
+    def data(self):
+        """The array."""
+        return self._data
+
+    @data.setter
+    def data(self, array):
+        old, self._data = self._data, array
+        if array is old or type(array) is not type(old) or (array.shape, array.dtype) != (old.shape, old.dtype):
+            self.changed()
+
+    def changed(self):
+        """Say that `data` was changed in place: a backward pass through what was computed before is refused."""
+        self._changes[0] += 1
 
     @property
     def shape(self):
@@ -224,33 +245,17 @@ class Tensor:
         """Number of elements."""
         return self.data.size
 
-    def __len__(self):
-        return len(self.data)
-
-    def __repr__(self):
-        grad = ", requires_grad=True" if self.requires_grad else ""
-        return f"{type(self).__name__}({np.array2string(self.numpy(), separator=', ')}, dtype={self.dtype}{grad})"
-
-    def __bool__(self):
-        return bool(self.data)
-
-    def __float__(self):
-        return float(self.data.item())
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def item(self):
-        """Return the single element as a Python number."""
-        return self.data.item()
-
-    def numpy(self):
-        """Return the data as a NumPy array: itself on the CPU, a copy from the GPU."""
-        return backend.to_device(self.data, "cpu")
+    def __getstate__(self):
+        """Copy and pickle leaves, without hooks; a copied result would lead to copies of its leaves."""
+        if self._node is not None:
+            raise TypeError(f"copying a Tensor: it is a result of {self._node.function.name}; copy x.detach()")
+        return {**vars(self), "hooks": []}
 
     def detach(self):
         """Return a tensor on the same data without history."""
-        return Tensor(self.data)
+        tensor = Tensor(self.data)
+        tensor._changes = self._changes
+        return tensor
 
     def zero_grad(self):
         """Forget the accumulated gradient."""
@@ -287,7 +292,8 @@ class Tensor:
         Raises
         ------
         RuntimeError
-            If there is nothing to differentiate, or the graph has been freed.
+            If there is nothing to differentiate, the graph has been freed, or a tensor that an op used has been
+            changed in place, as by an optimiser's step.
         ValueError, TypeError
             If `dy` is missing, or has the wrong shape, dtype or device.
         """
@@ -316,21 +322,6 @@ class Tensor:
                 f"backward: the tensor is on the {here} but dy is on the {there}; move one of them first"
             )
         return dy
-
-
-def _from_python(data):
-    """Make an array of numbers and nested lists: float32, or bool where all are."""
-    try:
-        wide = np.asarray(data)
-    except ValueError as error:
-        raise ValueError(f"Tensor: data must be a number or lists of equal length ({error})") from None
-    if wide.dtype.kind not in "iuf":
-        return wide
-    with np.errstate(over="ignore"):
-        narrow = wide.astype(np.float32)
-    if (np.isinf(narrow) & np.isfinite(wide)).any():
-        raise ValueError("Tensor: data holds a number beyond the range of float32; an array keeps its dtype")
-    return narrow
 
 
 class Parameter(Tensor):

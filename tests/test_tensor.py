@@ -1,9 +1,14 @@
+import contextlib
+import copy
+import operator
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
-from duonet import Function, Parameter, Tensor, backend, no_grad
+from duonet import Function, Parameter, Tensor, backend, nn, no_grad, optim, plain_ops
 from duonet import functional as F
 
 
@@ -218,6 +223,127 @@ def test_arrays_on_the_left_ask_the_tensor():
     y = np.array([3.0, 4.0], "float32") * x
     assert isinstance(y, Tensor) and y.requires_grad
     np.testing.assert_array_equal(np.asarray(y), [3, 8])
+
+
+def test_a_hook_on_a_leaf_runs_in_the_next_backward_pass_alone(device):
+    x, seen = leaf(np.ones(2), device), []
+    x.add_hook(seen.append)
+    for _ in range(3):
+        (x * 2).sum().backward()
+    assert len(seen) == 1
+
+
+def two_losses(change, device="cpu"):
+    """A model's gradients of one loss, `change`, and the backward pass of another loss computed before."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(3, 4, rng=rng), nn.BatchNorm(4), nn.ReLU(), nn.Linear(4, 2, rng=rng)).to(
+        device
+    )
+    x = Tensor(backend.to_device(np.eye(3, dtype="float32"), device))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    first, second = model(x).sum(), (model(x) * 2).sum()
+    first.backward()
+    before = [here(p.grad).copy() for p in model.parameters()]
+    change(model, optimizer)
+    return model, second, before
+
+
+CHANGES = {
+    "SGD": lambda model, optimizer: optimizer.step(),
+    "Adam": lambda model, optimizer: optim.Adam(model.parameters()).step(),
+    "-=": lambda model, optimizer: [setattr(p, "data", operator.isub(p.data, p.grad)) for p in model.parameters()],
+    "one parameter": lambda model, optimizer: model.parameters()[-1].changed(),
+    "detached": lambda model, optimizer: model.parameters()[0].detach().changed(),
+    "reset": lambda model, optimizer: model.reset_parameters(np.random.default_rng(1)),
+    "astype": lambda model, optimizer: model.astype("float64"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_parameter_changed_in_place_before_the_backward_pass_is_named(change, plain, device):
+    with plain_ops() if plain else contextlib.nullcontext():
+        model, loss, before = two_losses(change, device)
+        after = [None if p.grad is None else here(p.grad).copy() for p in model.parameters()]
+        message = "of (linear|batch_norm) was changed in place after the forward pass, as an optimiser's step does"
+        with pytest.raises(RuntimeError, match=message):
+            loss.backward()
+        for a, p in zip(after, model.parameters()):  # nothing was added before the error
+            assert (p.grad is None) if a is None else (here(p.grad) == a).all()
+
+
+def test_what_replaces_a_parameter_leaves_the_gradients_of_what_was_computed():
+    model, loss, before = two_losses(lambda *given: None)
+    loss.backward()
+    expected = [p.grad for p in model.parameters()]
+
+    def load(model, optimizer):
+        model.load_state_dict({path: array + 1 for path, array in model.state_dict().items()})
+
+    model, loss, before = two_losses(load)
+    loss.backward()
+    for p, gradient in zip(model.parameters(), expected):
+        np.testing.assert_array_equal(p.grad, gradient)
+
+
+def test_a_change_behind_a_view_or_of_a_result_is_seen():
+    w = Tensor(np.ones((2, 3)), requires_grad=True)
+    y = (Tensor(np.ones((1, 2))) @ w.T.T).sum()
+    w.data *= 2
+    with pytest.raises(RuntimeError, match=r"x of shape \(2, 3\) of transpose was changed in place"):
+        y.backward()
+    h = F.exp(w)
+    h.data *= 2
+    with pytest.raises(RuntimeError, match="the result of exp was changed in place"):
+        h.sum().backward()
+    x = Tensor(np.ones(2))
+    y = (x * w[:, 0]).sum()
+    x.data += 1
+    with pytest.raises(RuntimeError, match="a of shape .* of mul was changed in place"):
+        y.backward()
+    assert w.grad is None
+
+
+def test_running_averages_that_move_do_not_spoil_an_earlier_evaluation(rng):
+    x = rng.standard_normal((6, 3)).astype("float32")
+    gradients = []
+    for train_between in (False, True):
+        norm = nn.BatchNorm(3)
+        y = norm.eval()(Tensor(x))
+        if train_between:
+            norm.train()(Tensor(x + 5))
+        y.backward(x)
+        gradients.append(norm.gamma.grad)
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_iterating_looking_inside_and_formatting_are_as_in_numpy(device):
+    x = leaf(np.array([[1.0, 2.0], [3.0, 4.0]]), device)
+    assert [row.shape for row in x] == [(2,), (2,)] and 3.0 in x and 5.0 not in x
+    sum(row.sum() for row in x).backward()
+    np.testing.assert_array_equal(here(x.grad), np.ones((2, 2)))
+    zero = leaf(2.7182, device)
+    for use in (list, len, operator.index):
+        with pytest.raises(TypeError):
+            use(zero)
+    assert f"{zero:.3f}" == "2.718" and f"{zero}" == str(zero) and int(zero) == 2
+    with pytest.raises(ValueError, match="size 1"):
+        f"{x:.3f}"
+    assert "abcd"[Tensor(np.array(2))] == "c"
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_leaves_are_copied_without_hooks_and_results_not_at_all(copying):
+    p = Parameter([1.0, 2.0])
+    p.add_hook(print)
+    (p * 1).sum().backward()
+    p.add_hook(print)
+    twin = copying(p)
+    assert type(twin) is Parameter and twin.requires_grad and not twin.hooks and len(p.hooks) == 1
+    np.testing.assert_array_equal(twin.data, p.data)
+    np.testing.assert_array_equal(twin.grad, p.grad)
+    with pytest.raises(TypeError, match="it is a result of mul; copy x.detach"):
+        copying(p * 2)
 
 
 def test_repr_and_conversions(device):

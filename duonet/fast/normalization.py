@@ -71,7 +71,7 @@ def _remember(ctx, x, gamma, beta, options):
         mean, var = (a.astype(x.dtype) for a in _mean_and_variance(rows))
         normalization.follow(running_mean, running_var, mean, var, rows.count, options["momentum"])
     else:
-        mean, var = (a.astype(x.dtype, copy=False) for a in (running_mean, running_var))
+        mean, var = (a.astype(x.dtype) for a in (running_mean, running_var))  # copies: they move on in training
     ctx.x, ctx.mean, ctx.gamma, ctx.training = x, mean, gamma, training
     ctx.scale = 1 / np.sqrt(var + options["eps"])
     return rows

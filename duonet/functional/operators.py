@@ -14,6 +14,14 @@ def _reshape(x, *new_shape):
     return shape.reshape(x, new_shape[0] if new_shape and isinstance(new_shape[0], (tuple, list)) else new_shape)
 
 
+def _iterate(x):
+    if x.ndim == 0:
+        raise TypeError("iteration over a 0-d tensor")
+    return (x[i] for i in range(len(x)))
+
+
+Tensor.__iter__ = _iterate
+Tensor.__contains__ = lambda x, value: bool((x == value).data.any())
 Tensor.__add__ = arithmetic.add
 Tensor.__radd__ = lambda a, b: arithmetic.add(b, a)
 Tensor.__sub__ = arithmetic.sub

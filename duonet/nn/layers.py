@@ -108,8 +108,10 @@ class Conv2d(Module):
 def _reset(layer, rng, stride):
     weight = layer.init(rng, layer.weight.shape, stride)
     layer.weight.data[...] = backend.to_device(weight, backend.device_of(layer.weight.data))
+    layer.weight.changed()
     if layer.bias is not None:
         layer.bias.data[...] = 0
+        layer.bias.changed()
 
 
 def _weight(layer):
@@ -154,6 +156,7 @@ class BatchNorm(Module):
         """Back to gamma 1, beta 0 and fresh running averages; nothing here is random."""
         for tensor, value in ((self.gamma, 1), (self.beta, 0), (self.running_mean, 0), (self.running_var, 1)):
             tensor.data[...] = value
+            tensor.changed()
 
     def forward(self, x, activation=None):
         """(N, H, W, C) or (N, C), same shape out; with the QuantActivation behind it given, both as one op."""

@@ -1,0 +1,87 @@
+"""From Python's numbers and lists to arrays, and back: what `float`, `format` and NumPy make of a Tensor."""
+
+import operator
+
+import numpy as np
+
+from duonet import backend
+
+
+def from_python(data):
+    """Make an array of numbers and nested lists: float32, or bool where all are.
+
+    Parameters
+    ----------
+    data : number or nested list
+
+    Returns
+    -------
+    numpy.ndarray
+        What is no number keeps the dtype that NumPy gives it.
+
+    Raises
+    ------
+    ValueError
+        If lists differ in length, or numbers are beyond the range of float32.
+
+    Examples
+    --------
+    >>> from_python([1, 2])
+    array([1., 2.], dtype=float32)
+    """
+    try:
+        wide = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"Tensor: data must be a number or lists of equal length ({error})") from None
+    if wide.dtype.kind not in "iuf":
+        return wide
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
+    if (np.isinf(narrow) & np.isfinite(wide)).any():
+        raise ValueError("Tensor: data holds a number beyond the range of float32; an array keeps its dtype")
+    return narrow
+
+
+class Conversions:
+    """A tensor's conversions, all by way of its `data`.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> loss = Tensor(0.125)
+    >>> float(loss), f"{loss:.2f}", np.asarray(loss)
+    (0.125, '0.12', array(0.125, dtype=float32))
+    """
+
+    def __len__(self):
+        return len(self.data)
+
+    def __repr__(self):
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"{type(self).__name__}({np.array2string(self.numpy(), separator=', ')}, dtype={self.dtype}{grad})"
+
+    def __bool__(self):
+        return bool(self.data)
+
+    def __float__(self):
+        return float(self.data.item())
+
+    def __int__(self):
+        return int(self.data.item())
+
+    def __index__(self):
+        return operator.index(self.numpy())
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if spec else str(self)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self):
+        """Return the single element as a Python number."""
+        return self.data.item()
+
+    def numpy(self):
+        """Return the data as a NumPy array: itself on the CPU, a copy from the GPU."""
+        return backend.to_device(self.data, "cpu")
