@@ -174,6 +174,7 @@ def _check(function, inputs, rng, step, rtol, directions, context, smooth):
     before = [x.copy() for x in inputs]
     tensors = [Tensor(x, requires_grad=True) for x in inputs]
     y = function(*tensors)
+    _refuse_modified(inputs, before)
     if not isinstance(y, Tensor) or not y.requires_grad:
         raise GradientError(
             "check_gradients: the function's result does not depend on its inputs through the tape"
@@ -209,6 +210,10 @@ def _check(function, inputs, rng, step, rtol, directions, context, smooth):
                 f"check_gradients: input {i} of shape {x.shape} has gradient zero, and numerically zero as well: "
                 f"this check cannot fail {context}"
             )
+    _refuse_modified(inputs, before)
+
+
+def _refuse_modified(inputs, before):
     for i, (x, original) in enumerate(zip(inputs, before)):
         if not np.array_equal(x, original):
             raise GradientError(f"check_gradients: the function modified its input {i} of shape {x.shape}")
