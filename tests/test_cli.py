@@ -72,8 +72,29 @@ def test_compare_on_a_gpu(tmp_path, capsys, gpu):
     assert main([*SMALL, "--device", "gpu", "--out", str(tmp_path / "run")]) == 0
 
 
+@pytest.fixture
+def interrupt(request):
+    """Give children this answer to Ctrl-C, whatever the tests' own parent has chosen: nohup ignores it."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield request.param
+    signal.signal(signal.SIGINT, before)
+
+
+HEARS, IGNORES = signal.default_int_handler, signal.SIG_IGN
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_ctrl_c_leaves_whole_files(tmp_path):
+@pytest.mark.parametrize(
+    "interrupt, sent, status",
+    [
+        (HEARS, [signal.SIGINT], 130),
+        (HEARS, [signal.SIGTERM], 143),
+        (IGNORES, [signal.SIGINT, signal.SIGTERM], 143),
+    ],
+    indirect=["interrupt"],
+    ids=["INT", "TERM", "TERM under nohup"],
+)
+def test_ctrl_c_and_term_leave_whole_files(tmp_path, interrupt, sent, status):
     out = tmp_path / "run"
     words = [sys.executable, "-m", "duonet", "compare", "--model", "mlp", "--epochs", "400", "--out", str(out)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -81,9 +102,16 @@ def test_ctrl_c_leaves_whole_files(tmp_path):
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and error.strip() == "duonet: stopped; what had been written is whole"
+        for number in sent[:-1]:
+            process.send_signal(number)
+            time.sleep(0.2)
+            assert process.poll() is None, "who ignores Ctrl-C is not stopped by it"
+        process.send_signal(sent[-1])
+        try:
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == status and error.strip() == "duonet: stopped; what had been written is whole"
     lines = history.read_text().splitlines()
     assert lines[0].startswith("epoch,lr,loss") and all(len(line.split(",")) == 7 for line in lines)
     assert not list(out.glob(".*"))
@@ -136,3 +164,35 @@ def test_every_method_has_a_style():
     from duonet.experiments.results import METHODS
 
     assert set(viz.STYLES) == set(METHODS)
+
+
+def test_the_process_keeps_its_own_signal_handlers(capsys):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert main(["compare", "--images", "1"]) == 2
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize("command", ["compare", "mismatch", "train"])
+def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tmp_path):
+    words = {"train": ["mlp", "fashion-mini"]}.get(command, [])
+    env = os.environ | {"DUONET_THREADS": "many"}
+    words = [sys.executable, "-m", "duonet", command, *words, "--out", str(tmp_path / "run")]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.strip() == "duonet: DUONET_THREADS must be a whole number from 1 on, got 'many'"
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (MemoryError(), "memory is used up"),
+        (ValueError(), "ValueError"),
+        (FileNotFoundError(2, "No such file or directory", "a.npz"), "a.npz: No such file or directory"),
+    ],
+)
+def test_no_message_is_empty_or_a_number(error, words, capsys, monkeypatch):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr("duonet.cli.runs._runs", fail)
+    assert main(["runs", "a"]) == 2 and capsys.readouterr().err.strip() == f"duonet: {words}"

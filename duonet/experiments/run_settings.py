@@ -220,15 +220,20 @@ def read_toml(path):
     Raises
     ------
     ValueError
-        If it is not TOML, or has a name that is not a setting; says which.
+        If it is not TOML in UTF-8, or has a name that is not a setting; says which.
     """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
+    raw = Path(path).read_bytes()
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = raw.decode("utf-8-sig")  # an editor may have put a byte order mark in front
+    except UnicodeDecodeError:
+        raise ValueError(f"train: {path} is not TOML: it is not written in UTF-8; save it so") from None
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # an endless number is a ValueError, no TOMLDecodeError
         raise ValueError(f"train: {path} is not TOML: {error}") from None
     names = {field.name for field in dataclasses.fields(RunSettings)}
     if unknown := sorted(values.keys() - names):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet import backend, data, models
+from duonet import backend, data, models, parallel
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.experiments.results_file import versions
@@ -69,6 +69,7 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
         If a GPU is asked for and there is none.
     """
     settings = settings.resolved()
+    parallel.settle()
     if settings.device == "gpu" and not backend.gpu_available():
         raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
     if settings.tf32:
@@ -85,7 +86,9 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
         splits = _load(settings)
     else:
         splits = _load(settings)
-        _build(settings, splits)  # refuses what does not fit before anything is written
+        # Refuses what does not fit before anything is written.
+        _check_padding(settings, splits.train.images)
+        _Run(settings, splits, out, on_epoch, progress).check()
         _make_folder(out)
     with _locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
@@ -145,6 +148,15 @@ def _load(settings):
     return splits._replace(train=splits.train.take(settings.images))
 
 
+def _check_padding(settings, images):
+    most = max(RunSettings.padding, *images.shape[1:3])
+    if settings.padding > most:
+        raise ValueError(
+            f"train: padding must be at most {most} for images of {images.shape[1]}×{images.shape[2]}, "
+            f"got {settings.padding}"
+        )
+
+
 def _build(settings, splits):
     """Build the network that the first stage trains."""
     variant = VARIANTS.get(settings.method, settings.method)
@@ -177,6 +189,13 @@ class _Run:
         self.saved = load_checkpoint(out / LAST, settings.device) if (out / LAST).exists() else None
         if self.saved is not None and any(self.saved.about.get(k) != self.about[k] for k in DATA):
             raise ValueError(f"train: {out} was started with other images than those of {settings.dataset}")
+
+    def check(self):
+        """Make once what the first epoch needs."""
+        _build(self.settings, self.splits)
+        for dataset in self.splits[1:3]:
+            self._loader(dataset)
+        self._training_loader(np.random.default_rng(0))
 
     def run(self):
         """Train what is left to train, and return the result."""
@@ -216,7 +235,7 @@ class _Run:
 
         fit(
             model,
-            self._loader(self.splits.train, self.settings.batch_size, rng=rng, augment=self.settings.augment()),
+            self._training_loader(rng),
             optimizer,
             epochs,
             schedule=schedule,
@@ -237,6 +256,10 @@ class _Run:
 
     def _loader(self, dataset, batch_size=250, **options):
         return data.DataLoader(dataset, batch_size, self.normalize, device=self.settings.device, **options)
+
+    def _training_loader(self, rng):
+        settings = self.settings
+        return self._loader(self.splits.train, settings.batch_size, rng=rng, augment=settings.augment())
 
     def _rows(self, i, history):
         return self.earlier + [{"stage": i + 1, **row} for row in history.rows]
@@ -290,10 +313,11 @@ def _locked(out):
     from filelock import FileLock, Timeout
 
     lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunInUse(f"train: another process is training in {out}") from None
+    with _writing(out / ".lock"):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunInUse(f"train: another process is training in {out}") from None
     try:
         yield
     finally:

@@ -528,3 +528,48 @@ def test_data_of_other_shapes_orders_and_parts_differ():
     ):
         assert digest(other) not in known
         known.add(digest(other))
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_settings_that_an_editor_has_saved_are_read(tmp_path, mark, ends):
+    TINY.save(tmp_path / "settings.toml")
+    text = (tmp_path / "settings.toml").read_text(encoding="utf-8")
+    (tmp_path / "settings.toml").write_bytes(mark + text.replace("\n", ends).encode())
+    assert saved_settings(tmp_path) == TINY
+
+
+@pytest.mark.parametrize("raw", ["epochs = 3".encode("utf-16"), b"epochs = 3 # \xe9", b"\xff\xfe"])
+def test_settings_in_another_encoding_are_refused_in_one_sentence(tmp_path, raw):
+    (tmp_path / "a.toml").write_bytes(raw)
+    with pytest.raises(ValueError, match="a.toml is not TOML: it is not written in UTF-8; save it so"):
+        read_toml(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("text", ["epochs = " + "9" * 5000, "epochs = " + "[" * 9000, "a\0b = 1"])
+def test_settings_of_endless_numbers_or_depth_are_not_toml(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ValueError, match="a.toml is not TOML"):
+        read_toml(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"padding": 2147483648}, "train: padding must be at most 28 for images of 28×28, got 2147483648"),
+        ({"padding": 29}, "train: padding must be at most 28 for images of 28×28, got 29"),
+        ({"dataset": "black"}, "Normalize: std must be positive in every channel"),
+    ],
+)
+def test_what_the_first_batch_would_refuse_leaves_no_folder_behind(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    Image = pytest.importorskip("PIL.Image")
+    for name in ("black/a", "black/b"):
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (8, 8)).save(tmp_path / name / f"{i}.png")
+    settings = dataclasses.replace(TINY, **change)
+    settings = dataclasses.replace(settings, images=None) if settings.dataset == "black" else settings
+    with pytest.raises(ValueError, match=message):
+        train(settings, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
