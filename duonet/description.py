@@ -153,7 +153,9 @@ def rebuild(description, generators, **more):
     arguments = {key: rebuild(argument, generators) for key, argument in description["arguments"].items()}
     if cls in (nn.Linear, nn.Conv2d):
         init = arguments.pop("init")
-        layer = cls(**arguments, rng=None, init=lambda rng, shape, stride: np.zeros(shape, np.float32))
+        layer = cls(
+            **arguments, rng=np.random.default_rng(0), init=lambda rng, shape, stride: np.zeros(shape, np.float32)
+        )
         layer.init = init
         return layer
     return cls(**arguments, **more)

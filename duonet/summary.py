@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duonet import backend, nn
+from duonet import arguments, backend, nn
 from duonet.nn.watching import evaluating, watch
 from duonet.tape import no_grad
 from duonet.tensor import Parameter, Tensor
@@ -195,6 +195,7 @@ def summary(model, in_shape):
     >>> counted.total.weights, round(counted.mbit, 2)
     ({32: 3632, 1: 267264}, 0.38)
     """
+    in_shape = [arguments.integer("summary", f"in_shape[{i}]", n, at_least=1) for i, n in enumerate(in_shape)]
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
     bits = {}  # from a tensor's id to the bits of its values, where it is quantised
@@ -282,12 +283,12 @@ def _row(path, module, fresh, read, shape):
         counts = {FLOAT: parameters} if parameters else {}
         return Row(path, type(module).__name__, shape, counts, {}, 0.0, {}, 4 * everything, unpacked)
     quantizer = module.weight_quantizer
-    bits = FLOAT if quantizer is None else quantizer.bits
+    bits = getattr(quantizer, "bits", FLOAT)
     # Each output value of a layer takes one multiplication per weight that leads to its channel.
     macs = math.prod(shape) * (module.weight.size // module.weight.shape[-1])
     wide = max(read, bits)
     weights = module.weight.size if any(tensor is module.weight for tensor in fresh) else 0
-    scales = quantizer.scales(module.weight.shape) if weights and quantizer is not None else 0
+    scales = quantizer.scales(module.weight.shape) if weights and bits != FLOAT else 0
     return Row(
         path, type(module).__name__, shape,
         parameters=_added([{bits: weights}, {FLOAT: parameters - weights}]),

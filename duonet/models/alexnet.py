@@ -1,7 +1,7 @@
 """AlexNet, as BinaryDuo has it: convolutions throughout, batch norm, channel dropout."""
 
 from duonet import nn
-from duonet.models.common import activation, check, check_widths, weight_quantizer
+from duonet.models.common import activation, check, weight_quantizer
 from duonet.widths import coupled_widths
 
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)
@@ -53,12 +53,9 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
     >>> count_weights(model)
     85794
     """
-    check("alexnet", variant, weights)
-    check_widths("alexnet", widths, 7)
+    widths, in_shape, classes = check("alexnet", variant, weights, widths, 7, in_shape, classes, rng)
     if len(in_shape) != 3 or in_shape[0] != in_shape[1] or in_shape[0] < 63:
-        raise ValueError(
-            f"alexnet: in_shape must be (H, W, C), square, of at least 63×63 pixels, got {tuple(in_shape)}"
-        )
+        raise ValueError(f"alexnet: in_shape must be (H, W, C), square, of at least 63×63 pixels, got {in_shape}")
     rest = (in_shape[0] - 3) // 4  # after the first conv; each of the three pools then makes (rest − 1) // 2 of it
     for _ in range(3):
         rest = (rest - 1) // 2
@@ -75,7 +72,7 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
 
     if variant == "coupled":
         budget = sum(k * k * inputs * outputs for k, inputs, outputs in shapes(widths))
-        if tuple(widths) == WIDTHS and decoupled_weights(PUBLISHED[:-1]) <= budget:
+        if widths == WIDTHS and decoupled_weights(PUBLISHED[:-1]) <= budget:
             widths = PUBLISHED
         else:
             widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])

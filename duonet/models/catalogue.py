@@ -3,6 +3,7 @@
 import inspect
 import math
 
+from duonet import arguments
 from duonet.models.alexnet import alexnet
 from duonet.models.mlp import mlp
 from duonet.models.resnet import resnet18, resnet20
@@ -56,15 +57,12 @@ def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, wei
     >>> model.linear1
     Linear(4, 5, bias=False)
     """
-    if name not in MODELS:
-        raise ValueError(f"build: model must be one of {', '.join(MODELS)}, got {name!r}")
-    if classes < 1 or not in_shape or min(in_shape) < 1:
-        raise ValueError(f"{name}: classes and in_shape must be positive, got {classes} and {tuple(in_shape)}")
-    builder = MODELS[name]
+    builder = MODELS[arguments.one_of("build", "model", name, MODELS)]
+    in_shape = tuple(arguments.integer(name, f"in_shape[{i}]", n, at_least=1) for i, n in enumerate(in_shape))
     takes = inspect.signature(builder).parameters
     own = takes["widths"].default
-    if width is not None and width < 1:
-        raise ValueError(f"{name}: width must be positive, got {width}")
+    if width is not None:
+        arguments.integer(name, "width", width, at_least=1)
     if widths is None and width is not None:
         widths = tuple(max(1, round(w * width / own[0])) for w in own)
     options = {"widths": widths, "weights": weights, "shortcut": shortcut}

@@ -1,54 +1,56 @@
 """What the models share: variants, and the quantised activations they stand for."""
 
-from duonet import nn
+import numpy as np
+
+from duonet import arguments, nn
 from duonet.quant import Binary, Clip, Ternary, layer_scale_sign
 
 VARIANTS = ("float", "baseline", "ternary", "coupled")
 WEIGHTS = ("float", "binary")
 
 
-def check(model, variant, weights):
-    """Refuse unknown variants and kinds of weights.
+def check(model, variant, weights, widths, depth, in_shape, classes, rng):
+    """Refuse what no model can be built from.
 
     Parameters
     ----------
     model, variant, weights : str
-
-    Raises
-    ------
-    ValueError
-        Naming the model, what was expected and what came.
-
-    Examples
-    --------
-    >>> check("mlp", "coupled", "binary")
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"{model}: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    if weights not in WEIGHTS:
-        raise ValueError(f"{model}: weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
-
-
-def check_widths(model, widths, n):
-    """Refuse widths that are not `n` positive numbers.
-
-    Parameters
-    ----------
-    model : str
     widths : sequence of int
-    n : int
+    depth : int or None
+        How many widths there must be; None for any number from 1 on.
+    in_shape : tuple of int
+    classes : int
+    rng : numpy.random.Generator
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Naming the model, what was expected and what came.
+
+    Returns
+    -------
+    widths, in_shape : tuple of int
+    classes : int
 
     Examples
     --------
-    >>> check_widths("alexnet", (8, 8), 2)
+    >>> check("mlp", "coupled", "binary", [8, 8], 2, (4,), 3, np.random.default_rng(0))
+    ((8, 8), (4,), 3)
     """
-    if len(widths) != n or min(widths) < 1:
-        raise ValueError(f"{model}: widths must be {n} positive ints, got {tuple(widths)}")
+    arguments.one_of(model, "variant", variant, VARIANTS)
+    arguments.one_of(model, "weights", weights, WEIGHTS)
+    arguments.generator(model, "rng", rng)
+    widths, in_shape = (_counts(model, name, n) for name, n in (("widths", widths), ("in_shape", in_shape)))
+    if len(widths) != (depth or len(widths) or 1):
+        many = "" if depth is None else f"{depth} "
+        raise ValueError(f"{model}: widths must be {many}positive ints, got {widths}")
+    return widths, in_shape, arguments.integer(model, "classes", classes, at_least=1)
+
+
+def _counts(model, name, numbers):
+    if not isinstance(numbers, (tuple, list, np.ndarray)):
+        raise TypeError(f"{model}: {name} must be a tuple of int, got {type(numbers).__name__} {numbers!r:.60}")
+    return tuple(arguments.integer(model, f"{name}[{i}]", n, at_least=1) for i, n in enumerate(numbers))
 
 
 def activation(variant):

@@ -1,6 +1,6 @@
 """Multi-layer perceptrons."""
 
-from duonet import nn
+from duonet import arguments, nn
 from duonet.models.common import activation, check, weight_quantizer
 from duonet.widths import coupled_widths
 
@@ -39,10 +39,8 @@ def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="
     >>> count_weights(mlp(rng=np.random.default_rng(0)))
     216320
     """
-    widths = tuple(widths)
-    if not widths or min(widths) < 1:
-        raise ValueError(f"mlp: widths must be positive ints, got {widths}")
-    check("mlp", variant, weights)
+    inputs = arguments.integer("mlp", "inputs", inputs, at_least=1)
+    widths, _, classes = check("mlp", variant, weights, widths, None, (inputs,), classes, rng)
 
     def decoupled_weights(hidden):
         first, *rest = zip((inputs, *hidden), (*hidden, classes))

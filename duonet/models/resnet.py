@@ -1,7 +1,7 @@
 """ResNets with the activation in front of the conv, as BinaryDuo and Bi-Real Net have them."""
 
-from duonet import nn
-from duonet.models.common import activation, check, check_widths, weight_quantizer
+from duonet import arguments, nn
+from duonet.models.common import activation, check, weight_quantizer
 from duonet.widths import coupled_widths
 
 WIDTHS18 = (64, 128, 256, 512)
@@ -63,8 +63,9 @@ def resnet18(
     >>> count_weights(resnet18(rng=np.random.default_rng(0)))
     11678912
     """
-    _check("resnet18", variant, weights, widths, 4, in_shape, 32, shortcut)
-    fixed = PUBLISHED18 if tuple(widths) == WIDTHS18 and weights == "binary" else None
+    widths, in_shape, classes = check("resnet18", variant, weights, widths, 4, in_shape, classes, rng)
+    _check("resnet18", in_shape, 32, shortcut)
+    fixed = PUBLISHED18 if widths == WIDTHS18 and weights == "binary" else None
     widths, last = _widths(variant, widths, fixed, 2, 49 * in_shape[2], classes)
     layers = {
         "conv1": nn.Conv2d(in_shape[2], widths[0], 7, stride=2, padding=3, rng=rng, bias=False),
@@ -128,7 +129,8 @@ def resnet20(
     >>> count_weights(resnet20(rng=np.random.default_rng(0)))
     270896
     """
-    _check("resnet20", variant, weights, widths, 3, in_shape, 4, shortcut)
+    widths, in_shape, classes = check("resnet20", variant, weights, widths, 3, in_shape, classes, rng)
+    _check("resnet20", in_shape, 4, shortcut)
     widths, last = _widths(variant, widths, None, 3, 9 * in_shape[2], classes)
     layers = {
         "conv1": nn.Conv2d(in_shape[2], widths[0], 3, padding=1, rng=rng, bias=False),
@@ -137,14 +139,11 @@ def resnet20(
     return _finish(layers, variant, widths, last, 3, classes, weights, shortcut, rng)
 
 
-def _check(name, variant, weights, widths, stages, in_shape, multiple, shortcut):
-    check(name, variant, weights)
-    check_widths(name, widths, stages)
-    if shortcut not in SHORTCUTS:
-        raise ValueError(f"{name}: shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut!r}")
-    if len(in_shape) != 3 or min(in_shape) < 1 or in_shape[0] % multiple or in_shape[1] % multiple:
+def _check(name, in_shape, multiple, shortcut):
+    arguments.one_of(name, "shortcut", shortcut, SHORTCUTS)
+    if len(in_shape) != 3 or in_shape[0] % multiple or in_shape[1] % multiple:
         raise ValueError(
-            f"{name}: in_shape must be (H, W, C) with H and W multiples of {multiple}, got {tuple(in_shape)}"
+            f"{name}: in_shape must be (H, W, C) with H and W multiples of {multiple}, got {in_shape}"
         )
 
 

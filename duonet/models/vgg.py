@@ -1,7 +1,7 @@
 """VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim deep one in which gradient mismatch hurts."""
 
 from duonet import nn
-from duonet.models.common import activation, check, check_widths, weight_quantizer
+from duonet.models.common import activation, check, weight_quantizer
 from duonet.widths import coupled_widths
 
 
@@ -108,16 +108,15 @@ def vgg_deep(
 def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
     """Build one of the two; `pooled` are the indices of the 3×3 convs that a pool follows."""
     depth = pooled[-1] + 3
-    check_widths(name, widths, depth)
-    check(name, variant, weights)
+    widths, in_shape, classes = check(name, variant, weights, widths, depth, in_shape, classes, rng)
     if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):
         raise ValueError(
             f"{name}: in_shape must be (H, W, C) of at least {2 ** len(pooled)}×{2 ** len(pooled)} pixels, "
-            f"got {tuple(in_shape)}"
+            f"got {in_shape}"
         )
     rest = in_shape[0] // 2 ** len(pooled)
     if in_shape[1] // 2 ** len(pooled) != rest:
-        raise ValueError(f"{name}: in_shape must be square, got {tuple(in_shape)}")
+        raise ValueError(f"{name}: in_shape must be square, got {in_shape}")
     sizes = [3] * (depth - 2) + [rest, 1, 1]
 
     def shapes(hidden):

@@ -42,7 +42,9 @@ class Sequential(Module):
         for name, layer in named.items():
             if not isinstance(layer, Module):
                 raise TypeError(f"Sequential: {name} must be a Module, got {type(layer).__name__}")
-            if name in vars(self) or hasattr(type(self), name) or "." in name:
+            if not isinstance(name, str):
+                raise TypeError(f"Sequential: a layer's name must be a str, got {name!r}")
+            if not name or name in vars(self) or hasattr(type(self), name) or "." in name:
                 raise ValueError(f"Sequential: {name!r} cannot name a layer")
             setattr(self, name, layer)
 
@@ -154,6 +156,9 @@ class Residual(Module):
 
     def __init__(self, body, shortcut=None):
         super().__init__()
+        for name, path in (("body", body), ("shortcut", shortcut)):
+            if not isinstance(path, Module) and not (path is None and name == "shortcut"):
+                raise TypeError(f"Residual: {name} must be a Module, got {type(path).__name__}")
         self.body, self.shortcut = body, shortcut
 
     def forward(self, x):

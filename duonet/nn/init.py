@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from duonet import arguments
+
 
 def binaryduo_normal(rng, shape, stride=1):
     """Draw from a normal distribution with standard deviation √(4 / n), n = k² C_in + ⌈k / stride⌉² C_out.
@@ -33,7 +35,7 @@ def binaryduo_normal(rng, shape, stride=1):
     """
     kh, kw, channels, out_channels = (1, 1, *shape) if len(shape) == 2 else shape
     n = kh * kw * channels + math.ceil(kh / stride) * math.ceil(kw / stride) * out_channels
-    return _normal(rng, shape, math.sqrt(4 / n))
+    return _normal("binaryduo_normal", rng, shape, math.sqrt(4 / n))
 
 
 def he_normal(rng, shape, stride=1):
@@ -61,8 +63,9 @@ def he_normal(rng, shape, stride=1):
     >>> he_normal(np.random.default_rng(0), (200, 100)).std().round(2)
     np.float32(0.1)
     """
-    return _normal(rng, shape, math.sqrt(2 / math.prod(shape[:-1])))
+    return _normal("he_normal", rng, shape, math.sqrt(2 / math.prod(shape[:-1])))
 
 
-def _normal(rng, shape, std):
+def _normal(name, rng, shape, std):
+    rng = arguments.generator(name, "rng", rng)
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from duonet import backend, functional
+from duonet import arguments, backend, functional
 from duonet.nn.init import binaryduo_normal
 from duonet.nn.module import Module
-from duonet.quant import quantize
+from duonet.quant import Staircase, Surrogate, quantize
 from duonet.quant.activation import BatchNormQuantize
 from duonet.tensor import Parameter, Tensor
 
@@ -32,6 +32,8 @@ class Linear(Module):
 
     def __init__(self, inputs, outputs, *, rng, bias=True, weight_quantizer=None, init=binaryduo_normal):
         super().__init__()
+        inputs = arguments.integer("Linear", "inputs", inputs, at_least=1)
+        outputs = arguments.integer("Linear", "outputs", outputs, at_least=1)
         self.weight_quantizer, self.init = weight_quantizer, init
         self.weight = Parameter(np.zeros((inputs, outputs), np.float32))
         self.bias = Parameter(np.zeros(outputs, np.float32)) if bias else None
@@ -86,10 +88,13 @@ class Conv2d(Module):
         init=binaryduo_normal,
     ):
         super().__init__()
-        self.stride, self.padding = stride, padding
+        sizes = {"kernel_size": kernel_size, "channels": channels, "out_channels": out_channels}
+        size, *channels = (arguments.integer("Conv2d", name, n, at_least=1) for name, n in sizes.items())
+        self.stride = arguments.integer("Conv2d", "stride", stride, at_least=1)
+        self.padding = arguments.integer("Conv2d", "padding", padding, at_least=0)
         self.weight_quantizer, self.init = weight_quantizer, init
-        self.weight = Parameter(np.zeros((kernel_size, kernel_size, channels, out_channels), np.float32))
-        self.bias = Parameter(np.zeros(out_channels, np.float32)) if bias else None
+        self.weight = Parameter(np.zeros((size, size, *channels), np.float32))
+        self.bias = Parameter(np.zeros(channels[-1], np.float32)) if bias else None
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng):
@@ -106,7 +111,10 @@ class Conv2d(Module):
 
 
 def _reset(layer, rng, stride):
-    weight = layer.init(rng, layer.weight.shape, stride)
+    name = type(layer).__name__
+    weight = layer.init(arguments.generator(name, "rng", rng), layer.weight.shape, stride)
+    if np.shape(weight) != layer.weight.shape:
+        raise ValueError(f"{name}: init gave shape {np.shape(weight)}, expected {layer.weight.shape}")
     layer.weight.data[...] = backend.to_device(weight, backend.device_of(layer.weight.data))
     layer.weight.changed()
     if layer.bias is not None:
@@ -119,8 +127,11 @@ def _weight(layer):
 
 
 def _options(layer):
-    quantizer = "" if layer.weight_quantizer is None else f", weight_quantizer={layer.weight_quantizer.__name__}"
-    return quantizer + ("" if layer.bias is not None else ", bias=False")
+    quantizer = layer.weight_quantizer
+    name = getattr(quantizer, "__name__", type(quantizer).__name__)
+    return ("" if quantizer is None else f", weight_quantizer={name}") + (
+        "" if layer.bias is not None else ", bias=False"
+    )
 
 
 class BatchNorm(Module):
@@ -146,7 +157,9 @@ class BatchNorm(Module):
 
     def __init__(self, channels, momentum=0.1, eps=1e-5):
         super().__init__()
-        self.momentum, self.eps = momentum, eps
+        channels = arguments.integer("BatchNorm", "channels", channels, at_least=1)
+        self.momentum = arguments.number("BatchNorm", "momentum", momentum, at_least=0, at_most=1)
+        self.eps = arguments.number("BatchNorm", "eps", eps, at_least=0)
         self.gamma = Parameter(np.ones(channels, np.float32))
         self.beta = Parameter(np.zeros(channels, np.float32))
         self.running_mean = Tensor(np.zeros(channels, np.float32))
@@ -188,6 +201,9 @@ class QuantActivation(Module):
 
     def __init__(self, staircase, surrogate):
         super().__init__()
+        for name, value, kind in (("staircase", staircase, Staircase), ("surrogate", surrogate, Surrogate)):
+            if not isinstance(value, kind):
+                raise TypeError(f"QuantActivation: {name} must be a {kind.__name__}, got {type(value).__name__}")
         self.staircase, self.surrogate = staircase, surrogate
 
     def forward(self, x):
@@ -218,6 +234,7 @@ class Clip(Module):
     Parameters
     ----------
     low, high : number
+        Either may be infinite.
 
     Examples
     --------
@@ -227,7 +244,10 @@ class Clip(Module):
 
     def __init__(self, low, high):
         super().__init__()
-        self.low, self.high = low, high
+        self.low = arguments.fitting("Clip", "low", low, np.dtype(float))
+        self.high = arguments.fitting("Clip", "high", high, np.dtype(float))
+        if not low < high:
+            raise ValueError(f"Clip: low must be below high, got low={low}, high={high}")
 
     def forward(self, x):
         """Any shape, same shape out."""
@@ -253,7 +273,7 @@ class PadChannels(Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.channels = channels
+        self.channels = arguments.integer("PadChannels", "channels", channels, at_least=1)
 
     def forward(self, x):
         """(..., C) to (..., channels)."""
@@ -299,7 +319,9 @@ class Dropout(Module):
 
     def __init__(self, p, *, rng, channels=False):
         super().__init__()
-        self.p, self.rng, self.channels = p, rng, channels
+        self.p = arguments.number("Dropout", "p", p, at_least=0, below=1)
+        self.rng = arguments.generator("Dropout", "rng", rng)
+        self.channels = channels
 
     def forward(self, x):
         """Any shape, same shape out."""

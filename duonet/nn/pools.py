@@ -1,13 +1,15 @@
 """Pooling layers."""
 
-from duonet import functional
+from duonet import arguments, functional
 from duonet.nn.module import Module
 
 
 class _Pool2d(Module):
     def __init__(self, size=2, stride=None):
         super().__init__()
-        self.size, self.stride = size, size if stride is None else stride
+        name = type(self).__name__
+        self.size = arguments.integer(name, "size", size, at_least=1)
+        self.stride = self.size if stride is None else arguments.integer(name, "stride", stride, at_least=1)
 
     def _settings(self):
         return f"{self.size}, stride={self.stride}"
@@ -34,7 +36,7 @@ class MaxPool2d(_Pool2d):
 
     def __init__(self, size=2, stride=None, padding=0):
         super().__init__(size, stride)
-        self.padding = padding
+        self.padding = arguments.integer("MaxPool2d", "padding", padding, at_least=0, at_most=self.size // 2)
 
     def forward(self, x):
         """(N, H, W, C) to (N, OH, OW, C)."""

@@ -182,7 +182,7 @@ def test_build_passes_on_what_a_model_takes_and_refuses_the_rest():
             lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, shortcut="conv"),
             "vgg7: has no shortcuts",
         ),
-        (lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, width=0), "vgg7: width must be positive"),
+        (lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, width=0), "vgg7: width must be an int"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -219,7 +219,10 @@ def test_cost_counts_what_a_pencil_does(rng):
         ),
         (lambda: build("resnet20", "baseline", in_shape=(30, 30, 3)), "resnet20: in_shape .* multiples of 4, got"),
         (lambda: build("resnet20", "baseline", shortcut="skip"), "resnet20: shortcut must be one of block, conv"),
-        (lambda: build("resnet20", "baseline", widths=(0, 1, 1)), "resnet20: widths must be 3 positive ints"),
+        (
+            lambda: build("resnet20", "baseline", widths=(0, 1, 1)),
+            r"resnet20: widths\[0\] must be an int at least 1, got 0",
+        ),
         (lambda: build("mlp", "baseline", widths=()), "mlp: widths must be positive ints"),
         (lambda: build("mlp", "x"), "mlp: variant must be"),
         (
@@ -231,3 +234,28 @@ def test_cost_counts_what_a_pencil_does(rng):
 def test_what_cannot_be_built_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("model", ["vgg7", "vgg_deep", "alexnet", "resnet18", "resnet20", "mlp"])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"classes": -1}, "classes must be an int at least 1, got -1"),
+        ({"classes": 2.0}, "classes must be an int at least 1, got float 2.0"),
+        ({"classes": True}, "classes must be an int at least 1, got bool True"),
+        ({"widths": 4}, "widths must be a tuple of int, got int 4"),
+        ({"widths": (1.5,)}, r"widths\[0\] must be an int at least 1, got float 1.5"),
+        ({"rng": 0}, "rng must be a numpy.random.Generator, got int"),
+        ({"rng": None}, "rng must be a numpy.random.Generator, got NoneType"),
+    ],
+)
+def test_numbers_without_meaning_are_refused_by_every_model(model, options, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{model}: {message}$"):
+        getattr(models, model)("baseline", **{"rng": np.random.default_rng(0), **options})
+
+
+def test_sizes_may_be_numpys_integers():
+    widths = np.array([4, 4, 4, 4, 8, 8])
+    model = build("vgg7", "coupled", widths=widths, in_shape=(np.int64(8), 8, np.int32(1)), classes=np.int64(3))
+    assert model(Tensor(np.ones((2, 8, 8, 1), "float32"))).shape == (2, 3)
+    assert repr(model.conv1) == repr(build("vgg7", "coupled", widths=(4, 4, 4, 4, 8, 8), in_shape=(8, 8, 1)).conv1)
