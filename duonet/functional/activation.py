@@ -1,6 +1,7 @@
 """Smooth and piecewise-linear activations. The staircases are in `duonet.quant`."""
 
 from duonet import arguments, backend, exact
+from duonet.functional.reduction import axes
 from duonet.tensor import Function
 
 
@@ -224,7 +225,7 @@ def softmax(x, axis=-1):
     >>> softmax(Tensor([1.0, 1.0])).data
     array([0.5, 0.5], dtype=float32)
     """
-    return Softmax.apply(x, axis=axis)
+    return Softmax.apply(x, axis=axes("softmax", x, axis))
 
 
 def log_softmax(x, axis=-1):
@@ -247,4 +248,4 @@ def log_softmax(x, axis=-1):
     >>> log_softmax(Tensor([0.0, 0.0])).data.round(4)
     array([-0.6931, -0.6931], dtype=float32)
     """
-    return LogSoftmax.apply(x, axis=axis)
+    return LogSoftmax.apply(x, axis=axes("log_softmax", x, axis))

@@ -207,6 +207,8 @@ def check(x, w, bias, padding):
         raise ValueError(
             f"conv2d: expected x (N, H, W, C) and w (KH, KW, C, OC), got shapes {x.shape} and {w.shape}"
         )
+    if 0 in w.shape:
+        raise ValueError(f"conv2d: w {w.shape} has no elements")
     if x.shape[3] != w.shape[2]:
         raise ValueError(
             f"conv2d: x has {x.shape[3]} channels (shape {x.shape}) but w expects {w.shape[2]} (shape {w.shape})"

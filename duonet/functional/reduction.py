@@ -1,6 +1,8 @@
 """Sums, means and maxima along axes."""
 
-from duonet import backend, exact
+import numpy as np
+
+from duonet import arguments, backend, exact
 from duonet.tensor import Function
 
 
@@ -55,6 +57,17 @@ class Max(Function):
         return exact.select(ctx.hit, _spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
 
 
+def axes(name, x, axis):
+    """Check the axis, the tuple of axes, or None for all of them, that an op reduces `x` along."""
+    if axis is None:
+        return None
+    several = axis if isinstance(axis, tuple) else (axis,)
+    found = tuple(arguments.axis(name, a, np.ndim(x)) for a in several)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{name}: axis {axis} names an axis twice")
+    return found if isinstance(axis, tuple) else found[0]
+
+
 def sum(x, axis=None, keepdims=False):
     """Sum along axes, y = Σ x, with dx = dy repeated along them.
 
@@ -76,7 +89,7 @@ def sum(x, axis=None, keepdims=False):
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).data
     array([4., 6.], dtype=float32)
     """
-    return Sum.apply(x, axis=axis, keepdims=keepdims)
+    return Sum.apply(x, axis=axes("sum", x, axis), keepdims=keepdims)
 
 
 def mean(x, axis=None, keepdims=False):
@@ -100,7 +113,7 @@ def mean(x, axis=None, keepdims=False):
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).data
     array([1.5, 3.5], dtype=float32)
     """
-    return Mean.apply(x, axis=axis, keepdims=keepdims)
+    return Mean.apply(x, axis=axes("mean", x, axis), keepdims=keepdims)
 
 
 def max(x, axis=None, keepdims=False):
@@ -126,4 +139,4 @@ def max(x, axis=None, keepdims=False):
     >>> x.grad
     array([0. , 0.5, 0.5], dtype=float32)
     """
-    return Max.apply(x, axis=axis, keepdims=keepdims)
+    return Max.apply(x, axis=axes("max", x, axis), keepdims=keepdims)

@@ -127,6 +127,14 @@ AXES = [
     (lambda x: F.concat([x, x], axis=-3), "concat: axis must be .* got -3"),
     (lambda x: F.concat([x, x], axis=0.5), "concat: axis must be an int .* got float 0.5"),
     (lambda x: F.concat([x.sum(), x.sum()], axis=0), "concat: axis must be"),
+    (lambda x: x.sum(2), "sum: axis must be an int at least -2 and below 2, got 2"),
+    (lambda x: x.mean((0, -3)), "mean: axis must be an int at least -2 and below 2, got -3"),
+    (lambda x: x.max((0, -2)), r"max: axis \(0, -2\) names an axis twice"),
+    (lambda x: x.sum(0.5), "sum: axis must be an int .* got float 0.5"),
+    (lambda x: x.sum(True), "sum: axis must be an int .* got bool True"),
+    (lambda x: F.softmax(x, 2), "softmax: axis must be .* got 2"),
+    (lambda x: F.log_softmax(x, -3), "log_softmax: axis must be .* got -3"),
+    (lambda x: F.conv2d(ones(1, 4, 4, 0), ones(3, 3, 0, 1)), r"conv2d: w \(3, 3, 0, 1\) has no elements"),
     (lambda x: F.transpose(x, (0, 3)), "transpose: axis must be an int at least -2 and below 2, got 3"),
     (lambda x: F.transpose(x, (0, -2)), "transpose: axes .* is not a permutation"),
     (lambda x: F.transpose(x, (0, 1, 2)), "transpose: axis must be"),
@@ -156,6 +164,7 @@ def test_numpys_integers_are_lengths_axes_and_strides():
     one, x = np.uint8(1), ones(2, 3)
     assert F.concat([x, x], axis=one).shape == (2, 6)
     assert F.transpose(x, (one, np.int64(0))).shape == (3, 2)
+    assert x.sum(one).shape == x.max((np.int64(-1),)).shape == (2,) and F.softmax(x, one).shape == (2, 3)
     assert x.reshape(np.int64(3), np.int64(-1)).shape == x.reshape([3, 2]).shape == (3, 2)
     assert F.pad(x, [(one, 0), (0, one)]).shape == (3, 4)
     image, w = ones(1, 200, 4, 1), ones(3, 3, 1, 1)
