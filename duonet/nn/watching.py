@@ -16,6 +16,7 @@ class Record:
 
     Examples
     --------
+    >>> import numpy as np
     >>> Record(np.zeros(2)).gradient is None
     True
     """
@@ -40,7 +41,7 @@ def observe(model):
 
     Examples
     --------
-    >>> from duonet import nn
+    >>> from duonet import Tensor, nn
     >>> model = nn.Sequential({"cut": nn.ReLU()})
     >>> x = Tensor([-1.0, 2.0], requires_grad=True)
     >>> with observe(model) as records:
@@ -104,7 +105,7 @@ def watch(model, see):
 
     Examples
     --------
-    >>> from duonet import nn
+    >>> from duonet import Tensor, nn
     >>> model = nn.Sequential({"cut": nn.ReLU()})
     >>> with watch(model, lambda path, *rest: print(repr(path))):
     ...     _ = model(Tensor([1.0]))
