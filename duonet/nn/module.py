@@ -163,11 +163,11 @@ class Module:
         return self
 
     def astype(self, dtype):
-        """Convert floating parameters and buffers to another floating dtype, in place, and return the module."""
+        """Convert parameters and floating buffers to a floating dtype, in place, and return the module."""
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"astype: expected a floating dtype, got {np.dtype(dtype)}")
         for _, tensor in self._tensors():
-            if tensor.dtype.kind == "f":
+            if isinstance(tensor, Parameter) or tensor.dtype.kind == "f":
                 tensor.data = tensor.data.astype(dtype)
                 tensor.grad = None
         return self
