@@ -217,6 +217,8 @@ class Tensor(Conversions):
 
     @data.setter
     def data(self, array):
+        if not backend.is_array(array):
+            raise TypeError(f"{type(self).__name__}: data must be an array, got {type(array).__name__}")
         old, self._data = self._data, array
         if array is old or type(array) is not type(old) or (array.shape, array.dtype) != (old.shape, old.dtype):
             self.changed()
@@ -273,9 +275,13 @@ class Tensor(Conversions):
         ------
         RuntimeError
             If no gradient will ever reach this tensor.
+        TypeError
+            If `hook` cannot be called.
         """
         if not self.requires_grad:
             raise RuntimeError("add_hook: this tensor does not require a gradient, so none will reach the hook")
+        if not callable(hook):
+            raise TypeError(f"add_hook: hook must be callable, got {type(hook).__name__}")
         (self._node or self).hooks.append(hook)
 
     def backward(self, dy=None):

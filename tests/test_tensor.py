@@ -183,6 +183,15 @@ def test_backward_without_anything_to_differentiate_is_refused():
         Tensor([1.0]).add_hook(print)
 
 
+def test_what_is_no_array_or_no_function_is_refused():
+    x = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="Tensor: data must be an array, got list"):
+        x.data = [2.0]
+    with pytest.raises(TypeError, match="add_hook: hook must be callable, got int"):
+        x.add_hook(3)
+    assert x.item() == 1 and not x.hooks
+
+
 def test_no_grad_leaves_no_graph_even_after_an_error():
     x = Tensor([1.0], requires_grad=True)
     with pytest.raises(ZeroDivisionError), no_grad():

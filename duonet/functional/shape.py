@@ -2,6 +2,8 @@
 
 import copy
 
+import numpy as np
+
 from duonet import arguments, backend
 from duonet.tensor import Function, Tensor
 
@@ -226,11 +228,17 @@ def getitem(x, index):
     ----------
     x : Tensor
     index : int, slice, array of int, or tuple of these
-        As for NumPy. Tensors of int serve as arrays.
+        As for NumPy. Tensors of int serve as arrays. An array of indices on a GPU is taken modulo the length, as
+        CuPy does: looking at it would make the host wait.
 
     Returns
     -------
     Tensor
+
+    Raises
+    ------
+    IndexError
+        If there is no such element.
 
     Examples
     --------
@@ -241,4 +249,9 @@ def getitem(x, index):
     """
     items = index if isinstance(index, tuple) else (index,)
     items = tuple(i.data if isinstance(i, Tensor) else i for i in items)
-    return Getitem.apply(x, index=items if isinstance(index, tuple) else items[0])
+    index = items if isinstance(index, tuple) else items[0]
+    if isinstance(x, Tensor) and backend.device_of(x.data) == "gpu" and not any(map(backend.is_array, items)):
+        np.broadcast_to(np.False_, x.shape)[
+            index
+        ]  # raises IndexError, where CuPy would take a list modulo the length
+    return Getitem.apply(x, index=index)

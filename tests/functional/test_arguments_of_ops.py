@@ -173,6 +173,13 @@ def test_numpys_integers_are_lengths_axes_and_strides():
     assert F.conv2d_reference(image.data, w.data, None, np.int8(2), np.uint8(100)).shape == y.shape
 
 
+@pytest.mark.parametrize("index", [5, [0, 5], (0, -4), (slice(None), [3])], ids=str)
+def test_an_element_that_is_not_there_is_no_other(index, device):
+    (x,) = on(device, [np.ones((2, 3))])
+    with pytest.raises(IndexError):
+        Tensor(x)[index]
+
+
 def test_indices_may_be_filled_anew_before_the_backward_pass():
     x, index = Tensor(np.zeros(4), requires_grad=True), np.array([0, 1])
     y = x[index]
