@@ -1,8 +1,8 @@
 """Augmentation and normalisation of whole batches; every draw comes from an explicit generator."""
 
-import operator
-
 import numpy as np
+
+from duonet import arguments
 
 
 def random_flip(images, rng):
@@ -23,6 +23,8 @@ def random_flip(images, rng):
     ------
     ValueError
         If `images` has not four axes.
+    TypeError
+        If `images` is no array, or `rng` no generator.
 
     Examples
     --------
@@ -32,6 +34,7 @@ def random_flip(images, rng):
            [3, 2]], dtype=uint8)
     """
     _check_axes("random_flip", images)
+    arguments.generator("random_flip", "rng", rng)
     flip = rng.random(len(images)) < 0.5
     return np.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
@@ -57,7 +60,7 @@ def pad_and_crop(images, rng, padding=4):
     ValueError
         If `images` has not four axes or `padding` is negative.
     TypeError
-        If `padding` is not an integer.
+        If `padding` is not an integer, `images` no array, or `rng` no generator.
 
     Examples
     --------
@@ -67,7 +70,8 @@ def pad_and_crop(images, rng, padding=4):
            [0, 0]], dtype=uint8)
     """
     _check_axes("pad_and_crop", images)
-    padding = _whole("pad_and_crop", "padding", padding)
+    padding = arguments.integer("pad_and_crop", "padding", padding, at_least=0)
+    arguments.generator("pad_and_crop", "rng", rng)
     n, h, w, _ = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     top, left = rng.integers(0, 2 * padding + 1, (2, n, 1))
@@ -96,7 +100,7 @@ def cutout(images, rng, size=8):
     ValueError
         If `images` has not four axes or `size` is negative.
     TypeError
-        If `size` is not an integer.
+        If `size` is not an integer, `images` no array, or `rng` no generator.
 
     References
     ----------
@@ -110,7 +114,8 @@ def cutout(images, rng, size=8):
            [9, 0, 0, 9]], dtype=uint8)
     """
     _check_axes("cutout", images)
-    size = _whole("cutout", "size", size)
+    size = arguments.integer("cutout", "size", size, at_least=0)
+    arguments.generator("cutout", "rng", rng)
     n, h, w, _ = images.shape
     top, left = (rng.integers(0, side, (n, 1)) - size // 2 for side in (h, w))
     rows, columns = np.arange(h) - top, np.arange(w) - left
@@ -127,6 +132,11 @@ class Compose:
     *augmentations : callable
         Each `(images, rng)` to images.
 
+    Raises
+    ------
+    TypeError
+        If one cannot be called.
+
     Examples
     --------
     >>> augment = Compose(random_flip, pad_and_crop)
@@ -135,6 +145,9 @@ class Compose:
     """
 
     def __init__(self, *augmentations):
+        for augment in augmentations:
+            if not callable(augment):
+                raise TypeError(f"Compose: an augmentation must be callable, got {type(augment).__name__}")
         self.augmentations = augmentations
 
     def __call__(self, images, rng):
@@ -155,8 +168,10 @@ class Normalize:
     Raises
     ------
     ValueError
-        If `mean` and `std` are not both (C,), a standard deviation is not positive, or a batch is not uint8
-        with C channels.
+        If `mean` and `std` are not both (C,), a mean is not finite or a standard deviation not positive, float32
+        cannot hold what follows from them, or a batch is not uint8 with C channels.
+    TypeError
+        If they are not numbers.
 
     Examples
     --------
@@ -165,19 +180,35 @@ class Normalize:
     """
 
     def __init__(self, mean, std):
-        self.mean, self.std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        self.mean, self.std = (
+            arguments.array("Normalize", name, np.asanyarray(values), arguments.NUMBERS).astype(np.float64)
+            for name, values in (("mean", mean), ("std", std))
+        )
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
             raise ValueError(
                 f"Normalize: mean and std must have one entry a channel, (C,), "
                 f"got shapes {self.mean.shape} and {self.std.shape}"
             )
-        if not np.all(self.std > 0):
-            raise ValueError(f"Normalize: std must be positive in every channel, got {self.std.tolist()}")
+        if not np.isfinite(self.mean).all():
+            raise ValueError(f"Normalize: mean must be finite in every channel, got {self.mean.tolist()}")
+        if not (np.isfinite(self.std) & (self.std > 0)).all():
+            raise ValueError(
+                f"Normalize: std must be positive and finite in every channel, got {self.std.tolist()}"
+            )
+        with np.errstate(over="ignore"):
+            scale, shift = self._scale_and_shift()
+        if not (np.isfinite(scale) & (scale > 0) & np.isfinite(shift)).all():
+            raise ValueError(
+                f"Normalize: float32 cannot hold 1 / std or mean / std of mean {self.mean.tolist()} and "
+                f"std {self.std.tolist()}"
+            )
 
     @classmethod
     def of(cls, images):
         """Take mean and standard deviation of each channel from (N, H, W, C) training images."""
         _check_axes("Normalize.of", images)
+        if images.size == 0:
+            raise ValueError(f"Normalize.of: there are no images, got shape {images.shape}")
         return cls(images.mean(axis=(0, 1, 2)), images.std(axis=(0, 1, 2)))
 
     def __call__(self, images):
@@ -187,21 +218,15 @@ class Normalize:
             raise ValueError(
                 f"Normalize: images must be uint8 (N, H, W, {len(self.mean)}), got {images.dtype} {images.shape}"
             )
-        y = images * (1 / self.std).astype(np.float32)
-        y -= (self.mean / self.std).astype(np.float32)
+        scale, shift = self._scale_and_shift()
+        y = images * scale
+        y -= shift
         return y
+
+    def _scale_and_shift(self):
+        return (1 / self.std).astype(np.float32), (self.mean / self.std).astype(np.float32)
 
 
 def _check_axes(function, images):
-    if images.ndim != 4:
+    if arguments.array(function, "images", images, arguments.NUMBERS).ndim != 4:
         raise ValueError(f"{function}: images must be (N, H, W, C), got shape {images.shape}")
-
-
-def _whole(function, name, value):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{function}: {name} must be an integer, got {value!r}") from None
-    if value < 0:
-        raise ValueError(f"{function}: {name} must not be negative, got {value}")
-    return value

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from duonet import arguments
+
 SPLIT_SEED = 0  # of hold_out: which images validate must never depend on a run's own seed
 
 
@@ -32,7 +34,7 @@ class Dataset(NamedTuple):
 
     def take(self, n):
         """Return the first `n` images, 1 <= n <= N, as a Dataset that shares their memory."""
-        if not 1 <= n <= len(self.labels):
+        if not 1 <= arguments.integer("take", "n", n) <= len(self.labels):
             raise ValueError(f"take: n must be from 1 to {len(self.labels)}, the number of images, got {n}")
         return Dataset(self.images[:n], self.labels[:n])
 
@@ -78,6 +80,8 @@ def hold_out(dataset, n):
     ------
     ValueError
         If `n` would leave nothing to train on, or nothing to validate by.
+    TypeError
+        If `n` is not an integer.
 
     Examples
     --------
@@ -88,7 +92,7 @@ def hold_out(dataset, n):
     """
     images, labels = dataset
     classes, counts = np.unique(labels, return_counts=True)
-    if not len(classes) <= n < len(labels):
+    if not len(classes) <= arguments.integer("hold_out", "n", n) < len(labels):
         raise ValueError(
             f"hold_out: n must be from {len(classes)}, the number of classes, to {len(labels) - 1}, "
             f"fewer than the images there are; got {n}"

@@ -37,7 +37,8 @@ class DataLoader:
         If images and labels do not fit together, there are none, `batch_size` is not positive, `augment` is
         given without `rng`, the only image is to be shuffled, or there is no such device.
     TypeError
-        If `batch_size` is not an integer, `rng` not a generator, or `normalize` or `augment` not callable.
+        If `dataset` is no pair of arrays, `batch_size` not an integer, `rng` not a generator, or `normalize` or
+        `augment` not callable.
 
     Examples
     --------
@@ -48,6 +49,12 @@ class DataLoader:
     """
 
     def __init__(self, dataset, batch_size, normalize, rng=None, augment=None, device="cpu"):
+        if not isinstance(dataset, (tuple, list)) or len(dataset) != 2:
+            raise TypeError(
+                f"DataLoader: dataset must be a Dataset, images and labels, got {type(dataset).__name__}"
+            )
+        for name, array in zip(("images", "labels"), dataset):
+            arguments.array("DataLoader", name, array, arguments.NUMBERS)
         images, labels = dataset
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"DataLoader: images must be uint8 (N, H, W, C), got {images.dtype} {images.shape}")

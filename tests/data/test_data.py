@@ -294,6 +294,17 @@ def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
         (lambda: DataLoader(toy(), 2, plain, augment=random_flip), "augment needs rng"),
         (lambda: DataLoader(toy(1), 4, plain, rng=np.random.default_rng(0)), "one image cannot be shuffled"),
         (lambda: Normalize([0], [0]), "std must be positive"),
+        (
+            lambda: Normalize([0, 0], [1, np.nan]),
+            r"Normalize: std must be positive and finite .* got \[1.0, nan\]",
+        ),
+        (lambda: Normalize([0], [np.inf]), "Normalize: std must be positive and finite"),
+        (lambda: Normalize([np.nan], [1]), "Normalize: mean must be finite in every channel"),
+        (lambda: Normalize([-np.inf], [1]), "Normalize: mean must be finite in every channel"),
+        (lambda: Normalize([0], [1e-300]), "Normalize: float32 cannot hold 1 / std or mean / std"),
+        (lambda: Normalize([0], [1e300]), "Normalize: float32 cannot hold"),
+        (lambda: Normalize([1e300], [1]), "Normalize: float32 cannot hold"),
+        (lambda: Normalize.of(toy().images[:0]), "Normalize.of: there are no images"),
         (lambda: Normalize([0, 0], [1]), r"one entry a channel, \(C,\), got shapes \(2,\) and \(1,\)"),
         (lambda: Normalize([0] * 3, [1] * 3)(toy().images), r"uint8 \(N, H, W, 3\), got uint8 \(10, 1, 3, 1\)"),
         (lambda: Normalize([0], [1])(toy().images / 2), r"uint8 \(N, H, W, 1\), got float64"),
@@ -301,8 +312,8 @@ def test_normalize_gives_the_training_images_mean_0_and_deviation_1(splits):
         (lambda: random_flip(toy().images[0], None), r"random_flip: images must be .* shape \(1, 3, 1\)"),
         (lambda: pad_and_crop(toy().images[0], None), r"pad_and_crop: images must be .* shape \(1, 3, 1\)"),
         (lambda: cutout(toy().images[0], None), r"cutout: images must be .* shape \(1, 3, 1\)"),
-        (lambda: cutout(toy().images, None, -1), "cutout: size must not be negative, got -1"),
-        (lambda: pad_and_crop(toy().images, None, -1), "padding must not be negative, got -1"),
+        (lambda: cutout(toy().images, None, -1), "cutout: size must be an int at least 0, got -1"),
+        (lambda: pad_and_crop(toy().images, None, -1), "padding must be an int at least 0, got -1"),
     ],
 )
 def test_bad_input_is_refused(make, message):
@@ -324,7 +335,10 @@ def test_bad_input_is_refused(make, message):
             "DataLoader: augment must be callable, got str",
         ),
         (lambda: DataLoader(toy(), 2, plain, rng=3), "DataLoader: rng must be a numpy.random.Generator, got int"),
-        (lambda: pad_and_crop(toy().images, None, 1.5), "pad_and_crop: padding must be an integer, got 1.5"),
+        (
+            lambda: pad_and_crop(toy().images, None, 1.5),
+            "pad_and_crop: padding must be an int at least 0, got float 1.5",
+        ),
     ],
 )
 def test_a_wrong_type_is_refused(make, message):
