@@ -8,6 +8,7 @@ from pathlib import Path
 
 from duonet import backend
 from duonet.files import replacing
+from duonet.text import printable
 
 HELP = {
     "method": "binaryduo, baseline, control, coupled, ternary, float, restarted or control_restarted (binaryduo)",
@@ -175,7 +176,7 @@ def _predict(options):
             errors.append(answer)
             continue
         best = sorted(zip(answer, names), reverse=True)[: options.top]
-        print(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best))
+        print(f"{path}: " + ", ".join(f"{printable(name)} {100 * share:.1f} %" for share, name in best))
     if errors:
         told = "\n".join(str(error) for error in errors)
         raise ValueError(f"{told}\npredict: no answer for {len(errors)} of {len(options.images)} images")

@@ -185,18 +185,21 @@ def _read(folder, class_names, files, size, grey):
     empty = [name for i, name in enumerate(class_names) if all(label != i for _, label in files)]
     if empty:
         raise DataError(f"image_folder: {folder}: no PNG or JPEG file of {', '.join(empty)}")
-    images = []
-    for path, _ in files:
-        image = read_image(path, size, grey)
-        if images and image.shape != images[0].shape:
-            raise DataError(
-                f"image_folder: {path} has shape {image.shape}, but {files[0][0]} {images[0].shape}; "
-                "give size or grey to make them alike"
-            )
-        images.append(image)
     # Shuffled once, so that the first n images are of all classes.
     order = np.random.default_rng(SPLIT_SEED).permutation(len(files))
-    return Dataset(np.stack(images)[order], np.array([label for _, label in files])[order])
+    images = None
+    for position, i in sorted(enumerate(order), key=lambda pair: pair[1]):
+        path = files[i][0]
+        image = read_image(path, size, grey)
+        if images is None:
+            images = np.empty((len(files), *image.shape), np.uint8)
+        if image.shape != images.shape[1:]:
+            raise DataError(
+                f"image_folder: {path} has shape {image.shape}, but {files[0][0]} {images.shape[1:]}; "
+                "give size or grey to make them alike"
+            )
+        images[position] = image
+    return Dataset(images, np.array([label for _, label in files])[order])
 
 
 def _hold_out(folder, dataset, n):
