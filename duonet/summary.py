@@ -180,8 +180,9 @@ def summary(model, in_shape):
     Returns
     -------
     Summary
-        A row for every layer that has no layers below it, or parameters of its own, each time that it runs.
-        Multiply-accumulates are those of conv and linear layers and count every time, parameters the first time.
+        A row for every layer that has no layers below it, or parameters of its own, each time that it runs; at the
+        end one, without a shape, for parameters of layers that never run. Multiply-accumulates are those of conv
+        and linear layers and count every time, parameters the first time.
 
     Raises
     ------
@@ -208,13 +209,23 @@ def summary(model, in_shape):
             bits[id(output)] = module.staircase.bits
         elif isinstance(module, (nn.Sequential, *KEEPING)):
             bits[id(output)] = bits.get(id(output), read if isinstance(module, KEEPING) else FLOAT)
-        own = {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
+        own, fresh = tensors(module)
         if own or not list(module.children()):
-            rows.append(_row(path, module, [own[key] for key in own if key not in met], read, output.shape[1:]))
+            rows.append(_row(path, module, fresh, read, output.shape[1:]))
+
+    def tensors(module):
+        """Return how many tensors of its own a module has, and those that no row has counted yet."""
+        own = {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
+        fresh = [value for key, value in own.items() if key not in met]
         met.update(own)
+        return len(own), fresh
 
     with no_grad(), evaluating(model), watch(model, see):
         model(x)
+    for path, module in model.modules():  # a layer that is not called may be read by another
+        _, fresh = tensors(module)
+        if fresh:
+            rows.append(_row(path, module, fresh, FLOAT, None))
     return Summary(rows)
 
 
@@ -275,24 +286,24 @@ def count_weights(model):
 
 
 def _row(path, module, fresh, read, shape):
-    """Count one run of a layer; `fresh` are those of its tensors that no row has counted yet."""
+    """Count one run of a layer, or none; `fresh` are those of its tensors that no row has counted yet."""
     parameters = sum(tensor.size for tensor in fresh if isinstance(tensor, Parameter))
     everything = sum(tensor.size for tensor in fresh)
     unpacked = sum(tensor.data.nbytes for tensor in fresh)
     if not isinstance(module, (nn.Conv2d, nn.Linear)):
         counts = {FLOAT: parameters} if parameters else {}
-        return Row(path, type(module).__name__, shape, counts, {}, 0.0, {}, 4 * everything, unpacked)
+        return Row(path, type(module).__name__, shape or (), counts, {}, 0.0, {}, 4 * everything, unpacked)
     quantizer = module.weight_quantizer
     bits = getattr(quantizer, "bits", FLOAT)
     # Each output value of a layer takes one multiplication per weight that leads to its channel.
-    macs = math.prod(shape) * (module.weight.size // module.weight.shape[-1])
+    macs = 0 if shape is None else math.prod(shape) * (module.weight.size // module.weight.shape[-1])
     wide = max(read, bits)
     weights = module.weight.size if any(tensor is module.weight for tensor in fresh) else 0
     scales = quantizer.scales(module.weight.shape) if weights and bits != FLOAT else 0
     return Row(
-        path, type(module).__name__, shape,
+        path, type(module).__name__, shape or (),
         parameters=_added([{bits: weights}, {FLOAT: parameters - weights}]),
-        macs={wide: macs},
+        macs=_added([{wide: macs}]),
         operations=float(macs) if wide == FLOAT else macs * read * bits / 64,
         weights=_added([{bits: weights}]),
         bytes_packed=-(-weights * bits // 8) + 4 * (everything - weights + scales),

@@ -208,3 +208,22 @@ def test_a_parameter_with_two_names_in_one_layer_is_one():
     model = Two()
     assert len(model.parameters()) == 1 and list(model.state_dict()) == ["a", "b"]
     assert summary(model, (1,)).total.parameters == {32: 1}
+
+
+def test_a_layer_that_is_not_called_is_counted_all_the_same(rng):
+    class Tied(nn.Module):
+        """An autoencoder whose decoder reads the encoder's weight, and a layer that nobody reads."""
+
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.spare = nn.Linear(4, 2, rng=rng), nn.Linear(3, 3, rng=rng)
+
+        def forward(self, x):
+            return self.encoder(x) @ self.encoder.weight.transpose()
+
+    counted = summary(Tied(), (4,))
+    assert counted.total.parameters == {32: 8 + 2 + 12} and counted.total.macs == {32: 8}
+    assert [(row.path, row.output_shape, row.macs) for row in counted.rows] == [
+        ("encoder", (2,), {32: 8}), ("spare", (), {}),
+    ]  # fmt: skip
+    assert "spare" in str(counted)
