@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from duonet import backend, viz
+from duonet import backend
 from duonet.cli import main
 
 SMALL = ["compare", "--model", "mlp", "--epochs", "2", "--images", "200", "--width", "8"]
@@ -34,7 +34,7 @@ def test_quiet_prints_the_table_alone(tmp_path, capsys):
     [
         (["--model", "vgg99"], "duonet: compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
         (["--epochs", "1"], "duonet: compare: epochs must be at least 2, got 1"),
-        (["--weights", "half"], "duonet: compare: weights must be one of float, binary, got 'half'"),
+        (["--weights", "half"], "duonet: train: weights must be one of float, binary, got 'half'"),
     ],
 )
 def test_bad_options_end_in_one_sentence(arguments, message, capsys, tmp_path):
@@ -64,7 +64,7 @@ def test_no_gpu_ends_in_one_sentence_that_says_what_was_looked_for(tmp_path, cap
     monkeypatch.setattr(backend, "why_no_gpu", lambda: "CuPy cannot be imported (No module named 'cupy')")
     assert main([*SMALL, "--device", "gpu", "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("duonet: compare: device 'gpu' was asked for, but CuPy cannot be imported")
+    assert error.startswith("duonet: train: device 'gpu' was asked for, but CuPy cannot be imported")
     assert len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
@@ -98,7 +98,7 @@ def test_ctrl_c_and_term_leave_whole_files(tmp_path, interrupt, sent, status):
     out = tmp_path / "run"
     words = [sys.executable, "-m", "duonet", "compare", "--model", "mlp", "--epochs", "400", "--out", str(out)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        history = out / "history_float_seed0.csv"
+        history = out / "float-0" / "history.csv"
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -113,7 +113,7 @@ def test_ctrl_c_and_term_leave_whole_files(tmp_path, interrupt, sent, status):
             process.kill()
     assert process.returncode == status and error.strip() == "duonet: stopped; what had been written is whole"
     lines = history.read_text().splitlines()
-    assert lines[0].startswith("epoch,lr,loss") and all(len(line.split(",")) == 7 for line in lines)
+    assert lines[0].startswith("stage,epoch,lr,loss") and all(len(line.split(",")) == 8 for line in lines)
     assert not list(out.glob(".*"))
 
 
@@ -160,12 +160,6 @@ def test_version_and_help(capsys):
     assert "duonet 0.1.0" in capsys.readouterr().out
 
 
-def test_every_method_has_a_style():
-    from duonet.experiments.results import METHODS
-
-    assert set(viz.STYLES) == set(METHODS)
-
-
 def test_the_process_keeps_its_own_signal_handlers(capsys):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     assert main(["compare", "--images", "1"]) == 2
@@ -196,3 +190,17 @@ def test_no_message_is_empty_or_a_number(error, words, capsys, monkeypatch):
 
     monkeypatch.setattr("duonet.cli.runs._runs", fail)
     assert main(["runs", "a"]) == 2 and capsys.readouterr().err.strip() == f"duonet: {words}"
+
+
+def test_a_finished_study_is_printed_again_without_computing(tmp_path, capsys, monkeypatch):
+    out = str(tmp_path / "run")
+    assert main([*SMALL, "--quiet", "--out", out]) == 0
+    printed = capsys.readouterr().out
+    monkeypatch.setattr("duonet.experiments.studies.train", None)
+    assert main(["compare", "--resume", out, "--quiet"]) == 0 and capsys.readouterr().out == printed
+    assert main(["compare", "--resume", out, "--epochs", "3"]) == 2
+    assert "--resume brings its own settings and folder" in capsys.readouterr().err
+    assert main(["mismatch", "--resume", out]) == 2
+    assert "holds no study of duonet mismatch" in capsys.readouterr().err
+    assert main(["compare", "--resume", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds no study: it has no results.json" in capsys.readouterr().err

@@ -3,18 +3,16 @@
     python tools/tune_compare.py [--model vgg_deep] [--seeds 2] [--rates 4e-3 8e-3 16e-3 32e-3]
 
 Prints the mean validation accuracy after the last epoch for every method and rate. The second stage of BinaryDuo
-starts from the coupled network of each seed at its best rate.
+starts from the coupled network of each seed at its best rate. Called again with the same `--out`, it continues.
 """
 
 import argparse
+import dataclasses
 import statistics
-import tempfile
 from pathlib import Path
 
-from duonet import data
-from duonet.decouple import decouple
-from duonet.experiments.compare import Settings, Trainer
-from duonet.train import evaluate
+from duonet.experiments.compare import Settings
+from duonet.experiments.studies import Study
 
 
 def main():
@@ -24,32 +22,32 @@ def main():
     parser.add_argument("--rates", type=float, nargs="+", default=[4e-3, 8e-3, 16e-3, 32e-3])
     parser.add_argument("--finetune-rates", type=float, nargs="+", default=[2e-3, 4e-3, 8e-3])
     parser.add_argument("--methods", nargs="+", default=["float", "baseline", "control", "coupled"])
+    parser.add_argument("--out", type=Path, default=Path("runs/tune_compare"))
     options = parser.parse_args()
-    settings = Settings(model=options.model)
-    first, second = settings.stages()
-    splits = data.fashion_mini()
-    out = Path(tempfile.mkdtemp())
-    trainers = [Trainer(settings, splits, seed, out, progress=False) for seed in range(options.seeds)]
+    runs = {(run.method, run.seed): run for _, run in Settings(model=options.model, seeds=options.seeds).runs()}
+    study = Study("tune", options.out, {"model": options.model})
 
-    def scores(method, models, epochs, lr, stage=1):
+    def scores(method, **changes):
         """Train one model for each seed, print and return the mean validation accuracy."""
         accuracies = []
-        for trainer, model in zip(trainers, models):
-            trainer.fit(method, model, epochs, lr, stage)
-            accuracies.append(evaluate(model, trainer.loader(splits.validation)).accuracy)
+        for seed in range(options.seeds):
+            run = runs["binaryduo" if method == "coupled" else method, seed]
+            if method == "coupled":
+                changes |= {"epochs": run.epochs - run.finetune_epochs, "finetune_epochs": None}
+            run = dataclasses.replace(run, method=method, validation_images=None, test=False, **changes)
+            name = f"{method}-{'-'.join(f'{v:g}' for v in changes.values() if isinstance(v, float))}-{seed}"
+            accuracies.append(study.run(name, run, progress=False)["val_accuracy"])
         mean = statistics.mean(accuracies)
         each = " ".join(f"{100 * a:.1f}" for a in accuracies)
-        print(f"{method:10} lr {lr:<6g}  {epochs:2} epochs  validation {100 * mean:.2f} %  ({each})", flush=True)
+        rates = " ".join(f"{name} {value:<6g}" for name, value in changes.items() if isinstance(value, float))
+        print(f"{method:10} {rates}  validation {100 * mean:.2f} %  ({each})", flush=True)
         return mean
 
     for method in options.methods:
-        trained = {}
-        for lr in options.rates:
-            models = [t.build_control() if method == "control" else t.build(method) for t in trainers]
-            trained[scores(method, models, first if method == "coupled" else first + second, lr)] = models
+        best = max(options.rates, key=lambda lr: scores(method, lr=lr))  # noqa: B023
         if method == "coupled":
-            for lr in options.finetune_rates:
-                scores("binaryduo", [decouple(m) for m in trained[max(trained)]], second, lr, stage=2)
+            for finetune_lr in options.finetune_rates:
+                scores("binaryduo", lr=best, finetune_lr=finetune_lr)
 
 
 if __name__ == "__main__":

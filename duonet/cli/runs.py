@@ -13,6 +13,7 @@ from duonet.text import printable
 HELP = {
     "method": "binaryduo, baseline, control, coupled, ternary, float, restarted or control_restarted (binaryduo)",
     "epochs": "of both stages together; the recipe's milestones keep their place",
+    "finetune_epochs": "of the second stage among them",
     "seed": "of weights, order and augmentation (0)",
     "width": "width of the first layer; the others keep their proportion",
     "weights": "float or binary",
@@ -27,6 +28,9 @@ HELP = {
     "padding": "pixels of pad-and-crop, 0 for none (4)",
     "cutout": "side of the square to black out, 0 for none (0)",
     "images": "train on the first so many images only",
+    "validation_images": "score the first so many images only after every epoch",
+    "select": "which epoch's network to keep: best on the validation images, or last (best)",
+    "test": "score the test images at the end (yes)",
     "data": "folder of the data set's files; downloaded on first use without it",
     "size": "side that a folder's images are scaled and cropped to",
     "grey": "read a folder's images as grey",
@@ -42,7 +46,7 @@ def add(commands):
     ----------
     commands : argparse subparsers
     """
-    from duonet.experiments.presets import PRESETS
+    from duonet.experiments.recipes import RECIPES
     from duonet.experiments.run_settings import RunSettings, kind_of
 
     command = commands.add_parser(
@@ -52,7 +56,7 @@ def add(commands):
         "is written to the run folder as it goes on; a resumed run goes on where it stopped, to the same bits.",
     )
     command.set_defaults(command=_train)
-    command.add_argument("model", nargs="?", help=f"one of {', '.join(PRESETS)}")
+    command.add_argument("model", nargs="?", help=f"one of {', '.join(RECIPES)}")
     command.add_argument(
         "dataset", nargs="?", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
     )
@@ -107,7 +111,7 @@ def add(commands):
 
 
 def _train(options):
-    from duonet.experiments.run_settings import TWO_STAGES, RunSettings, read_toml
+    from duonet.experiments.run_settings import RunSettings, read_toml
     from duonet.experiments.training import saved_settings, train
     from duonet.viz import plot_history
 
@@ -134,11 +138,12 @@ def _train(options):
         )
     except FileExistsError:
         raise ValueError(f"train: --out {out} exists; give a new folder, or --resume {out}") from None
-    print(
-        f"test accuracy {100 * result['test_accuracy']:.2f} % by the network of epoch {result['best_epoch']}"
-        f"{' of the second stage' if settings.method in TWO_STAGES else ''}, "
-        f"validation {100 * result['val_accuracy']:.2f} %"
-    )
+    by = f"by the network of epoch {result['best_epoch']}{' of the second stage' if settings.two_stages else ''}"
+    validation = f"validation {100 * result['val_accuracy']:.2f} %"
+    if settings.test:
+        print(f"test accuracy {100 * result['test_accuracy']:.2f} % {by}, {validation}")
+    else:
+        print(f"{validation} {by}")
     if not options.quiet:
         print(f"{result['training_seconds']:.0f} s of training; written to {out}")
 

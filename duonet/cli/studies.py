@@ -8,6 +8,8 @@ from duonet import backend
 from duonet.cli.runs import HELP
 from duonet.cli.words import words_for
 
+RESUME = "continue the study in this folder with its settings; a finished one is printed again"
+
 
 def add(commands):
     """Add both commands to the parser.
@@ -16,7 +18,8 @@ def add(commands):
     ----------
     commands : argparse subparsers
     """
-    from duonet.experiments.compare import RECIPES, Settings
+    from duonet.experiments.compare import Settings
+    from duonet.experiments.recipes import COMPARED
 
     command = commands.add_parser(
         "compare",
@@ -24,17 +27,18 @@ def add(commands):
         description="Train a float, a binary, a coupled ternary and the decoupled network on Fashion-MNIST images "
         "that come with the package, at equal epochs and weights, and print, write and draw what came out.",
     )
-    command.set_defaults(command=_compare)
-    command.add_argument("--model", default=Settings.model, help=f"one of {', '.join(RECIPES)} (%(default)s)")
-    command.add_argument("--seeds", type=int, default=Settings.seeds, help="number of seeds (%(default)s)")
+    command.set_defaults(command=_compare, name="compare")
+    command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Settings.model})")
+    command.add_argument("--seeds", type=int, help=f"number of seeds ({Settings.seeds})")
     command.add_argument("--epochs", type=int, help="epochs of both stages together")
     command.add_argument("--images", type=int, help="training images, at most 8000")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
-    command.add_argument("--weights", default=Settings.weights, help="float or binary (%(default)s)")
+    command.add_argument("--weights", help=f"float or binary ({Settings.weights})")
     command.add_argument("--ablation", action="store_true", help="also full-width ternary and restarted networks")
-    command.add_argument("--device", default=Settings.device, choices=backend.DEVICES, help="(%(default)s)")
+    command.add_argument("--device", choices=backend.DEVICES, help=f"({Settings.device})")
     command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
-    command.add_argument("--out", type=Path, help="a new folder for the results (runs/compare-TIME)")
+    command.add_argument("--out", type=Path, help="a folder for the results (runs/compare-TIME)")
+    command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--quiet", action="store_true", help="print the table alone")
 
     command = commands.add_parser(
@@ -44,14 +48,15 @@ def add(commands):
         "problem for every precision, surrogate and step, and in compare's network on real images. Prints tables, "
         "writes results.json and figures.",
     )
-    command.set_defaults(command=_mismatch)
+    command.set_defaults(command=_mismatch, name="mismatch")
     command.add_argument("--full", action="store_true", help="five seeds, more steps, samples and images")
     command.add_argument("--seeds", type=int, help="number of seeds")
     command.add_argument("--width", type=int, help="width of the toy networks")
     command.add_argument("--samples", type=int, help="toy samples for one measurement")
     command.add_argument("--images", type=int, help="real images for one measurement")
     command.add_argument("--coordinates", type=int, help="weights to measure in each layer of the real network")
-    command.add_argument("--out", type=Path, help="a new folder for the results (runs/mismatch-TIME)")
+    command.add_argument("--out", type=Path, help="a folder for the results (runs/mismatch-TIME)")
+    command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--quiet", action="store_true", help="print the tables alone")
 
 
@@ -59,13 +64,11 @@ def _compare(options):
     from duonet.experiments import Settings, compare, table
     from duonet.viz import plot_comparison
 
-    names = ("model", "seeds", "epochs", "images", "width", "weights", "ablation", "device", "tf32")
-    settings = Settings(**{name: getattr(options, name) for name in names})
-    out = options.out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
+    settings, out = _asked(options, Settings, Settings())
     with words_for("compare", out):
         results = compare(settings, out, progress=not options.quiet)
-    plot_comparison(results, out)
     print(table(results))
+    plot_comparison(results, out / "compare.png")
     if options.quiet:
         return
     for row in results["decoupling"]:
@@ -82,22 +85,30 @@ def _mismatch(options):
     from duonet.experiments.mismatch import FULL
     from duonet.viz import plot_mismatch
 
-    given = {
-        "seeds": options.seeds,
-        "width": options.width,
-        "samples": options.samples,
-        "measured_images": options.images,
-        "coordinates": options.coordinates,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    settings = dataclasses.replace(FULL if options.full else MismatchSettings(), **chosen)
-    out = options.out or Path("runs") / time.strftime("mismatch-%Y%m%d-%H%M%S")
+    options.measured_images = options.images
+    settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
     with words_for("mismatch", out):
         results = mismatch(settings, out, progress=not options.quiet)
-    plot_mismatch(results, out)
     print("\n\n".join(tables(results).values()))
+    plot_mismatch(results, out)
     if not options.quiet:
         print(f"\na dot: noise hides the value; {_spent(results)}; written to {out}")
+
+
+def _asked(options, kind, usual):
+    """Return a study's settings and folder: those of the flags, or of the study that is to be resumed."""
+    from duonet.experiments.studies import saved_study
+
+    command = options.name
+    names = [field.name for field in dataclasses.fields(kind)]
+    given = {name: getattr(options, name, None) for name in names}
+    given = {name: value for name, value in given.items() if value not in (None, False)}
+    if options.resume is None:
+        out = options.out or Path("runs") / time.strftime(f"{command}-%Y%m%d-%H%M%S")
+        return dataclasses.replace(usual, **given), out
+    if options.out is not None or given or getattr(options, "full", False):
+        raise ValueError(f"{command}: --resume brings its own settings and folder; leave the other flags away")
+    return saved_study(command, options.resume, kind), options.resume
 
 
 def _spent(results):

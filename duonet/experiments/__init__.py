@@ -1,9 +1,8 @@
 """The paper's experiments, as functions."""
 
-from duonet.experiments.compare import Settings, compare
+from duonet.experiments.compare import Settings, compare, table
 from duonet.experiments.mismatch import Settings as MismatchSettings
 from duonet.experiments.mismatch import mismatch
-from duonet.experiments.results import table
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.scoring import predict, score, score_table
 from duonet.experiments.several import collect, runs_table

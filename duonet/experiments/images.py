@@ -1,12 +1,17 @@
 """The mismatch of `compare`'s network on real images: baseline, coupled, decoupled and fine-tuned."""
 
-import copy
+import functools
 
 import numpy as np
 
 from duonet import data, functional, nn
-from duonet.decouple import decouple
-from duonet.experiments.compare import Settings, Trainer
+from duonet.checkpoint import load_model
+from duonet.experiments.materials import build, load_splits
+from duonet.experiments.methods import METHODS
+from duonet.experiments.recipes import COMPARED
+from duonet.experiments.run_settings import RunSettings
+from duonet.experiments.scoring import BEST
+from duonet.experiments.training import FIRST
 from duonet.mismatch import measure
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -15,50 +20,77 @@ PARTS = 6
 # Nearer to the input noise hides the gradient of any number of images that can be measured in reasonable time.
 LAYERS = ("conv5", "conv6", "conv7", "conv8", "conv9", "conv10")
 MODEL = "vgg_deep"
+# What is measured: its name, the method whose run it comes from, and which network of that run.
+NETWORKS = (
+    ("baseline", "baseline", "start"),
+    ("coupled", "binaryduo", "start"),
+    ("baseline", "baseline", "trained"),
+    ("coupled", "binaryduo", "first"),
+    ("decoupled", "binaryduo", "second"),
+    ("BinaryDuo", "binaryduo", "trained"),
+)
 
 
-def measure_networks(settings, seed, records, tick):
-    """Train the networks of one seed and measure their later layers, before and after.
+def parts(settings, seed):
+    """List what is measured of one seed's networks, before and after training.
 
     Parameters
     ----------
     settings : duonet.experiments.mismatch.Settings
     seed : int
-    records : Records
-        Receives rows of kind "network".
-    tick : callable
-        Told the share of the work that has been done.
+
+    Returns
+    -------
+    list of (str, callable)
+        The name and the task of each part; a task takes `Records` and a function that it tells its progress.
     """
-    trained = Settings(model=MODEL, epochs=settings.network_epochs, images=settings.network_images)
-    trainer = Trainer(trained, data.fashion_mini(), seed, records.out, progress=False)
-    recipe, (first, second) = trained.recipe(), trained.stages()
-    x = trainer.normalize(trainer.train_set.images[: settings.measured_images])
-    batch = x, trainer.train_set.labels[: settings.measured_images]
-    baseline, coupled = trainer.build("baseline"), trainer.build("coupled")
-    for model in (baseline, coupled):
-        settle(model, x)
-    stages = 6 * len(settings.network_steps)
+    return [
+        (
+            f"seed {seed}: real network, {name} {'at the start' if which == 'start' else 'trained'}",
+            functools.partial(_measure, settings, seed, name, method, which),
+        )
+        for name, method, which in NETWORKS
+    ]
 
-    def add(network, model, state):
-        for step in settings.network_steps:
-            result = measure(
-                model.eval(), functional.softmax_cross_entropy, batch, step=step, parts=PARTS, layers=LAYERS,
-                coordinates=settings.coordinates, rng=np.random.default_rng([seed, 13]),
-            )  # fmt: skip
-            for row in result.rows:
-                records.add("network", row, seed=seed, network=network, state=state, step=step)
-            tick(1 / stages)
 
-    add("baseline", baseline, "start")
-    add("coupled", coupled, "start")
-    trainer.fit("baseline", baseline, first + second, recipe.lr)
-    add("baseline", baseline, "trained")
-    trainer.fit("coupled", coupled, first, recipe.lr)
-    add("coupled", coupled, "trained")
-    binary = decouple(coupled)
-    add("decoupled", copy.deepcopy(binary), "trained")
-    trainer.fit("binaryduo", binary, second, recipe.finetune_lr, stage=2)
-    add("BinaryDuo", binary, "trained")
+def _measure(settings, seed, name, method, which, records, tick):
+    run = _run_settings(settings, seed, method)
+    splits = load_splits(run)
+    normalize = data.Normalize.of(splits.train.images)
+    if which == "start":
+        model = build(run, splits)
+        settle(model, normalize(splits.train.images[: settings.measured_images]))
+    else:
+        # The run starts from the very network that was measured at the start.
+        prepare = functools.partial(_settle_on_the_first, settings.measured_images)
+        records.run(f"{method}-{seed}", run, progress=False, prepare=prepare)
+        model = load_model(records.out / f"{method}-{seed}" / (BEST if which == "trained" else FIRST))
+        if which == "second":
+            model = METHODS[method].second(model)
+    batch = (
+        normalize(splits.train.images[: settings.measured_images]),
+        splits.train.labels[: settings.measured_images],
+    )
+    for step in settings.network_steps:
+        result = measure(
+            model.eval(), functional.softmax_cross_entropy, batch, step=step, parts=PARTS, layers=LAYERS,
+            coordinates=settings.coordinates, rng=np.random.default_rng([seed, 13]),
+        )  # fmt: skip
+        state = "start" if which == "start" else "trained"
+        for row in result.rows:
+            records.add("network", row, seed=seed, network=name, state=state, step=step)
+        tick(1 / len(settings.network_steps))
+
+
+def _run_settings(settings, seed, method):
+    epochs, images = settings.network_epochs, settings.network_images
+    recipe = COMPARED[MODEL] | {"epochs": epochs, "images": images, "test": False}
+    second = max(1, round(epochs / 3))
+    return RunSettings(MODEL, "fashion-mini", method, seed=seed, finetune_epochs=second, **recipe).resolved()
+
+
+def _settle_on_the_first(n, model, x):
+    settle(model, x[:n])
 
 
 def settle(model, x):

@@ -5,8 +5,7 @@ without that, a small step or a layer near the input looks like mismatch where t
 """
 
 import dataclasses
-import time
-from pathlib import Path
+import functools
 
 import numpy as np
 
@@ -114,7 +113,7 @@ def mismatch(settings, out, progress=True):
     ----------
     settings : Settings
     out : str or Path
-        A new folder. results.json is rewritten whole as the study goes on.
+        A new folder, or one of the same study, which continues with the part at which it was stopped.
     progress : bool
         Show progress bars.
 
@@ -126,28 +125,25 @@ def mismatch(settings, out, progress=True):
     Raises
     ------
     FileExistsError
-        If `out` exists.
+        If `out` holds something else.
+    ValueError
+        If `out` holds a study with other settings.
     """
-    out = Path(out)
-    out.mkdir(parents=True)
-    started = time.perf_counter()
     records = Records(settings, out)
     records.values["areas"] = _areas()
-    tasks = [
-        (f"seed {seed}: {name}", function, seed)
-        for seed in range(settings.seeds)
-        for name, function in (
-            ("ground truth", _ground_truth),
-            ("toy", _toy),
-            ("evolution strategies", _evolution),
-        )
-    ]
-    tasks += [(f"seed {seed}: real network", images.measure_networks, seed) for seed in range(settings.seeds)]
-    for label, task, seed in tasks:
-        with records.bar(label, progress) as tick:
-            task(settings, seed, records, tick)
-        records.save()
-    return records.finish(time.perf_counter() - started)
+    parts = [part for seed in range(settings.seeds) for part in _toy_parts(settings, seed)]
+    parts += [part for seed in range(settings.seeds) for part in images.parts(settings, seed)]
+    for name, task in parts:
+        records.measure(name, task, progress)
+    return records.finish()
+
+
+def _toy_parts(settings, seed):
+    """List (name, task) of all that is measured with one seed in small networks."""
+    parts = [("ground truth", functools.partial(_ground_truth, settings, seed))]
+    parts += [(f"toy, {name}", functools.partial(_toy, settings, seed, name)) for name in ACTIVATIONS]
+    parts += [("evolution strategies", functools.partial(_evolution, settings, seed))]
+    return [(f"seed {seed}: {name}", task) for name, task in parts]
 
 
 def _ground_truth(settings, seed, records, tick):
@@ -182,38 +178,36 @@ def _population_gradient(v, w, v_star, w_star, step):
     return np.array([up - down for up, down in losses]) / (2 * step)
 
 
-def _toy(settings, seed, records, tick):
-    """Measure students of every precision, at initialisation and on their way, and binary with every surrogate."""
+def _toy(settings, seed, activation, records, tick):
+    """Measure students of one precision, at initialisation and on their way, and binary with every surrogate."""
     lesson = Lesson(seed, settings.width)
     parts = cut(lesson.batch(settings.samples), settings.parts)
-    share = 1 / (2 * len(ACTIVATIONS) * len(settings.steps))
-    for activation in ACTIVATIONS:
-        student = lesson.student(activation)
-        for state in ("start", "trained"):
-            error = None
-            if state == "trained":
-                student, error = lesson.train(student, settings.training_steps)
-            rng = np.random.default_rng([seed, 11])
-            chosen = sample_coordinates(student, SAMPLED.get(activation), rng)
-            models = {"clip": student}
-            if activation == "binary":
-                models |= {name: with_surrogate(student, surrogate) for name, surrogate in SURROGATES.items()}
-            coarse = {
-                name: [coarse_gradient(model, functional.mse_loss, part) for part in parts]
-                for name, model in models.items()
-            }
-            for step in settings.steps:
-                smoothed = [
-                    coordinate_gradient(student, functional.mse_loss, part, step, coordinates=chosen)
-                    for part in parts
-                ]
-                for name in models:
-                    for row in Mismatch.between(coarse[name], smoothed, rng).rows:
-                        records.add(
-                            "toy", row, seed=seed, activation=activation, surrogate=name, state=state, step=step,
-                            error=error,
-                        )  # fmt: skip
-                tick(share)
+    share = 1 / (2 * len(settings.steps))
+    student = lesson.student(activation)
+    for state in ("start", "trained"):
+        error = None
+        if state == "trained":
+            student, error = lesson.train(student, settings.training_steps)
+        rng = np.random.default_rng([seed, 11])
+        chosen = sample_coordinates(student, SAMPLED.get(activation), rng)
+        models = {"clip": student}
+        if activation == "binary":
+            models |= {name: with_surrogate(student, surrogate) for name, surrogate in SURROGATES.items()}
+        coarse = {
+            name: [coarse_gradient(model, functional.mse_loss, part) for part in parts]
+            for name, model in models.items()
+        }
+        for step in settings.steps:
+            smoothed = [
+                coordinate_gradient(student, functional.mse_loss, part, step, coordinates=chosen) for part in parts
+            ]
+            for name in models:
+                for row in Mismatch.between(coarse[name], smoothed, rng).rows:
+                    records.add(
+                        "toy", row, seed=seed, activation=activation, surrogate=name, state=state, step=step,
+                        error=error,
+                    )  # fmt: skip
+            tick(share)
 
 
 def _evolution(settings, seed, records, tick):

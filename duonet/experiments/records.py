@@ -2,39 +2,58 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import statistics
 
-from duonet.experiments.results_file import ResultsFile
+from duonet.experiments.studies import Study
 from duonet.mismatch import Mismatch
 
 HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
 
 
-class Records(ResultsFile):
-    """Rows of every measurement, written whole to results.json.
+class Records(Study):
+    """Rows of every measurement, kept part by part: a study that is stopped continues with the part it was at.
 
     Parameters
     ----------
     settings : dataclass
-    out : Path
-        An existing folder.
+    out : str or Path
+        A new folder, or one of a study with the same settings.
     """
 
-    indent = None  # some thousand records
-
     def __init__(self, settings, out):
-        super().__init__(out, dataclasses.asdict(settings))
-        self.values["records"] = []
+        settings = json.loads(json.dumps(dataclasses.asdict(settings)))  # as a file holds them
+        super().__init__("mismatch", out, settings, indent=None)  # some thousand records
+        self.values = {"records": [], "finished": []} | self.values
+        self.rows = []
+
+    def measure(self, part, task, progress):
+        """Keep what one part of the study finds, unless that is done.
+
+        Parameters
+        ----------
+        part : str
+        task : callable
+            Takes these records, whose `add` it calls, and a function that it tells the share of its work done.
+        progress : bool
+            Show a bar where someone watches.
+        """
+        if part in self.values["finished"]:
+            return
+        self.rows = []
+        with self.bar(part, progress) as tick:
+            task(self, tick)
+        self.values["records"] += self.rows
+        self.values["finished"].append(part)
+        self.save()
 
     def add(self, kind, row, **where):
         """Keep one layer's mismatch, and where it was measured."""
         (values,) = Mismatch([row]).to_dict()["layers"]
         record = {"kind": kind, **where, **values}
         # Six digits: more than the noise leaves, and a file half the size.
-        self.values["records"].append(
-            {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in record.items()}
-        )
+        self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in record.items()})
 
     @contextlib.contextmanager
     def bar(self, label, progress):

@@ -1,4 +1,4 @@
-"""The settings of one training run, from flags or a TOML file, resolved against the model's preset."""
+"""The settings of one training run, from flags or a TOML file, resolved against the model's recipe."""
 
 import dataclasses
 import json
@@ -8,42 +8,42 @@ import typing
 from pathlib import Path
 
 from duonet import backend, data
-from duonet.experiments.presets import FLIPPED, PRESETS, scaled
+from duonet.experiments.methods import METHODS, TRAINED
+from duonet.experiments.recipes import FLIPPED, RECIPES, scaled
 from duonet.files import replacing
 from duonet.models.common import WEIGHTS
 from duonet.optim import SGD, AdamW, Cosine, StepDecay
 
-TWO_STAGES = ("binaryduo", "restarted", "control_restarted")
-METHODS = (*TWO_STAGES, "baseline", "coupled", "ternary", "control", "float")
 CHOICES = {
-    "method": METHODS,
+    "method": TRAINED,
     "weights": WEIGHTS,
     "shortcut": ("block", "conv"),
     "optimizer": ("sgd", "adamw"),
     "schedule": ("steps", "cosine"),
+    "select": ("best", "last"),
     "device": backend.DEVICES,
 }
 LEAST = {
-    "epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0, "images": 2, "size": 1,
-    "lr": 0, "finetune_lr": 0, "weight_decay": 0,
+    "epochs": 1, "finetune_epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0,
+    "images": 2, "validation_images": 1, "size": 1, "lr": 0, "finetune_lr": 0, "weight_decay": 0,
 }  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """What to train, on what and how; None stands for the preset of the model.
+    """What to train, on what and how; None stands for the recipe of the model.
 
     Attributes
     ----------
     model, dataset : str
-        A key of `PRESETS`; a name that `duonet.data.load` knows, or a folder of images.
+        A key of `RECIPES`; a name that `duonet.data.load` knows, or a folder of images.
     method : str
-        "binaryduo": coupled, decoupled, fine-tuned. "control": the decoupled architecture, never coupled.
-        "float", "baseline", "ternary", "coupled": that variant of the model. "restarted", "control_restarted":
-        baseline and control in BinaryDuo's two stages with nothing in between, which shows what the second start
-        of the learning rate is worth.
-    epochs : int
-        Of both stages together; milestones keep their place in it.
+        A row of `duonet.experiments.methods`. "binaryduo": coupled, decoupled, fine-tuned. "control": the
+        decoupled architecture, never coupled. "float", "baseline", "ternary", "coupled": that variant of the
+        model. "restarted", "control_restarted": baseline and control in BinaryDuo's two stages with nothing in
+        between, which shows what the second start of the learning rate is worth.
+    epochs, finetune_epochs : int
+        Epochs of both stages together, and of the second among them; milestones keep their place.
     seed : int
         Of weights, order and augmentation.
     width : int
@@ -58,8 +58,12 @@ class RunSettings:
         Random horizontal flips; by default where the data set's things have no left and right.
     padding, cutout : int
         Pixels of pad-and-crop, and side of the blacked-out square; 0 leaves it out.
-    images : int
-        Train on the first so many only.
+    images, validation_images : int
+        Train on the first so many only; score the first so many only after every epoch.
+    select : {"best", "last"}
+        Which epoch's network a stage hands on: the best on the validation images, or the last.
+    test : bool
+        Score the networks on the test images at the end. A search for settings must not.
     data : str
         Folder of the files of a named data set.
     size : int
@@ -80,6 +84,7 @@ class RunSettings:
     dataset: str
     method: str = "binaryduo"
     epochs: int | None = None
+    finetune_epochs: int | None = None
     seed: int = 0
     width: int | None = None
     weights: str | None = None
@@ -94,6 +99,9 @@ class RunSettings:
     padding: int = 4
     cutout: int = 0
     images: int | None = None
+    validation_images: int | None = None
+    select: str = "best"
+    test: bool = True
     data: str | None = None
     size: int | None = None
     grey: bool | None = None
@@ -113,30 +121,39 @@ class RunSettings:
                 )
             if field.name in LEAST and value < LEAST[field.name]:
                 raise ValueError(f"train: {field.name} must be at least {LEAST[field.name]}, got {value}")
-        if self.model not in PRESETS:
-            raise ValueError(f"train: model must be one of {', '.join(PRESETS)}, got {self.model!r}")
+        if self.model not in RECIPES:
+            raise ValueError(f"train: model must be one of {', '.join(RECIPES)}, got {self.model!r}")
         if self.tf32 and self.device != "gpu":
             raise ValueError("train: tf32 is of device 'gpu', got device 'cpu'")
-        if self.method in TWO_STAGES and self.epochs == 1:
-            raise ValueError(f"train: epochs must be at least 2 for the two stages of {self.method}, got 1")
+        least = 1 + (self.finetune_epochs or 1)
+        if self.two_stages and self.epochs is not None and self.epochs < least:
+            raise ValueError(
+                f"train: epochs must be at least {least} for the two stages of {self.method}, got {self.epochs}"
+            )
+
+    @property
+    def two_stages(self):
+        """Whether the method has a second stage."""
+        return METHODS[self.method].second is not None
 
     def resolved(self):
-        """Return the settings with the preset's values in place of None, where it has one."""
-        preset = PRESETS[self.model]
+        """Return the settings with the recipe's values in place of None, where it has one."""
+        recipe = RECIPES[self.model]
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         chosen = {
-            name: getattr(preset, name)
+            name: getattr(recipe, name)
             for name in ("optimizer", "schedule", "lr", "finetune_lr", "weight_decay", "batch_size")
         }
-        chosen |= {"epochs": sum(preset.epochs), "flip": self.dataset in FLIPPED}
+        chosen |= {"epochs": sum(recipe.epochs), "flip": self.dataset in FLIPPED}
         return RunSettings(**(chosen | given))
 
     def stages(self):
         """List (epochs, learning rate, schedule) of each stage; the settings must be resolved."""
-        preset = PRESETS[self.model]
-        if self.method not in TWO_STAGES:
+        if not self.two_stages:
             return [(self.epochs, self.lr, self._schedule(0, self.epochs))]
-        second = min(max(1, round(self.epochs * preset.epochs[1] / sum(preset.epochs))), self.epochs - 1)
+        first, second = RECIPES[self.model].epochs
+        share = max(1, round(self.epochs * second / (first + second)))
+        second = self.finetune_epochs or min(share, self.epochs - 1)
         first = self.epochs - second
         return [
             (first, self.lr, self._schedule(0, first)),
@@ -144,12 +161,12 @@ class RunSettings:
         ]
 
     def _schedule(self, stage, epochs):
-        preset = PRESETS[self.model]
         if self.schedule == "cosine":
             return Cosine(epochs)
-        # A preset without milestones falls where VGG-7's does.
-        preset = preset if preset.milestones[0] else PRESETS["vgg7"]
-        return StepDecay(scaled(preset.epochs[stage], preset.milestones[stage], epochs))
+        recipe = RECIPES[self.model]
+        if not recipe.milestones[0]:  # its rate falls where VGG-7's does
+            recipe = RECIPES["vgg7"]
+        return StepDecay(scaled(recipe.epochs[stage], recipe.milestones[stage], epochs))
 
     def make_optimizer(self, parameters, lr):
         """Make the optimiser of one stage."""

@@ -6,7 +6,7 @@ import json
 import statistics
 from pathlib import Path
 
-from duonet.experiments.results import METHODS
+from duonet.experiments.methods import METHODS
 from duonet.experiments.scoring import load_run
 from duonet.experiments.training import saved_settings
 from duonet.summary import summary
@@ -111,7 +111,7 @@ def runs_table(collected):
         accuracies = [_spread(runs, key) for key in ("test_accuracy", "val_accuracy")]
         epochs = " + ".join(s for s in stages if s != "0")
         costs = f"{cost['weights']:,}", f"{cost['macs'] / 1e6:.2f} M", f"{minutes:.1f}"
-        rows.append((METHODS[method], str(len(runs)), *accuracies, epochs, *costs))
+        rows.append((METHODS[method].label, str(len(runs)), *accuracies, epochs, *costs))
     return aligned(rows)
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet import backend, data, models, parallel
+from duonet import backend, data
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
-from duonet.decouple import decouple
-from duonet.experiments.results_file import versions
+from duonet.experiments.difference import difference
+from duonet.experiments.environment import versions
+from duonet.experiments.materials import build, checked, loader
+from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings, read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest
 from duonet.files import replacing
+from duonet.summary import cost
 from duonet.train import History, evaluate, fit
 
-VARIANTS = {"binaryduo": "coupled", "restarted": "baseline", "control": "coupled", "control_restarted": "coupled"}
 LAST, FIRST = "last.npz", "first_stage.npz"
 
 DATA = ("data_sha256", "class_names")  # what must be the same when a run goes on
@@ -32,7 +34,7 @@ class CannotWrite(RuntimeError):
     """A file of the run cannot be written: a full disk, a folder without permission."""
 
 
-def train(settings, out, resume=False, on_epoch=None, progress=True):
+def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=None):
     """Train one network, in two stages where the method has them.
 
     Parameters
@@ -40,19 +42,23 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
     settings : RunSettings
     out : str or Path
         A new folder, or with `resume` that of a run. Written as the run goes on, each file whole: settings.toml,
-        last.npz (to go on from), best.npz (the epoch of the best validation accuracy, the earliest of equals;
-        first_stage.npz that of the first stage), history.csv, and at the end result.json.
+        last.npz (to go on from), best.npz (the epoch of the best validation accuracy, the earliest of equals, or
+        the last one, as `settings.select` says; first_stage.npz that of the first stage), history.csv, and at the
+        end result.json.
     resume : bool
         Go on with the run in `out`. It ends with the same bits as one that was never stopped.
     on_epoch : callable, optional
         Called with the rows of the history after every epoch.
     progress : bool
         Show progress.
+    prepare : callable, optional
+        Called with the new network and the normalised training images before the first epoch.
 
     Returns
     -------
     dict
-        What result.json holds. The test images are looked at once, by the best epoch's network.
+        What result.json holds. The test images are looked at once, by each network that is a result: the selected
+        epoch's, and for BinaryDuo the coupled one and its decoupled form.
 
     Raises
     ------
@@ -69,11 +75,6 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
         If a GPU is asked for and there is none.
     """
     settings = settings.resolved()
-    parallel.settle()
-    if settings.device == "gpu" and not backend.gpu_available():
-        raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
-    if settings.tf32:
-        backend.allow_tf32()
     out = Path(out)
     if resume:
         if differences := saved_settings(out).differences(settings):
@@ -83,17 +84,15 @@ def train(settings, out, resume=False, on_epoch=None, progress=True):
                 f"train: the images of {out} are no longer in {settings.dataset}; say where they are: "
                 f"duonet train {settings.model} FOLDER --resume {out}"
             )
-        splits = _load(settings)
-    else:
-        splits = _load(settings)
-        # Refuses what does not fit before anything is written.
-        _check_padding(settings, splits.train.images)
-        _Run(settings, splits, out, on_epoch, progress).check()
+    splits = checked(settings)
+    if settings.tf32:
+        backend.allow_tf32()
+    if not resume:
         _make_folder(out)
     with _locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
-        run = _Run(settings, splits, out, on_epoch, progress)
+        run = _Run(settings, splits, out, on_epoch, progress, prepare)
         if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
             with _writing(out / "settings.toml"):
                 settings.save(out / "settings.toml")
@@ -137,46 +136,13 @@ def saved_settings(out):
     return RunSettings(**values)
 
 
-def _load(settings):
-    size = None if settings.size is None else (settings.size, settings.size)
-    splits = data.load(settings.dataset, settings.data, size, settings.grey)
-    if settings.images is None:
-        return splits
-    there = len(splits.train.labels)
-    if settings.images > there:
-        raise ValueError(f"train: images must be at most the {there} of {settings.dataset}, got {settings.images}")
-    return splits._replace(train=splits.train.take(settings.images))
-
-
-def _check_padding(settings, images):
-    most = max(RunSettings.padding, *images.shape[1:3])
-    if settings.padding > most:
-        raise ValueError(
-            f"train: padding must be at most {most} for images of {images.shape[1]}×{images.shape[2]}, "
-            f"got {settings.padding}"
-        )
-
-
-def _build(settings, splits):
-    """Build the network that the first stage trains."""
-    variant = VARIANTS.get(settings.method, settings.method)
-    rng = np.random.default_rng([settings.seed, 0])
-    model = models.build(
-        settings.model, variant, splits.train.images.shape[1:], len(splits.class_names), rng=rng,
-        width=settings.width, weights=settings.weights, shortcut=settings.shortcut,
-    )  # fmt: skip
-    if settings.method in ("control", "control_restarted"):
-        model = decouple(model)
-        model.reset_parameters(np.random.default_rng([settings.seed, 0]))
-    return model.to(settings.device)
-
-
 class _Run:
     """What one run knows: its data, its folder and the figures of all its epochs."""
 
-    def __init__(self, settings, splits, out, on_epoch, progress):
+    def __init__(self, settings, splits, out, on_epoch, progress, prepare):
         self.settings, self.splits, self.out = settings, splits, out
-        self.on_epoch, self.progress = on_epoch, progress
+        self.on_epoch, self.progress, self.prepare = on_epoch, progress, prepare
+        self.method = METHODS[settings.method]
         self.normalize = data.Normalize.of(splits.train.images)
         self.stages = settings.stages()
         self.earlier = []  # rows of the stage before this one
@@ -189,13 +155,6 @@ class _Run:
         self.saved = load_checkpoint(out / LAST, settings.device) if (out / LAST).exists() else None
         if self.saved is not None and any(self.saved.about.get(k) != self.about[k] for k in DATA):
             raise ValueError(f"train: {out} was started with other images than those of {settings.dataset}")
-
-    def check(self):
-        """Make once what the first epoch needs."""
-        _build(self.settings, self.splits)
-        for dataset in self.splits[1:3]:
-            self._loader(dataset)
-        self._training_loader(np.random.default_rng(0))
 
     def run(self):
         """Train what is left to train, and return the result."""
@@ -213,7 +172,7 @@ class _Run:
         """Train stage `i` from the start, or from a checkpoint within it."""
         epochs, lr, schedule = self.stages[i]
         if saved is None:
-            model = _build(self.settings, self.splits) if i == 0 else self._second_network()
+            model = self._first_network() if i == 0 else self._second_network()
             optimizer = self.settings.make_optimizer(model.parameters(), lr)
             rng, history = np.random.default_rng([self.settings.seed, i + 1]), History()
         else:
@@ -224,8 +183,8 @@ class _Run:
         def keep(history):
             about = self.about | {"stage": i + 1, "earlier": self.earlier}
             accuracies = history["val_accuracy"]
-            # The best first: a run killed between the two goes on from the epoch before and writes both again.
-            if accuracies.index(max(accuracies)) == len(accuracies) - 1:
+            # The selected one first: a run killed between the two resumes before this epoch and writes both again.
+            if self.settings.select == "last" or accuracies.index(max(accuracies)) == len(accuracies) - 1:
                 self._save(best, model, history=history, about=about)
             self._save(
                 self.out / LAST, model, optimizer=optimizer, schedule=schedule, generators={"loader": rng},
@@ -235,7 +194,7 @@ class _Run:
 
         fit(
             model,
-            self._training_loader(rng),
+            self._loader(self.splits.train, rng),
             optimizer,
             epochs,
             schedule=schedule,
@@ -248,18 +207,18 @@ class _Run:
         self._report(i, history)
         self.earlier = self._rows(i, history)
 
+    def _first_network(self):
+        model = build(self.settings, self.splits)
+        if self.prepare is not None:
+            self.prepare(model, self.normalize(self.splits.train.images))
+        return model
+
     def _second_network(self):
-        """Take up the best network of the first stage, decoupled unless the method is to restart the same one."""
-        model = load_model(self.out / FIRST)
-        model = decouple(model) if self.settings.method == "binaryduo" else model
-        return model.train().to(self.settings.device)
+        """Take up the selected network of the first stage."""
+        return self.method.second(load_model(self.out / FIRST)).train().to(self.settings.device)
 
-    def _loader(self, dataset, batch_size=250, **options):
-        return data.DataLoader(dataset, batch_size, self.normalize, device=self.settings.device, **options)
-
-    def _training_loader(self, rng):
-        settings = self.settings
-        return self._loader(self.splits.train, settings.batch_size, rng=rng, augment=settings.augment())
+    def _loader(self, dataset, rng=None):
+        return loader(self.settings, dataset, self.normalize, rng)
 
     def _rows(self, i, history):
         return self.earlier + [{"stage": i + 1, **row} for row in history.rows]
@@ -276,23 +235,51 @@ class _Run:
             save_checkpoint(path, model, **what)
 
     def _finish(self, seconds):
-        model = load_model(self.out / BEST, self.settings.device)
-        score = evaluate(model, self._loader(self.splits.test))
         stage = [row for row in self.earlier if row["stage"] == len(self.stages)]
-        best = max(stage, key=lambda row: row["val_accuracy"])
+        last = self.settings.select == "last"
+        chosen = stage[-1] if last else max(stage, key=lambda row: row["val_accuracy"])
+        networks = self._score() if self.settings.test else []
         result = {
             "settings": dataclasses.asdict(self.settings),
-            "test_accuracy": score.accuracy,
-            "test_loss": score.loss,
-            "best_epoch": best["epoch"],
-            "val_accuracy": best["val_accuracy"],
+            "test_accuracy": networks[-1]["accuracy"] if networks else None,
+            "test_loss": networks[-1]["loss"] if networks else None,
+            "best_epoch": chosen["epoch"],
+            "val_accuracy": chosen["val_accuracy"],
+            "networks": networks,
             "training_seconds": sum(row["seconds"] for row in self.earlier),
             "seconds_since_resumed": seconds,
             "versions": versions(),
         }
+        if networks and self.method.on_the_way:
+            result["decoupling"] = difference(
+                self._load(FIRST), self._second_network(), self.splits.test, self._loader
+            )
         with _writing(self.out / "result.json"), replacing(self.out / "result.json") as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
         return result
+
+    def _score(self):
+        """Look at the test images with every network that is a result."""
+        first = self.stages[0][0]
+        named = []
+        if self.method.on_the_way:
+            coupled, decoupled = self.method.on_the_way
+            named = [
+                (coupled, f"{first}", self._load(FIRST), 1),
+                (decoupled, f"{first}", self._second_network(), None),
+            ]
+        epochs = " + ".join(str(epochs) for epochs, _, _ in self.stages)
+        named.append((self.settings.method, epochs, self._load(BEST), len(self.stages)))
+        rows = []
+        for name, epochs, model, stage in named:
+            score = evaluate(model, self._loader(self.splits.test))
+            curve = [row["val_accuracy"] for row in self.earlier if row["stage"] == stage]
+            costs = cost(model, self.splits.train.images.shape[1:])._asdict()
+            rows.append({"name": name, "epochs": epochs, **score._asdict(), "validation": curve, **costs})
+        return rows
+
+    def _load(self, name):
+        return load_model(self.out / name, self.settings.device)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
 """The figure of several training runs."""
 
-from duonet.experiments.results import METHODS
+from duonet.experiments.methods import METHODS
 from duonet.viz.canvas import blank, save, tidy
-from duonet.viz.compare import STYLES
 
 
 def plot_runs(collected, path):
@@ -23,13 +22,13 @@ def plot_runs(collected, path):
     axes = figure.subplots()
     for method in collected["costs"]:
         runs = [run["history"] for run in collected["runs"] if run["method"] == method]
-        color, line, _ = STYLES[method]
+        color, line = METHODS[method].color, METHODS[method].line
         curves = [[100 * row["val_accuracy"] for row in rows] for rows in runs]
         epochs = list(range(1, len(curves[0]) + 1))
         for curve in curves:
             axes.plot(epochs, curve, color=color, linewidth=0.6, alpha=0.6)
         mean = [sum(values) / len(values) for values in zip(*curves)]
-        axes.plot(epochs, mean, color=color, linestyle=line or "-", linewidth=2, label=METHODS[method])
+        axes.plot(epochs, mean, color=color, linestyle=line or "-", linewidth=2, label=METHODS[method].label)
         if method == "binaryduo":
             start = sum(row["stage"] == 1 for row in runs[0]) + 0.5
             axes.axvline(start, color="0.8", linewidth=1, zorder=0)

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from duonet import Tensor, data
-from duonet.experiments import Settings, compare, score, table
-from duonet.experiments.compare import RECIPES, Trainer
+from duonet.experiments import RunSettings, Settings, compare, score, table, train
+from duonet.experiments.materials import build, load_splits
+from duonet.experiments.methods import METHODS, TRAINED
+from duonet.experiments.recipes import COMPARED, RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +65,57 @@ def test_decoupling_changed_nothing_and_the_accuracies_agree(run):
     )
 
 
-def test_the_folder_holds_results_histories_and_models(run):
+def test_the_folder_holds_results_and_a_folder_for_each_run(run):
     settings, out, results = run
     assert json.loads((out / "results.json").read_text()) == results
     assert results["complete"] and results["seconds"] > 0
     assert {"numpy", "python", "duonet"} <= set(results["versions"])
-    for method in results["methods"]:
-        for seed in range(2):
-            assert (out / f"model_{method}_seed{seed}.npz").exists()
-    assert len((out / "history_control_seed1.csv").read_text().splitlines()) == 4
-    assert len((out / "history_binaryduo_seed0_stage2.csv").read_text().splitlines()) == 2
+    folders = {path.name for path in out.iterdir() if path.is_dir()}
+    assert folders == {f"{method}-{seed}" for seed in range(2) for method in TRAINED if method != "coupled"}
+    assert len((out / "control-1" / "history.csv").read_text().splitlines()) == 4
+    assert len(results["methods"]["binaryduo"]["validation"][0]) == 1, "the second stage's epochs"
+    assert len(results["methods"]["coupled"]["validation"][0]) == 2
 
 
 def test_a_saved_model_scores_what_the_results_say(run):
     _, out, results = run
-    scores = score(out / "model_binaryduo_seed1.npz", "fashion-mini")
-    assert scores["top1"] == results["methods"]["binaryduo"]["accuracy"][1]
+    for method, name in (("binaryduo", "best"), ("coupled", "first_stage")):
+        scores = score(out / "binaryduo-1" / f"{name}.npz", "fashion-mini")
+        assert scores["top1"] == results["methods"][method]["accuracy"][1]
+
+
+def test_a_run_is_that_of_duonet_train(run, tmp_path):
+    settings, out, results = run
+    name, own = settings.runs()[1]
+    assert (
+        train(own, tmp_path / name, progress=False)["test_accuracy"]
+        == results["methods"]["baseline"]["accuracy"][0]
+    )
+
+
+def test_what_is_finished_is_not_made_again_and_what_was_stopped_continues(tmp_path, monkeypatch):
+    settings = Settings(model="mlp", epochs=3, images=200, width=16)
+    whole = compare(settings, tmp_path / "whole", progress=False)
+    made = []
+
+    def stopping(run, folder, **options):
+        made.append(folder.name)
+        if len(made) == 3:
+            train(run, folder, on_epoch=lambda rows: 1 / (len(rows) < 2), **options)
+        return train(run, folder, **options)
+
+    monkeypatch.setattr("duonet.experiments.studies.train", stopping)
+    with pytest.raises(ZeroDivisionError):
+        compare(settings, tmp_path / "run", progress=False)
+    partly = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert list(partly["methods"]) == ["float", "baseline"] and not partly["complete"]
+    assert len(table(partly).splitlines()) == 4, "what is finished can be printed"
+    resumed = compare(settings, tmp_path / "run", progress=False)
+    assert made == ["float-0", "baseline-0", "binaryduo-0", "binaryduo-0", "control-0"]
+    assert resumed["methods"] == whole["methods"] and resumed["decoupling"] == whole["decoupling"]
+    assert compare(settings, tmp_path / "run", progress=False)["methods"] == whole["methods"] and len(made) == 5
+    with pytest.raises(ValueError, match="compare: .*run holds a study with other settings: epochs 3 and 2"):
+        compare(Settings(model="mlp", epochs=2, images=200, width=16), tmp_path / "run", progress=False)
 
 
 def test_the_table_is_aligned_and_holds_the_numbers(run):
@@ -106,12 +143,14 @@ def test_binary_weights_are_counted_as_one_bit_and_decouple_exactly(tmp_path):
     assert results["decoupling"][0]["float64_relative_difference"] < 1e-12
 
 
-def test_the_control_has_weights_of_its_own(tmp_path):
-    trainer = Trainer(Settings(model="mlp", width=16), data.fashion_mini(), 0, tmp_path, False)
-    control = trainer.build_control()
+def test_the_control_has_weights_of_its_own():
+    settings = RunSettings("mlp", "fashion-mini", "control", width=16)
+    splits = load_splits(settings)
+    control = build(settings, splits)
     first, second = np.split(control.linear2.weight.data, 2)
     assert not np.allclose(first, second)
-    assert control.norm1.gamma.size == 2 * trainer.build("coupled").norm1.gamma.size
+    coupled = build(RunSettings("mlp", "fashion-mini", "coupled", width=16), splits)
+    assert control.norm1.gamma.size == 2 * coupled.norm1.gamma.size
     assert control(Tensor(np.zeros((2, 28, 28, 1), "float32"))).shape == (2, 10)
 
 
@@ -123,30 +162,39 @@ def test_training_images_are_flipped_and_scored_ones_are_not(tmp_path, monkeypat
         return data.augment.random_flip(images, rng)
 
     monkeypatch.setattr(data, "random_flip", flip)
-    trainer = Trainer(Settings(model="mlp", images=200, width=16), data.fashion_mini(), 0, tmp_path, False)
-    trainer.fit("baseline", trainer.build("baseline"), 2, 1e-3)
+    _, settings = Settings(model="mlp", images=200, width=16, epochs=2).runs()[1]
+    train(settings, tmp_path / "run", progress=False)
     assert sum(flipped) == 2 * 200
 
 
 def test_recipes_fit_their_models():
-    for name in RECIPES:
-        settings = Settings(model=name, width=8)
-        assert settings.recipe().widths[0] == 8
-        assert sum(settings.stages()) == settings.recipe().epochs
-    assert Settings(epochs=12).stages() == (8, 4) and Settings(epochs=2).stages() == (1, 1)
+    assert COMPARED.keys() <= RECIPES.keys()
+    for name in COMPARED:
+        for _, run in Settings(model=name, width=8, ablation=True).runs():
+            stages = [epochs for epochs, _, _ in run.resolved().stages()]
+            assert run.width == 8 and sum(stages) == COMPARED[name]["epochs"]
+            assert len(stages) == 1 + (METHODS[run.method].second is not None)
+    for epochs, expected in ((12, [8, 4]), (2, [1, 1])):
+        runs = [run for _, run in Settings(epochs=epochs).runs() if run.two_stages]
+        assert [[e for e, _, _ in run.resolved().stages()] for run in runs] == [expected]
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
         ({"model": "vgg99"}, "compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
-        ({"weights": "ternary"}, "compare: weights must be one of float, binary, got 'ternary'"),
+        ({"weights": "ternary"}, "weights must be one of float, binary, got 'ternary'"),
         ({"seeds": 0}, "compare: seeds must be at least 1, got 0"),
         ({"epochs": 1}, "compare: epochs must be at least 2, got 1"),
-        ({"images": 9000}, "compare: images must be at most the 8000 training images"),
         ({"width": 0}, "compare: width must be at least 2, got 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Settings(**options)
+
+
+def test_more_images_than_there_are_leave_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="images must be at most the 8000 of fashion-mini, got 9000"):
+        compare(Settings(images=9000), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

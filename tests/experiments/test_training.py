@@ -18,8 +18,9 @@ from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.cli import main
 from duonet.data import Dataset
 from duonet.experiments import RunSettings, score, train
-from duonet.experiments.presets import PRESETS
-from duonet.experiments.run_settings import CHOICES, LEAST, METHODS, TWO_STAGES, read_toml
+from duonet.experiments.methods import METHODS, TRAINED
+from duonet.experiments.recipes import RECIPES
+from duonet.experiments.run_settings import CHOICES, LEAST, read_toml
 from duonet.experiments.scoring import digest
 from duonet.experiments.training import RunInUse, saved_settings
 from duonet.models.catalogue import MODELS
@@ -89,11 +90,9 @@ def test_the_second_stage_starts_from_the_best_network_of_the_first(whole, tmp_p
     best = max(accuracies, key=lambda row: row["val_accuracy"])
     assert coupled.history.rows[-1]["val_accuracy"] == best["val_accuracy"]
     seen = []
-    monkeypatch.setattr(
-        "duonet.experiments.training.decouple", lambda m: seen.append(m.state_dict()) or decouple(m)
-    )
+    watched = METHODS["binaryduo"]._replace(second=lambda m: seen.append(m.state_dict()) or decouple(m))
+    monkeypatch.setitem(METHODS, "binaryduo", watched)
     train(TINY, tmp_path / "run", progress=False)
-    assert len(seen) == 1
     assert all(np.array_equal(v, seen[0][k]) for k, v in coupled.model.state_dict().items())
 
 
@@ -297,7 +296,7 @@ def test_a_run_on_a_gpu_goes_on_to_the_same_bits(tmp_path, gpu, model, width):
     assert_same(contents(tmp_path / "run"), contents(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_method_trains_the_network_that_it_names(tmp_path, method):
     settings = dataclasses.replace(TINY, method=method, epochs=2)
     train(settings, tmp_path / "run", progress=False)
@@ -307,12 +306,12 @@ def test_every_method_trains_the_network_that_it_names(tmp_path, method):
     plain = models.build("mlp", variant, (28, 28, 1), 10, width=8, rng=np.random.default_rng([0, 0])).eval()
     expected = decouple(plain) if variant == "coupled" != method else plain
     assert repr(trained) == repr(expected)
-    assert (tmp_path / "run" / "first_stage.npz").exists() == (method in TWO_STAGES)
+    assert (tmp_path / "run" / "first_stage.npz").exists() == (METHODS[method].second is not None)
 
 
-def test_the_presets_are_the_authors_recipe():
+def test_the_recipes_are_the_authors_recipe():
     for name in MODELS:
-        assert name in PRESETS
+        assert name in RECIPES
     settings = RunSettings("vgg7", "cifar10").resolved()
     assert (settings.epochs, settings.optimizer, settings.lr, settings.weight_decay, settings.batch_size) == (
         400, "sgd", 0.1, 1e-4, 256,

@@ -12,7 +12,7 @@ FLIPPED = ("fashion-mini", "fashion-mnist", "cifar10", "cifar100")  # digits are
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
+class Recipe:
     """A recipe.
 
     Attributes
@@ -40,17 +40,29 @@ class Preset:
     batch_size: int = 256
 
 
-CIFAR_NETWORK = Preset((200, 200), ((121, 161), (121, 161)))
-SMALL_NETWORK = Preset(
+CIFAR_NETWORK = Recipe((200, 200), ((121, 161), (121, 161)))
+SMALL_NETWORK = Recipe(
     (40, 20), schedule="cosine", optimizer="adamw", lr=16e-3, finetune_lr=4e-3, weight_decay=1e-2, batch_size=64
 )
-PRESETS = {
+RECIPES = {
     "vgg7": CIFAR_NETWORK,
     "resnet20": CIFAR_NETWORK,
-    "alexnet": Preset((100, 40), ((41, 71, 91), (16, 26, 36))),
-    "resnet18": Preset((120, 40), ((71, 91, 111), (21, 31, 36))),
+    "alexnet": Recipe((100, 40), ((41, 71, 91), (16, 26, 36))),
+    "resnet18": Recipe((120, 40), ((71, 91, 111), (21, 31, 36))),
     "vgg_deep": SMALL_NETWORK,
     "mlp": dataclasses.replace(SMALL_NETWORK, lr=8e-3, finetune_lr=2e-3),
+}
+
+
+# What `duonet compare` trains: small enough for minutes, at rates that were chosen on the validation images.
+_COMPARED = {
+    "epochs": 12, "images": 4000, "validation_images": 1000, "optimizer": "adamw", "schedule": "cosine",
+    "lr": 16e-3, "finetune_lr": 4e-3, "weight_decay": 1e-2, "batch_size": 64, "padding": 0, "select": "last",
+}  # fmt: skip
+COMPARED = {
+    "vgg_deep": _COMPARED | {"width": 12},
+    "vgg7": _COMPARED | {"width": 16, "finetune_lr": 2e-3},
+    "mlp": _COMPARED | {"width": 128, "images": 8000, "epochs": 15, "lr": 8e-3, "finetune_lr": 2e-3},
 }
 
 

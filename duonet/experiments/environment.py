@@ -1,0 +1,38 @@
+"""Where a result was made: versions, platform, memory."""
+
+import platform
+import sys
+
+import numpy as np
+
+import duonet
+
+
+def versions():
+    """Return the versions of duonet, NumPy and Python, and the platform.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "duonet": duonet.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def peak_memory_mib():
+    """Return the largest memory this process has held, or None where the system does not say.
+
+    Returns
+    -------
+    float or None
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,0 +1,116 @@
+"""What a run is made of: images, batches, network, and whether they fit together."""
+
+import numpy as np
+
+from duonet import backend, data, models, parallel
+from duonet.experiments.methods import METHODS
+
+SCORED_AT_ONCE = 250  # images
+
+
+def checked(settings):
+    """Refuse what cannot be trained here, before anything is written, and load the images.
+
+    Parameters
+    ----------
+    settings : RunSettings
+
+    Returns
+    -------
+    duonet.data.Splits
+
+    Raises
+    ------
+    ValueError
+        If there are fewer images than the settings ask for, or the network does not take them.
+    RuntimeError
+        If a GPU is asked for and there is none.
+    """
+    parallel.settle()
+    if settings.device == "gpu" and not backend.gpu_available():
+        raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    splits = load_splits(settings)
+    height, width = splits.train.images.shape[1:3]
+    most = max(type(settings).padding, height, width)
+    if settings.padding > most:
+        raise ValueError(
+            f"train: padding must be at most {most} for images of {height}×{width}, got {settings.padding}"
+        )
+    build(settings, splits)
+    normalize = data.Normalize.of(splits.train.images)
+    for dataset, rng in ((splits.train, np.random.default_rng(0)), (splits.validation, None), (splits.test, None)):
+        loader(settings, dataset, normalize, rng)
+    return splits
+
+
+def loader(settings, dataset, normalize, rng=None):
+    """Make the batches of a data set: with `rng` those to train on, shuffled and augmented, else those to score.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    dataset : duonet.data.Dataset
+    normalize : duonet.data.Normalize
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    duonet.data.DataLoader
+    """
+    if rng is None:
+        return data.DataLoader(dataset, SCORED_AT_ONCE, normalize, device=settings.device)
+    augment = settings.augment()
+    return data.DataLoader(
+        dataset, settings.batch_size, normalize, rng=rng, augment=augment, device=settings.device
+    )
+
+
+def load_splits(settings):
+    """Load the images that a run with these settings uses.
+
+    Parameters
+    ----------
+    settings : RunSettings
+
+    Returns
+    -------
+    duonet.data.Splits
+
+    Raises
+    ------
+    ValueError
+        If there are fewer images than the settings ask for.
+    """
+    size = None if settings.size is None else (settings.size, settings.size)
+    splits = data.load(settings.dataset, settings.data, size, settings.grey)
+    for part, name in (("train", "images"), ("validation", "validation_images")):
+        wanted, there = getattr(settings, name), len(getattr(splits, part).labels)
+        if wanted is None:
+            continue
+        if wanted > there:
+            raise ValueError(f"train: {name} must be at most the {there} of {settings.dataset}, got {wanted}")
+        splits = splits._replace(**{part: getattr(splits, part).take(wanted)})
+    return splits
+
+
+def build(settings, splits):
+    """Build the network that the first stage trains.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    splits : duonet.data.Splits
+
+    Returns
+    -------
+    Module
+    """
+    method = METHODS[settings.method]
+    model = models.build(
+        settings.model, method.variant, splits.train.images.shape[1:], len(splits.class_names),
+        rng=np.random.default_rng([settings.seed, 0]), width=settings.width, weights=settings.weights,
+        shortcut=settings.shortcut,
+    )  # fmt: skip
+    if method.begin is not None:
+        model = method.begin(model, np.random.default_rng([settings.seed, 0]))
+    return model.to(settings.device)

@@ -1,0 +1,70 @@
+"""What can be trained, a row for each method: commands, tables and figures read this list and no other."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from duonet.decouple import decouple
+from duonet.nn.module import Module
+
+
+class Method(NamedTuple):
+    """One way to come by a network.
+
+    Attributes
+    ----------
+    label : str
+        Its name in tables and figures.
+    variant : str or None
+        Which variant of the model is built; None for a network that another method's run makes on its way.
+    color, line, hatch : object
+        Of its curve and its bar, told apart in grey as well; without a line it is drawn as a bar alone.
+    begin : callable or None
+        From the built model and a generator to the model that is trained, where they differ.
+    second : callable or None
+        From the network of the first stage to the one that the second stage trains; None where there is one stage.
+    on_the_way : tuple of str
+        What the tables call the first stage's network and the one that the second stage starts from, where both
+        are results of their own.
+    """
+
+    label: str
+    variant: str | None
+    color: str
+    line: str | tuple | None
+    hatch: str
+    begin: Callable | None = None
+    second: Callable | None = None
+    on_the_way: tuple = ()
+
+
+def _from_scratch(model: Module, rng) -> Module:
+    """Take the architecture of the decoupled network, with weights of its own."""
+    model = decouple(model)
+    model.reset_parameters(rng)
+    return model
+
+
+def _unchanged(model: Module) -> Module:
+    return model
+
+
+METHODS = {
+    "float": Method("float network", "float", "0.65", ":", ""),
+    "baseline": Method("binary baseline", "baseline", "#b2500f", "--", "///"),
+    "coupled": Method("coupled ternary", "coupled", "#7aa6d8", "-.", "..."),
+    "decoupled": Method("decoupled", None, "#7aa6d8", None, "xx"),
+    "binaryduo": Method(
+        "BinaryDuo: decoupled, fine-tuned", "coupled", "#123a6b", "-", "", second=decouple,
+        on_the_way=("coupled", "decoupled"),
+    ),
+    "control": Method(
+        "decoupled from scratch", "coupled", "#5d8a3a", (0, (5, 1, 1, 1)), "\\\\\\", begin=_from_scratch
+    ),
+    "ternary": Method("ternary at full width", "ternary", "0.4", None, "oo"),
+    "restarted": Method("binary baseline, restarted", "baseline", "#d98c4a", None, "//", second=_unchanged),
+    "control_restarted": Method(
+        "decoupled from scratch, restarted", "coupled", "#97b87c", None, "\\\\", begin=_from_scratch,
+        second=_unchanged,
+    ),
+}  # fmt: skip
+TRAINED = tuple(name for name, method in METHODS.items() if method.variant is not None)
