@@ -84,7 +84,6 @@ class RunSettings:
     dataset: str
     method: str = "binaryduo"
     epochs: int | None = None
-    finetune_epochs: int | None = None
     seed: int = 0
     width: int | None = None
     weights: str | None = None
@@ -93,6 +92,7 @@ class RunSettings:
     schedule: str | None = None
     lr: float | None = None
     finetune_lr: float | None = None
+    finetune_epochs: int | None = None
     weight_decay: float | None = None
     batch_size: int | None = None
     flip: bool | None = None
