@@ -65,6 +65,7 @@ def _compare(options):
     from duonet.viz import plot_comparison
 
     settings, out = _asked(options, Settings, Settings())
+    _say_how_to_resume("compare", out, options.quiet)
     with words_for("compare", out):
         results = compare(settings, out, progress=not options.quiet)
     print(table(results))
@@ -87,12 +88,18 @@ def _mismatch(options):
 
     options.measured_images = options.images
     settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
+    _say_how_to_resume("mismatch", out, options.quiet)
     with words_for("mismatch", out):
         results = mismatch(settings, out, progress=not options.quiet)
     print("\n\n".join(tables(results).values()))
     plot_mismatch(results, out)
     if not options.quiet:
         print(f"\na dot: noise hides the value; {_spent(results)}; written to {out}")
+
+
+def _say_how_to_resume(command, out, quiet):
+    if not quiet:
+        print(f"stop at any moment; go on with: duonet {command} --resume {out}", flush=True)
 
 
 def _asked(options, kind, usual):

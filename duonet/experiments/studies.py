@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from duonet.experiments.environment import peak_memory_mib, versions
+from duonet.experiments.methods import METHODS
 from duonet.experiments.training import saved_settings, train
 from duonet.files import replacing
 
@@ -76,7 +77,8 @@ class Study:
         if (folder / "result.json").is_file() and not saved_settings(folder).differences(settings.resolved()):
             return json.loads((folder / "result.json").read_text())
         begun = (folder / "settings.toml").is_file()
-        return train(settings, folder, resume=begun, progress=progress, prepare=prepare)
+        label = f"seed {settings.seed}, {METHODS[settings.method].label}"
+        return train(settings, folder, resume=begun, progress=progress, prepare=prepare, label=label)
 
     def finish(self):
         """Mark the study complete and return what its file holds."""

@@ -34,7 +34,7 @@ class CannotWrite(RuntimeError):
     """A file of the run cannot be written: a full disk, a folder without permission."""
 
 
-def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=None):
+def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=None, label=None):
     """Train one network, in two stages where the method has them.
 
     Parameters
@@ -53,6 +53,8 @@ def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=Non
         Show progress.
     prepare : callable, optional
         Called with the new network and the normalised training images before the first epoch.
+    label : str, optional
+        What progress calls the run, where it is one of several; the method by default.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=Non
     with _locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
-        run = _Run(settings, splits, out, on_epoch, progress, prepare)
+        run = _Run(settings, splits, out, on_epoch, progress, prepare, label)
         if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
             with _writing(out / "settings.toml"):
                 settings.save(out / "settings.toml")
@@ -139,9 +141,9 @@ def saved_settings(out):
 class _Run:
     """What one run knows: its data, its folder and the figures of all its epochs."""
 
-    def __init__(self, settings, splits, out, on_epoch, progress, prepare):
+    def __init__(self, settings, splits, out, on_epoch, progress, prepare, label):
         self.settings, self.splits, self.out = settings, splits, out
-        self.on_epoch, self.progress, self.prepare = on_epoch, progress, prepare
+        self.on_epoch, self.progress, self.prepare, self.label = on_epoch, progress, prepare, label
         self.method = METHODS[settings.method]
         self.normalize = data.Normalize.of(splits.train.images)
         self.stages = settings.stages()
@@ -159,7 +161,7 @@ class _Run:
     def run(self):
         """Train what is left to train, and return the result."""
         started = time.perf_counter()
-        if self.progress:
+        if self.progress and self.label is None:
             print(f"stop at any moment; go on with: duonet train --resume {self.out}", flush=True)
         saved = self.saved
         at = 0 if saved is None else saved.about["stage"] - 1
@@ -201,11 +203,15 @@ class _Run:
             validation=self._loader(self.splits.validation),
             history=history,
             on_epoch=keep,
-            label=f"{self.settings.method}, stage {i + 1}" if len(self.stages) > 1 else self.settings.method,
+            label=self._label(i),
             progress=self.progress,
         )
         self._report(i, history)
         self.earlier = self._rows(i, history)
+
+    def _label(self, i):
+        label = self.label or self.settings.method
+        return f"{label}, stage {i + 1}" if len(self.stages) > 1 else label
 
     def _first_network(self):
         model = build(self.settings, self.splits)
