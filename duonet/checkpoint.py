@@ -1,20 +1,22 @@
 """Checkpoints: one npz file, without pickle, from which training goes on to the last bit."""
 
 import hashlib
-import io
 import json
 import platform
 from typing import NamedTuple
 
 import numpy as np
 
-from duonet.description import Generators, describe, rebuild
+from duonet.archive import NotAnArchive, pack, unpack
+from duonet.description import describe, difference
 from duonet.files import replacing
+from duonet.generators import Generators
 from duonet.nn import Module
 from duonet.optim import Optimizer, Schedule
+from duonet.restore import restored
 from duonet.train import History
 
-FORMAT = 1
+FORMAT = 2  # 1 said nothing of frozen parameters and modes, and its optimisers counted their steps together
 KIND = "duonet checkpoint"
 
 
@@ -28,7 +30,7 @@ class Checkpoint(NamedTuple):
     Attributes
     ----------
     model : Module
-        In training mode.
+        Each layer in the mode, each parameter as frozen or not, and each array in the dtype that it was saved in.
     optimizer : Optimizer or None
         Of the model's parameters, in the state it was saved in.
     schedule : Schedule or None
@@ -99,6 +101,8 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
             "kind": KIND,
             "format": FORMAT,
             "model": describe(model, table),
+            "frozen": [path for path, parameter in model.named_parameters() if not parameter.requires_grad],
+            "evaluating": [path for path, layer in model.modules() if not layer.training],
             "optimizer": describe(optimizer, table),
             "optimized": _paths(model, optimizer),
             "schedule": describe(schedule, table),
@@ -109,14 +113,20 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
                 "duonet": duonet.__version__, "numpy": np.__version__, "python": platform.python_version()
             },
         }  # fmt: skip
-    except ValueError as error:
-        raise CheckpointError(f"save_checkpoint: {error}; save_weights keeps the weights alone") from None
-    meta["generators"] = table.states()
-    arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
-    if optimizer is not None:
-        arrays |= {f"optimizer/{name}": array for name, array in optimizer.state_dict().items()}
-    arrays["meta"] = np.array(json.dumps(meta))
-    _write(path, arrays | {"sha256": np.array(_digest(arrays))})
+        meta["generators"] = table.states()
+        arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
+        if optimizer is not None:
+            arrays |= {f"optimizer/{name}": array for name, array in optimizer.state_dict().items()}
+        arrays["meta"] = np.array(json.dumps(meta))
+        saved = {
+            "model": model, "optimizer": optimizer, "schedule": schedule, "generators": generators or {},
+            "history": meta["history"], "about": meta["about"],
+        }  # fmt: skip
+        _check_whole(saved, arrays)
+        packed = pack(arrays | {"sha256": np.array(_digest(arrays))})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"save_checkpoint: {_said(error)}; save_weights keeps the weights alone") from None
+    _write(path, packed)
 
 
 def load_checkpoint(path, device="cpu"):
@@ -148,24 +158,9 @@ def load_checkpoint(path, device="cpu"):
     """
     arrays, meta = _read(path)
     try:
-        table = Generators.of(meta["generators"])
-        model = rebuild(meta["model"], table)
-        state = _under("model/", arrays)
-        model.astype(next((array.dtype for array in state.values()), np.float32))
-        model.load_state_dict(state)
-        model.to(device)
-        optimizer = None
-        if meta["optimizer"] is not None:
-            parameters = dict(model.named_parameters())
-            optimizer = rebuild(meta["optimizer"], table, parameters=[parameters[p] for p in meta["optimized"]])
-            optimizer.load_state_dict(_under("optimizer/", arrays))
-        return Checkpoint(
-            model, optimizer, rebuild(meta["schedule"], table),
-            {name: table.found[i] for name, i in meta["named"].items()},
-            History(meta["history"]), meta["about"], meta["versions"],
-        )  # fmt: skip
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise CheckpointError(f"load_checkpoint: {path} cannot be rebuilt: {error}") from error
+        return Checkpoint(**restored(arrays, meta, device))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise CheckpointError(f"load_checkpoint: {path} cannot be rebuilt: {_said(error)}") from error
 
 
 def load_model(path, device="cpu"):
@@ -190,8 +185,7 @@ def load_model(path, device="cpu"):
     Examples
     --------
     >>> import tempfile
-    >>> from duonet import nn
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>>     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_checkpoint(f"{folder}/a.npz", nn.Sequential(nn.ReLU()))
     ...     load_model(f"{folder}/a.npz")
     Sequential()
@@ -213,13 +207,12 @@ def save_weights(path, model):
     Examples
     --------
     >>> import tempfile
-    >>> from duonet import nn
-    >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    >>>     >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_weights(f"{folder}/model.npz", model)
     ...     load_weights(f"{folder}/model.npz", nn.Linear(2, 1, rng=np.random.default_rng(1)))
     """
-    _write(path, model.state_dict())
+    _write(path, pack(model.state_dict()))
 
 
 def load_weights(path, model):
@@ -239,58 +232,56 @@ def load_weights(path, model):
 
     Examples
     --------
-    >>> from duonet import nn
-    >>> load_weights(__file__, nn.Flatten())  # doctest: +ELLIPSIS
+    >>>     >>> load_weights(__file__, nn.Flatten())  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
     ValueError: load_weights: ... is not a whole npz file of weights
     """
-    state = _arrays(path)
-    if state is None:
-        raise ValueError(f"load_weights: {path} is not a whole npz file of weights")
+    try:
+        state = unpack(path)
+    except NotAnArchive as error:
+        raise ValueError(f"load_weights: {path} is not a whole npz file of weights: {error}") from None
     model.load_state_dict(state)
 
 
-def _write(path, arrays):
+def _check_whole(saved, arrays):
+    """Read back what is about to be written, and refuse what would come back otherwise."""
+    twin = restored(arrays, json.loads(arrays["meta"].item()))
+    twin["history"] = twin["history"].rows
+    for name, value in saved.items():
+        found = difference(value, twin[name], "" if name == "model" else name)
+        if found is not None:
+            raise ValueError(f"{found or name} would not come back as it is, so no file can rebuild it")
+
+
+def _write(path, packed):
     # By way of memory: a zip file that meets a full disk complains a second time, on stderr, when it is forgotten.
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)
     with replacing(path) as part:
-        part.write_bytes(packed.getbuffer())
-
-
-def _arrays(path):
-    """Return the arrays of an npz file, or None if it is not a whole one."""
-    with open(path, "rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as npz:
-                return {name: npz[name] for name in npz.files}
-        except Exception:  # a damaged zip fails in a dozen ways; each of them means just that
-            return None
+        part.write_bytes(packed)
 
 
 def _read(path):
-    """Return a checkpoint's arrays and its parsed description, once everything about the file is right."""
-    arrays = _arrays(path)
-    if arrays is None:
-        raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint")
+    """Return a checkpoint's arrays and its parsed description, once the checksum is right."""
+    try:
+        arrays = unpack(path)
+    except NotAnArchive as error:
+        raise CheckpointError(f"load_checkpoint: {path} is damaged, or not a checkpoint: {error}") from None
     digest = arrays.pop("sha256", None)
     try:
-        meta = json.loads(str(arrays["meta"]))
-        foreign = meta["kind"] != KIND
-        newer = meta["format"] > FORMAT
-    except (KeyError, ValueError, TypeError):
+        meta = json.loads(arrays["meta"].item())
+        foreign = meta["kind"] != KIND or not isinstance(meta["format"], int)
+    except (KeyError, ValueError, TypeError, RecursionError):
         foreign = True
     if foreign:
         raise CheckpointError(f"load_checkpoint: {path} is an npz file, but not a checkpoint of duonet")
-    if newer:
+    if meta["format"] > FORMAT:
         import duonet
 
         raise CheckpointError(
             f"load_checkpoint: {path} was written by a newer duonet (format {meta['format']}); "
             f"duonet {duonet.__version__} reads up to format {FORMAT}"
         )
-    if str(digest) != _digest(arrays):
+    if digest is None or str(digest) != _digest(arrays):
         raise CheckpointError(f"load_checkpoint: {path} is damaged: its contents do not have the checksum it says")
     return arrays, meta
 
@@ -305,10 +296,6 @@ def _digest(arrays):
     return digest.hexdigest()
 
 
-def _under(prefix, arrays):
-    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 def _paths(model, optimizer):
     """List the paths of the parameters that the optimiser updates, in its order."""
     if optimizer is None:
@@ -320,8 +307,13 @@ def _paths(model, optimizer):
 
 
 def _refuse_shared(model):
-    seen = {}
-    for path, module in model.modules(every_path=True):
-        if id(module) in seen:
-            raise ValueError(f"{path} and {seen[id(module)]} are one layer, so no file can rebuild it")
-        seen[id(module)] = path
+    for kind, things in (("layer", model.modules), ("tensor", model._tensors)):
+        seen = {}
+        for path, thing in things(every_path=True):
+            if seen.setdefault(id(thing), path) != path:
+                raise ValueError(f"{path} and {seen[id(thing)]} are one {kind}, so no file can rebuild it")
+
+
+def _said(error):
+    """Return what an error says in one line that a terminal can show."""
+    return "".join(c if c.isprintable() else "?" for c in f"{error}")[:300]

@@ -254,7 +254,7 @@ def rewritten(path, **change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 2}, r"was written by a newer duonet \(format 2\); duonet .* reads up to format 1"),
+        ({"format": 3}, r"was written by a newer duonet \(format 3\); duonet .* reads up to format 2"),
         ({"kind": "other"}, "is an npz file, but not a checkpoint of duonet"),
         ({"model": {"class": "nn.Module", "layers": []}}, "cannot be rebuilt"),
         ({"model": {"class": "os.system", "arguments": {}}}, "cannot be rebuilt: unknown module 'os'"),

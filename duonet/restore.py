@@ -1,0 +1,117 @@
+"""Everything that a checkpoint describes, made again. What a file says is checked before it is used."""
+
+import numpy as np
+
+from duonet import nn
+from duonet.description import describe, rebuild
+from duonet.generators import Generators
+from duonet.optim import Optimizer, Schedule
+from duonet.train import History
+
+META = {
+    "model": dict, "optimizer": (dict, type(None)), "optimized": list, "schedule": (dict, type(None)),
+    "generators": list, "named": dict, "history": list, "about": dict, "versions": dict, "frozen": list,
+    "evaluating": list,
+}  # fmt: skip
+LATER = {"frozen": [], "evaluating": []}
+DEPTH = 200
+
+
+def restored(arrays, meta, device="cpu"):
+    """Make everything again.
+
+    Parameters
+    ----------
+    arrays : dict
+        Of a checkpoint.
+    meta : dict
+        Its description: any JSON values, which are checked.
+    device : {"cpu", "gpu"}
+        Where model and optimiser go.
+
+    Returns
+    -------
+    dict
+        From the names of `Checkpoint` to what they hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the description says what none of duonet's would.
+
+    Examples
+    --------
+    >>> restored({"meta": None}, {"model": "nn.ReLU"})
+    Traceback (most recent call last):
+        ...
+    ValueError: model in its description is a str
+    """
+    meta = LATER | meta
+    for name, kind in META.items():
+        if name not in meta or not isinstance(meta[name], kind):
+            found = f"a {type(meta[name]).__name__}" if name in meta else "missing"
+            raise ValueError(f"{name} in its description is {found}")
+    if not all(isinstance(row, dict) for row in meta["history"]):
+        raise ValueError("history in its description is not a list of rows")
+    _check_depth(meta)
+    state, moments = (_under(prefix, arrays) for prefix in ("model/", "optimizer/"))
+    if len(state) + len(moments) + 1 != len(arrays) or (moments and meta["optimizer"] is None):
+        raise ValueError("it holds arrays that belong to nothing")
+    table = Generators.of(meta["generators"])
+    model = _made(nn.Module, meta["model"], table, state)
+    _fill(model, state, meta)
+    model.to(device)
+    optimizer = None
+    if meta["optimizer"] is not None:
+        parameters = dict(model.named_parameters())
+        parameters = [_one(parameters, path, "parameter") for path in meta["optimized"]]
+        optimizer = _made(Optimizer, meta["optimizer"], table, parameters=parameters)
+        if meta["format"] < 2 and "steps" in moments:  # one count for all
+            moments["steps"] = np.full_like(optimizer.state_dict()["steps"], moments["steps"])
+        optimizer.load_state_dict(moments)
+    schedule = None if meta["schedule"] is None else _made(Schedule, meta["schedule"], table)
+    generators = {name: table.get(number) for name, number in meta["named"].items()}
+    made = {"model": model, "optimizer": optimizer, "schedule": schedule, "generators": generators}
+    return made | {"history": History(meta["history"]), "about": meta["about"], "versions": meta["versions"]}
+
+
+def _made(kind, description, table, *arrays, **more):
+    """Rebuild an object that, described again, is described in the same words."""
+    made = rebuild(description, table, *arrays, **more)
+    if not isinstance(made, kind) or describe(made, table) != description:
+        raise ValueError(f"its description of the {kind.__name__.lower()} is not one that duonet writes")
+    return made
+
+
+def _fill(model, state, meta):
+    """Give a rebuilt model its arrays, each in the file's dtype, and say what is frozen or in evaluation mode."""
+    tensors, layers = dict(model._tensors()), dict(model.modules())
+    for path, tensor in tensors.items():
+        if path in state and state[path].dtype.kind == "f":
+            tensor.data = tensor.data.astype(state[path].dtype)
+    model.load_state_dict(state)
+    for path in meta["frozen"]:
+        _one(tensors, path, "parameter").requires_grad = False
+    for path in meta["evaluating"]:
+        _one(layers, path, "layer").training = False
+
+
+def _one(things, path, kind):
+    if not isinstance(path, str) or path not in things:
+        raise ValueError(f"it names a {kind} {path!r:.60}, which its model does not have")
+    return things[path]
+
+
+def _check_depth(meta):
+    """Refuse what is nested so deeply that walking it would end in RecursionError."""
+    level = [meta]
+    for _ in range(DEPTH):
+        level = [
+            x for v in level if isinstance(v, (dict, list)) for x in (v.values() if isinstance(v, dict) else v)
+        ]
+    if level:
+        raise ValueError(f"its description is nested more than {DEPTH} levels deep")
+
+
+def _under(prefix, arrays):
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
