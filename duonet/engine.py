@@ -67,6 +67,25 @@ def version(op, device):
     return op if plain() else _twins.get((op, device), op)
 
 
+def plainly(ctx, op, *arrays, **options):
+    """Run the plain op instead of its twin, its backward pass as well.
+
+    Parameters
+    ----------
+    ctx : Node
+    op : type
+        A `Function`.
+    *arrays, **options
+        As for its `forward`.
+
+    Returns
+    -------
+    array
+    """
+    ctx.function = op
+    return op.forward(ctx, *arrays, **options)
+
+
 def plain():
     """Say whether the plain version of every op runs just now.
 

@@ -1,4 +1,4 @@
-"""Arithmetic that would go wrong in plain form: a 0 that selects, and meets an infinity."""
+"""Arithmetic that goes wrong in plain form: a 0 that selects, and meets an infinity; long sums in float16."""
 
 import math
 
@@ -84,3 +84,63 @@ def chain(dy, slope, out=None):
     if dy.size and not (math.isfinite(dy.min()) and math.isfinite(dy.max())):  # seldom, and looking is cheap
         dy = select(slope != 0, dy)
     return np.multiply(dy, slope, out=out)
+
+
+def wide(x):
+    """Return float16 as float32, and any other array as it is.
+
+    Parameters
+    ----------
+    x : array
+
+    Returns
+    -------
+    array
+
+    Examples
+    --------
+    >>> wide(np.ones(2, "float16")).dtype, wide(np.ones(2)).dtype
+    (dtype('float32'), dtype('float64'))
+    """
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def narrow(y, dtype):
+    """Return what was computed of `wide` arrays in float16 again where that was their dtype, else as it is.
+
+    Parameters
+    ----------
+    y : array
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    array
+
+    Examples
+    --------
+    >>> narrow(np.ones(2, "float32"), np.dtype("float16"))
+    array([1., 1.], dtype=float16)
+    """
+    return y.astype(dtype) if dtype == np.float16 else y
+
+
+def total(x, axis=None, keepdims=False):
+    """Sum along axes as `x.sum` does, float16 by way of float32: in 11 bits, 2048 + 1 is 2048.
+
+    Parameters
+    ----------
+    x : array
+    axis : int or tuple of int, optional
+    keepdims : bool
+
+    Returns
+    -------
+    array
+
+    Examples
+    --------
+    >>> total(np.ones((5000, 2), "float16"), axis=0)
+    array([5000., 5000.], dtype=float16)
+    """
+    return narrow(wide(x).sum(axis=axis, keepdims=keepdims), x.dtype)

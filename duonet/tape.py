@@ -8,7 +8,7 @@ computed.
 import contextlib
 import contextvars
 
-from duonet import backend
+from duonet import backend, exact
 
 _recording = contextvars.ContextVar("recording", default=True)
 _smooth = contextvars.ContextVar("smooth", default=False)
@@ -258,5 +258,5 @@ def _unbroadcast(gradient, shape):
     if gradient.shape == shape or extra < 0:
         return gradient
     stretched = tuple(i + extra for i, n in enumerate(shape) if n == 1 and gradient.shape[i + extra] != 1)
-    gradient = gradient.sum(axis=tuple(range(extra)) + stretched, keepdims=True)
+    gradient = exact.total(gradient, tuple(range(extra)) + stretched, keepdims=True)
     return gradient.reshape(gradient.shape[extra:])

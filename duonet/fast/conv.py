@@ -28,16 +28,14 @@ class Conv2d(conv.Conv2d):
 
     @staticmethod
     def forward(ctx, x, w, bias, *, stride, padding):
-        if not len(x):
-            return conv.Conv2d.forward(ctx, x, w, bias, stride=stride, padding=padding)
         conv.check(x, w, bias, padding)
+        if not x.size:
+            return engine.plainly(ctx, conv.Conv2d, x, w, bias, stride=stride, padding=padding)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
         return _correlate(x, w, bias, stride, padding, padding)
 
     @staticmethod
     def backward(ctx, dy):
-        if not len(dy):
-            return conv.Conv2d.backward(ctx, dy)
         wants_x, wants_w, wants_bias = ctx.needs
         dy = np.ascontiguousarray(dy)
         dx = _input_gradient(dy, ctx.w, ctx.x.shape, ctx.stride, ctx.padding) if wants_x else None

@@ -15,6 +15,8 @@ class BatchNorm(normalization.BatchNorm):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, **options):
+        if not _suits(x):
+            return engine.plainly(ctx, normalization.BatchNorm, x, gamma, beta, **options)
         rows = _remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(rows.x.shape)
@@ -33,6 +35,9 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
+        if not _suits(x):
+            steps = {"staircase": staircase, "surrogate": surrogate}
+            return engine.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **steps, **options)
         rows = _remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(-1, rows.repeat, rows.channels)
@@ -60,6 +65,10 @@ class BatchNormQuantize(activation.BatchNormQuantize):
             return exact.chain(upstream[some], slope[some], out=out)
 
         return _gradients(ctx, through_surrogate)
+
+
+def _suits(x):
+    return x.size and x.dtype != np.float16  # whose sums the plain op widens
 
 
 def _remember(ctx, x, gamma, beta, options):

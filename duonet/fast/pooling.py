@@ -8,14 +8,13 @@ from duonet.functional import pooling
 
 @engine.twin("cpu")
 class MaxPool2d(pooling.MaxPool2d):
-    """As the plain op; other windows than 2×2 go to it."""
+    """As the plain op; other windows than 2×2, and no images, go to it."""
 
     @staticmethod
     def forward(ctx, x, *, size, stride, padding):
-        pooling.check("max_pool2d", x, size, stride, padding)
-        ctx.plain = (size, stride, padding) != (2, 2, 0)
-        if ctx.plain:
-            return pooling.MaxPool2d.forward(ctx, x, size=size, stride=stride, padding=padding)
+        pooling.check("max_pool2d", x, size, padding)
+        if (size, stride, padding) != (2, 2, 0) or not x.size:
+            return engine.plainly(ctx, pooling.MaxPool2d, x, size=size, stride=stride, padding=padding)
         n, h, w, c = ctx.shape = x.shape
         oh, ow = h // 2, w // 2
         y = np.empty((n, oh, ow, c), x.dtype)
@@ -37,8 +36,6 @@ class MaxPool2d(pooling.MaxPool2d):
 
     @staticmethod
     def backward(ctx, dy):
-        if ctx.plain:
-            return pooling.MaxPool2d.backward(ctx, dy)
         n, h, w, c = ctx.shape
         dx = np.empty(ctx.shape, dy.dtype)
         dx[:, 2 * (h // 2) :] = dx[:, :, 2 * (w // 2) :] = 0

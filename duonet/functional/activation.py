@@ -1,7 +1,7 @@
 """Smooth and piecewise-linear activations. The staircases are in `duonet.quant`."""
 
 from duonet import arguments, backend, exact
-from duonet.functional.reduction import axes
+from duonet.functional.reduction import axes, refuse_empty
 from duonet.tensor import Function
 
 
@@ -37,30 +37,35 @@ class Clip(Function):
 
 
 class Sigmoid(Function):
-    """y = 1 / (1 + e⁻ˣ).   dx = dy y (1 − y)."""
+    """y = σ(x) = 1 / (1 + e⁻ˣ).   dx = dy y (1 − y), and 1 − y is σ(−x)."""
 
     @staticmethod
     def forward(ctx, x):
-        # The same function as 1 / (1 + exp(-x)), which overflows for large negative x.
-        ctx.y = 0.5 + 0.5 * backend.get_xp(x).tanh(0.5 * x)
+        ctx.x, ctx.y = x, _sigmoid(x)
         return ctx.y
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * ctx.y * (1 - ctx.y)
+        return dy * ctx.y * _sigmoid(-ctx.x)
 
 
 class Tanh(Function):
-    """y = tanh x.   dx = dy (1 − y²)."""
+    """y = tanh x.   dx = dy (1 − y²), and 1 − y² is 4 σ(2x) σ(−2x)."""
 
     @staticmethod
     def forward(ctx, x):
-        ctx.y = backend.get_xp(x).tanh(x)
-        return ctx.y
+        ctx.x = x
+        return backend.get_xp(x).tanh(x)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy * (1 - ctx.y**2)
+        return dy * (4 * _sigmoid(2 * ctx.x) * _sigmoid(-2 * ctx.x))
+
+
+def _sigmoid(x):
+    """Compute σ(x) as e^min(x, 0) / (1 + e^−|x|), which neither overflows nor loses digits where it is near 0."""
+    xp = backend.get_xp(x)
+    return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.abs(x)))
 
 
 class Softmax(Function):
@@ -68,15 +73,16 @@ class Softmax(Function):
 
     @staticmethod
     def forward(ctx, x, *, axis):
+        refuse_empty("softmax", x, axis)
         xp = backend.get_xp(x)
         y = xp.exp(x - x.max(axis=axis, keepdims=True))  # the shift cancels, and keeps exp from overflowing
-        y /= y.sum(axis=axis, keepdims=True)
+        y /= exact.total(y, axis, keepdims=True)
         ctx.y, ctx.axis = y, axis
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        return ctx.y * (dy - (dy * ctx.y).sum(axis=ctx.axis, keepdims=True))
+        return ctx.y * (dy - exact.total(dy * ctx.y, ctx.axis, keepdims=True))
 
 
 class LogSoftmax(Function):
@@ -84,14 +90,15 @@ class LogSoftmax(Function):
 
     @staticmethod
     def forward(ctx, x, *, axis):
+        refuse_empty("log_softmax", x, axis)
         xp = backend.get_xp(x)
         shifted = x - x.max(axis=axis, keepdims=True)
-        ctx.y, ctx.axis = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True)), axis
+        ctx.y, ctx.axis = shifted - xp.log(exact.total(xp.exp(shifted), axis, keepdims=True)), axis
         return ctx.y
 
     @staticmethod
     def backward(ctx, dy):
-        return dy - backend.get_xp(dy).exp(ctx.y) * dy.sum(axis=ctx.axis, keepdims=True)
+        return dy - backend.get_xp(dy).exp(ctx.y) * exact.total(dy, ctx.axis, keepdims=True)
 
 
 def relu(x):

@@ -73,10 +73,12 @@ class Pow(Function):
     @staticmethod
     def forward(ctx, x, *, exponent):
         ctx.x, ctx.exponent = x, arguments.fitting("pow", "exponent", exponent, x.dtype)
-        return x**exponent
+        return x**ctx.exponent
 
     @staticmethod
     def backward(ctx, dy):
+        if ctx.exponent == 0:  # y is 1 everywhere, and 0 · 0⁻¹ would not be a number
+            return backend.get_xp(dy).zeros_like(dy)
         return dy * (ctx.exponent * ctx.x ** (ctx.exponent - 1))
 
 
@@ -230,6 +232,7 @@ def pow(x, exponent):
     ----------
     x : Tensor
     exponent : int or float
+        Finite. x ** 0 is 1, and its derivative 0, for every x.
 
     Returns
     -------

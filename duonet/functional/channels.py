@@ -1,6 +1,47 @@
 """Arithmetic along the channels, the last axis, done the way that is fast in NumPy."""
 
+import math
+
+import numpy as np
+
 from duonet import backend
+
+
+def per_channel_numbers(owner, name, value):
+    """Check numbers for each channel, or one for all, and copy them.
+
+    Parameters
+    ----------
+    owner, name : str
+        Who was called, and the argument's name.
+    value : number or (C,) array
+        Finite.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, () or (C,).
+
+    Raises
+    ------
+    ValueError
+        If they are something else.
+
+    Examples
+    --------
+    >>> per_channel_numbers("Binary", "threshold", [0, 0.5])
+    array([0. , 0.5])
+    """
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"{owner}: {name} must be a finite number or (C,) finite numbers, got {repr(value):.60}")
+    return numbers.astype(np.float64)
+
+
+def refuse_misfit(owner, name, vector, x):
+    """Raise ValueError unless a vector, the argument `name`, holds one number for each channel of x."""
+    if vector.shape != x.shape[-1:]:
+        raise ValueError(f"{owner}: {name} of shape {vector.shape} does not fit the channels of x {x.shape}")
 
 
 def sum_rows(rows):
@@ -57,6 +98,7 @@ def per_channel(op, x, vector, out=None):
     repeat = x.shape[-2] if x.ndim == 4 else 1
     x = xp.ascontiguousarray(x)
     y = xp.empty_like(x) if out is None else out
-    wide = (-1, repeat * x.shape[-1])
+    rows = x.shape[:-2] if x.ndim == 4 else x.shape[:-1]
+    wide = (math.prod(rows), repeat * x.shape[-1])
     op(x.reshape(wide), xp.tile(vector, repeat), out=y.reshape(wide))
     return y

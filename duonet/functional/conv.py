@@ -202,7 +202,7 @@ def _steps(stride, padding):
 
 
 def check(x, w, bias, padding):
-    """Raise ValueError unless the arguments of a convolution fit."""
+    """Raise ValueError unless the arrays of a convolution fit."""
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(
             f"conv2d: expected x (N, H, W, C) and w (KH, KW, C, OC), got shapes {x.shape} and {w.shape}"

@@ -12,9 +12,10 @@ class SoftmaxCrossEntropy(Function):
         xp = backend.get_xp(logits)
         shifted = logits - logits.max(axis=1, keepdims=True)
         exponentials = xp.exp(shifted)
-        sums = exponentials.sum(axis=1, keepdims=True)
+        sums = exact.total(exponentials, axis=1, keepdims=True)
         ctx.softmax, ctx.onehot = exponentials / sums, onehot
-        return -exact.select(onehot != 0, shifted - xp.log(sums)).sum() / len(logits)
+        losses = exact.wide(exact.select(onehot != 0, shifted - xp.log(sums)))
+        return exact.narrow(-losses.sum() / len(logits), logits.dtype)
 
     @staticmethod
     def backward(ctx, dy):
@@ -32,8 +33,10 @@ class MSELoss(Function):
             raise ValueError(
                 f"mse_loss: prediction {prediction.shape} and target {target.shape} must be equal in shape"
             )
+        if not prediction.size:
+            raise ValueError(f"mse_loss: prediction {prediction.shape} is empty: there is no mean")
         ctx.difference = prediction - target
-        return (ctx.difference**2).mean()
+        return exact.narrow((exact.wide(ctx.difference) ** 2).mean(), prediction.dtype)
 
     @staticmethod
     def backward(ctx, dy):
@@ -48,7 +51,7 @@ class SquaredHingeLoss(Function):
     def forward(ctx, logits, *, onehot):
         ctx.sign = 2 * onehot - 1
         ctx.short = backend.get_xp(logits).maximum(1 - ctx.sign * logits, 0)
-        return (ctx.short**2).mean()
+        return exact.narrow((exact.wide(ctx.short) ** 2).mean(), logits.dtype)
 
     @staticmethod
     def backward(ctx, dy):
@@ -70,6 +73,8 @@ def _onehot(name, logits, labels):
         )
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {labels.dtype}")
+    if not logits.size:
+        raise ValueError(f"{name}: logits {logits.shape} are empty: there is no mean")
     classes = logits.shape[1]
     # Looking at a GPU array would stall the training step, so there the check is left to the loader.
     if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < classes:
@@ -100,7 +105,7 @@ def softmax_cross_entropy(logits, labels):
     Raises
     ------
     ValueError
-        If shapes do not fit or a label is out of range.
+        If shapes do not fit, there are no logits, or a label is out of range.
     TypeError
         If labels are not integers.
 
@@ -130,7 +135,7 @@ def mse_loss(prediction, target):
     Raises
     ------
     ValueError
-        If shapes differ.
+        If shapes differ or are empty.
 
     Examples
     --------
@@ -160,7 +165,7 @@ def squared_hinge_loss(logits, labels):
     Raises
     ------
     ValueError
-        If shapes do not fit or a label is out of range.
+        If shapes do not fit, there are no logits, or a label is out of range.
     TypeError
         If labels are not integers.
 

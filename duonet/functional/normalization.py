@@ -1,6 +1,6 @@
 """Batch normalisation as one op, with its gradient worked out by hand."""
 
-from duonet import backend
+from duonet import arguments, backend, exact
 from duonet.functional.channels import per_channel, sum_rows
 from duonet.tensor import Function
 
@@ -17,6 +17,7 @@ class BatchNorm(Function):
     def forward(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
         check(x, gamma, beta, running_mean, running_var, training)
         xp = backend.get_xp(x)
+        dtype, x = x.dtype, exact.wide(x)
         channels = x.shape[-1]
         rows = x.size // channels
         if training:
@@ -33,11 +34,12 @@ class BatchNorm(Function):
         ctx.centred, ctx.gamma, ctx.training = centred, gamma, training
         ctx.scale = 1 / xp.sqrt(var + eps)
         y = per_channel(xp.multiply, centred, gamma * ctx.scale)
-        return per_channel(xp.add, y, beta, out=y)
+        return exact.narrow(per_channel(xp.add, y, beta, out=y), dtype)
 
     @staticmethod
     def backward(ctx, dy):
         xp = backend.get_xp(dy)
+        dtype, dy = dy.dtype, exact.wide(dy)
         channels = dy.shape[-1]
         flat, centred = dy.reshape(-1, channels), ctx.centred.reshape(-1, channels)
         dbeta = sum_rows(flat)
@@ -47,7 +49,7 @@ class BatchNorm(Function):
             slope = -ctx.gamma * ctx.scale**2 * dgamma / len(flat)
             dx += per_channel(xp.multiply, ctx.centred, slope)
             dx = per_channel(xp.add, dx, -ctx.gamma * ctx.scale * dbeta / len(flat), out=dx)
-        return dx, dgamma, dbeta
+        return tuple(exact.narrow(gradient, dtype) for gradient in (dx, dgamma, dbeta))
 
 
 def follow(running_mean, running_var, mean, var, rows, momentum):
@@ -59,8 +61,8 @@ def follow(running_mean, running_var, mean, var, rows, momentum):
 
 def check(x, gamma, beta, running_mean, running_var, training):
     """Raise ValueError unless the arguments of a batch norm fit."""
-    channels = x.shape[-1] if x.ndim in (2, 4) else None
-    if channels is None or gamma.shape != (channels,) or beta.shape != (channels,):
+    channels = x.shape[-1] if x.ndim in (2, 4) else 0
+    if not channels or gamma.shape != (channels,) or beta.shape != (channels,):
         raise ValueError(
             "batch_norm: expected x (N, H, W, C) or (N, C) and gamma, beta (C,), "
             f"got shapes {x.shape}, {gamma.shape}, {beta.shape}"
@@ -96,9 +98,9 @@ def batch_norm(x, gamma, beta, running_mean=None, running_var=None, training=Tru
         place**: they are state, not inputs. Evaluation reads them.
     training : bool
     momentum : float
-        Weight of the new batch in the running averages.
+        Weight of the new batch in the running averages, from 0 to 1.
     eps : float
-        Added to the variance.
+        Added to the variance, at least 0.
 
     Returns
     -------
@@ -108,8 +110,8 @@ def batch_norm(x, gamma, beta, running_mean=None, running_var=None, training=Tru
     Raises
     ------
     ValueError
-        If shapes do not fit, running averages are missing in evaluation, or a training batch has one value
-        per channel.
+        If shapes do not fit, running averages are missing in evaluation, a training batch has at most one value
+        per channel, or momentum or eps is out of bounds.
 
     References
     ----------
@@ -129,6 +131,6 @@ def batch_norm(x, gamma, beta, running_mean=None, running_var=None, training=Tru
         running_mean=running_mean,
         running_var=running_var,
         training=training,
-        momentum=momentum,
-        eps=eps,
+        momentum=arguments.number("batch_norm", "momentum", momentum, at_least=0, at_most=1),
+        eps=arguments.number("batch_norm", "eps", eps, at_least=0),
     )

@@ -1,6 +1,6 @@
 """Pooling: every position inside the window is a strided view of the image, and a pool combines these views."""
 
-from duonet import backend, exact
+from duonet import arguments, backend, exact
 from duonet.tensor import Function
 
 
@@ -12,14 +12,18 @@ def _views(x, size, stride):
             yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
 
 
-def check(name, x, size, stride, padding=0):
-    """Raise ValueError unless the arguments of a pool fit."""
+def check(name, x, size, padding=0):
+    """Raise ValueError unless the windows of a pool fit the images."""
     if x.ndim != 4:
         raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
-    if not 0 <= 2 * padding <= size:
-        raise ValueError(f"{name}: padding must be from 0 to half the size, {size}, got {padding}")
-    if size < 1 or stride < 1 or min(x.shape[1:3]) + 2 * padding < size:
-        raise ValueError(f"{name}: windows of size {size}, stride {stride} do not fit x {x.shape}")
+    if min(x.shape[1:3]) + 2 * padding < size:
+        raise ValueError(f"{name}: windows of size {size} do not fit x {x.shape}")
+
+
+def _window(name, size, stride):
+    """Check size and stride, which is the size by default."""
+    size = arguments.integer(name, "size", size, at_least=1)
+    return size, size if stride is None else arguments.integer(name, "stride", stride, at_least=1)
 
 
 class MaxPool2d(Function):
@@ -27,7 +31,7 @@ class MaxPool2d(Function):
 
     @staticmethod
     def forward(ctx, x, *, size, stride, padding):
-        check("max_pool2d", x, size, stride, padding)
+        check("max_pool2d", x, size, padding)
         xp = backend.get_xp(x)
         if padding:
             # Below every number, so that a maximum is never taken from the border.
@@ -57,13 +61,13 @@ class AvgPool2d(Function):
 
     @staticmethod
     def forward(ctx, x, *, size, stride):
-        check("avg_pool2d", x, size, stride)
+        check("avg_pool2d", x, size)
         ctx.shape, ctx.size, ctx.stride = x.shape, size, stride
         views = _views(x, size, stride)
-        y = next(views).copy()
+        y = exact.wide(next(views).copy())
         for view in views:
             y += view
-        return y / size**2
+        return exact.narrow(y / size**2, x.dtype)
 
     @staticmethod
     def backward(ctx, dy):
@@ -96,7 +100,10 @@ def max_pool2d(x, size=2, stride=None, padding=0):
     Raises
     ------
     ValueError
-        If `x` has not four axes or is smaller than a window, or the padding is more than half of one.
+        If `x` has not four axes or is smaller than a window, the padding is more than half of one, or size or
+        stride is below 1.
+    TypeError
+        If size, stride or padding is no int.
 
     Examples
     --------
@@ -104,7 +111,9 @@ def max_pool2d(x, size=2, stride=None, padding=0):
     >>> max_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
     array([4.], dtype=float32)
     """
-    return MaxPool2d.apply(x, size=size, stride=size if stride is None else stride, padding=padding)
+    size, stride = _window("max_pool2d", size, stride)
+    padding = arguments.integer("max_pool2d", "padding", padding, at_least=0, at_most=size // 2)
+    return MaxPool2d.apply(x, size=size, stride=stride, padding=padding)
 
 
 def avg_pool2d(x, size=2, stride=None):
@@ -127,7 +136,9 @@ def avg_pool2d(x, size=2, stride=None):
     Raises
     ------
     ValueError
-        If `x` has not four axes or is smaller than a window.
+        If `x` has not four axes or is smaller than a window, or size or stride is below 1.
+    TypeError
+        If size or stride is no int.
 
     Examples
     --------
@@ -135,7 +146,8 @@ def avg_pool2d(x, size=2, stride=None):
     >>> avg_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
     array([2.5], dtype=float32)
     """
-    return AvgPool2d.apply(x, size=size, stride=size if stride is None else stride)
+    size, stride = _window("avg_pool2d", size, stride)
+    return AvgPool2d.apply(x, size=size, stride=stride)
 
 
 def global_avg_pool(x):

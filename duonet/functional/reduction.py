@@ -13,13 +13,19 @@ def _spread(y, shape, axis, keepdims):
     return backend.get_xp(y).broadcast_to(y, shape)
 
 
+def refuse_empty(name, x, axis):
+    """Raise ValueError if there is nothing along the axes, but something to compute of it."""
+    if not x.size and x.sum(axis=axis).size:
+        raise ValueError(f"{name}: x {x.shape} has no elements along axis {axis}")
+
+
 class Sum(Function):
     """y = Σ x.   dx = dy, repeated along the axes that were summed."""
 
     @staticmethod
     def forward(ctx, x, *, axis, keepdims):
         ctx.shape, ctx.axis, ctx.keepdims = x.shape, axis, keepdims
-        return x.sum(axis=axis, keepdims=keepdims)
+        return exact.total(x, axis, keepdims)
 
     @staticmethod
     def backward(ctx, dy):
@@ -32,13 +38,15 @@ class Mean(Function):
     @staticmethod
     def forward(ctx, x, *, axis, keepdims):
         ctx.shape, ctx.axis, ctx.keepdims = x.shape, axis, keepdims
+        refuse_empty("mean", x, axis)
         y = x.mean(axis=axis, keepdims=keepdims)
-        ctx.n = x.size // y.size
+        ctx.n = x.size // (y.size or 1)
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        return _spread(dy / ctx.n, ctx.shape, ctx.axis, ctx.keepdims)
+        dx = exact.narrow(exact.wide(dy) / ctx.n, dy.dtype)
+        return _spread(dx, ctx.shape, ctx.axis, ctx.keepdims)
 
 
 class Max(Function):
@@ -46,6 +54,7 @@ class Max(Function):
 
     @staticmethod
     def forward(ctx, x, *, axis, keepdims):
+        refuse_empty("max", x, axis)
         y = x.max(axis=axis, keepdims=keepdims)
         ctx.hit = x == _spread(y, x.shape, axis, keepdims)
         ctx.axis, ctx.keepdims = axis, keepdims
@@ -53,7 +62,7 @@ class Max(Function):
 
     @staticmethod
     def backward(ctx, dy):
-        ties = ctx.hit.sum(axis=ctx.axis, keepdims=True).astype(dy.dtype)
+        ties = backend.get_xp(dy).maximum(ctx.hit.sum(axis=ctx.axis, keepdims=True), 1).astype(dy.dtype)
         return exact.select(ctx.hit, _spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
 
 
@@ -107,6 +116,11 @@ def mean(x, axis=None, keepdims=False):
     -------
     Tensor
 
+    Raises
+    ------
+    ValueError
+        If there is nothing to average.
+
     Examples
     --------
     >>> from duonet import Tensor
@@ -130,6 +144,11 @@ def max(x, axis=None, keepdims=False):
     Returns
     -------
     Tensor
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to take it of.
 
     Examples
     --------

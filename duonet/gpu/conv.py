@@ -19,7 +19,7 @@ class Conv2d(plain.Conv2d):
     def forward(ctx, x, w, bias, *, stride, padding):
         plain.check(x, w, bias, padding)
         if not kernels.suit(x, w, bias):
-            return kernels.plainly(ctx, plain.Conv2d, x, w, bias, stride=stride, padding=padding)
+            return engine.plainly(ctx, plain.Conv2d, x, w, bias, stride=stride, padding=padding)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
         y = _correlate(x, w, stride, padding, padding)
         if bias is not None:

@@ -101,25 +101,6 @@ def suit(*arrays):
     return all(a.dtype == there[0].dtype and a.dtype in C_NAMES and 0 < a.size <= MOST for a in there)
 
 
-def plainly(ctx, op, *arrays, **options):
-    """Run the plain op instead, its backward pass as well.
-
-    Parameters
-    ----------
-    ctx : Node
-    op : type
-        A `Function`.
-    *arrays, **options
-        As for its `forward`.
-
-    Returns
-    -------
-    array
-    """
-    ctx.function = op
-    return op.forward(ctx, *arrays, **options)
-
-
 def blocks(n):
     """Count the blocks that give each of `n` elements a thread.
 

@@ -12,7 +12,7 @@ class SoftmaxCrossEntropy(plain.SoftmaxCrossEntropy):
     @staticmethod
     def forward(ctx, logits, *, onehot):
         if not kernels.suit(logits, onehot):
-            return kernels.plainly(ctx, plain.SoftmaxCrossEntropy, logits, onehot=onehot)
+            return engine.plainly(ctx, plain.SoftmaxCrossEntropy, logits, onehot=onehot)
         xp = backend.get_xp(logits)
         logits, ctx.onehot = xp.ascontiguousarray(logits), xp.ascontiguousarray(onehot)
         rows, classes = logits.shape

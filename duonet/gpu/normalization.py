@@ -17,7 +17,7 @@ class BatchNorm(plain.BatchNorm):
     @staticmethod
     def forward(ctx, x, gamma, beta, **options):
         if not _suit(x, gamma, beta, **options):
-            return kernels.plainly(ctx, plain.BatchNorm, x, gamma, beta, **options)
+            return engine.plainly(ctx, plain.BatchNorm, x, gamma, beta, **options)
         vectors = _remember(ctx, x, gamma, beta, **options)
         y = backend.get_xp(x).empty_like(ctx.x)
         _by_channel("normalize", x, ctx.x, *vectors, y, x.size, x.shape[-1])
@@ -36,7 +36,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
         if not (_suit(x, gamma, beta, **options) and staircase.tabular and windowed(surrogate)):
             both = {"staircase": staircase, "surrogate": surrogate, **options}
-            return kernels.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **both)
+            return engine.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **both)
         vectors = _remember(ctx, x, gamma, beta, **options)
         y, ctx.slope = quantized(ctx.x, staircase, surrogate, any(ctx.needs), vectors)
         return y

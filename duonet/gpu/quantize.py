@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from duonet import backend, engine, exact
+from duonet.functional.channels import refuse_misfit
 from duonet.gpu import kernels
 from duonet.quant import activation as plain
 from duonet.quant.surrogate import Clip, Identity, ReLU, Shifted
@@ -17,7 +18,7 @@ class Quantize(plain.Quantize):
     @staticmethod
     def forward(ctx, x, *, staircase, surrogate):
         if not (kernels.suit(x) and staircase.tabular):
-            return kernels.plainly(ctx, plain.Quantize, x, staircase=staircase, surrogate=surrogate)
+            return engine.plainly(ctx, plain.Quantize, x, staircase=staircase, surrogate=surrogate)
         y, ctx.slope = quantized(x, staircase, surrogate, ctx.needs[0])
         return y
 
@@ -89,7 +90,10 @@ def _window(surrogate, x):
     """Return low, high, which ends belong to the window (1 low, 2 high), and the offset of each channel."""
     inner, offset = surrogate, None
     if type(surrogate) is Shifted:
-        inner, offset = surrogate.surrogate, _upload(np.broadcast_to(surrogate.offset, x.shape[-1:]), x)
+        inner = surrogate.surrogate
+        if surrogate.offset.ndim:
+            refuse_misfit("Shifted", "offset", surrogate.offset, x)
+        offset = _upload(np.broadcast_to(surrogate.offset, x.shape[-1:]), x)
     if type(inner) is ReLU:
         return 0.0, float("inf"), 2, offset
     return float(inner.low), float(inner.high), 3 if inner.closed else 0, offset
@@ -99,7 +103,7 @@ def _table(staircase, x):
     """Return thresholds, (steps,) or (steps, C), and levels, on the device of `x` and in its dtype."""
     thresholds = np.stack(np.broadcast_arrays(*staircase.thresholds))
     if thresholds.ndim == 2:
-        thresholds = np.broadcast_to(thresholds, (len(thresholds), x.shape[-1]))
+        refuse_misfit("quantize", "thresholds", thresholds[0], x)
     return _upload(thresholds, x), _upload(np.array(staircase.levels), x)
 
 

@@ -45,9 +45,16 @@ def cosine(a, b):
     a, b = (np.asarray(v) if np.asarray(v).dtype.kind == "f" else np.asarray(v, np.float64) for v in (a, b))
     if a.shape != b.shape or not a.ndim:
         raise ValueError(f"cosine: expected two arrays of equal shape (..., K), got a {a.shape} and b {b.shape}")
+    a, b = _scaled(a), _scaled(b)
     lengths = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(axis=-1) / lengths
+
+
+def _scaled(a):
+    """Scale vectors to elements of at most 1, for squares in range, by powers of two, which loses no bit."""
+    largest = np.abs(a).max(axis=-1, keepdims=True, initial=0)
+    return np.ldexp(a, -np.frexp(largest)[1])
 
 
 def paired_products(c, g):

@@ -22,9 +22,13 @@ SURROGATES = {
     "clip": surrogates.Clip(0, 1),
 }  # those whose expected coarse gradient is known in closed form
 
+PARALLEL = 1e-14  # an angle below that is rounding
+
 
 def population_loss(v, w, v_star, w_star):
     """Compute E f = ⅛ [vᵀ(I + 11ᵀ)v − 2vᵀ((1 − 2θ/π)I + 11ᵀ)v* + v*ᵀ(I + 11ᵀ)v*].
+
+    Computed is ⅛ [|v − v*|² + (1ᵀ(v − v*))² + 4θ/π vᵀv*], the same: near the minimum the terms above cancel.
 
     Parameters
     ----------
@@ -43,11 +47,8 @@ def population_loss(v, w, v_star, w_star):
     0.0
     """
     v, w, v_star, w_star = _checked("population_loss", v, w, v_star, w_star)
-    overlap = 1 - 2 * _angle(w, w_star) / math.pi
-    total, total_star = v.sum(), v_star.sum()
-    return float(
-        (v @ v + total**2 - 2 * (overlap * v @ v_star + total * total_star) + v_star @ v_star + total_star**2) / 8
-    )
+    apart = v - v_star
+    return float((apart @ apart + apart.sum() ** 2 + 4 / math.pi * _angle(w, w_star) * (v @ v_star)) / 8)
 
 
 def true_gradient(v, w, v_star, w_star):
@@ -74,8 +75,8 @@ def true_gradient(v, w, v_star, w_star):
     array([-0., -1.])
     """
     v, w, v_star, w_star = _checked("true_gradient", v, w, v_star, w_star, apart=True)
-    across = w_star - w * (w @ w_star) / (w @ w)
-    return -(v @ v_star) / (2 * math.pi * np.linalg.norm(w)) * across / np.linalg.norm(across)
+    length = np.linalg.norm(w)
+    return -(v @ v_star) / (2 * math.pi * length) * _across(w / length, w_star)
 
 
 def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
@@ -125,7 +126,7 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
     v, w, v_star, w_star = _checked("expected_coarse_gradient", v, w, v_star, w_star, apart=True)
     length = np.linalg.norm(w)
     along = w / length
-    top = _density(0)
+    top = 1 / math.sqrt(2 * math.pi)  # φ(0)
     if surrogate == "identity":
         a, b, c = 0 * along, along * top, w_star * top
     elif surrogate == "relu":
@@ -133,12 +134,11 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
         c = (along + w_star) * top / 2
     else:
         theta, bound = _angle(w, w_star), 1 / length
-        across = w_star - along * math.cos(theta)
-        across /= np.linalg.norm(across)
-        a = b = along * (top - _density(bound))
-        q = top * (_distribution(bound / math.sin(theta)) - 0.5)
-        c = along * (top / 2 - _density(bound) * _distribution(bound / math.tan(theta)) + q * math.cos(theta))
-        c += across * q * math.sin(theta)
+        rise = -top * math.expm1(-(bound**2) / 2)  # φ(0) − φ(B), which would lose its digits where |w| is large
+        a = b = along * rise
+        q = top * _within(bound / math.sin(theta))
+        c = along * (rise / 2 - (top - rise) * _within(bound / math.tan(theta)) + q * math.cos(theta))
+        c += _across(along, w_star) * q * math.sin(theta)
     total, total_star = v.sum(), v_star.sum()
     own = v @ v * b + (total**2 - v @ v) / 2 * a
     return own - v @ v_star * c - (total * total_star - v @ v_star) / 2 * a
@@ -210,7 +210,7 @@ def _checked(owner, v, w, v_star, w_star, apart=False):
     w, w_star = _finite(owner, w=w, w_star=w_star)
     if not (w.any() and w_star.any()):
         raise ValueError(f"{owner}: w and w_star must not be zero, got w {w} and w_star {w_star}")
-    if apart and not 0 < _angle(w, w_star) < math.pi:
+    if apart and not PARALLEL < _angle(w, w_star) < math.pi - PARALLEL:
         raise ValueError(f"{owner}: w and w_star must not be parallel, got w {w} and w_star {w_star}")
     return v, w, v_star, w_star
 
@@ -226,13 +226,18 @@ def _finite(owner, **vectors):
 
 
 def _angle(w, w_star):
-    cosine = w @ w_star / (np.linalg.norm(w) * np.linalg.norm(w_star))
-    return math.acos(min(1.0, max(-1.0, float(cosine))))
+    """Return θ by its half's tangent: an arc cosine near 0 or π has lost half of the digits."""
+    a, b = (u / np.linalg.norm(u) for u in (w, w_star))
+    return 2 * math.atan2(np.linalg.norm(a - b), np.linalg.norm(a + b))
 
 
-def _density(x):
-    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+def _across(along, w_star):
+    """Return the unit vector across ŵ towards w*."""
+    across = w_star - along * (along @ w_star)
+    across -= along * (along @ across)  # what rounding left of it
+    return across / np.linalg.norm(across)
 
 
-def _distribution(x):
-    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
+def _within(x):
+    """Return Φ(x) − ½."""
+    return math.erf(x / math.sqrt(2)) / 2

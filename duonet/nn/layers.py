@@ -1,5 +1,7 @@
 """Layers: an op and the state it needs."""
 
+import math
+
 import numpy as np
 
 from duonet import arguments, backend, functional
@@ -297,7 +299,7 @@ class Flatten(Module):
 
     def forward(self, x):
         """(N, ...) to (N, product of the rest)."""
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 says nothing where there are no images
 
 
 class Dropout(Module):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from duonet import arguments, backend
-from duonet.functional.channels import per_channel
+from duonet.functional.channels import per_channel, per_channel_numbers, refuse_misfit
 
 
 class Staircase:
@@ -17,14 +17,15 @@ class Staircase:
     Parameters
     ----------
     thresholds : sequence of K numbers or (C,) arrays
-        Rising. An array gives each channel (last axis of x) its own threshold.
+        Finite, rising; copied. An array gives each channel (last axis of x) its own threshold.
     levels : sequence of K + 1 numbers
-        Rising.
+        Finite, rising.
 
     Raises
     ------
     ValueError
-        If there are not K + 1 levels for K >= 1 thresholds, or either does not rise.
+        If there are not K + 1 levels for K >= 1 thresholds, or either is not finite or does not rise; when called,
+        if x has other channels than the thresholds.
     TypeError
         If it is called with integers, among which thresholds and levels would be cut.
 
@@ -35,14 +36,16 @@ class Staircase:
     """
 
     def __init__(self, thresholds, levels):
-        self.thresholds = tuple(np.asarray(t, dtype=np.float64) for t in thresholds)
-        self.levels = tuple(float(level) for level in levels)
         name = type(self).__name__
+        self.thresholds = tuple(per_channel_numbers(name, "each threshold", t) for t in thresholds)
+        self.levels = tuple(float(arguments.number(name, "each level", level)) for level in levels)
         if not self.thresholds or len(self.levels) != len(self.thresholds) + 1:
             raise ValueError(
                 f"{name}: expected at least one threshold and one more level than thresholds, "
                 f"got {len(self.thresholds)} thresholds and {len(self.levels)} levels"
             )
+        if len({t.shape for t in self.thresholds if t.ndim}) > 1:
+            raise ValueError(f"{name}: thresholds must be of one length where they are arrays, got {thresholds}")
         if not all(np.all(a < b) for a, b in zip(self.thresholds, self.thresholds[1:])):
             raise ValueError(f"{name}: thresholds must rise, got {thresholds}")
         if not all(a < b for a, b in zip(self.levels, self.levels[1:])):
@@ -82,6 +85,7 @@ class Staircase:
     def _reached(x, threshold):
         if threshold.ndim == 0:
             return x >= threshold
+        refuse_misfit("quantize", "thresholds", threshold, x)
         xp = backend.get_xp(x)
         return per_channel(xp.greater_equal, x, threshold, out=xp.empty(x.shape, bool))
 

@@ -8,7 +8,7 @@ rises where the staircase rises. Any surrogate pairs with any staircase. Those f
 import numpy as np
 
 from duonet import arguments, backend
-from duonet.functional.channels import per_channel
+from duonet.functional.channels import per_channel, per_channel_numbers, refuse_misfit
 
 
 class Surrogate:
@@ -36,6 +36,12 @@ class Surrogate:
     def _xp(self, x):
         """Return the array module of `x`, which must hold floats: 1 − 2 is 255 in uint8."""
         return backend.get_xp(arguments.array(type(self).__name__, "x", x))
+
+    def _limited(self, x, bound):
+        """Limit `x` to ±bound, where tanh is ±1 to the last bit: its slope of 0 must not meet an overflow."""
+        xp = self._xp(x)
+        bound = min(bound, float(np.finfo(x.dtype).max))
+        return xp.clip(x, -bound, bound)
 
     def __repr__(self):
         settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
@@ -93,7 +99,7 @@ class Clip(Surrogate):
     Raises
     ------
     ValueError
-        If `low` is not below `high`.
+        If either is not finite, or `low` is not below `high`.
 
     Examples
     --------
@@ -104,9 +110,8 @@ class Clip(Surrogate):
     """
 
     def __init__(self, low, high, closed=False):
-        if not low < high:
-            raise ValueError(f"Clip: low must be below high, got low={low}, high={high}")
-        self.low, self.high, self.closed = low, high, closed
+        self.low = arguments.number("Clip", "low", low)
+        self.high, self.closed = arguments.number("Clip", "high", high, above=low), closed
 
     def value(self, x):
         """min(max(x, low), high)."""
@@ -139,7 +144,7 @@ class Polynomial(Surrogate):
     def derivative(self, x):
         """2 − 2|x| inside [−1, 1], 0 outside."""
         xp = self._xp(x)
-        return xp.maximum(2 - 2 * xp.abs(x), 0)
+        return 2 * xp.maximum(1 - xp.abs(x), 0)
 
 
 class SwishSign(Surrogate):
@@ -155,7 +160,7 @@ class SwishSign(Surrogate):
     Raises
     ------
     ValueError
-        If `beta` is not positive.
+        If `beta` is not positive and finite.
 
     Examples
     --------
@@ -164,20 +169,18 @@ class SwishSign(Surrogate):
     """
 
     def __init__(self, beta):
-        if not beta > 0:
-            raise ValueError(f"SwishSign: beta must be positive, got {beta}")
-        self.beta = beta
+        self.beta = arguments.number("SwishSign", "beta", beta, above=0)
 
     def value(self, x):
         """tanh(βx/2) + βx / (1 + cosh βx), the same as above written without overflow in σ."""
-        xp = self._xp(x)
-        t = xp.tanh(0.5 * self.beta * x)
+        x = self._limited(x, 100 / self.beta)
+        t = backend.get_xp(x).tanh(0.5 * self.beta * x)
         return t + 0.5 * self.beta * x * (1 - t * t)
 
     def derivative(self, x):
         """β(2 − βx tanh(βx/2)) / (1 + cosh βx), with 1 / (1 + cosh u) = (1 − tanh²(u/2)) / 2."""
-        xp = self._xp(x)
-        t = xp.tanh(0.5 * self.beta * x)
+        x = self._limited(x, 100 / self.beta)
+        t = backend.get_xp(x).tanh(0.5 * self.beta * x)
         return 0.5 * self.beta * (2 - self.beta * x * t) * (1 - t * t)
 
 
@@ -194,7 +197,7 @@ class Tanh(Surrogate):
     Raises
     ------
     ValueError
-        If `scale` is not positive.
+        If `scale` is not positive and finite.
 
     Examples
     --------
@@ -203,17 +206,16 @@ class Tanh(Surrogate):
     """
 
     def __init__(self, scale):
-        if not scale > 0:
-            raise ValueError(f"Tanh: scale must be positive, got {scale}")
-        self.scale = scale
+        self.scale = arguments.number("Tanh", "scale", scale, above=0)
 
     def value(self, x):
         """tanh(t x)."""
-        return self._xp(x).tanh(self.scale * x)
+        x = self._limited(x, 100 / self.scale)
+        return backend.get_xp(x).tanh(self.scale * x)
 
     def derivative(self, x):
         """Slope t (1 − tanh²(t x))."""
-        return self.scale * (1 - self._xp(x).tanh(self.scale * x) ** 2)
+        return self.scale * (1 - self.value(x) ** 2)
 
 
 class Triangle(Surrogate):
@@ -246,7 +248,12 @@ class Shifted(Surrogate):
     ----------
     surrogate : Surrogate
     offset : number or (C,) array
-        One for all values, or one for each channel (the last axis of x).
+        One for all values, or one for each channel (the last axis of x); copied.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite, or neither of these shapes; when used, if x has other channels.
 
     Examples
     --------
@@ -256,12 +263,15 @@ class Shifted(Surrogate):
 
     def __init__(self, surrogate, offset):
         self.surrogate = surrogate
-        self.offset = np.asarray(offset, dtype=np.float64)
+        self.offset = per_channel_numbers("Shifted", "offset", offset)
 
     def _move(self, x):
         xp = self._xp(x)
         offset = xp.asarray(self.offset, dtype=x.dtype)
-        return x - offset if offset.ndim == 0 else per_channel(xp.subtract, x, offset)
+        if offset.ndim == 0:
+            return x - offset
+        refuse_misfit("Shifted", "offset", offset, x)
+        return per_channel(xp.subtract, x, offset)
 
     def value(self, x):
         """Compute the value at x − offset."""

@@ -10,8 +10,10 @@ def _sign(w):
     return backend.get_xp(w).where(w >= 0, 1, -1).astype(w.dtype)
 
 
-def _mean_abs(w, axes):
+def _mean_abs(name, w, axes):
     """Average |w|, summed in float64: halving w then halves the scale to the last bit, however w is laid out."""
+    if not w.size:
+        raise ValueError(f"{name}: w {w.shape} is empty, and has no scale")
     return backend.get_xp(w).abs(w).mean(axis=axes, dtype=np.float64).astype(w.dtype)
 
 
@@ -22,7 +24,7 @@ class LayerScaleSign(Function):
 
     @staticmethod
     def forward(ctx, w):
-        return _sign(w) * _mean_abs(w, None)
+        return _sign(w) * _mean_abs("layer_scale_sign", w, None)
 
     @staticmethod
     def smooth(ctx, w):
@@ -40,7 +42,7 @@ class FilterScaleSign(Function):
 
     @staticmethod
     def forward(ctx, w):
-        scale = _mean_abs(w, tuple(range(w.ndim - 1)))
+        scale = _mean_abs("filter_scale_sign", w, tuple(range(w.ndim - 1)))
         if ctx.needs[0]:
             inside = backend.get_xp(w).abs(w) < 1
             ctx.slope = (exact.select(inside, scale) + scale.size / w.size).astype(w.dtype, copy=False)

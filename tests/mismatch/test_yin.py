@@ -150,3 +150,28 @@ def test_parallel_weights_have_no_direction_between_them():
     for build in (step_network, lambda v, w, name: expected_coarse_gradient(name, v, w, v, w)):
         with pytest.raises(ValueError, match="surrogate must be one of identity, relu, clip, got 'step'"):
             build(one, w, "step")
+
+
+@pytest.mark.parametrize("angle", [1e-9, 1e-6, 1e-3, 3.0, np.pi - 1e-6])
+def test_closed_forms_keep_their_digits_at_any_angle(angle):
+    v, w, w_star = np.array([1.0, 2.0]), np.array([2.0, 0.0]), np.array([np.cos(angle), np.sin(angle)])
+    assert population_loss(v, w, v, w_star) == pytest.approx(5 * angle / (2 * np.pi), rel=1e-9)
+    expected = np.array([0, -np.sign(np.sin(angle)) * 5 / (4 * np.pi)])
+    np.testing.assert_allclose(true_gradient(v, w, v, w_star), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_clip_far_from_its_window_passes_what_is_left_of_it():
+    v, w, w_star = np.array([1.0]), np.array([1e9, 0.0]), np.array([0.0, 1.0])
+    top, bound = 1 / np.sqrt(2 * np.pi), 1e-9
+    gradient = expected_coarse_gradient("clip", v, w, v, w_star)
+    # With one row, |v|² b − vᵀv* c: at a right angle c = ŵ rise / 2 + ê φ(0) (Φ(B) − ½).
+    np.testing.assert_allclose(gradient, [top * bound**2 / 4, -top * top * bound], rtol=1e-6)
+
+
+def test_a_cosine_has_no_length():
+    a, b = np.array([3.0, 4.0]), np.array([4.0, 3.0])
+    for scale in (1e-300, 1e-200, 1e-30, 1, 1e200, 1e300):
+        assert cosine(scale * a, b) == pytest.approx(0.96, rel=1e-14)
+        assert cosine(scale * a, scale * b) == pytest.approx(0.96, rel=1e-14)
+    assert cosine(np.float32(1e-25) * a.astype("float32"), b.astype("float32")) == pytest.approx(0.96, rel=1e-6)
+    assert np.isnan(cosine(0 * a, b)) and np.isnan(cosine(np.zeros((2, 0)), np.zeros((2, 0)))).all()

@@ -201,9 +201,35 @@ def test_halved_and_repeated_weights_have_exactly_half_the_scale(rng):
         (lambda: Staircase([0, 1], [0, 2, 1]), "Staircase: levels must rise"),
         (lambda: Uniform(0), "Uniform: bits must be an int at least 1 and at most 8, got 0"),
         (lambda: Uniform(1.5), "got float 1.5"),
-        (lambda: Clip(1, 1), "Clip: low must be below high"),
-        (lambda: SwishSign(0), "SwishSign: beta must be positive"),
-        (lambda: Tanh(-1), "Tanh: scale must be positive"),
+        (lambda: Uniform(True), "got bool True"),
+        (lambda: Binary(np.nan), "Binary: each threshold must be a finite number or .*, got nan"),
+        (lambda: Binary(np.inf), "got inf"),
+        (lambda: Binary([0.5, np.nan]), "got .0.5, nan."),
+        (lambda: Binary("0.5"), "Binary: each threshold"),
+        (lambda: Binary([[0.5]]), "Binary: each threshold"),
+        (lambda: Binary([]), "Binary: each threshold"),
+        (lambda: Staircase([[0, 1], [1, 2, 3]], [0, 1, 2]), "Staircase: thresholds must be of one length"),
+        (lambda: Staircase([0], [0, np.inf]), "Staircase: each level must be a finite number, got inf"),
+        (lambda: Staircase([0], [np.nan, 1]), "Staircase: each level must be a finite number, got nan"),
+        (lambda: Staircase([0], ["0", "1"]), "Staircase: each level must be a number, got str"),
+        (lambda: Clip(np.nan, 1), "Clip: low must be a finite number, got nan"),
+        (lambda: Clip(0, np.inf), "Clip: high must be a number above 0, got inf"),
+        (lambda: SwishSign(np.inf), "SwishSign: beta must be a number above 0, got inf"),
+        (lambda: Tanh("1"), "Tanh: scale must be a number above 0, got str"),
+        (lambda: Shifted(Clip(0, 1), np.nan), "Shifted: offset must be a finite number"),
+        (
+            lambda: Binary([0.1, 0.2])(np.zeros((2, 3))),
+            "quantize: thresholds of shape .2,. does not fit .* x .2, 3.",
+        ),
+        (lambda: Binary([0.1])(np.zeros((2, 3))), "quantize: thresholds of shape .1,. does not fit"),
+        (lambda: Binary([0.1])(np.array(0.0)), "quantize: thresholds of shape .1,. does not fit"),
+        (
+            lambda: Shifted(Clip(0, 1), [0.1]).derivative(np.zeros((2, 3))),
+            "Shifted: offset of shape .1,. does not fit",
+        ),
+        (lambda: Clip(1, 1), "Clip: high must be a number above 1, got 1"),
+        (lambda: SwishSign(0), "SwishSign: beta must be a number above 0, got 0"),
+        (lambda: Tanh(-1), "Tanh: scale must be a number above 0, got -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, message):
@@ -230,6 +256,23 @@ def test_integers_are_refused_rather_than_cut(x):
 
 def test_bits_may_be_a_numpy_integer():
     assert repr(Uniform(np.int64(2))) == "Uniform(2)"
+
+
+@pytest.mark.parametrize("surrogate", [Clip(0, 1), Polynomial(), Shifted(Clip(0, 1), [0.1, 0.2])], ids=repr)
+def test_thresholds_of_other_channels_are_refused_everywhere(surrogate, device):
+    staircase = Binary() if isinstance(surrogate, Shifted) else Binary([0.1, 0.2])
+    for shape in ((2, 3), (2, 1), (4, 2, 2, 4), (3,)):
+        x = Tensor(backend.to_device(np.zeros(shape, "float32"), device), requires_grad=True)
+        with pytest.raises(ValueError, match=r"of shape \(2,\) does not fit the channels of x"):
+            quantize(x, staircase, surrogate)
+
+
+def test_thresholds_are_copied():
+    thresholds = np.array([0.25, 0.75])
+    staircase, shifted = Binary(thresholds), Shifted(Clip(0, 1), thresholds)
+    thresholds[:] = 9
+    np.testing.assert_array_equal(staircase(np.array([0.5, 0.5])), [1, 0])
+    np.testing.assert_array_equal(shifted.offset, [0.25, 0.75])
 
 
 def test_reprs_say_what_they_are():
