@@ -154,7 +154,7 @@ def load_checkpoint(path, device="cpu"):
     >>> load_checkpoint(__file__)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    duonet.checkpoint.CheckpointError: load_checkpoint: ... is damaged, or not a checkpoint
+    duonet.checkpoint.CheckpointError: load_checkpoint: ... is damaged, or not a checkpoint: ...
     """
     arrays, meta = _read(path)
     try:
@@ -185,7 +185,8 @@ def load_model(path, device="cpu"):
     Examples
     --------
     >>> import tempfile
-    >>>     >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from duonet import nn
+    >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_checkpoint(f"{folder}/a.npz", nn.Sequential(nn.ReLU()))
     ...     load_model(f"{folder}/a.npz")
     Sequential()
@@ -207,7 +208,8 @@ def save_weights(path, model):
     Examples
     --------
     >>> import tempfile
-    >>>     >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    >>> from duonet import nn
+    >>> model = nn.Linear(2, 1, rng=np.random.default_rng(0))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_weights(f"{folder}/model.npz", model)
     ...     load_weights(f"{folder}/model.npz", nn.Linear(2, 1, rng=np.random.default_rng(1)))
@@ -232,10 +234,11 @@ def load_weights(path, model):
 
     Examples
     --------
-    >>>     >>> load_weights(__file__, nn.Flatten())  # doctest: +ELLIPSIS
+    >>> from duonet import nn
+    >>> load_weights(__file__, nn.Flatten())  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: load_weights: ... is not a whole npz file of weights
+    ValueError: load_weights: ... is not a whole npz file of weights: it is no whole zip archive
     """
     try:
         state = unpack(path)
