@@ -9,6 +9,7 @@ import numpy as np
 from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
 from duonet.data.folder import part_folders
+from duonet.experiments.run_folder import check_about, check_network
 from duonet.fold import fold
 from duonet.functional import log_softmax
 from duonet.tape import no_grad
@@ -281,9 +282,9 @@ def load_run(path, device="cpu"):
     parallel.settle()
     path = run_file(path)
     saved = load_checkpoint(path, device)
-    missing = [key for key in ("in_shape", "class_names", "mean", "std", "train_sha256") if key not in saved.about]
-    if missing:
-        raise ValueError(f"{path} is no checkpoint of a training run: it does not say {', '.join(missing)}")
+    check_about(path, saved.about)
+    check_network(path, saved.model, saved.about, device)
+    saved.model.train()
     return saved, saved.about
 
 

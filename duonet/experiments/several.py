@@ -1,13 +1,13 @@
 """Several training runs side by side: mean and spread over the seeds of each method."""
 
-import csv
 import dataclasses
-import json
 import statistics
 from pathlib import Path
 
 from duonet.experiments.methods import METHODS
-from duonet.experiments.scoring import load_run
+from duonet.experiments.run_folder import check_agreement, read_history, read_result
+from duonet.experiments.run_settings import RunSettings
+from duonet.experiments.scoring import BEST, load_run
 from duonet.experiments.training import saved_settings
 from duonet.summary import summary
 from duonet.text import aligned
@@ -47,7 +47,8 @@ def collect(folders):
         raise ValueError("runs: no run folder was given")
     common, same_data, runs, costs = None, None, [], {}
     for folder in map(Path, folders):
-        settings = {k: v for k, v in dataclasses.asdict(saved_settings(folder)).items() if k not in OWN}
+        own = saved_settings(folder)
+        settings = {k: v for k, v in dataclasses.asdict(own).items() if k not in OWN}
         if not (folder / "result.json").is_file():
             raise ValueError(f"runs: {folder} is not finished; duonet train --resume {folder} goes on with it")
         common = common or settings
@@ -55,29 +56,25 @@ def collect(folders):
             f"{k} {settings[k]} and {common[k]}" for k in common if k != "dataset" and settings[k] != common[k]
         ]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: {', '.join(differ)}")
-        try:
-            result = json.loads((folder / "result.json").read_text())
-            kept = {key: result[key] for key in KEPT}
-            method, seed = (result["settings"][key] for key in ("method", "seed"))
-            with open(folder / "history.csv", newline="") as file:
-                rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"runs: result.json or history.csv of {folder} is damaged ({error!r})") from None
+        result, rows = read_result(folder / "result.json"), read_history(folder / "history.csv")
+        if told := RunSettings(**result["settings"]).differences(own):
+            raise ValueError(f"{folder}: settings.toml and result.json are not of one run: {'; '.join(told)}")
         saved, about = load_run(folder)
+        check_agreement(folder, folder / BEST, about, own)
         same_data = same_data or [about.get(key) for key in DATA]
         if same_data != [about.get(key) for key in DATA]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: it was trained on other images")
         runs.append(
             {
-                "method": method,
-                "seed": seed,
+                "method": own.method,
+                "seed": own.seed,
                 "history": rows,
-                **kept,
+                **{key: result[key] for key in KEPT},
             }
         )
-        if method not in costs:
+        if own.method not in costs:
             counted = summary(saved.model, tuple(about["in_shape"]))
-            costs[method] = {
+            costs[own.method] = {
                 "weights": sum(counted.total.weights.values()),
                 "mbit": counted.mbit,
                 "macs": sum(counted.total.macs.values()),

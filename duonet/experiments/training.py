@@ -15,7 +15,14 @@ from duonet.experiments.difference import difference
 from duonet.experiments.environment import versions
 from duonet.experiments.materials import build, checked, loader
 from duonet.experiments.methods import METHODS
-from duonet.experiments.run_settings import RunSettings, read_toml
+from duonet.experiments.run_folder import (
+    check_about,
+    check_agreement,
+    check_network,
+    check_progress,
+    made_settings,
+)
+from duonet.experiments.run_settings import read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest
 from duonet.files import replacing
 from duonet.summary import cost
@@ -95,6 +102,7 @@ def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=Non
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
         run = _Run(settings, splits, out, on_epoch, progress, prepare, label)
+        run.take_up()
         if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
             with _writing(out / "settings.toml"):
                 settings.save(out / "settings.toml")
@@ -135,7 +143,7 @@ def saved_settings(out):
     values = read_toml(path)
     if missing := [name for name in ("model", "dataset") if name not in values]:
         raise ValueError(f"{path} is damaged: it does not say {' and '.join(missing)}")
-    return RunSettings(**values)
+    return made_settings(path, values)
 
 
 class _Run:
@@ -154,9 +162,23 @@ class _Run:
             "data_sha256": digest(splits[:3]),
             "place": None if settings.dataset in data.NAMES else os.path.realpath(settings.dataset),
         }
-        self.saved = load_checkpoint(out / LAST, settings.device) if (out / LAST).exists() else None
-        if self.saved is not None and any(self.saved.about.get(k) != self.about[k] for k in DATA):
-            raise ValueError(f"train: {out} was started with other images than those of {settings.dataset}")
+        self.saved = None
+
+    def take_up(self):
+        """Load what the folder holds, if it is of this run, of these images and whole."""
+        path = self.out / LAST
+        if not path.exists():
+            return
+        self.saved = load_checkpoint(path, self.settings.device)
+        about = self.saved.about
+        if not isinstance(about, dict) or any(about.get(k) != self.about[k] for k in DATA):
+            raise ValueError(
+                f"train: {self.out} was started with other images than those of {self.settings.dataset}"
+            )
+        check_about(path, about)
+        check_agreement(self.out, path, about, self.settings)
+        check_progress(path, self.saved, [epochs for epochs, _, _ in self.stages])
+        check_network(path, self.saved.model, about, self.settings.device)
 
     def run(self):
         """Train what is left to train, and return the result."""

@@ -1,0 +1,210 @@
+"""What a run folder holds, checked before it is used: files may be damaged, edited or another program's."""
+
+import csv
+import json
+import math
+
+import numpy as np
+
+from duonet import backend
+from duonet.experiments.run_settings import RunSettings
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
+
+PIXELS = 1 << 26  # of one image; more would be a fault, and not a network's input
+COLUMNS = ("stage", "epoch", "lr", "loss", "accuracy", "seconds", "val_loss", "val_accuracy")
+
+
+def check_about(path, about):
+    """Check what a checkpoint says of its run.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint, for messages.
+    about : object
+        As it was read.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and what is wrong.
+    """
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is no checkpoint of a training run: it says nothing about one")
+    missing = [key for key in ("in_shape", "class_names", "mean", "std", "train_sha256") if key not in about]
+    if missing:
+        raise ValueError(f"{path} is no checkpoint of a training run: it does not say {', '.join(missing)}")
+    shape, names = about["in_shape"], about["class_names"]
+    fits = _list(shape, lambda n: _whole(n) and n > 0) and len(shape) == 3 and math.prod(shape) <= PIXELS
+    _must(fits, path, "in_shape", shape)
+    _must(_list(names, lambda name: isinstance(name, str)) and len(names) > 1, path, "class_names", names)
+    for name in ("mean", "std"):
+        fits = _list(about[name], _number) and len(about[name]) == shape[2]
+        _must(fits and (name == "mean" or min(about[name]) > 0), path, name, about[name])
+    _must(isinstance(about["train_sha256"], str), path, "train_sha256", about["train_sha256"])
+    if "settings" in about:
+        made_settings(path, about["settings"])
+
+
+def check_network(path, model, about, device):
+    """Check that a network takes one image of the run and tells its classes apart."""
+    image = backend.to_device(np.zeros((1, *about["in_shape"]), np.float32), device)
+    try:
+        with no_grad():
+            shape = model.eval()(Tensor(image)).shape
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: its network does not take its images: {error}") from None
+    if shape != (1, len(about["class_names"])):
+        raise ValueError(
+            f"{path} is damaged: its network gives {shape} for one image and {len(about['class_names'])} classes"
+        )
+
+
+def made_settings(path, values):
+    """Return the settings that a file holds as a dict, or say what is wrong with them."""
+    _must(isinstance(values, dict), path, "settings", values)
+    known = RunSettings.__dataclass_fields__
+    odd = sorted({"model", "dataset"} - values.keys()) or sorted(map(str, values.keys() - known.keys()))
+    _must(not odd, path, "settings", ", ".join(odd))
+    try:
+        return RunSettings(**values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def check_agreement(folder, path, about, settings):
+    """Check that settings.toml and a checkpoint beside it speak of one run."""
+    differences = made_settings(path, about.get("settings")).differences(settings)
+    if differences:
+        raise ValueError(f"{folder}: settings.toml and {path.name} are not of one run: {'; '.join(differences)}")
+
+
+def check_progress(path, saved, epochs):
+    """Check that a run can go on from a checkpoint: its stage, rows, optimiser and generator.
+
+    Parameters
+    ----------
+    path : Path
+    saved : Checkpoint
+    epochs : list of int
+        Of each stage.
+    """
+    stage, earlier = saved.about.get("stage"), saved.about.get("earlier")
+    _must(_whole(stage) and 1 <= stage <= len(epochs), path, "stage", stage)
+    wanted = [(i + 1, epoch + 1) for i in range(stage - 1) for epoch in range(epochs[i])]
+    there = check_rows(path, earlier, empty=True)
+    _must([(row["stage"], row["epoch"]) for row in there] == wanted, path, "earlier", earlier)
+    rows = saved.history.rows
+    there = check_rows(path, [row | {"stage": stage} if isinstance(row, dict) else row for row in rows])
+    _must([row["epoch"] for row in there] == list(range(1, len(rows) + 1)), path, "history", rows)
+    _must(len(rows) <= epochs[stage - 1], path, "history", rows)
+    _must(saved.optimizer is not None, path, "optimizer", None)
+    _must("loader" in saved.generators, path, "generators", sorted(saved.generators))
+
+
+def check_rows(path, rows, empty=False):
+    """Return the rows of a history, or say what is wrong with them."""
+    _must(isinstance(rows, list) and (empty or rows), path, "history", rows)
+    for row in rows:
+        _must(isinstance(row, dict), path, "history", row)
+        for name in COLUMNS:
+            value = row.get(name)
+            fits = _number(value) or (name == "val_loss" and isinstance(value, float))  # which may overflow
+            fits = fits and (name not in ("accuracy", "val_accuracy") or 0 <= value <= 1)
+            fits = fits and (name not in ("stage", "epoch") or (value >= 1 and value == int(value)))
+            _must(fits, path, f"{name} of an epoch", value)
+    return rows
+
+
+def read_history(path):
+    """Read history.csv.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of dict
+        Of floats.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and what is wrong.
+    """
+    rows = []
+    for line in csv.reader(_text(path).splitlines()):
+        if not rows:
+            _must(sorted(line) == sorted(COLUMNS), path, "columns", line)
+        _must(len(line) == len(COLUMNS), path, "a line", line)
+        rows.append(line)
+    found = [{name: _float(value) for name, value in zip(rows[0], line)} for line in rows[1:]]
+    return check_rows(path, found)
+
+
+def read_result(path):
+    """Read result.json.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        Naming the file and what is wrong.
+    """
+    try:
+        result = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    _must(isinstance(result, dict), path, "contents", result)
+    settings = made_settings(path, result.get("settings"))
+    if not settings.test:
+        raise ValueError(f"{path}: the run was not scored on test images, so it has no test accuracy")
+    for name in ("test_accuracy", "val_accuracy"):
+        _must(_number(result.get(name)) and 0 <= result[name] <= 1, path, name, result.get(name))
+    best, seconds = result.get("best_epoch"), result.get("training_seconds")
+    _must(_whole(best) and best >= 1, path, "best_epoch", best)
+    _must(_number(seconds) and seconds >= 0, path, "training_seconds", seconds)
+    _must(isinstance(result.get("versions"), dict), path, "versions", result.get("versions"))
+    return result
+
+
+def _text(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is damaged: it is not written in UTF-8") from None
+
+
+def _must(holds, path, name, value):
+    if not holds:
+        raise ValueError(f"{path} is damaged: {name} cannot be {repr(value):.60}")
+
+
+def _list(value, fits):
+    return isinstance(value, list) and all(map(fits, value))
+
+
+def _whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= 1e300  # no infinity, no NaN, and no int that a float cannot hold
+
+
+def _float(text):
+    try:
+        return float(text)
+    except (ValueError, TypeError):
+        return None
