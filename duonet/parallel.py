@@ -8,6 +8,7 @@ import contextvars
 import functools
 import math
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,9 +17,19 @@ import numpy as np
 CHUNK_BYTES = 1 << 20  # fits a second-level cache; smaller chunks spend their time in Python
 EVEN = 4  # more than one chunk are a multiple of this, so that two or four threads finish together
 
-KEPT_BYTES = 1 << 24  # of one name in one thread: more comes from images too large for the cache anyway
+KEPT_BYTES = 1 << 24  # of one array in one thread: more comes from images too large for the cache anyway
 
-_local = threading.local()
+
+class _Mine(threading.local):
+    """What each thread has: the memory that its scratch arrays lie in, the smallest first."""
+
+    def __init__(self):
+        self.buffers = []
+
+
+_mine = _Mine()
+# Every view of a buffer, and a view of a view, refers to the buffer itself: this few references, and it has none.
+_UNUSED = max(map(sys.getrefcount, [np.empty(0)]))
 
 
 def chunks(n, bytes_each):
@@ -94,14 +105,14 @@ def run(work, chunks, least=5):
     return results
 
 
-def scratch(name, shape, dtype):
-    """Return an array to work in: uninitialised, this thread's own, and the next caller's of the same name too.
+def scratch(shape, dtype):
+    """Return an array to work in: uninitialised, and this thread's own until nothing refers to it any more.
 
-    A fresh large array costs page faults, and comes from memory that is not in the cache.
+    Then the memory serves the next call. A fresh large array costs page faults, and comes from memory that is not
+    in the cache.
 
     Parameters
     ----------
-    name : str
     shape : tuple of int
     dtype : dtype
 
@@ -111,17 +122,24 @@ def scratch(name, shape, dtype):
 
     Examples
     --------
-    >>> scratch("columns", (2, 3), np.float32).shape
-    (2, 3)
+    >>> a, b = scratch((2, 3), np.float32), scratch((2, 3), np.float32)
+    >>> np.shares_memory(a, b)
+    False
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > KEPT_BYTES:
         return np.empty(shape, dtype)
-    kept = vars(_local).get(name)
-    if kept is None or kept.size < size:
-        kept = np.empty(size, np.uint8)
-        setattr(_local, name, kept)
-    return np.ndarray(shape, dtype, kept)
+    kept = _mine.buffers
+    free = [i for i, references in enumerate(map(sys.getrefcount, kept)) if references == _UNUSED]
+    for i in free:
+        if kept[i].size >= size:
+            return np.ndarray(shape, dtype, kept[i])
+    if free:
+        del kept[free[-1]]  # all are too small: a larger one takes the place of the largest
+    buffer = np.empty(size, np.uint8)
+    kept.append(buffer)
+    kept.sort(key=len)
+    return np.ndarray(shape, dtype, buffer)
 
 
 def keep_memory():

@@ -90,14 +90,26 @@ def _convolve(x, w):
     return F.conv2d(Tensor(x), Tensor(w)).data
 
 
-def test_scratch_belongs_to_a_thread():
-    mine = parallel.scratch("test", (4,), np.float64)
-    mine[:] = 1
+def test_scratch_arrays_that_are_in_use_never_share_memory():
+    first = parallel.scratch((4,), np.float64)
+    first[:] = 1
+    views = [parallel.scratch((4,), np.float64)[1:].reshape(3, 1), parallel.scratch((2,), np.float64)]
+    for view in views:
+        view[...] = 2
+    parallel.scratch((4,), np.float64)[:] = 3
     with ThreadPoolExecutor(1) as other:
-        other.submit(lambda: parallel.scratch("test", (4,), np.float64).fill(2)).result()
-    assert mine.tolist() == [1, 1, 1, 1]
-    again = parallel.scratch("test", (2, 2), np.float32)
-    assert np.shares_memory(mine, again) and again.shape == (2, 2)
+        other.submit(lambda: parallel.scratch((4,), np.float64).fill(4)).result()
+    assert first.tolist() == [1, 1, 1, 1] and all((view == 2).all() for view in views)
+
+
+def test_scratch_memory_serves_the_next_array():
+    def address(size):
+        return parallel.scratch((size,), np.uint8).ctypes.data
+
+    with ThreadPoolExecutor(1) as fresh:  # a thread without scratch arrays yet
+        small, large = fresh.submit(lambda: (address(10), address(20))).result()
+        assert fresh.submit(lambda: [address(size) for size in (20, 15, 1)]).result() == [large] * 3
+        assert fresh.submit(lambda: sum(b.size for b in parallel._mine.buffers)).result() == 20
 
 
 @pytest.mark.parametrize("stride, padding", [(1, 1), (2, 1), (3, 0)])
@@ -138,6 +150,7 @@ def test_threads_see_the_settings_of_their_caller():
             Tensor(x) + Tensor(x)
 
 
-def test_scratch_keeps_no_more_than_its_share():
-    parallel.scratch("large", (parallel.KEPT_BYTES + 1,), np.uint8)
-    assert not hasattr(parallel._local, "large")
+def test_scratch_keeps_no_array_that_is_too_large():
+    before = len(parallel._mine.buffers)
+    parallel.scratch((parallel.KEPT_BYTES + 1,), np.uint8)
+    assert len(parallel._mine.buffers) == before

@@ -67,7 +67,7 @@ class _Windows:
         if not pad_h and not pad_w:
             return x
         n, h, w, c = x.shape
-        out = parallel.scratch("padded", (n, h + 2 * pad_h, w + 2 * pad_w, c), x.dtype)
+        out = parallel.scratch((n, h + 2 * pad_h, w + 2 * pad_w, c), x.dtype)
         out[:, :pad_h] = out[:, pad_h + h :] = 0
         out[:, :, :pad_w] = out[:, :, pad_w + w :] = 0
         out[:, pad_h : pad_h + h, pad_w : pad_w + w] = x
@@ -83,7 +83,7 @@ class _Windows:
         shape = n, self.oh, self.ow, self.kh, self.kw * c
         # The constructor makes the view that `as_strided` would, in a tenth of the time.
         windows = np.ndarray(shape, x.dtype, x, 0, (image, self.stride * row, self.stride * pixel, row, value))
-        out = parallel.scratch("columns", shape, x.dtype)
+        out = parallel.scratch(shape, x.dtype)
         np.copyto(out, windows)
         return out.reshape(n * self.oh * self.ow, -1)
 
@@ -93,7 +93,7 @@ class _Windows:
         n, h, w, c = x.shape
         image, row, pixel, value = x.strides
         shape = h, n, self.ow, self.kw * c
-        out = parallel.scratch("columns", shape, x.dtype)
+        out = parallel.scratch(shape, x.dtype)
         np.copyto(out, np.ndarray(shape, x.dtype, x, 0, (row, image, pixel, value)))
         step = out.strides
         return np.ndarray(
@@ -118,8 +118,8 @@ def _correlate(x, w, bias, stride, pad_h, pad_w):
 
     def by_width(images):
         rows = windows.oh, images.stop - images.start, windows.ow, oc
-        out = parallel.scratch("sum", rows, x.dtype)
-        part = parallel.scratch("part", rows, x.dtype)
+        out = parallel.scratch(rows, x.dtype)
+        part = parallel.scratch(rows, x.dtype)
         matrices = windows.widths(images)
         multiply(matrices[0], kernel[0], out.reshape(-1, oc))
         for p in range(1, kh):
@@ -146,7 +146,7 @@ def _weight_gradient(x, dy, shape, stride, padding):
         # As (dyᵀ @ cols)ᵀ: with few output channels BLAS is a quarter faster this way round.
         if not windows.by_width:
             return dy[images].reshape(1, -1, oc), windows.columns(images)[None]
-        rows = parallel.scratch("sum", (windows.oh, images.stop - images.start, windows.ow, oc), dy.dtype)
+        rows = parallel.scratch((windows.oh, images.stop - images.start, windows.ow, oc), dy.dtype)
         np.copyto(rows, dy[images].swapaxes(0, 1))
         return rows.reshape(1, -1, oc), windows.widths(images)
 
@@ -164,7 +164,7 @@ def _sum_of_products(factors, chunks, shape, dtype):
     def work(some):
         total = np.empty(shape, dtype)
         transposed_multiply(*factors(some[0]), total)
-        part = parallel.scratch("part", shape, dtype)
+        part = parallel.scratch(shape, dtype)
         for images in some[1:]:
             total += transposed_multiply(*factors(images), part)
         return total
@@ -191,7 +191,7 @@ def _input_gradient(dy, w, shape, stride, padding):
         if (kh, kw) == shape[1:3] and not padding:  # one window: its columns are the image
             np.matmul(rows, kernel, out=dx[images].reshape(len(rows), -1))
             return
-        cols = parallel.scratch("columns", (len(rows), kernel.shape[1]), dy.dtype)
+        cols = parallel.scratch((len(rows), kernel.shape[1]), dy.dtype)
         np.matmul(rows, kernel, out=cols)
         dx[images] = conv.col2im(cols, dx[images].shape, kh, kw, stride, padding)
 

@@ -45,7 +45,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         normalize = _normalizer(ctx, rows, beta)
 
         def work(some):
-            normal = parallel.scratch("normal", rows.x[some].shape, x.dtype)
+            normal = parallel.scratch(rows.x[some].shape, x.dtype)
             normalize(some, normal)
             normal = normal.reshape(out[some].shape)
             out[some] = staircase(normal)
@@ -61,7 +61,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         slope = ctx.slope.reshape(upstream.shape)
 
         def through_surrogate(some):
-            out = parallel.scratch("upstream", upstream[some].shape, dy.dtype)
+            out = parallel.scratch(upstream[some].shape, dy.dtype)
             return exact.chain(upstream[some], slope[some], out=out)
 
         return _gradients(ctx, through_surrogate)
@@ -105,7 +105,7 @@ def _gradients(ctx, upstream):
 
     def sums(some):
         dy = upstream(some)
-        centred = np.subtract(rows.x[some], mean, out=parallel.scratch("centred", dy.shape, dtype))
+        centred = np.subtract(rows.x[some], mean, out=parallel.scratch(dy.shape, dtype))
         return rows.sum(dy), np.einsum("mc,mc->c", dy, centred)
 
     dbeta, products = rows.total(parallel.run(sums, rows.chunks))
@@ -121,7 +121,7 @@ def _gradients(ctx, upstream):
     def work(some):
         np.multiply(upstream(some), a, out=out[some])
         if ctx.training:
-            part = np.multiply(rows.x[some], b, out=parallel.scratch("centred", out[some].shape, dtype))
+            part = np.multiply(rows.x[some], b, out=parallel.scratch(out[some].shape, dtype))
             part += c
             out[some] += part
 
@@ -162,7 +162,7 @@ def _mean_and_variance(rows):
 
     def sums(some):
         x = rows.x[some]
-        centred = np.subtract(x, wide, out=parallel.scratch("centred", x.shape, x.dtype))
+        centred = np.subtract(x, wide, out=parallel.scratch(x.shape, x.dtype))
         return rows.sum(centred), np.einsum("mc,mc->c", centred, centred)
 
     total, squares = rows.total(parallel.run(sums, rows.chunks))

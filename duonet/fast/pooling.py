@@ -26,7 +26,7 @@ class MaxPool2d(pooling.MaxPool2d):
             pixels = _windows(x[some])
             left, right = pixels[:, :, :, :, 0], pixels[:, :, :, :, 1]
             np.greater(right, left, out=ctx.right[some])
-            best = parallel.scratch("best", left.shape, x.dtype)
+            best = parallel.scratch(left.shape, x.dtype)
             np.maximum(left, right, out=best)
             np.greater(best[:, :, 1], best[:, :, 0], out=ctx.below[some])
             np.maximum(best[:, :, 0], best[:, :, 1], out=y[some])
@@ -43,7 +43,7 @@ class MaxPool2d(pooling.MaxPool2d):
 
         def work(some):
             into = _windows(downstream[some])
-            rows = parallel.scratch("best", ctx.right[some].shape, upstream.dtype)
+            rows = parallel.scratch(ctx.right[some].shape, upstream.dtype)
             np.multiply(upstream[some], ctx.below[some], out=rows[:, :, 1])
             np.subtract(upstream[some], rows[:, :, 1], out=rows[:, :, 0])
             np.multiply(rows, ctx.right[some], out=into[:, :, :, :, 1])

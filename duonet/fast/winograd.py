@@ -33,10 +33,10 @@ def correlate(x, w, pad_h, pad_w):
 
     def work(images):
         tiles = (images.stop - images.start) * th * tw
-        products = parallel.scratch("products", (4, 4, tiles, oc), x.dtype)
+        products = parallel.scratch((4, 4, tiles, oc), x.dtype)
         multiply(_inputs(x[images], pad_h, pad_w, th, tw), kernels, products.reshape(16, tiles, oc))
-        rows = parallel.scratch("sums", (4, tiles, oc), x.dtype)
-        part = parallel.scratch("part", (tiles, oc), x.dtype)
+        rows = parallel.scratch((4, tiles, oc), x.dtype)
+        part = parallel.scratch((tiles, oc), x.dtype)
         out = y[images].reshape(-1, th, 2, tw, 2, oc)
         for i in (0, 1):  # the row of the tile: p0 + p1 + p2 and p1 − p2 − p3, then the same along the columns
             first, second, third = products[i : i + 3]
@@ -62,14 +62,14 @@ def weight_gradient_factors(x, dy, padding):
     def factors(images):
         tiles = (images.stop - images.start) * th * tw
         inputs = _inputs(x[images], padding, padding, th, tw)
-        rows = parallel.scratch("sums", (4, len(dy[images]), th, ow, oc), dy.dtype)
+        rows = parallel.scratch((4, len(dy[images]), th, ow, oc), dy.dtype)
         upper, lower = dy[images, 0::2], dy[images, 1::2]
         np.copyto(rows[0], upper)
         np.add(upper, lower, out=rows[1])
         np.subtract(upper, lower, out=rows[2])
         np.negative(lower, out=rows[3])
         pairs = rows.reshape(4, tiles, 2, oc)
-        outputs = parallel.scratch("products", (4, 4, tiles, oc), dy.dtype)
+        outputs = parallel.scratch((4, 4, tiles, oc), dy.dtype)
         left, right = pairs[:, :, 0], pairs[:, :, 1]
         np.copyto(outputs[:, 0], left)
         np.add(left, right, out=outputs[:, 1])
@@ -91,15 +91,15 @@ def _inputs(x, pad_h, pad_w, th, tw):
     """Transform all 4×4 tiles d of some images to Bᵀ d B: (16, tiles, C)."""
     n, h, w, c = x.shape
     # Even and odd columns apart: whatever is added below is then contiguous.
-    columns = parallel.scratch("columns", (2, n, 2 * th + 2, tw + 1, c), x.dtype)
+    columns = parallel.scratch((2, n, 2 * th + 2, tw + 1, c), x.dtype)
     columns[...] = 0
     for parity in (0, 1):
         start = (parity - pad_w) % 2  # the first pixel that is in such a column
         pixels = x[:, :, start::2]
         first = (start + pad_w) // 2
         columns[parity, :, pad_h : pad_h + h, first : first + pixels.shape[2]] = pixels
-    rows = parallel.scratch("rows", (4, 2, n, th, tw + 1, c), x.dtype)
-    out = parallel.scratch("inputs", (4, 4, n, th, tw, c), x.dtype)
+    rows = parallel.scratch((4, 2, n, th, tw + 1, c), x.dtype)
+    out = parallel.scratch((4, 4, n, th, tw, c), x.dtype)
     _transform([columns[:, :, i : i + 2 * th : 2] for i in range(4)], rows)
     even, odd = rows[:, 0], rows[:, 1]
     _transform([even[:, :, :, :-1], odd[:, :, :, :-1], even[:, :, :, 1:], odd[:, :, :, 1:]], out.swapaxes(0, 1))
