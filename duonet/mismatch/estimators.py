@@ -7,7 +7,7 @@ import numpy as np
 from duonet import arguments, backend
 from duonet.mismatch.chain import CannotServe
 from duonet.mismatch.fast import FastForm
-from duonet.mismatch.objective import Objective, refuse_unknown, sample_coordinates, weighted_layers
+from duonet.mismatch.objective import Objective, known_layers, sample_coordinates, weighted_layers
 from duonet.tape import recording
 
 FORMS = ("fast", "general")
@@ -174,7 +174,7 @@ def coordinate_gradient(
     objective, layers = Objective(model, loss, batch), weighted_layers(model, layers)
     if not isinstance(coordinates, dict):
         coordinates = sample_coordinates(model, coordinates, rng, layers)
-    refuse_unknown("coordinates", coordinates, weighted_layers(model))
+    known_layers(model, "coordinates", coordinates)
     estimates = {}
     for path, layer in layers.items():
         size, chosen = layer.weight.size, _checked(coordinates, path, layer.weight.size)

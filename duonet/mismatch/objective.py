@@ -203,42 +203,52 @@ def weighted_layers(model, layers=None):
     ['0']
     """
     _refuse_no_module(model)
-    once, found = (
-        {path: m for path, m in model.modules(every_path) if isinstance(getattr(m, "weight", None), Parameter)}
-        for every_path in (False, True)
-    )
-    layers = once if layers is None else [layers] if isinstance(layers, str) else list(layers)
-    refuse_unknown("layers", layers, found)
+    if layers is None:
+        layers = [path for path, module in model.modules() if _has_weight(module)]
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    found = known_layers(model, "layers", layers)
     if not layers:
         raise ValueError("mismatch: no layer to measure; the model has no weights, or layers is empty")
     return {path: found[path] for path in layers}
 
 
-def refuse_unknown(name, paths, found):
-    """Refuse paths that are not among those of the layers with weights.
+def known_layers(model, name, paths):
+    """Find the layers with weights by all of their paths, and refuse paths that are not among them.
 
     Parameters
     ----------
+    model : Module
     name : str
-        The argument that holds them.
+        The argument that holds the paths.
     paths : collection of str
-    found : dict
-        As from `weighted_layers`.
+
+    Returns
+    -------
+    dict
+        From path to layer.
 
     Raises
     ------
     ValueError
+        Naming those there are.
 
     Examples
     --------
-    >>> refuse_unknown("layers", ["0"], {"0": nn.ReLU()})
+    >>> list(known_layers(nn.Linear(2, 3, rng=np.random.default_rng(0)), "layers", [""]))
+    ['']
     """
+    found = {path: module for path, module in model.modules(every_path=True) if _has_weight(module)}
     for path in paths:
         if path not in found:
             raise ValueError(
                 f"mismatch: {name}: there is no layer {path!r} with a weight; those of the model are "
                 f"{', '.join(found)}"
             )
+    return found
+
+
+def _has_weight(module):
+    return isinstance(getattr(module, "weight", None), Parameter)
 
 
 def sample_coordinates(model, count, rng=None, layers=None):
