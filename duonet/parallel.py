@@ -185,8 +185,8 @@ def _pool(pid):
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("DUONET_THREADS", str(cores))
-    if not (asked.isascii() and asked.isdigit() and int(asked) > 0):
-        raise ValueError(f"DUONET_THREADS must be a whole number from 1 on, got {asked!r}")
+    if not (asked.isascii() and asked.isdigit() and len(asked) < 5 and int(asked) > 0):
+        raise ValueError(f"DUONET_THREADS must be a whole number from 1 to 9999, got {repr(asked):.60}")
     threads = int(asked)
     try:
         import threadpoolctl

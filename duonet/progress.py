@@ -3,6 +3,8 @@
 import sys
 import time
 
+from duonet.text import tell, watched
+
 REFRESH_SECONDS = 0.5
 
 
@@ -25,8 +27,8 @@ class Bar:
         self.bar = None
 
     def __enter__(self):
-        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-        if self.progress and watched:
+        seen = watched(sys.stderr) or "ipykernel" in sys.modules
+        if self.progress and seen:
             from tqdm.auto import tqdm
 
             self.bar = tqdm(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
@@ -60,7 +62,7 @@ class Bar:
             line += f", validation {100 * row['val_accuracy']:.1f} %"
         line += f", {self.images / row['seconds']:.0f} images/s"
         if self.bar is None:
-            print(line, flush=True)
+            tell(line)
         else:
             self.bar.write(line)
 

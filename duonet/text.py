@@ -1,4 +1,66 @@
-"""Plain text: tables, and words from elsewhere."""
+"""Text for a terminal: tables, lines, and names that cannot command it."""
+
+import sys
+
+
+def visible(text):
+    r"""Write what does not print as an escape: a name from elsewhere may hold codes that move the cursor.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        One line; a line break becomes an escape as well.
+
+    Examples
+    --------
+    >>> print(visible("\x1b[2Jcat"))
+    \x1b[2Jcat
+    >>> visible("naïve, 犬")
+    'naïve, 犬'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def watched(stream):
+    """Say whether a stream is a terminal, where progress can be shown; one that is closed or missing is not.
+
+    Parameters
+    ----------
+    stream : file or None
+        Such as `sys.stderr`, which is None in a program without a console.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> watched(None)
+    False
+    """
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def tell(line):
+    """Print a line at once, where there is somewhere to print to.
+
+    Parameters
+    ----------
+    line : str
+
+    Examples
+    --------
+    >>> tell("epoch 1")
+    epoch 1
+    """
+    if sys.stdout is not None and not sys.stdout.closed:
+        print(visible(line), flush=True)
 
 
 def aligned(rows):
@@ -20,6 +82,7 @@ def aligned(rows):
     -------------
     conv1     0.9
     """
+    rows = [[visible(word) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for first, *rest in rows:
@@ -45,8 +108,7 @@ def printable(text, limit=400):
     Examples
     --------
     >>> print(printable("404\x1b[2J Not\n Found"))
-    404?[2J Not Found
+    404\x1b[2J Not Found
     """
-    line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else "?" for c in line)
+    line = visible(" ".join(text.split()))
     return line if len(line) <= limit else f"{line[:limit]}..."

@@ -148,6 +148,7 @@ def test_bad_options_of_mismatch_end_in_one_sentence(arguments, message, capsys,
 
 
 def test_mismatch_refuses_a_folder_that_exists(tmp_path, capsys):
+    (tmp_path / "keep.txt").write_text("mine")
     assert main([*TINY, "--out", str(tmp_path)]) == 2
     assert f"duonet: mismatch: --out {tmp_path} exists" in capsys.readouterr().err
 
@@ -173,7 +174,7 @@ def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tm
     words = [sys.executable, "-m", "duonet", command, *words, "--out", str(tmp_path / "run")]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert done.stderr.strip() == "duonet: DUONET_THREADS must be a whole number from 1 on, got 'many'"
+    assert done.stderr.strip() == "duonet: DUONET_THREADS must be a whole number from 1 to 9999, got 'many'"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,10 @@ def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tm
     [
         (MemoryError(), "memory is used up"),
         (ValueError(), "ValueError"),
-        (FileNotFoundError(2, "No such file or directory", "a.npz"), "a.npz: No such file or directory"),
+        (
+            FileNotFoundError(2, "No such file or directory", "a.npz"),
+            "runs: a.npz: there is no such file or folder",
+        ),
     ],
 )
 def test_no_message_is_empty_or_a_number(error, words, capsys, monkeypatch):

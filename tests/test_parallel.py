@@ -136,7 +136,9 @@ def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, asked):
     monkeypatch.setenv("DUONET_THREADS", asked)
     parallel._pool.cache_clear()
     try:
-        with pytest.raises(ValueError, match=f"DUONET_THREADS must be a whole number from 1 on, got '{asked}'"):
+        with pytest.raises(
+            ValueError, match=f"DUONET_THREADS must be a whole number from 1 to 9999, got '{asked}'"
+        ):
             parallel.settle()
     finally:
         parallel._pool.cache_clear()

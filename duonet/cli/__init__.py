@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -10,6 +9,9 @@ import threading
 import duonet
 from duonet import parallel
 from duonet.cli import costs, runs, studies
+from duonet.cli.streams import complain, usable
+from duonet.cli.words import said
+from duonet.text import visible
 
 
 def main(arguments=None):
@@ -32,23 +34,28 @@ def main(arguments=None):
     >>> main(["compare", "--images", "1"])
     2
     """
-    options = _parser().parse_args(arguments)
-    parallel.keep_memory()
-    try:
-        with _terminable():
-            parallel.settle()  # an odd DUONET_THREADS is refused before anything is made
-            options.command(options)
-            sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
-        print(f"duonet: {_said(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print("duonet: stopped; what had been written is whole", file=sys.stderr)
-        return 143 if isinstance(stop, Terminated) else 130
-    return 0
+    with usable():
+        options = _parser().parse_args(arguments)
+        parallel.keep_memory()
+        try:
+            with _terminable():
+                parallel.settle()  # an odd DUONET_THREADS is refused before anything is made
+                options.command(options)
+                sys.stdout.flush()
+        except BrokenPipeError:  # whoever read the output has seen enough
+            return 1
+        except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+            complain(f"duonet: {said(error, options.word)}")
+            return 2
+        except KeyboardInterrupt as stop:
+            complain("duonet: stopped; what had been written is whole")
+            return 143 if isinstance(stop, Terminated) else 130
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        super().error(visible(message))
 
 
 class Terminated(KeyboardInterrupt):
@@ -75,17 +82,10 @@ def _terminable():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _said(error):
-    """Say an error in words, never in none."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or ("memory is used up" if isinstance(error, MemoryError) else type(error).__name__)
-
-
 def _parser():
-    parser = argparse.ArgumentParser(prog="duonet", description="Binary-activation networks, from scratch.")
+    parser = _Parser(prog="duonet", description="Binary-activation networks, from scratch.")
     parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True)
+    commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
     for room in (runs, costs, studies):
         room.add(commands)
     return parser

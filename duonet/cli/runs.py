@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 from duonet import backend
+from duonet.cli.streams import complain
+from duonet.cli.words import said
 from duonet.files import replacing
-from duonet.text import printable
+from duonet.text import visible
 
 HELP = {
     "method": "binaryduo, baseline, control, coupled, ternary, float, restarted or control_restarted (binaryduo)",
@@ -145,7 +147,7 @@ def _train(options):
     else:
         print(f"{validation} {by}")
     if not options.quiet:
-        print(f"{result['training_seconds']:.0f} s of training; written to {out}")
+        print(visible(f"{result['training_seconds']:.0f} s of training; written to {out}"))
 
 
 def _evaluate(options):
@@ -163,10 +165,8 @@ def _evaluate(options):
         return
     print(score_table(scores))
     plot_confusion(scores, figure)
-    print(
-        f"\ntop-1 {100 * scores['top1']:.2f} %, top-5 {100 * scores['top5']:.2f} % of {scores['images']:,} images"
-        f"; confusion matrix in {figure}"
-    )
+    accuracies = f"top-1 {100 * scores['top1']:.2f} %, top-5 {100 * scores['top5']:.2f} %"
+    print("\n" + visible(f"{accuracies} of {scores['images']:,} images; confusion matrix in {figure}"))
 
 
 def _predict(options):
@@ -181,10 +181,11 @@ def _predict(options):
             errors.append(answer)
             continue
         best = sorted(zip(answer, names), reverse=True)[: options.top]
-        print(f"{path}: " + ", ".join(f"{printable(name)} {100 * share:.1f} %" for share, name in best))
+        print(visible(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best)))
     if errors:
-        told = "\n".join(str(error) for error in errors)
-        raise ValueError(f"{told}\npredict: no answer for {len(errors)} of {len(options.images)} images")
+        for error in errors:
+            complain(f"duonet: {said(error)}")
+        raise ValueError(f"predict: no answer for {len(errors)} of {len(options.images)} images")
 
 
 def _runs(options):

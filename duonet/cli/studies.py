@@ -7,7 +7,9 @@ from pathlib import Path
 from duonet import backend
 from duonet.cli.runs import HELP
 from duonet.cli.words import words_for
+from duonet.text import tell, visible
 
+SHOW = "print again what a study wrote to this folder or results.json, also one that stopped; computes nothing"
 RESUME = "continue the study in this folder with its settings; a finished one is printed again"
 
 
@@ -27,7 +29,7 @@ def add(commands):
         description="Train a float, a binary, a coupled ternary and the decoupled network on Fashion-MNIST images "
         "that come with the package, at equal epochs and weights, and print, write and draw what came out.",
     )
-    command.set_defaults(command=_compare, name="compare")
+    command.set_defaults(command=_compare)
     command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Settings.model})")
     command.add_argument("--seeds", type=int, help=f"number of seeds ({Settings.seeds})")
     command.add_argument("--epochs", type=int, help="epochs of both stages together")
@@ -39,6 +41,7 @@ def add(commands):
     command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
     command.add_argument("--out", type=Path, help="a folder for the results (runs/compare-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
+    command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
     command.add_argument("--quiet", action="store_true", help="print the table alone")
 
     command = commands.add_parser(
@@ -48,7 +51,7 @@ def add(commands):
         "problem for every precision, surrogate and step, and in compare's network on real images. Prints tables, "
         "writes results.json and figures.",
     )
-    command.set_defaults(command=_mismatch, name="mismatch")
+    command.set_defaults(command=_mismatch)
     command.add_argument("--full", action="store_true", help="five seeds, more steps, samples and images")
     command.add_argument("--seeds", type=int, help="number of seeds")
     command.add_argument("--width", type=int, help="width of the toy networks")
@@ -57,18 +60,22 @@ def add(commands):
     command.add_argument("--coordinates", type=int, help="weights to measure in each layer of the real network")
     command.add_argument("--out", type=Path, help="a folder for the results (runs/mismatch-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
+    command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
     command.add_argument("--quiet", action="store_true", help="print the tables alone")
 
 
 def _compare(options):
-    from duonet.experiments import Settings, compare, table
+    from duonet.experiments import Settings, compare, show, table
     from duonet.viz import plot_comparison
 
+    if options.show is not None:
+        print(show("compare", options.show))
+        return
     settings, out = _asked(options, Settings, Settings())
     _say_how_to_resume("compare", out, options.quiet)
     with words_for("compare", out):
         results = compare(settings, out, progress=not options.quiet)
-    print(table(results))
+    print(table(results), flush=True)  # before the figure, which may fail
     plot_comparison(results, out / "compare.png")
     if options.quiet:
         return
@@ -78,38 +85,43 @@ def _compare(options):
             f"{row['float32_images']:,} predictions; in float64 the logits differ by at most "
             f"{row['float64_relative_difference']:.1g} of the largest"
         )
-    print(f"{_spent(results)}; written to {out}")
+    print(visible(f"{_spent(results)}; written to {out}"))
 
 
 def _mismatch(options):
-    from duonet.experiments import MismatchSettings, mismatch, tables
+    from duonet.experiments import MismatchSettings, mismatch, show, tables
     from duonet.experiments.mismatch import FULL
     from duonet.viz import plot_mismatch
 
+    if options.show is not None:
+        print(show("mismatch", options.show))
+        return
     options.measured_images = options.images
     settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
     _say_how_to_resume("mismatch", out, options.quiet)
     with words_for("mismatch", out):
         results = mismatch(settings, out, progress=not options.quiet)
-    print("\n\n".join(tables(results).values()))
+    print("\n\n".join(tables(results).values()), flush=True)  # before the figures, which may fail
     plot_mismatch(results, out)
     if not options.quiet:
-        print(f"\na dot: noise hides the value; {_spent(results)}; written to {out}")
+        print("\n" + visible(f"a dot: noise hides the value; {_spent(results)}; written to {out}"))
 
 
 def _say_how_to_resume(command, out, quiet):
     if not quiet:
-        print(f"stop at any moment; go on with: duonet {command} --resume {out}", flush=True)
+        tell(f"stop at any moment; go on with: duonet {command} --resume {out}")
 
 
 def _asked(options, kind, usual):
     """Return a study's settings and folder: those of the flags, or of the study that is to be resumed."""
     from duonet.experiments.studies import saved_study
 
-    command = options.name
+    command = options.word
     names = [field.name for field in dataclasses.fields(kind)]
     given = {name: getattr(options, name, None) for name in names}
-    given = {name: value for name, value in given.items() if value not in (None, False)}
+    given = {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }  # 0 is a value
     if options.resume is None:
         out = options.out or Path("runs") / time.strftime(f"{command}-%Y%m%d-%H%M%S")
         return dataclasses.replace(usual, **given), out

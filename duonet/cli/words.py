@@ -1,6 +1,60 @@
-"""What the commands say when a folder is not as it should be."""
+"""What the commands say when something goes wrong."""
 
 import contextlib
+import errno
+import os
+
+from duonet.text import visible
+
+REASONS = {
+    errno.ENOENT: "there is no such file or folder",
+    errno.EISDIR: "is a folder, where a file is expected",
+    errno.ENOTDIR: "cannot be there: a part of the path is a file, not a folder",
+    errno.EACCES: "there is no permission to open it",
+    errno.EPERM: "there is no permission to change it",
+    errno.EEXIST: "exists already",
+    errno.ENOSPC: "the disk is full",
+    errno.EROFS: "the disk cannot be written to",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "is a link that leads back to itself",
+}
+
+
+def said(error, command=""):
+    """Put an error into one line of words, never an empty one.
+
+    Parameters
+    ----------
+    error : Exception
+    command : str
+        Named in front of the system's errors, which do not name it themselves.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> said(FileNotFoundError(errno.ENOENT, "No such file or directory", "nosuch"), "evaluate")
+    'evaluate: nosuch: there is no such file or folder'
+    >>> said(MemoryError())
+    'memory is used up'
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        text = ": ".join(filter(None, (command, str(error.filename or ""), _reason(error))))
+    elif isinstance(error, MemoryError):
+        text = str(error) or "memory is used up"
+    else:
+        text = str(error) or type(error).__name__
+    return visible(text)
+
+
+def _reason(error):
+    """Return the words for a number of the system's; those that somebody chose himself stay."""
+    if error.errno in REASONS and error.strerror in (None, os.strerror(error.errno)):
+        return REASONS[error.errno]
+    words = error.strerror or type(error).__name__
+    return words[0].lower() + words[1:]
 
 
 @contextlib.contextmanager
@@ -27,5 +81,7 @@ def words_for(command, out):
         raise ValueError(
             f"{command}: --out {out} exists; give a new folder, so that no result is overwritten"
         ) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise ValueError(f"{command}: --out {out} cannot be written: {error.strerror}") from None
+        raise ValueError(f"{command}: --out {out} cannot be written: {said(error)}") from None

@@ -5,9 +5,11 @@ import dataclasses
 import json
 import math
 import statistics
+import sys
 
 from duonet.experiments.studies import Study
 from duonet.mismatch import Mismatch
+from duonet.text import watched
 
 HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
 
@@ -61,7 +63,8 @@ class Records(Study):
         from tqdm.auto import tqdm
 
         form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}"
-        with tqdm(total=1.0, desc=label, bar_format=form, disable=None if progress else True, leave=False) as bar:
+        disable = not (progress and watched(sys.stderr))
+        with tqdm(total=1.0, desc=label, bar_format=form, disable=disable, leave=False) as bar:
             yield bar.update
 
 
@@ -96,7 +99,7 @@ def resolved(row):
     -------
     bool
     """
-    if row["cosine"] is None or row["low"] is None:
+    if any(row[name] is None for name in ("cosine", "low", "high", "coarse_noise", "noise")):
         return False
     wide = max(row["cosine"] - row["low"], row["high"] - row["cosine"]) > HALF_WIDTH
     return not wide and max(row["coarse_noise"], row["noise"]) <= NOISE

@@ -14,7 +14,7 @@ from duonet.fold import fold
 from duonet.functional import log_softmax
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
-from duonet.text import aligned, printable
+from duonet.text import aligned
 
 BATCH = 250
 PICTURES = 64  # of predict's image files, which may be large, in memory at once
@@ -101,10 +101,8 @@ def score_table(scores):
     rows = [("class", "images", "right %", "most taken for")]
     for i, (name, share) in enumerate(zip(scores["class_names"], scores["per_class"])):
         wrong = confusion[i] * (np.arange(len(confusion)) != i)
-        other = f"{printable(scores['class_names'][wrong.argmax()])} ({wrong.max()})" if wrong.any() else ""
-        rows.append(
-            (printable(name), f"{confusion[i].sum():,}", "" if share is None else f"{100 * share:.1f}", other)
-        )
+        other = f"{scores['class_names'][wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        rows.append((name, f"{confusion[i].sum():,}", "" if share is None else f"{100 * share:.1f}", other))
     return aligned(rows)
 
 

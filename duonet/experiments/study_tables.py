@@ -4,7 +4,7 @@ import math
 import statistics
 
 from duonet.experiments.records import select, spread
-from duonet.mismatch.statistics import DEVIATIONS
+from duonet.mismatch.statistics import DEVIATIONS, divide
 from duonet.text import aligned
 
 HIDDEN = ("linear1", "linear2", "linear3")
@@ -109,7 +109,8 @@ def _evolution(results):
 
 def _truth(results):
     lines = [["surrogate", "angles", "largest |z|", "rms z"]]
-    records = [row for row in select(results, "truth") if row["low"] is not None]
+    known = ("cosine", "low", "high")
+    records = [row for row in select(results, "truth") if all(row[name] is not None for name in known)]
     for name in _different(records, "surrogate"):
         z = [_z(row) for row in records if row["surrogate"] == name]
         largest, rms = max(map(abs, z)), math.sqrt(statistics.mean(v * v for v in z))
@@ -139,7 +140,7 @@ def _different(rows, *columns):
 
 def _z(row):
     """Return how many of its own standard errors a measured cosine lies from the exact one."""
-    return (row["cosine"] - row["exact"]) / ((row["high"] - row["low"]) / (2 * DEVIATIONS))
+    return divide(row["cosine"] - row["exact"], (row["high"] - row["low"]) / (2 * DEVIATIONS))
 
 
 def _table(title, rows):

@@ -26,6 +26,7 @@ from duonet.experiments.run_settings import read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest
 from duonet.files import replacing
 from duonet.summary import cost
+from duonet.text import tell
 from duonet.train import History, evaluate, fit
 
 LAST, FIRST = "last.npz", "first_stage.npz"
@@ -184,7 +185,7 @@ class _Run:
         """Train what is left to train, and return the result."""
         started = time.perf_counter()
         if self.progress and self.label is None:
-            print(f"stop at any moment; go on with: duonet train --resume {self.out}", flush=True)
+            tell(f"stop at any moment; go on with: duonet train --resume {self.out}")
         saved = self.saved
         at = 0 if saved is None else saved.about["stage"] - 1
         for i in range(at, len(self.stages)):
