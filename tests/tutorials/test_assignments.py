@@ -50,7 +50,7 @@ def solution(folder):
 
 
 def submit(folder, submissions, seed=SEED):
-    """Grade submissions, each a dict of files, and return for each a dict from test name to reason."""
+    """Grade submissions, each a dict of files, and return for each a dict from test name to reason, None if it passed."""
     with tempfile.TemporaryDirectory() as place:
         paths = {name: Path(place) / str(i) for i, name in enumerate(submissions)}
         for name, files in submissions.items():
@@ -58,7 +58,9 @@ def submit(folder, submissions, seed=SEED):
             for file, text in files.items():
                 (paths[name] / file).write_text(text, encoding="utf-8")
         graded = grade.grade_all(folder, paths, seed, LIMIT, lambda *one: None)
-    return {name: {o.test.name: o.reason for o in outcomes} for name, outcomes in graded.items()}
+    return {
+        name: {o.test.name: None if o.passed else o.reason for o in outcomes} for name, outcomes in graded.items()
+    }
 
 
 @functools.cache
@@ -130,7 +132,7 @@ def test_no_line_of_the_solution_is_in_the_bundle(folder):
 @each
 def test_points_agree_wherever_they_stand_and_make_a_hundred(folder):
     tests = assignment.grading_tests(folder)
-    marks = {task: points for task, _, points in grade.totals([grade.Outcome(test, None) for test in tests])}
+    marks = {task: points for task, _, points in grade.totals([grade.Outcome(test, True) for test in tests])}
     stated = {int(t): int(p) for t, p in re.findall(r'"""Task (\d+) \((\d+) points\)', solution(folder))}
     readme = (folder / "README.md").read_text(encoding="utf-8")
     rows = {int(t): int(p) for t, p in re.findall(r"^\| *(\d+) *\|.*\| *(\d+) *\|$", readme, re.M)}

@@ -1,13 +1,11 @@
 """What release.py and grade.py do with bad input, and what they write. The assignment here has two tasks."""
 
 import csv
-import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,8 @@ sys.path.insert(0, str(ASSIGNMENTS))
 import assignment  # noqa: E402
 import grade  # noqa: E402
 import release  # noqa: E402
-import worker  # noqa: E402
+import sandbox  # noqa: E402
+import student  # noqa: E402
 
 LIMIT = 8.0
 
@@ -76,21 +75,21 @@ AT_IMPORT = {
     "sys.exit": ("raise SystemExit(0)", 0, "SystemExit"),
     "os._exit": ("import os; os._exit(0)", 0, "ended before its tests did"),
     "a crash": ("import ctypes; ctypes.string_at(0)", 0, "ended before its tests did"),
-    "KeyboardInterrupt": ("raise KeyboardInterrupt", 0, "the submission ended the tests"),
-    "no text": ("class E(Exception):\n    def __str__(self): raise E\nraise E", 0, "the submission ended the tests"),
-    "escapes": ("raise ValueError('\\x1b[31m \\udc80 \\n end')", 0, r"ValueError: \?\[31m \? end"),
+    "KeyboardInterrupt": ("raise KeyboardInterrupt", 0, "^KeyboardInterrupt$"),
+    "no text": ("class E(Exception):\n    def __str__(self): raise E\nraise E", 0, "^E$"),
+    "escapes": ("raise ValueError('\\x1b[31m \\udc80 \\n end')", 0, r"ValueError: \\x1b\[31m \\udc80 end"),
     "a full disk": ("open('/dev/full', 'w', buffering=1).write('x\\n')", 0, "OSError"),
-    "deletes its folder": ("import os, shutil; shutil.rmtree(os.getcwd()); shutil.rmtree('..', ignore_errors=True)", 0, "ended before"),
+    "deletes its folder": ("import os, shutil; shutil.rmtree(os.getcwd()); shutil.rmtree('..', ignore_errors=True)", 0, "OSError|PermissionError"),
     "megabytes printed": ("import sys\nfor f in (sys.stdout, sys.stderr): f.write('x' * 30_000_000)", 100, None),
     "a large file": ("open('big', 'wb').truncate(10**9)", 0, "OSError"),
     "too much memory": ("x = bytearray(8 * 2**30)", 0, "MemoryError"),
     "a fork": ("import os; os.fork()", 100, None),
-    "every descriptor written to": ("import os\nfor i in range(3, 99):\n    try: os.write(i, b'x')\n    except OSError: pass", 0, "ended before"),
+    "every descriptor written to": ("import os\nfor i in range(3, 99):\n    try: os.write(i, b'x')\n    except OSError: pass", 0, "sent what is no answer"),
     "a false message": (
         "import os, struct\nm = b'{\"nonce\": \"a\", \"reasons\": {\"test_double\": null}}'\n"
-        "for i in range(3, 99):\n    try: os.write(i, struct.pack('!i', len(m)) + m)\n    except OSError: pass", 0, "ended before"
+        "for i in range(3, 99):\n    try: os.write(i, struct.pack('!i', len(m)) + m)\n    except OSError: pass", 0, "sent what is no answer"
     ),
-    "pytest disarmed": ("import sys; sys.modules['_pytest.python'].Function.runtest = lambda item: None", 0, "a test that must fail has passed"),
+    "pytest disarmed": ("import sys; sys.modules['_pytest.python'].Function.runtest = lambda item: None", 0, "KeyError"),
     "NumPy's generators replaced": ("import numpy as np; np.random.default_rng = lambda *seed: None", 100, None),
 }  # fmt: skip
 IN_DOUBLE = {
@@ -98,7 +97,7 @@ IN_DOUBLE = {
     "an endless loop": ("while True: pass", 40, "over the time limit of 8 s"),
     "os._exit in a task": ("__import__('os')._exit(0)", 40, "ended before its tests did"),
     "sys.exit in a task": ("raise SystemExit(0)", 40, "SystemExit"),
-    "an exception without a name": ("raise type('', (Exception,), {})", 40, "^$"),
+    "an exception without a name": ("raise type('', (Exception,), {})", 40, "^Exception$"),
     "a skip": ("import unittest; raise unittest.SkipTest('so there')", 40, "SkipTest|Skipped"),
 }
 
@@ -176,35 +175,6 @@ def test_a_submission_without_usable_answers_gets_nothing(folder, tmp_path):
     reasons = {name: outcomes[0].reason for name, outcomes in graded.items()}
     assert reasons["empty"] == reasons["folder"] == reasons["pipe"] == "there is no file answers.py"
     assert "larger than 1,048,576 bytes" in reasons["huge"] and "is a link" in reasons["link"]
-
-
-STARTS_ANOTHER = """
-import fcntl, os, time
-reader, writer = os.pipe()
-if os.fork() == 0:
-    file = open({path!r}, "a")
-    fcntl.flock(file, fcntl.LOCK_SH)  # until this process ends
-    os.write(writer, b"x")
-    time.sleep(999)
-os.read(reader, 1)
-"""
-
-
-def test_what_a_submission_started_is_ended_with_it(folder, tmp_path):
-    path = tmp_path / "lock"
-    graded = marked(
-        folder, hand_in(tmp_path, "starts", answers_py=STARTS_ANOTHER.format(path=str(path)) + SOLUTION)
-    )
-    assert score(graded["starts"]) == 100
-    until = time.monotonic() + 30  # the kernel takes its time on a busy machine
-    with open(path) as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                assert time.monotonic() < until, "it holds its lock still"
-                time.sleep(0.05)
 
 
 def test_names_of_submissions_are_told_apart(tmp_path):
@@ -302,11 +272,10 @@ def test_a_solution_that_cannot_be_cut_out_is_not_released(spoilt, words):
         release.starter(spoilt)
 
 
-def test_which_imports_are_allowed(tmp_path):
+def test_which_imports_are_allowed():
     def refused(text, allowed=("numpy", "duonet.Tensor", "duonet.quant")):
-        (tmp_path / "answers.py").write_text(text)
         try:
-            worker.refuse_imports(tmp_path / "answers.py", set(allowed))
+            student.refuse_imports(text.encode(), set(allowed))
         except ImportError as error:
             return str(error)
 
@@ -331,8 +300,8 @@ def test_a_wrong_submission_that_no_longer_fits_is_an_error(folder):
 
 def test_the_teachers_page_states_the_limits_that_there_are():
     page = (ASSIGNMENTS / "README.md").read_text(encoding="utf-8")
-    assert f"with {grade.LIMIT:g} s" in page and f"{worker.MEMORY // 2**30} GiB of memory" in page
-    assert f"{worker.FILE // 2**20} MiB" in page
+    assert f"with {grade.LIMIT:g} s" in page and f"{sandbox.MEMORY // 2**30} GiB of memory" in page
+    assert f"{sandbox.FILE // 2**20} MiB" in page and f"{sandbox.PROCESSES} processes" in page
     folders = re.findall(r"^\| `(\d\d_\w+)` \|", page, re.M)
     assert {assignment.find(number).name for number in assignment.numbers()} <= set(folders)
 

@@ -50,6 +50,14 @@ def grading_tests(folder):
     return sorted(found, key=lambda test: test.task)
 
 
+def may_import(file):
+    """Return what a submission may import, `MAY_IMPORT` of a test_grading.py, without importing it."""
+    for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MAY_IMPORT":
+            return ast.literal_eval(node.value)
+    raise ValueError(f"{file} has no MAY_IMPORT")
+
+
 class Wrong(NamedTuple):
     """A submission with one mistake, and what it must cost: the proof that the grader sees the mistake.
 

@@ -4,266 +4,194 @@
 
 A submission is a folder that holds answers.py, or that file itself; nothing else of it is used. Each task runs in
 a process of its own: an endless loop or a crash costs that task, and at import all of them. The grader goes on,
-and exits with 0 however many points were lost. This is no sandbox against malice (README.md).
+and exits with 0 however many points were lost. What judges runs in another process, and where Linux allows, the
+submission sees neither files nor network (README.md).
 """
 
 import argparse
 import contextlib
-import csv
-import json
 import multiprocessing
 import os
 import secrets
-import shutil
 import signal
+import stat
 import sys
 import tempfile
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import NamedTuple
 from unittest import mock
 
+import sandbox
 import worker
-from assignment import GradingTest, UsageError, find, grading_tests
-
-from duonet.files import replacing
+from assignment import UsageError, find, grading_tests
+from report import Outcome, printable, results, table, totals, write_csv, write_json  # noqa: F401
 
 LIMIT = 60.0  # seconds for one task
+MARGIN = 60.0  # seconds for one submission beyond those of its tasks
 LARGEST = 2**20  # bytes of an answers.py
-MESSAGE = 2**16  # bytes of what one task reports
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "DUONET_THREADS")
 ENVIRONMENT = {
-    **dict.fromkeys(ONE_THREAD, "1"),  # several tasks run side by side
-    "PYTHONDONTWRITEBYTECODE": "1",
+    **dict.fromkeys(worker.ONE_THREAD, "1"),
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PYTEST_ADDOPTS": "",
     "PYTEST_PLUGINS": "",
 }
+NO_WALLS = (
+    "grade: no namespaces here: submissions can read this machine's files and use its network;\n"
+    "grade: use a container that holds nothing else (README.md)"
+)
 
 
 class Unusable(Exception):
     """Why a submission cannot be run at all, in a few words."""
 
 
-class Outcome(NamedTuple):
-    """What came of one grading test: `reason` is None if it passed."""
-
-    test: GradingTest
-    reason: str | None
-
-    @property
-    def passed(self):
-        """Whether the test passed. A reason may be empty, as that of an exception without a name."""
-        return self.reason is None
-
-    @property
-    def score(self):
-        """Points earned: all or none."""
-        return self.test.points if self.passed else 0
-
-
 def read(path):
-    """Return the bytes of the answers in a submission, a folder or a file, or raise Unusable."""
-    path = path / "answers.py" if path.is_dir() else path
-    if path.is_symlink():
-        raise Unusable(f"{path.name} is a link; hand in the file itself")
-    if not path.is_file():
-        raise Unusable("there is no file answers.py")
+    """Return the bytes of the answers in a submission, a folder or a file, or raise Unusable.
+
+    A link may lead to a neighbour's work, or to what only the grader may read.
+    """
     try:
-        with open(path, "rb") as file:
+        folder = path if path.is_dir() else path.parent
+        path = path / "answers.py" if path.is_dir() else path
+        for part in (folder, path):
+            if part.is_symlink():
+                raise Unusable(f"{printable(part.name)} is a link; hand in the file itself")
+        if not path.is_file():
+            raise Unusable("there is no file answers.py")
+        with open(
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        ) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Unusable("there is no file answers.py")
             text = file.read(LARGEST + 1)
     except OSError as error:
-        raise Unusable(f"{path.name} cannot be read: {error.strerror}") from error
+        raise Unusable(f"answers.py cannot be read: {error.strerror}") from error
     if len(text) > LARGEST:
-        raise Unusable(f"{path.name} is larger than {LARGEST:,} bytes")
+        raise Unusable(f"{printable(path.name)} is larger than {LARGEST:,} bytes")
     return text
 
 
 def start_server():
-    """Start the process that every task's process is forked from, so that NumPy, pytest and duonet load once."""
+    """Start the process that every judge is forked from, so that NumPy, pytest and duonet load once."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["numpy.random", "numpy.testing", "pytest", "duonet"])
+    server.set_forkserver_preload(["numpy.random", "numpy.testing", "pytest", "duonet", "worker"])
     with mock.patch.dict(os.environ, ENVIRONMENT):  # that process's, not this one's
         forkserver.ensure_running()
     return server
 
 
-def run_task(server, folder, text, task, seed, limit):
-    """Grade one task of one submission in a process of its own.
-
-    Returns
-    -------
-    reasons : dict
-        For each grading test that ran, None if it passed, else why not.
-    otherwise : str
-        Why the others did not run.
-    """
-    nonce = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as scratch:
-        scratch = Path(scratch)
-        for name in ("home", "tests"):
-            (scratch / name).mkdir()
-        (scratch / "home" / "answers.py").write_bytes(text)
-        shutil.copy(folder / "test_grading.py", scratch / "tests")
-        (scratch / "tests" / "pytest.ini").touch()  # so that pytest looks no further
-        receiver, sender = server.Pipe(duplex=False)
-        process = server.Process(target=worker.grade, args=(scratch, task, seed, nonce, sender))
-        process.start()
-        sender.close()
-        process.join(limit)
-        late = process.is_alive()
-        end(process)
-        reasons = message(receiver, nonce)
-    if late:
-        return {}, f"over the time limit of {limit:g} s"
-    if reasons is None:
-        return {}, "the process ended before its tests did, as by os._exit or a crash"
-    if worker.MUST_FAIL not in reasons:
-        return {}, "not run: the submission ended the tests"
-    if reasons[worker.MUST_FAIL] is None:
-        return {}, "a test that must fail has passed: the submission changed what judges it"
-    return reasons, "not run"
+def walls_possible():
+    """Whether the system grants namespaces. Call it before there are threads."""
+    with scratch() as folder:
+        return sandbox.possible(folder)
 
 
-def end(process):
-    """Kill a process and whatever it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.join()
-    process.close()
+@contextlib.contextmanager
+def scratch():
+    """Give a new empty folder, and delete it afterwards whatever is in it by then."""
+    folder = Path(tempfile.mkdtemp(prefix="grade-"))
+    folder.chmod(0o711)  # a submission that runs as nobody has a folder in it
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            sandbox.remove(folder)
 
 
-def message(receiver, nonce):
-    """Return the reasons that a process sent, or None if it sent nothing that can be trusted."""
-    with receiver:
-        try:
-            sent = json.loads(receiver.recv_bytes(MESSAGE)) if receiver.poll() else {}
-            reasons = sent["reasons"] if sent["nonce"] == nonce else None
-            return {name: None if reason is None else printable(reason) for name, reason in reasons.items()}
-        except (EOFError, OSError, ValueError, LookupError, TypeError, AttributeError):
-            return None
-
-
-def printable(text):
-    """Return text that does nothing to a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def grade(server, pool, folder, path, seed, limit):
-    """Begin to grade one submission; return a function that waits for the list of outcomes, one for each test."""
+def grade(server, folder, path, seed, limit, walls):
+    """Grade one submission in a process of its own; return the list of outcomes, one for each test."""
     tests = grading_tests(folder)
     try:
         text = read(path)
-    except Unusable as error:
-        why = str(error)
-        return lambda: [Outcome(test, why) for test in tests]
-    tasks = {
-        task: pool.submit(run_task, server, folder, text, task, seed, limit) for task in {t.task for t in tests}
-    }
-
-    def outcomes():
-        for test in tests:
-            reasons, otherwise = tasks[test.task].result()
-            yield Outcome(test, reasons.get(test.name, otherwise))
-
-    return lambda: list(outcomes())
-
-
-def totals(outcomes):
-    """Return the points earned and the points there are, for each task in order."""
-    earned, most = Counter(), Counter()
-    for outcome in outcomes:
-        earned[outcome.test.task] += outcome.score
-        most[outcome.test.task] += outcome.test.points
-    return [(task, earned[task], most[task]) for task in sorted(most)]
+        with scratch() as place:
+            found = judged(server, (folder / "test_grading.py", tests, text, place, seed, limit, walls), limit)
+    except (Unusable, OSError) as error:
+        return [Outcome(test, False, str(error)) for test in tests]
+    if found is None:
+        return [
+            Outcome(test, False, "over the time limit of the whole submission, or its judge ended")
+            for test in tests
+        ]
+    return [
+        Outcome(test, passed is True, "" if passed is True else printable(why))
+        for test, (passed, why) in zip(tests, found, strict=True)
+    ]
 
 
-def table(name, outcomes):
-    """Return what is printed of one submission: its points, and of each failure where to look and why."""
-    tasks = totals(outcomes)
-    lines = [f"{name}: {sum(t[1] for t in tasks)} of {sum(t[2] for t in tasks)} points"]
-    for task, earned, most in tasks:
-        lines.append(f"  task {task}  {earned:3d} of {most:3d}")
-        reasons = [outcome.reason for outcome in outcomes if outcome.test.task == task]
-        if len(reasons) > 1 and reasons[0] is not None and len(set(reasons)) == 1:  # as at a time limit
-            lines.append(f"    all tests: {reasons[0]}")
-            continue
-        for outcome in outcomes:
-            if outcome.test.task == task and not outcome.passed:
-                lines.append(f"    {outcome.test.name} (-{outcome.test.points}): {outcome.test.hint}")
-                lines.append(f"      {outcome.reason}")
-    return "\n".join(lines)
-
-
-def results(outcomes, seed):
-    """Return Gradescope's results.json of one submission, as a dict."""
-    tests, count = [], Counter()
-    for outcome in outcomes:
-        task = outcome.test.task
-        count[task] += 1
-        tests.append(
-            {
-                "name": f"task {task}: {outcome.test.name.removeprefix('test_').replace('_', ' ')}",
-                "number": f"{task}.{count[task]}",
-                "score": outcome.score,
-                "max_score": outcome.test.points,
-                "status": "passed" if outcome.passed else "failed",
-                "output": "" if outcome.passed else f"{outcome.test.hint}\n{outcome.reason}",
-                "visibility": "visible",
-            }
-        )
-    score = sum(outcome.score for outcome in outcomes)
-    return {"score": score, "output": f"seed {seed}", "visibility": "visible", "tests": tests}
+def judged(server, arguments, limit):
+    """Run a judge, and return what it says, or None if it does not answer in time."""
+    receiver, sender = server.Pipe(duplex=False)
+    process = server.Process(target=worker.judge, args=(*arguments, sender))
+    process.start()
+    sender.close()
+    tasks = {test.task for test in arguments[1]}
+    try:
+        with receiver:
+            return receiver.recv() if receiver.poll(len(tasks) * limit + MARGIN) else None
+    except (EOFError, OSError):
+        return None
+    finally:
+        process.join(MARGIN / 6)
+        process.kill()
+        process.join()
+        process.close()
 
 
 def named(paths):
     """Return the submissions by name: the folder's name, or the whole path where two folders share one."""
     short = {}
     for path in dict.fromkeys(paths):
-        if not path.exists() and not path.is_symlink():
-            raise UsageError(f"there is no {path}")
+        if not os.path.lexists(path):
+            raise UsageError(f"there is no {printable(str(path))}")
         whole = path.absolute()
         short[path] = whole.parent.name if whole.name == "answers.py" else whole.name
     count = Counter(short.values())
-    return {name if count[name] == 1 else str(path): path for path, name in short.items()}
+    return {printable(name if count[name] == 1 else str(path)): path for path, name in short.items()}
 
 
-def write_json(path, graded, seed):
-    """Write one submission's results as Gradescope reads them, or several under their names."""
-    every = {name: results(outcomes, seed) for name, outcomes in graded.items()}
-    whole = {"submissions": every} if len(every) > 1 else next(iter(every.values()))
-    with replacing(path) as part:
-        part.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+def grade_all(folder, submissions, seed, limit, show, walls=None):
+    """Grade submissions, as many at a time as there are cores; `show` each in order, and return all.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the assignment.
+    submissions : dict
+        Name and path.
+    seed : int
+    limit : float
+        Seconds for a task.
+    show : callable
+        Takes a name and outcomes. If it raises, nothing more is begun, and what has begun is ended.
+    walls : bool, optional
+        Whether to use namespaces; if they are to be had, by default.
 
-def write_csv(path, graded, seed):
-    """Write one row for each submission."""
-    tasks = [f"task {task}" for task, _, _ in totals(next(iter(graded.values())))]
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["submission", "total", *tasks, "seed"])
-        for name, outcomes in graded.items():
-            earned = [points for _, points, _ in totals(outcomes)]
-            writer.writerow([name, sum(earned), *earned, seed])
-
-
-def grade_all(folder, submissions, seed, limit, show):
-    """Grade submissions, as many tasks at a time as there are cores; `show` each in order, and return all."""
+    Returns
+    -------
+    dict
+        Name and list of Outcome.
+    """
+    walls = walls_possible() if walls is None else walls
     server = start_server()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        begun = {name: grade(server, pool, folder, path, seed, limit) for name, path in submissions.items()}
-        graded = {}
+        graded, begun = {}, {}
         try:
+            begun |= {
+                name: pool.submit(grade, server, folder, path, seed, limit, walls)
+                for name, path in submissions.items()
+            }
             for name, outcomes in begun.items():
-                graded[name] = outcomes()
+                graded[name] = outcomes.result()
                 show(name, graded[name])
-        except KeyboardInterrupt:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                end(process)
+            while not all(one.done() for one in begun.values()):
+                for process in multiprocessing.active_children():
+                    process.kill()  # and with it what it has started
+                time.sleep(0.05)
             raise
     return graded
 
@@ -284,6 +212,47 @@ def whole(text):
     return seed
 
 
+def say(text):
+    """Print, in any encoding; whoever no longer listens does not stop the grading."""
+    try:
+        print(
+            text.encode(sys.stdout.encoding or "ascii", "backslashreplace").decode(sys.stdout.encoding or "ascii"),
+            flush=True,
+        )
+    except (OSError, ValueError, AttributeError):  # a closed pipe, a closed stream, none
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def stopping():
+    """Take a request to end, or a closed terminal, as Ctrl-C; leave alone what is ignored, as under nohup."""
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_outputs(*files):
+    """Raise UsageError where a file could not be written once all is graded."""
+    files = [file for file in files if file]
+    for file in files:
+        if not file.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {printable(str(file.parent))}")
+        if file.is_dir():
+            raise UsageError(f"{printable(str(file))} is a folder")
+    if len(files) != len({file.absolute() for file in files}):
+        raise UsageError("both files have one name")
+
+
 def main():
     """Grade what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -297,24 +266,32 @@ def main():
     parser.add_argument("--limit", type=positive, default=LIMIT, metavar="SECONDS", help="for one task; 60")
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**32) if arguments.seed is None else arguments.seed
-    sys.stdout.reconfigure(errors="backslashreplace")  # folders may have any name
+    graded, interrupted = {}, False
+
+    def show(name, outcomes):
+        graded[name] = outcomes
+        say("\n" + table(name, outcomes))
+
     try:
         folder, submissions = find(arguments.number), named(arguments.submissions)
-        for file in (arguments.json, arguments.csv):
-            if file and not file.absolute().parent.is_dir():
-                raise UsageError(f"there is no folder {file.parent}")
-        print(f"{folder.name}, seed {seed}", flush=True)
-        graded = grade_all(
-            folder, submissions, seed, arguments.limit, lambda *one: print("\n" + table(*one), flush=True)
-        )
-        if arguments.json:
-            write_json(arguments.json, graded, seed)
-        if arguments.csv:
+        check_outputs(arguments.json, arguments.csv)
+        walls = walls_possible()
+        if not walls:
+            print(NO_WALLS, file=sys.stderr)
+        say(f"{folder.name}, seed {seed}")
+        try:
+            with stopping():
+                grade_all(folder, submissions, seed, arguments.limit, show, walls)
+        except KeyboardInterrupt:
+            interrupted = True
+        if graded and arguments.json:
+            write_json(arguments.json, graded, seed, len(submissions) > 1)
+        if graded and arguments.csv:
             write_csv(arguments.csv, graded, seed)
     except (UsageError, OSError) as error:
         sys.exit(f"grade: {error}")
-    except KeyboardInterrupt:
-        sys.exit("grade: interrupted; nothing was written")
+    if interrupted:
+        sys.exit(f"grade: interrupted; {len(graded)} of {len(submissions)} are graded, and written")
 
 
 if __name__ == "__main__":

@@ -1,88 +1,197 @@
-"""Grade one task of one submission: what runs in a process of its own, beside the submission's code.
+"""Judge one submission: run the grading tests in this process, and the submission in others.
 
-`grade.py` starts it. Names that judge (the generator of `rng`, pytest's hooks, what test_grading.py imports) are
-bound before the fixture `answers` imports the submission.
+`grade.py` starts it. No code of the submission ever runs here, and what it sends back are values (`remote.py`):
+the expected numbers, pytest and the verdicts are out of its reach.
 """
 
-import ast
 import contextlib
-import functools
-import importlib
 import json
 import os
 import resource
+import socket
+import subprocess
 import sys
+import threading
+import time
 import zlib
+from multiprocessing import connection, parent_process
+from pathlib import Path
 
-import numpy as np
 import pytest
+import remote
+import sandbox
+import student
+from assignment import may_import
 from numpy.random import default_rng
 
-MEMORY = 4 * 2**30  # bytes of address space
-FILE = 64 * 2**20  # bytes in any one file that a submission writes
+import duonet
+
 REASON = 200  # characters
-# A test run after the others: if it passes, the submission has disarmed NumPy's comparisons or pytest.
-MUST_FAIL = "test_that_must_fail"
-CONTROL = f"""
-from numpy.testing import assert_allclose, assert_array_equal
-
-
-def {MUST_FAIL}():
-    for compare in (assert_allclose, assert_array_equal):
-        try:
-            compare([1.0, 2.0], [1.0, 3.0])
-        except AssertionError:
-            continue
-        return
-    assert [1, 2] == [1, 3]
-"""
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "DUONET_THREADS")
+# All that a submission finds in its environment; several run side by side.
+ENVIRONMENT = {**dict.fromkeys(ONE_THREAD, "1"), "PATH": os.defpath, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
+LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without it some Pythons do not start
+STARTS = 60.0  # seconds in which the process that starts the others must be there
+HERE = Path(os.path.abspath(__file__)).parent
+ROOT = HERE.parents[1]
+SITE = ("site-packages", "dist-packages")
 OPTIONS = [
     "--capture=no",  # output goes to nowhere, not into pytest's own files
     "--noconftest",
+    "--import-mode=importlib",
     "--tb=no",  # to lay out one traceback takes longer than all tests
     *("-p", "no:cacheprovider"),
     *("-p", "no:unraisableexception"),  # it collects garbage several times, which is half of the run
 ]
+WHY = {
+    "ended": "the process ended before its tests did, as by os._exit or a crash",
+    "garbled": "the process sent what is no answer: the submission interfered with it",
+}
+
+
+class Room:
+    """Where one submission runs: a process for each task, one after the other.
+
+    Parameters
+    ----------
+    text : bytes
+        Of answers.py.
+    scratch : Path
+        An empty folder.
+    allowed : set of str
+        What the submission may import.
+    limit : float
+        Seconds for a task.
+    walls : bool
+        Whether the system grants namespaces.
+    """
+
+    def __init__(self, text, scratch, allowed, limit, walls):
+        packages = {name: Path(sys.modules[name.split(".")[0]].__file__).parent for name in allowed}
+        path = [
+            *map(os.path.abspath, filter(None, sys.path)),
+            *(str(folder.parent) for folder in packages.values()),
+        ]
+        self.order = {
+            "text": text.hex(),
+            "path": list(dict.fromkeys(path)),
+            "allowed": sorted(allowed),
+            "places": {
+                name: getattr(duonet, name[7:]).__module__ for name in allowed if name.startswith("duonet.")
+            },
+            # What is seen behind walls. Of duonet nothing: what is allowed of it is loaded by then.
+            "packages": [str(p) for n, p in packages.items() if not n.startswith("duonet")]
+            + [f"{p}.libs" for n, p in packages.items() if not n.startswith("duonet")],
+            "hidden": [str(ROOT), *(entry for entry in path if os.path.basename(entry) in SITE)],
+            "environment": ENVIRONMENT,
+            "limit": limit,
+            "walls": walls,
+        }
+        self.scratch, self.limit = scratch, limit
+        self.starter = self.control = self.channel = None
+        self.tasks = 0
+
+    def _start(self):
+        self.control, other = socket.socketpair()
+        self.control.settimeout(STARTS)
+        command = [sys.executable, "-I", "-S", "-c", student.START, str(other.fileno())]
+        environment = {name: os.environ[name] for name in LOADER if name in os.environ} | ENVIRONMENT
+        options = {"env": environment, "cwd": "/", "start_new_session": True}
+        with other:
+            self.starter = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()], **options)
+        with self.starter.stdin as order:
+            order.write(json.dumps(self.order).encode())
+        self._ready()
+
+    def _ready(self):
+        if self.control.recv(1) != student.READY:
+            raise OSError("it has ended")
+
+    def begin(self):
+        """Start the process of the next task, and return what it is asked for first, a `student.Answers`."""
+        self.end()
+        self.tasks += 1
+        home = self.scratch / f"home{self.tasks}"
+        home.mkdir()
+        try:
+            if self.starter is None:
+                self._start()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                socket.send_fds(self.control, [os.fsencode(home)], [theirs.fileno()])
+        except OSError:
+            self.close()
+            raise remote.Lost("ended") from None
+        self.channel = remote.Channel(ours, time.monotonic() + self.limit)
+        return remote.Thing(remote.Peer(self.channel, judge=True), 0)
+
+    def end(self):
+        """End the task's process and what it has started, also where it has stopped or killed what starts it."""
+        if self.channel is not None:
+            self.channel.socket.close()
+            try:
+                self.control.settimeout(STARTS / 6)
+                self.control.sendall(student.READY)
+                self._ready()
+            except OSError:
+                self.close()
+        self.channel = None
+
+    def close(self):
+        """End everything."""
+        if self.starter is not None:
+            self.control.close()
+            self.starter.kill()
+            self.starter.wait()
+            sandbox.end_children()
+        self.starter = None
 
 
 class Plugin:
-    """The pytest plugin: the fixtures `answers` and `rng`, one task's tests alone, and a record of what failed.
+    """The pytest plugin: the fixtures `answers`, `bring` and `rng`, and a record of what passed and what failed.
 
     Attributes
     ----------
     reasons : dict
-        For each test function, None if all its cases passed, else the first failure in one line.
+        For each test function that failed, its first failure in one line.
+    passed : set
+        The test functions of which at least one case passed.
+    lost : dict
+        For each task whose process came to an end, why.
     """
 
-    def __init__(self, folder, task, seed):
-        self.folder, self.task, self.seed = folder, task, seed
-        self.reasons = {}
-        self.submission = None  # the module
-        self.refused = None  # or what importing it raised
+    def __init__(self, seed, room):
+        self.seed, self.room = seed, room
+        self.reasons, self.passed, self.lost = {}, set(), {}
+        self.task = self.process = self.submission = self.refused = None
 
     def pytest_configure(self, config):
         """Make the marker known."""
         config.addinivalue_line("markers", "task(number, points): which task a grading test belongs to")
 
     def pytest_collection_modifyitems(self, items):
-        """Keep the tests of this task and, as the last, the one that must fail."""
-        tests = [item for item in items if item.name != MUST_FAIL]
-        control = [item for item in items if item.name == MUST_FAIL]
-        items[:] = [test for test in tests if test.get_closest_marker("task").args[0] == self.task] + control
+        """Bring the tests of each task together."""
+        items.sort(key=_task)
 
     @pytest.fixture
     def answers(self, request):
-        """Import the submission, once; whatever it raises there fails every test."""
-        if self.refused:
-            raise self.refused
-        if not self.submission:
+        """Import the submission, once for each task; whatever it raises there fails every test."""
+        task = _task(request.node)
+        if task != self.task:
+            self.task, self.submission, self.refused = task, None, None
             try:
-                refuse_imports(self.folder / "answers.py", request.module.MAY_IMPORT)
-                self.submission = importlib.import_module("answers")
-            except BaseException as error:  # SystemExit is none of Exception's
+                self.process = self.room.begin()
+                self.submission = self.process.load()
+            except Exception as error:
                 self.refused = error
-                raise
+        if self.refused is not None:
+            raise self.refused
         return self.submission
+
+    @pytest.fixture
+    def bring(self, answers):
+        """Run a test's code beside the submission: for what can only be told, or quickly done, there."""
+        return self.process.bring
 
     @pytest.fixture
     def rng(self, request):
@@ -91,24 +200,34 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
-        """Note a failure. A skipped test is one: no submission may excuse itself."""
+        """Note what came of a case. A skipped test is a failure: no submission may excuse itself."""
         report = yield
         name = item.originalname
         if report.when == "call" and report.passed:
-            self.reasons.setdefault(name, None)
-        elif report.when != "teardown" and not report.passed and self.reasons.get(name) is None:
-            self.reasons[name] = in_one_line(call.excinfo.value)
+            self.passed.add(name)
+        elif not report.passed:
+            error = call.excinfo.value
+            if isinstance(error, remote.Lost):
+                late = f"over the time limit of {self.room.limit:g} s"
+                self.lost.setdefault(_task(item), WHY.get(str(error), late))
+            self.reasons.setdefault(name, in_one_line(error))
         return report
 
+    def outcomes(self, tests):
+        """Return for each test whether it passed, and if not why: a list of pairs. A task lost is lost whole."""
+        return [
+            (False, self.lost[test.task])
+            if test.task in self.lost
+            else (
+                test.name in self.passed and test.name not in self.reasons,
+                self.reasons.get(test.name, "not run"),
+            )
+            for test in tests
+        ]
 
-def of_plain_arrays(compare):
-    """Make a comparison look at numbers alone: a subclass of ndarray may say that it equals anything."""
 
-    @functools.wraps(compare)
-    def compare_plain(actual, expected, *arguments, **options):
-        return compare(np.asarray(actual), np.asarray(expected), *arguments, **options)
-
-    return compare_plain
+def _task(item):
+    return item.get_closest_marker("task").args[0]
 
 
 def in_one_line(error):
@@ -117,62 +236,46 @@ def in_one_line(error):
     return f"{type(error).__name__}: {text}"[:REASON] if text else type(error).__name__
 
 
-def refuse_imports(path, allowed):
-    """Raise ImportError if a file imports something that is neither of the standard library nor allowed.
+def end_with_grader():
+    """End this process, and with it all others, when the grader's ends in whatever way."""
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
+
+
+def judge(file, tests, text, scratch, seed, limit, walls, sender):
+    """Run all grading tests on one submission, and send what came of them.
 
     Parameters
     ----------
-    path : Path
-    allowed : set of str
-        As {"numpy", "duonet.Tensor"}: a name allows what lies below it too.
-    """
-    for node in ast.walk(ast.parse(path.read_bytes(), path.name)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
-            if not parents & allowed and name.split(".")[0] not in sys.stdlib_module_names:
-                raise ImportError(
-                    f"answers.py imports {name}; this assignment allows {', '.join(sorted(allowed))}"
-                )
-
-
-def grade(folder, task, seed, nonce, sender):
-    """Run the grading tests of one task in this process, and send what came of them.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds `home/answers.py` and `tests/test_grading.py`.
-    task, seed : int
-    nonce : str
-        Sent back, as a sign that the message is from here.
+    file : Path
+        test_grading.py.
+    tests : list of GradingTest
+    text : bytes
+        Of the answers.py.
+    scratch : Path
+        An empty folder.
+    seed : int
+    limit : float
+        Seconds for a task.
+    walls : bool
+        Whether the system grants namespaces.
     sender : multiprocessing.connection.Connection
     """
-    os.setsid()  # a group of its own, so that the grader can end whatever the submission starts
-    pid = os.getpid()
+    sandbox.die_with_parent()
+    sandbox.hide_memory()
+    sandbox.adopt()
+    threading.Thread(target=end_with_grader, daemon=True).start()
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (sandbox.MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    for descriptor in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, 2, sender.fileno()}:
-        with contextlib.suppress(OSError):  # the one that listed the others
-            os.close(descriptor)  # the grader's own
-    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(ValueError, OSError):  # macOS does not limit memory
-            resource.setrlimit(limit, (most, most))
-    home = folder / "home"
-    os.environ["HOME"] = str(home)
-    os.chdir(home)
-    sys.path.insert(0, str(home))
-    for name in ("assert_allclose", "assert_array_equal"):  # before test_grading.py imports them
-        setattr(np.testing, name, of_plain_arrays(getattr(np.testing, name)))
-    (folder / "tests" / "test_control.py").write_text(CONTROL)
-    plugin = Plugin(home, task, seed)
-    pytest.main([*OPTIONS, "-c", str(folder / "tests" / "pytest.ini"), str(folder / "tests")], plugins=[plugin])
-    if os.getpid() == pid:  # a child that the submission forked and that came this far has nothing to say
-        sender.send_bytes(json.dumps({"nonce": nonce, "reasons": plugin.reasons}).encode())
-    os._exit(0)  # no exit handlers of the submission, no waiting for its threads
+    room = Room(text, scratch, may_import(file), limit, walls)
+    plugin = Plugin(seed, room)
+    try:
+        pytest.main([*OPTIONS, "-c", os.devnull, "--rootdir", str(file.parent), str(file)], plugins=[plugin])
+        sender.send(plugin.outcomes(tests))
+    finally:
+        room.end()
+        room.close()
+        os._exit(0)

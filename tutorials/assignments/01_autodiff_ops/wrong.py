@@ -175,7 +175,7 @@ WRONG = [
         ALL_TASKS,
     ),
     Wrong("numpy's comparisons replaced", {IMPORT: IMPORT + JUDGES_REPLACED, **ZERO_EXP}, ["test_exp"]),
-    Wrong("numpy's comparisons hollowed out", {IMPORT: IMPORT + COMPARISONS_HOLLOW}, ALL_TASKS),
+    Wrong("numpy's comparisons hollowed out", {IMPORT: IMPORT + COMPARISONS_HOLLOW, **ZERO_EXP}, ["test_exp"]),
     Wrong(
         "a gradient that says it equals anything",
         {IMPORT: IMPORT + EQUALS_ANYTHING, "return (dy * ctx.y,)": "return ((0 * dy).view(Anything),)"},

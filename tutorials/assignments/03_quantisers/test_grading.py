@@ -7,8 +7,6 @@ import pytest
 from numpy import array, cosh, errstate, maximum, minimum, nextafter, tanh
 from numpy.testing import assert_allclose, assert_array_equal
 
-from duonet import Tensor
-
 MAY_IMPORT = {"numpy", "duonet.Function", "duonet.Tensor"}
 
 
@@ -192,6 +190,12 @@ def test_swish_sign_far_out(answers, rng):
         assert_allclose(derivative, [0] * 10, atol=1e-12)
 
 
+@pytest.fixture
+def Tensor(bring):  # noqa: N802
+    """Return duonet's class, where the submission is: its own ops are to run on them."""
+    return bring("from duonet import Tensor").Tensor
+
+
 def drawn_pair(rng):
     """Return a staircase and a surrogate that nobody has seen before."""
     threshold, tilt = rng.normal(), rng.uniform(1, 2)
@@ -199,7 +203,7 @@ def drawn_pair(rng):
 
 
 @pytest.mark.task(4, points=6)
-def test_quantise_forward(answers, rng):
+def test_quantise_forward(answers, rng, Tensor):
     """Quantise goes forwards by the staircase it is given, not by the surrogate."""
     staircase, surrogate = drawn_pair(rng)
     x = rng.normal(size=(3, 4))
@@ -209,7 +213,7 @@ def test_quantise_forward(answers, rng):
 
 
 @pytest.mark.task(4, points=8)
-def test_quantise_backward(answers, rng):
+def test_quantise_backward(answers, rng, Tensor):
     """The gradient is dx = dy · surrogate'(x), the derivative taken at x and not at y, bit for bit."""
     staircase, surrogate = drawn_pair(rng)
     x, dy = Tensor(rng.normal(size=(3, 4)), requires_grad=True), rng.normal(size=(3, 4))
@@ -219,7 +223,7 @@ def test_quantise_backward(answers, rng):
 
 
 @pytest.mark.task(4, points=4)
-def test_quantise_in_a_graph(answers, rng):
+def test_quantise_in_a_graph(answers, rng, Tensor):
     """Two Quantise ops in one graph keep their derivatives apart: leave them on ctx, nowhere else."""
     staircase, surrogate = drawn_pair(rng)
     x = Tensor(rng.normal(size=(2, 5)), requires_grad=True)
@@ -232,7 +236,7 @@ def test_quantise_in_a_graph(answers, rng):
 
 
 @pytest.mark.task(5, points=3)
-def test_binary_weight_forward(answers, rng):
+def test_binary_weight_forward(answers, rng, Tensor):
     """Binary weights: sign(w) times one scale for the whole layer, the mean of |w|, in the dtype of w."""
     w = rng.normal(size=(4, 6))
     expected = steps(w, [0], [-1, 1]) * sum(abs(v) for v in w.ravel().tolist()) / w.size
@@ -241,7 +245,7 @@ def test_binary_weight_forward(answers, rng):
 
 
 @pytest.mark.task(5, points=2)
-def test_binary_weight_of_zero(answers, rng):
+def test_binary_weight_of_zero(answers, rng, Tensor):
     """A latent weight of exactly 0 becomes +α."""
     w = rng.permutation([0.0, -0.0, -1.0, float(rng.uniform(1, 2))])
     positive, negative = w >= 0, w < 0
@@ -251,7 +255,7 @@ def test_binary_weight_of_zero(answers, rng):
 
 
 @pytest.mark.task(5, points=4)
-def test_binary_weight_backward(answers, rng):
+def test_binary_weight_backward(answers, rng, Tensor):
     """The latent weight gets the binary weight's gradient unchanged: dw = dy, no window and no factor α."""
     w, dy = Tensor(3 * rng.normal(size=(4, 6)), requires_grad=True), rng.normal(size=(4, 6))
     expected = dy.copy()
