@@ -38,10 +38,7 @@ ENVIRONMENT = {
     "PYTEST_ADDOPTS": "",
     "PYTEST_PLUGINS": "",
 }
-NO_WALLS = (
-    "grade: no namespaces here: submissions can read this machine's files and use its network;\n"
-    "grade: use a container that holds nothing else (README.md)"
-)
+NO_WALLS = "grade: no namespaces here: submissions see files and the network; use a container (README.md)"
 
 
 class Unusable(Exception):
