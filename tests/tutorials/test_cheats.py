@@ -446,6 +446,7 @@ def test_arrays_and_lists_keep_their_identity_on_both_sides():
 
         def later():
             kept[0][...] = 9
+            return kept[0]
 
     student.mine.append(Book)
 
@@ -460,7 +461,7 @@ def test_arrays_and_lists_keep_their_identity_on_both_sides():
     assert book.keep(x) is x and book.keep(x) is x
     assert np.shares_memory(book.view(x), x) and (book.view(x) == x[1:, ::2]).all()
     before = x.copy()
-    book.later()
+    assert (book.later() == 9).all()
     assert (x == before).all(), "changed although it had returned it"
     book.fill(x)
     assert (x == 7).all()
