@@ -16,7 +16,7 @@ from duonet.optim import Optimizer, Schedule
 from duonet.restore import restored
 from duonet.train import History
 
-FORMAT = 2  # 1 said nothing of frozen parameters and modes, and its optimisers counted their steps together
+FORMAT = 2
 KIND = "duonet checkpoint"
 
 
@@ -277,12 +277,13 @@ def _read(path):
         foreign = True
     if foreign:
         raise CheckpointError(f"load_checkpoint: {path} is an npz file, but not a checkpoint of duonet")
-    if meta["format"] > FORMAT:
+    if meta["format"] != FORMAT:
         import duonet
 
+        age = "a newer" if meta["format"] > FORMAT else "an older"
         raise CheckpointError(
-            f"load_checkpoint: {path} was written by a newer duonet (format {meta['format']}); "
-            f"duonet {duonet.__version__} reads up to format {FORMAT}"
+            f"load_checkpoint: {path} was written by {age} duonet (format {meta['format']}); "
+            f"duonet {duonet.__version__} reads format {FORMAT}"
         )
     if digest is None or str(digest) != _digest(arrays):
         raise CheckpointError(f"load_checkpoint: {path} is damaged: its contents do not have the checksum it says")

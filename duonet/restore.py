@@ -1,7 +1,5 @@
 """Everything that a checkpoint describes, made again. What a file says is checked before it is used."""
 
-import numpy as np
-
 from duonet import nn
 from duonet.description import describe, rebuild
 from duonet.generators import Generators
@@ -13,7 +11,6 @@ META = {
     "generators": list, "named": dict, "history": list, "about": dict, "versions": dict, "frozen": list,
     "evaluating": list,
 }  # fmt: skip
-LATER = {"frozen": [], "evaluating": []}
 DEPTH = 200
 
 
@@ -46,7 +43,6 @@ def restored(arrays, meta, device="cpu"):
         ...
     ValueError: model in its description is a str
     """
-    meta = LATER | meta
     for name, kind in META.items():
         if name not in meta or not isinstance(meta[name], kind):
             found = f"a {type(meta[name]).__name__}" if name in meta else "missing"
@@ -66,8 +62,6 @@ def restored(arrays, meta, device="cpu"):
         parameters = dict(model.named_parameters())
         parameters = [_one(parameters, path, "parameter") for path in meta["optimized"]]
         optimizer = _made(Optimizer, meta["optimizer"], table, parameters=parameters)
-        if meta["format"] < 2 and "steps" in moments:  # one count for all
-            moments["steps"] = np.full_like(optimizer.state_dict()["steps"], moments["steps"])
         optimizer.load_state_dict(moments)
     schedule = None if meta["schedule"] is None else _made(Schedule, meta["schedule"], table)
     generators = {name: table.get(number) for name, number in meta["named"].items()}

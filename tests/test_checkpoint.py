@@ -254,7 +254,8 @@ def rewritten(path, **change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 3}, r"was written by a newer duonet \(format 3\); duonet .* reads up to format 2"),
+        ({"format": 3}, r"was written by a newer duonet \(format 3\); duonet .* reads format 2"),
+        ({"format": 1}, r"was written by an older duonet \(format 1\); duonet .* reads format 2"),
         ({"kind": "other"}, "is an npz file, but not a checkpoint of duonet"),
         ({"model": {"class": "nn.Module", "layers": []}}, "cannot be rebuilt"),
         ({"model": {"class": "os.system", "arguments": {}}}, "cannot be rebuilt: unknown module 'os'"),
@@ -266,7 +267,7 @@ def rewritten(path, **change):
         ({"optimized": ["nowhere"]}, "cannot be rebuilt"),
     ],
 )
-def test_newer_and_foreign_files_are_refused_in_one_sentence(tmp_path, change, message):
+def test_newer_older_and_foreign_files_are_refused_in_one_sentence(tmp_path, change, message):
     s = setting()
     path = tmp_path / "a.npz"
     save_checkpoint(path, s.pop("model"), **s)

@@ -182,14 +182,6 @@ def test_state_of_an_optimiser_is_checked(saved):
     refused(path, arrays, meta | {"optimizer": None}, "holds arrays that belong to nothing")
 
 
-def test_a_file_from_before_frozen_parameters_is_read(saved):
-    path, arrays, meta = saved
-    older = {key: value for key, value in meta.items() if key not in ("frozen", "evaluating")} | {"format": 1}
-    arrays["optimizer/steps"] = np.array(7)
-    rewrite(path, arrays, older)
-    assert load_checkpoint(path).optimizer.steps == [7] * len(setting()[0].parameters())
-
-
 # What a copy keeps
 
 
