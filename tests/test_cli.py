@@ -33,7 +33,7 @@ def test_quiet_prints_the_table_alone(tmp_path, capsys):
     "arguments, message",
     [
         (["--model", "vgg99"], "duonet: compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
-        (["--epochs", "1"], "duonet: compare: epochs must be at least 2, got 1"),
+        (["--epochs", "1"], "duonet: compare: epochs must be an int at least 2, got 1"),
         (["--weights", "half"], "duonet: train: weights must be one of float, binary, got 'half'"),
     ],
 )
@@ -136,10 +136,10 @@ def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--seeds", "0"], "duonet: mismatch: seeds must be at least 1, got 0"),
-        (["--samples", "7"], "duonet: mismatch: samples must be at least 500, got 7"),
-        (["--full", "--samples", "7"], "duonet: mismatch: samples must be at least 1000, got 7"),
-        (["--coordinates", "1"], "duonet: mismatch: coordinates must be at least 2, got 1"),
+        (["--seeds", "0"], "duonet: mismatch: seeds must be an int at least 1, got 0"),
+        (["--samples", "7"], "duonet: mismatch: samples must be an int at least 500, got 7"),
+        (["--full", "--samples", "7"], "duonet: mismatch: samples must be an int at least 1000, got 7"),
+        (["--coordinates", "1"], "duonet: mismatch: coordinates must be an int at least 2, got 1"),
     ],
 )
 def test_bad_options_of_mismatch_end_in_one_sentence(arguments, message, capsys, tmp_path):

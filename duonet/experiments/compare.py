@@ -7,10 +7,11 @@ most the baseline's weights. Test images are looked at once, after training; not
 import dataclasses
 import statistics
 
+from duonet import arguments
 from duonet.experiments.materials import checked
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
-from duonet.experiments.run_settings import RunSettings
+from duonet.experiments.run_settings import RunSettings, check_fields
 from duonet.experiments.studies import Study
 from duonet.text import aligned
 
@@ -56,13 +57,9 @@ class Settings:
     tf32: bool = False
 
     def __post_init__(self):
-        if self.model not in COMPARED:
-            raise ValueError(f"compare: model must be one of {', '.join(COMPARED)}, got {self.model!r}")
-        least = {"seeds": 1, "epochs": 2, "images": 2 * COMPARED[self.model]["batch_size"], "width": 2}
-        for name, value in least.items():
-            given = getattr(self, name)
-            if given is not None and given < value:
-                raise ValueError(f"compare: {name} must be at least {value}, got {given}")
+        arguments.one_of("compare", "model", self.model, COMPARED)
+        images = 2 * COMPARED[self.model]["batch_size"]
+        check_fields("compare", self, {"seeds": 1, "epochs": 2, "images": images, "width": 2}, {})
         self.runs()  # refuses whatever else makes no sense
 
     def runs(self):

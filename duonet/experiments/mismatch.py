@@ -9,9 +9,10 @@ import functools
 
 import numpy as np
 
-from duonet import functional
+from duonet import arguments, functional
 from duonet.experiments import images
 from duonet.experiments.records import Records
+from duonet.experiments.run_settings import check_fields
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, WIDTH, Lesson, area, with_surrogate
 from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
 from duonet.mismatch.objective import cut
@@ -19,6 +20,10 @@ from duonet.mismatch.objective import cut
 # A layer's weights to measure where all of them would take long: few distinct rows make the fast form fast.
 SAMPLED = {"float": 48, "4 bits": 128, "3 bits": 256}
 REFERENCE_STEP = 0.1
+LEAST = {
+    "seeds": 1, "width": 2, "parts": 3, "training_steps": 1, "network_epochs": 2, "network_images": 128,
+    "measured_images": 4 * images.PARTS, "coordinates": 2,
+}  # fmt: skip
 TRUTH_PARTS = 20  # more than elsewhere: here the intervals themselves are put to the test
 ANGLES = tuple(np.pi * k / 10 for k in range(1, 10))
 
@@ -70,26 +75,13 @@ class Settings:
     directions: tuple = (1,)
 
     def __post_init__(self):
-        least = {
-            "seeds": 1,
-            "width": 2,
-            "parts": 3,
-            "samples": 100 * self.parts,
-            "training_steps": 1,
-            "network_epochs": 2,
-        }
-        least |= {"network_images": 128, "measured_images": 4 * images.PARTS, "coordinates": 2}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"mismatch: {name} must be at least {value}, got {getattr(self, name)}")
+        check_fields("mismatch", self, LEAST, {})
+        arguments.integer("mismatch", "samples", self.samples, at_least=100 * self.parts)
         if self.measured_images > self.network_images:
             raise ValueError(
                 f"mismatch: measured_images must be at most the {self.network_images} training images, "
                 f"got {self.measured_images}"
             )
-        for name in ("steps", "network_steps"):
-            if not getattr(self, name) or min(getattr(self, name)) <= 0:
-                raise ValueError(f"mismatch: {name} must be positive numbers, got {getattr(self, name)}")
         if REFERENCE_STEP not in self.steps:
             raise ValueError(f"mismatch: steps must hold {REFERENCE_STEP}, got {self.steps}")
 

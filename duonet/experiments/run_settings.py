@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-import math
 import sys
 import typing
 from pathlib import Path
 
-from duonet import backend, data
+import numpy as np
+
+from duonet import arguments, backend, data
 from duonet.experiments.methods import METHODS, TRAINED
 from duonet.experiments.recipes import FLIPPED, RECIPES, scaled
 from duonet.files import replacing
@@ -15,6 +16,7 @@ from duonet.models.common import WEIGHTS
 from duonet.optim import SGD, AdamW, Cosine, StepDecay
 
 CHOICES = {
+    "model": RECIPES,
     "method": TRAINED,
     "weights": WEIGHTS,
     "shortcut": ("block", "conv"),
@@ -109,20 +111,7 @@ class RunSettings:
     tf32: bool = False
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None and field.default is None:
-                continue
-            if not _is(kind_of(field), value):
-                raise ValueError(f"train: {field.name} must be {kind_of(field).__name__}, got {value!r}")
-            if field.name in CHOICES and value not in CHOICES[field.name]:
-                raise ValueError(
-                    f"train: {field.name} must be one of {', '.join(CHOICES[field.name])}, got {value!r}"
-                )
-            if field.name in LEAST and value < LEAST[field.name]:
-                raise ValueError(f"train: {field.name} must be at least {LEAST[field.name]}, got {value}")
-        if self.model not in RECIPES:
-            raise ValueError(f"train: model must be one of {', '.join(RECIPES)}, got {self.model!r}")
+        check_fields("train", self, LEAST, CHOICES)
         if self.tf32 and self.device != "gpu":
             raise ValueError("train: tf32 is of device 'gpu', got device 'cpu'")
         least = 1 + (self.finetune_epochs or 1)
@@ -260,8 +249,53 @@ def read_toml(path):
     return values
 
 
+def check_fields(owner, settings, least, choices):
+    """Check the fields of a frozen dataclass by their types, and make NumPy's numbers Python's.
+
+    Parameters
+    ----------
+    owner : str
+        Of the command, for messages.
+    settings : dataclass
+        Fields may be None where that is their default; tuples hold positive numbers.
+    least : dict
+        From a field's name to its smallest number.
+    choices : dict
+        From a field's name to the words that it may be.
+
+    Raises
+    ------
+    ValueError
+        Naming the setting, what was expected and what came.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value is None and field.default is None:
+            continue
+        bounds = {"at_least": least[field.name]} if field.name in least else {}
+        try:
+            if field.name in choices:
+                value = arguments.one_of(owner, field.name, value, choices[field.name])
+            else:
+                value = _checked(owner, field.name, value, kind_of(field), bounds)
+        except TypeError as error:  # settings may come from a file, where a wrong type is a wrong value
+            raise ValueError(str(error)) from None
+        object.__setattr__(settings, field.name, value)
+
+
+def _checked(owner, name, value, kind, bounds):
+    if kind is int:
+        return arguments.integer(owner, name, value, **bounds)
+    if kind is float:
+        return arguments.number(owner, name, value, **bounds)
+    if kind is tuple:
+        numbers = arguments.instance(owner, name, value, tuple)
+        return tuple(arguments.number(owner, name, number, above=0) for number in numbers)
+    return arguments.instance(owner, name, bool(value) if isinstance(value, np.bool_) else value, kind)
+
+
 def kind_of(field):
-    """Return the type of a setting: str, int, float or bool, where None is allowed beside it or not.
+    """Return the type of a setting: str, int, float, bool or tuple, where None is allowed beside it or not.
 
     Parameters
     ----------
@@ -272,9 +306,3 @@ def kind_of(field):
     type
     """
     return next(iter(typing.get_args(field.type)), field.type)
-
-
-def _is(kind, value):
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return type(value) is kind

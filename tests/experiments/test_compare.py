@@ -184,9 +184,13 @@ def test_recipes_fit_their_models():
     [
         ({"model": "vgg99"}, "compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
         ({"weights": "ternary"}, "weights must be one of float, binary, got 'ternary'"),
-        ({"seeds": 0}, "compare: seeds must be at least 1, got 0"),
-        ({"epochs": 1}, "compare: epochs must be at least 2, got 1"),
-        ({"width": 0}, "compare: width must be at least 2, got 0"),
+        ({"seeds": 0}, "compare: seeds must be an int at least 1, got 0"),
+        ({"epochs": 1}, "compare: epochs must be an int at least 2, got 1"),
+        ({"seeds": 1.5}, "compare: seeds must be an int at least 1, got float 1.5"),
+        ({"epochs": True}, "compare: epochs must be an int at least 2, got bool True"),
+        ({"ablation": "no"}, "compare: ablation must be a bool, got str"),
+        ({"model": ["mlp"]}, "compare: model must be one of vgg_deep, vgg7, mlp, got"),
+        ({"width": 0}, "compare: width must be an int at least 2, got 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):

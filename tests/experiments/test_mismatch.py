@@ -138,12 +138,16 @@ def test_settling_gives_batch_norms_the_statistics_of_the_batch(rng):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"seeds": 0}, "mismatch: seeds must be at least 1, got 0"),
-        ({"samples": 100}, "mismatch: samples must be at least 500, got 100"),
-        ({"parts": 2}, "mismatch: parts must be at least 3, got 2"),
-        ({"steps": (0.1, -1)}, "mismatch: steps must be positive numbers"),
+        ({"seeds": 0}, "mismatch: seeds must be an int at least 1, got 0"),
+        ({"samples": 100}, "mismatch: samples must be an int at least 500, got 100"),
+        ({"parts": 2}, "mismatch: parts must be an int at least 3, got 2"),
+        ({"steps": (0.1, -1)}, "mismatch: steps must be a number above 0, got -1"),
+        ({"network_steps": (float("nan"),)}, "mismatch: network_steps must be a number above 0, got nan"),
+        ({"directions": 1}, "mismatch: directions must be a tuple, got int"),
+        ({"directions": (0,)}, "mismatch: directions must be a number above 0, got 0"),
+        ({"width": 8.5}, "mismatch: width must be an int at least 2, got float 8.5"),
         ({"steps": (0.2,)}, "mismatch: steps must hold 0.1"),
-        ({"measured_images": 3}, "mismatch: measured_images must be at least 24, got 3"),
+        ({"measured_images": 3}, "mismatch: measured_images must be an int at least 24, got 3"),
         ({"measured_images": 9999}, "mismatch: measured_images must be at most"),
     ],
 )
