@@ -7,6 +7,7 @@ from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.decouple import decouple
 from duonet.engine import plain_ops
 from duonet.fold import fold
+from duonet.fusing import fuse
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.summary import cost, summary
 from duonet.tape import no_grad, smooth_forward
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
-    "decouple", "evaluate", "fit", "fold", "functional", "load_checkpoint", "load_model", "mismatch", "models",
+    "decouple", "evaluate", "fit", "fold", "functional", "fuse", "load_checkpoint", "load_model", "mismatch", "models",
     "nn", "no_grad", "numerical_gradient", "optim", "plain_ops", "quant", "save_checkpoint", "smooth_forward",
     "summary",
 ]  # fmt: skip

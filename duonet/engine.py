@@ -44,14 +44,18 @@ def twin(device):
     return register
 
 
-def version(op, device):
-    """Return the class that runs for `op` on a device: its twin, or itself where there is none.
+def version(op, device, *arrays, **options):
+    """Return the class that runs for `op` on a device: its twin, or itself where there is none that suits the call.
+
+    A twin that does not suit every call says so in `suits`, a static method with the arguments of the call.
 
     Parameters
     ----------
     op : type
         A `Function`.
     device : {"cpu", "gpu"}
+    *arrays, **options
+        Of a call of its `forward`; without any, the twin that there is.
 
     Returns
     -------
@@ -59,31 +63,18 @@ def version(op, device):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from duonet.functional.conv import Conv2d
+    >>> from duonet.functional.arithmetic import Add
+    >>> version(Add, "cpu", np.ones(3), np.ones(3)) is Add, version(Add, "cpu", np.ones(3), np.ones(1)) is Add
+    (False, True)
     >>> with plain_ops():
     ...     version(Conv2d, "cpu") is Conv2d
     True
     """
-    return op if plain() else _twins.get((op, device), op)
-
-
-def plainly(ctx, op, *arrays, **options):
-    """Run the plain op instead of its twin, its backward pass as well.
-
-    Parameters
-    ----------
-    ctx : Node
-    op : type
-        A `Function`.
-    *arrays, **options
-        As for its `forward`.
-
-    Returns
-    -------
-    array
-    """
-    ctx.function = op
-    return op.forward(ctx, *arrays, **options)
+    found = None if plain() else _twins.get((op, device))
+    suits = getattr(found, "suits", None)
+    return found if found and (not suits or not arrays or suits(*arrays, **options)) else op
 
 
 def plain():

@@ -89,7 +89,7 @@ class Function:
         """
         arrays = cls._arrays(inputs)
         device = backend.device_of(next(a for a in arrays if a is not None))
-        op = engine.version(cls, device)
+        op = engine.version(cls, device, *arrays, **options)
         taping = recording()
         parents = tuple(
             (x._node or x) if taping and isinstance(x, Tensor) and x.requires_grad else None for x in inputs

@@ -9,6 +9,7 @@ import numpy as np
 
 from duonet import arguments, backend, functional, parallel
 from duonet.files import replacing
+from duonet.fusing import fused
 from duonet.nn.module import Module
 from duonet.nn.watching import evaluating, observe
 from duonet.optim import Constant, Optimizer
@@ -116,10 +117,11 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     parallel.settle()
     totals = _Totals("evaluate")
     with no_grad(), evaluating(model):
+        run, _ = fused(model)
         for x, labels in _pairs("evaluate", loader):
             x = Tensor(x)
             totals.see(x.data)
-            logits = model(x)
+            logits = run(x)
             totals.add(loss(logits, labels), logits, labels)
     if not totals.finite:
         raise ValueError("evaluate: the loader yields inputs that are not finite")
@@ -226,7 +228,7 @@ def fit(
 def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
     """Make one step for each batch and return the epoch's score."""
     totals = _Totals("fit")
-    model.train()
+    run, _ = fused(model.train())
     for i, (x, labels) in enumerate(_pairs("fit", loader)):
         optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
         x = Tensor(x)
@@ -235,7 +237,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         looked_at = backend.device_of(x.data) == "cpu" or bar.due()
         if looked_at:
             _check_input(totals, x.data, epoch, i)
-        logits = model(x)
+        logits = run(x)
         value = loss(logits, labels)
         totals.add(value, logits, labels)
         if looked_at:

@@ -1,11 +1,7 @@
 """Modules made of modules."""
 
-from duonet import backend, engine, functional
-from duonet.nn.layers import BatchNorm, QuantActivation
+from duonet import functional
 from duonet.nn.module import Module
-from duonet.quant.activation import BatchNormQuantize
-from duonet.tape import smooth
-from duonet.tensor import Tensor
 
 
 class Sequential(Module):
@@ -50,15 +46,12 @@ class Sequential(Module):
 
     def forward(self, x):
         """Run all layers."""
-        layers = [layer for _, layer in self.children()]
-        while layers:
-            if _as_one(x, layers):
-                norm, activation, *layers = layers
-                x = norm(x, activation)
-            else:
-                layer, *layers = layers
-                x = layer(x)
+        for layer in self:
+            x = layer(x)
         return x
+
+    def __iter__(self):
+        return (layer for _, layer in self.children())
 
     def __len__(self):
         return len(list(self.children()))
@@ -67,16 +60,6 @@ class Sequential(Module):
         """Return layer `i`, or for a slice the Sequential of those layers, which are shared."""
         layers = list(self.children())[i]
         return Sequential(dict(layers)) if isinstance(i, slice) else layers[1]
-
-
-def _as_one(x, layers):
-    """Say whether the first two layers run as one op: where it has a twin, and nobody looks in between."""
-    return (
-        isinstance(x, Tensor)
-        and [type(layer) for layer in layers[:2]] == [BatchNorm, QuantActivation]
-        and not (layers[0]._observers or layers[1]._observers or smooth())
-        and engine.version(BatchNormQuantize, backend.device_of(x.data)) is not BatchNormQuantize
-    )
 
 
 class ModuleList(Module):

@@ -8,7 +8,6 @@ from duonet import arguments, backend, functional
 from duonet.nn.init import binaryduo_normal
 from duonet.nn.module import Module
 from duonet.quant import Staircase, Surrogate, quantize
-from duonet.quant.activation import BatchNormQuantize
 from duonet.tensor import Parameter, Tensor
 
 
@@ -173,14 +172,13 @@ class BatchNorm(Module):
             tensor.data[...] = value
             tensor.changed()
 
-    def forward(self, x, activation=None):
-        """(N, H, W, C) or (N, C), same shape out; with the QuantActivation behind it given, both as one op."""
+    def forward(self, x):
+        """(N, H, W, C) or (N, C), same shape out."""
+        return functional.batch_norm(x, self.gamma, self.beta, **self._options())
+
+    def _options(self):
         state = {"running_mean": self.running_mean.data, "running_var": self.running_var.data}
-        options = {**state, "training": self.training, "momentum": self.momentum, "eps": self.eps}
-        if activation is None:
-            return functional.batch_norm(x, self.gamma, self.beta, **options)
-        steps = {"staircase": activation.staircase, "surrogate": activation.surrogate}
-        return BatchNormQuantize.apply(x, self.gamma, self.beta, **steps, **options)
+        return {**state, "training": self.training, "momentum": self.momentum, "eps": self.eps}
 
     def _settings(self):
         return f"{self.gamma.size}"

@@ -1,0 +1,167 @@
+"""Batch norm and staircase as one op: the same bits, and the normalised images are never written down."""
+
+import sys
+
+from duonet import arguments, backend, engine
+from duonet.coupling import in_mode_of, join, kind
+from duonet.nn import BatchNorm, Module, QuantActivation, Residual, Sequential
+from duonet.quant import activation as ops
+from duonet.tape import smooth
+from duonet.tensor import Tensor
+
+FUSED = {cls: cls.forward for cls in (BatchNorm, QuantActivation)}  # what is read, and may be replaced by one op
+
+
+class BatchNormQuantize(Module):
+    """A batch norm and the staircase behind it, run as one op where that has a faster twin. Made by `fuse`.
+
+    One after the other they run where somebody looks in between: an observer, a debugger, `smooth_forward`.
+
+    Parameters
+    ----------
+    norm : BatchNorm
+    activation : QuantActivation
+        Both stay layers of the model that they come from: parameters, running averages and mode are theirs.
+
+    Examples
+    --------
+    >>> from duonet.quant import Binary, Clip
+    >>> norm, cut = BatchNorm(1), QuantActivation(Binary(), Clip(0, 1))
+    >>> BatchNormQuantize(norm, cut)(Tensor([[1.0], [3.0]])).data.ravel()
+    array([0., 1.], dtype=float32)
+    """
+
+    def __init__(self, norm, activation):
+        super().__init__()
+        self.norm, self.activation = norm, activation
+
+    def forward(self, x):
+        """(N, H, W, C) or (N, C), same shape out."""
+        norm, activation = self.norm, self.activation
+        inputs = x, norm.gamma, norm.beta
+        options = {"staircase": activation.staircase, "surrogate": activation.surrogate, **norm._options()}
+        if norm._observers or activation._observers or smooth() or _debugged() or not _has_twin(inputs, options):
+            return activation(norm(x))
+        return ops.BatchNormQuantize.apply(*inputs, **options)
+
+
+def _debugged():
+    """Say whether a debugger may wait in one of the two layers."""
+    monitoring = getattr(sys, "monitoring", None)  # Python 3.12 and later
+    return sys.gettrace() is not None or bool(monitoring and monitoring.get_tool(monitoring.DEBUGGER_ID))
+
+
+def _has_twin(inputs, options):
+    if not all(isinstance(tensor, Tensor) for tensor in inputs):
+        return False
+    op, arrays = ops.BatchNormQuantize, [tensor.data for tensor in inputs]
+    return engine.version(op, backend.device_of(arrays[0]), *arrays, **options) is not op
+
+
+def fuse(model):
+    """Return the model with every batch norm and the staircase right behind it as one op; print which.
+
+    Both hold the same layers: training one trains the other, and checkpoints, `summary`, `decouple`, `observe` are
+    for the model that was given. Outputs, gradients and running averages keep their bits. `fit` and `evaluate` run
+    a model this way by themselves; a training loop of your own does after `fused = fuse(model)`.
+
+    Parameters
+    ----------
+    model : Module
+        It is left alone.
+
+    Returns
+    -------
+    Module
+        A Sequential or Residual of the same layers, with a `BatchNormQuantize` for every pair; the model itself
+        where there is none. A module with a `forward` of its own stays as it is, with everything inside: only it
+        knows what it runs. So do subclasses of the two layers that compute something of their own.
+
+    Raises
+    ------
+    TypeError
+        If the model is no Module.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> from duonet.quant import Binary, Clip
+    >>> model = nn.Sequential({"norm": nn.BatchNorm(2), "act": nn.QuantActivation(Binary(), Clip(0, 1))})
+    >>> fuse(model)
+    fuse: norm and act
+    Sequential()
+      norm: BatchNormQuantize()
+        norm: BatchNorm(2)
+        activation: QuantActivation(Binary(), Clip(low=0, high=1, closed=False))
+    """
+    arguments.instance("fuse", "model", model, Module)
+    new, pairs = fused(model)
+    print("fuse:", "; ".join(f"{a} and {b}" for a, b in pairs) or "nothing: no plain batch norm with a staircase behind it")
+    return new
+
+
+def fused(model):
+    """Do what `fuse` does, and print nothing.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    model : Module
+    pairs : list of (str, str)
+        The paths of what was fused.
+
+    Examples
+    --------
+    >>> fused(Sequential())
+    (Sequential(), [])
+    """
+    pairs = []
+    return _fused(model, "", pairs, {}), pairs
+
+
+def _fused(model, path, pairs, met):
+    """Return the fused form of a model, or itself; `pairs` gains what was fused, `met` holds what is done."""
+    if id(model) not in met:
+        form = {Sequential: _sequential, Residual: _residual}.get(kind(model))
+        met[id(model)] = form(model, path, pairs, met) if form else model
+    return met[id(model)]
+
+
+def _sequential(model, path, pairs, met):
+    if type(model).__iter__ is not Sequential.__iter__:
+        return model
+    new, waiting = Sequential(), list(model.children())[::-1]
+    same = True
+    while waiting:
+        name, layer = waiting.pop()
+        if waiting and _is(layer, BatchNorm) and _is(waiting[-1][1], QuantActivation):
+            behind, activation = waiting.pop()
+            pairs.append((join(path, name), join(path, behind)))
+            form = in_mode_of(layer, BatchNormQuantize(layer, activation))
+        else:
+            form = _fused(layer, join(path, name), pairs, met)
+        same &= form is layer
+        setattr(new, name, form)
+    return model if same else _instead_of(model, new)
+
+
+def _residual(model, path, pairs, met):
+    body, shortcut = (
+        layer and _fused(layer, join(path, name), pairs, met)
+        for name, layer in (("body", model.body), ("shortcut", model.shortcut))
+    )
+    same = body is model.body and shortcut is model.shortcut
+    return model if same else _instead_of(model, Residual(body, shortcut))
+
+
+def _is(layer, cls):
+    return kind(layer) is cls and cls.forward is FUSED[cls]
+
+
+def _instead_of(model, new):
+    """Have a new container seen by whoever observes the old one."""
+    new._observers = model._observers
+    return in_mode_of(model, new)
