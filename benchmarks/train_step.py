@@ -27,6 +27,7 @@ import numpy as np
 import duonet
 from duonet import Tensor, backend, models, nn, no_grad, optim, parallel
 from duonet import functional as F
+from duonet.fusing import fused
 from duonet.quant import Binary, Clip
 
 TURN_SECONDS = 0.05
@@ -76,7 +77,7 @@ def sides(name, batch, device, plain):
         data = Tensor(backend.to_device(x, device)), backend.to_device(labels, device)
         yield (
             side,
-            functools.partial(_step, model, *data, optimizer, context),
+            functools.partial(_step, fused(model)[0], *data, optimizer, context),
             functools.partial(_forward, duonet.fold(model), data[0], context),
         )
 

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",
-    "decouple", "evaluate", "fit", "fold", "functional", "fuse", "load_checkpoint", "load_model", "mismatch", "models",
-    "nn", "no_grad", "numerical_gradient", "optim", "plain_ops", "quant", "save_checkpoint", "smooth_forward",
-    "summary",
+    "decouple", "evaluate", "fit", "fold", "functional", "fuse", "load_checkpoint", "load_model", "mismatch",
+    "models", "nn", "no_grad", "numerical_gradient", "optim", "plain_ops", "quant", "save_checkpoint",
+    "smooth_forward", "summary",
 ]  # fmt: skip

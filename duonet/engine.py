@@ -37,7 +37,7 @@ def twin(device):
 
     def register(cls):
         op = cls.__bases__[0]
-        cls.name = op.name  # messages name the op, whichever version ran
+        cls.name = getattr(op, "name", cls.__name__)  # messages name the op, whichever version ran
         _twins[op, device] = cls
         return cls
 
@@ -45,17 +45,17 @@ def twin(device):
 
 
 def version(op, device, *arrays, **options):
-    """Return the class that runs for `op` on a device: its twin, or itself where there is none that suits the call.
+    """Return the class that runs for `op` on a device: its twin where that suits the call, else itself.
 
     A twin that does not suit every call says so in `suits`, a static method with the arguments of the call.
 
     Parameters
     ----------
     op : type
-        A `Function`.
+        A `Function`, or an optimiser that has a rule of its own for an update.
     device : {"cpu", "gpu"}
     *arrays, **options
-        Of a call of its `forward`; without any, the twin that there is.
+        Of a call of it; without any, the twin that there is.
 
     Returns
     -------

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 
 from duonet import backend, engine, parallel
-from duonet.gpu import kernels
 
 CACHE_LINE = 128  # bytes, of a GPU
 
@@ -79,12 +78,8 @@ class FlatParameters:
         for start, stop, steps in self._runs():
             if xp is not np:
                 arrays = [a[start:stop] for a in (self.w, self.g, *self.state)]
-                change = (
-                    self.optimizer._launch
-                    if kernels.suit(*arrays) and not engine.plain()
-                    else self.optimizer._update
-                )
-                change(*arrays, steps=steps)
+                rule = next(cls for cls in type(self.optimizer).__mro__ if "_update" in vars(cls))
+                engine.version(rule, "gpu", *arrays)._update(self.optimizer, *arrays, steps=steps)
                 continue
             bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
             chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]

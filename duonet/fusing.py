@@ -96,7 +96,8 @@ def fuse(model):
     """
     arguments.instance("fuse", "model", model, Module)
     new, pairs = fused(model)
-    print("fuse:", "; ".join(f"{a} and {b}" for a, b in pairs) or "nothing: no plain batch norm with a staircase behind it")
+    said = [f"{norm} and {activation}" for norm, activation in pairs]
+    print("fuse:", ", ".join(said) or "nothing, since no BatchNorm has a QuantActivation right behind it")
     return new
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from duonet import arguments, backend, gpu
+from duonet import arguments, backend
 from duonet.flat import FlatParameters
 from duonet.schedule import Constant, Cosine, Schedule, StepDecay
 from duonet.state import fitting
@@ -98,10 +98,6 @@ class Optimizer:
         `steps` counts the updates of these weights, this one included.
         """
         raise NotImplementedError
-
-    def _launch(self, w, g, *state, steps):
-        """Do the same on a GPU, in one kernel where the optimiser has one."""
-        self._update(w, g, *state, steps=steps)
 
     def state_dict(self):
         """Return a dict from name to a NumPy copy of everything that `step` has changed but the parameters."""
@@ -198,10 +194,6 @@ class SGD(Optimizer):
         velocity += g
         w -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
-    def _launch(self, w, g, velocity, *, steps):
-        rates = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
-        gpu.optim.sgd(w, g, velocity, weight_decay=self.weight_decay, **rates)
-
 
 class Adam(Optimizer):
     """Adam: w ← w − lr · m̂ / (√v̂ + eps), m and v running averages of g and g², corrected for their start at 0.
@@ -254,12 +246,6 @@ class Adam(Optimizer):
             g += self.weight_decay * w
         self._adam(w, g, mean, square, steps)
 
-    def _launch(self, w, g, mean, square, *, steps):
-        gpu.optim.adam(w, g, mean, square, steps=steps, **self._rates())
-
-    def _rates(self):
-        return {name: getattr(self, name) for name in ("lr", "betas", "eps", "weight_decay")}
-
     def _adam(self, w, g, mean, square, steps):
         beta1, beta2 = self.betas
         mean *= beta1
@@ -308,6 +294,3 @@ class AdamW(Adam):
     def _update(self, w, g, mean, square, *, steps):
         w *= 1 - self.lr * self.weight_decay
         self._adam(w, g, mean, square, steps)
-
-    def _launch(self, w, g, mean, square, *, steps):
-        gpu.optim.adamw(w, g, mean, square, steps=steps, **self._rates())

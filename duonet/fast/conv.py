@@ -27,10 +27,12 @@ class Conv2d(conv.Conv2d):
     """As the plain op, in chunks."""
 
     @staticmethod
+    def suits(x, *rest, **options):
+        return x.size > 0
+
+    @staticmethod
     def forward(ctx, x, w, bias, *, stride, padding):
         conv.check(x, w, bias, padding)
-        if not x.size:
-            return engine.plainly(ctx, conv.Conv2d, x, w, bias, stride=stride, padding=padding)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
         return _correlate(x, w, bias, stride, padding, padding)
 

@@ -12,9 +12,11 @@ class ReLU(activation.ReLU):
     """As the plain op."""
 
     @staticmethod
+    def suits(x):
+        return x.ndim > 0
+
+    @staticmethod
     def forward(ctx, x):
-        if x.ndim == 0:
-            return activation.ReLU.forward(ctx, x)
         ctx.mask = np.empty(x.shape, bool)
         y = np.empty(x.shape, x.dtype)
 
@@ -32,12 +34,14 @@ class ReLU(activation.ReLU):
 
 @engine.twin("cpu")
 class Add(arithmetic.Add):
-    """As the plain op, which also serves operands of different shapes."""
+    """As the plain op, for operands of one shape."""
+
+    @staticmethod
+    def suits(a, b):
+        return a.shape == b.shape and a.ndim > 0
 
     @staticmethod
     def forward(ctx, a, b):
-        if a.shape != b.shape or a.ndim == 0:
-            return arithmetic.Add.forward(ctx, a, b)
         y = np.empty(a.shape, a.dtype)
         parallel.run(lambda some: np.add(a[some], b[some], out=y[some]), _chunks(a))
         return y
@@ -48,9 +52,11 @@ class Quantize(quant.Quantize):
     """As the plain op."""
 
     @staticmethod
+    def suits(x, **options):
+        return x.ndim > 1  # chunks are cut along the first axis, which may be that of the channels
+
+    @staticmethod
     def forward(ctx, x, *, staircase, surrogate):
-        if x.ndim < 2:  # chunks are cut along the first axis, which may be that of the channels
-            return quant.Quantize.forward(ctx, x, staircase=staircase, surrogate=surrogate)
         y = np.empty(x.shape, x.dtype)
         ctx.slope = np.empty(x.shape, surrogate.derivative(x[:0]).dtype) if ctx.needs[0] else None
 

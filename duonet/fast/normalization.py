@@ -14,9 +14,11 @@ class BatchNorm(normalization.BatchNorm):
     """As the plain op, with the sums of chunks put together in float64."""
 
     @staticmethod
+    def suits(x, *rest, **options):
+        return x.size > 0 and x.dtype != np.float16  # whose sums the plain op widens
+
+    @staticmethod
     def forward(ctx, x, gamma, beta, **options):
-        if not _suits(x):
-            return engine.plainly(ctx, normalization.BatchNorm, x, gamma, beta, **options)
         rows = _remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(rows.x.shape)
@@ -33,11 +35,10 @@ class BatchNorm(normalization.BatchNorm):
 class BatchNormQuantize(activation.BatchNormQuantize):
     """Both ops on a chunk while it is in the cache: the normalised images are never written down."""
 
+    suits = staticmethod(BatchNorm.suits)
+
     @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
-        if not _suits(x):
-            steps = {"staircase": staircase, "surrogate": surrogate}
-            return engine.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **steps, **options)
         rows = _remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(-1, rows.repeat, rows.channels)
@@ -65,10 +66,6 @@ class BatchNormQuantize(activation.BatchNormQuantize):
             return exact.chain(upstream[some], slope[some], out=out)
 
         return _gradients(ctx, through_surrogate)
-
-
-def _suits(x):
-    return x.size and x.dtype != np.float16  # whose sums the plain op widens
 
 
 def _remember(ctx, x, gamma, beta, options):

@@ -16,10 +16,12 @@ class Conv2d(plain.Conv2d):
     """The plain op with im2col and col2im as kernels, in parts of the batch whose windows fill `BUDGET`."""
 
     @staticmethod
+    def suits(x, w, bias, **options):
+        return kernels.suit(x, w, bias)
+
+    @staticmethod
     def forward(ctx, x, w, bias, *, stride, padding):
         plain.check(x, w, bias, padding)
-        if not kernels.suit(x, w, bias):
-            return engine.plainly(ctx, plain.Conv2d, x, w, bias, stride=stride, padding=padding)
         ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
         y = _correlate(x, w, stride, padding, padding)
         if bias is not None:

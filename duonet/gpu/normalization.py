@@ -15,9 +15,12 @@ class BatchNorm(plain.BatchNorm):
     """The plain op with kernels; it remembers x, not x − mean."""
 
     @staticmethod
+    def suits(x, gamma, beta, *, running_mean, running_var, **rest):
+        state = [a for a in (running_mean, running_var) if a is not None]
+        return kernels.suit(x, gamma, beta, *state) and all(a.flags.c_contiguous for a in state)
+
+    @staticmethod
     def forward(ctx, x, gamma, beta, **options):
-        if not _suit(x, gamma, beta, **options):
-            return engine.plainly(ctx, plain.BatchNorm, x, gamma, beta, **options)
         vectors = _remember(ctx, x, gamma, beta, **options)
         y = backend.get_xp(x).empty_like(ctx.x)
         _by_channel("normalize", x, ctx.x, *vectors, y, x.size, x.shape[-1])
@@ -33,10 +36,11 @@ class BatchNormQuantize(activation.BatchNormQuantize):
     """Batch norm and staircase with the kernels of both: the normalised image is never written."""
 
     @staticmethod
+    def suits(*arrays, staircase, surrogate, **options):
+        return BatchNorm.suits(*arrays, **options) and staircase.tabular and windowed(surrogate)
+
+    @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
-        if not (_suit(x, gamma, beta, **options) and staircase.tabular and windowed(surrogate)):
-            both = {"staircase": staircase, "surrogate": surrogate, **options}
-            return engine.plainly(ctx, activation.BatchNormQuantize, x, gamma, beta, **both)
         vectors = _remember(ctx, x, gamma, beta, **options)
         y, ctx.slope = quantized(ctx.x, staircase, surrogate, any(ctx.needs), vectors)
         return y
@@ -46,14 +50,9 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         return _gradients(ctx, dy, ctx.slope)
 
 
-def _suit(x, gamma, beta, *, running_mean, running_var, training, **rest):
-    plain.check(x, gamma, beta, running_mean, running_var, training)
-    state = [a for a in (running_mean, running_var) if a is not None]
-    return kernels.suit(x, gamma, beta, *state) and all(a.flags.c_contiguous for a in state)
-
-
 def _remember(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
     """Move the running averages, keep what the backward pass needs, and return mean, 1 / √(var + eps), γ and β."""
+    plain.check(x, gamma, beta, running_mean, running_var, training)
     xp = backend.get_xp(x)
     ctx.x, ctx.gamma, beta = (xp.ascontiguousarray(a) for a in (x, gamma, beta))
     ctx.training, channels = training, x.shape[-1]

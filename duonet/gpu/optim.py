@@ -3,7 +3,44 @@
 They round as the formulas of `duonet.optim` do: the same bits as on the CPU, save for numbers below 1.2e-38.
 """
 
+from duonet import engine
+from duonet import optim as plain
 from duonet.gpu import kernels
+
+
+@engine.twin("gpu")
+class SGD(plain.SGD):
+    """The plain rule in one kernel."""
+
+    suits = staticmethod(kernels.suit)
+
+    def _update(self, w, g, velocity, *, steps):
+        rates = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
+        sgd(w, g, velocity, weight_decay=self.weight_decay, **rates)
+
+
+@engine.twin("gpu")
+class Adam(plain.Adam):
+    """The plain rule in one kernel."""
+
+    suits = staticmethod(kernels.suit)
+
+    def _update(self, w, g, mean, square, *, steps):
+        adam(w, g, mean, square, steps=steps, **_rates(self))
+
+
+@engine.twin("gpu")
+class AdamW(plain.AdamW):
+    """The plain rule in one kernel."""
+
+    suits = staticmethod(kernels.suit)
+
+    def _update(self, w, g, mean, square, *, steps):
+        adamw(w, g, mean, square, steps=steps, **_rates(self))
+
+
+def _rates(optimizer):
+    return {name: getattr(optimizer, name) for name in ("lr", "betas", "eps", "weight_decay")}
 
 
 def sgd(w, g, velocity, *, lr, momentum, nesterov, weight_decay):

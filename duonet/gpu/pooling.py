@@ -10,10 +10,12 @@ class MaxPool2d(plain.MaxPool2d):
     """The plain op with kernels; it remembers where each maximum was, not the image."""
 
     @staticmethod
+    def suits(x, *, size, **options):
+        return kernels.suit(x) and size**2 <= 255  # a position takes one byte, and 255 says that there is none
+
+    @staticmethod
     def forward(ctx, x, *, size, stride, padding):
         plain.check("max_pool2d", x, size, padding)
-        if not kernels.suit(x) or size**2 > 255:  # a position takes one byte, and 255 says that there is none
-            return engine.plainly(ctx, plain.MaxPool2d, x, size=size, stride=stride, padding=padding)
         xp = backend.get_xp(x)
         n, h, w, c = ctx.shape = x.shape
         oh, ow = (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1

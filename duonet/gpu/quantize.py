@@ -16,9 +16,11 @@ class Quantize(plain.Quantize):
     """The plain op in one kernel forwards; selecting by a slope of bytes is one launch already."""
 
     @staticmethod
+    def suits(x, *, staircase, **options):
+        return kernels.suit(x) and staircase.tabular
+
+    @staticmethod
     def forward(ctx, x, *, staircase, surrogate):
-        if not (kernels.suit(x) and staircase.tabular):
-            return engine.plainly(ctx, plain.Quantize, x, staircase=staircase, surrogate=surrogate)
         y, ctx.slope = quantized(x, staircase, surrogate, ctx.needs[0])
         return y
 

@@ -9,6 +9,7 @@ from duonet import Tensor, check_gradients, engine, nn, parallel, plain_ops
 from duonet import functional as F
 from duonet.fast import winograd
 from duonet.functional.conv import Conv2d
+from duonet.fusing import BatchNormQuantize
 from duonet.quant import Binary, Clip, Shifted, Sign, SwishSign, Ternary, Uniform, quantize
 
 CONVS = [  # images, height, width, channels, out channels, kernel, stride, padding
@@ -159,7 +160,7 @@ def test_batch_norm_and_staircase_as_one_op_give_the_bits_of_both(rng, staircase
     x = rng.standard_normal((40, 6, 5, 3)).astype("float32")
     dy = rng.standard_normal(x.shape).astype("float32")
     results = []
-    for run in (nn.Sequential(norm, activation), lambda x: activation(norm(x))):
+    for run in (BatchNormQuantize(norm, activation), lambda x: activation(norm(x))):
         norm.reset_parameters(rng)
         norm.gamma.data[:], norm.beta.data[:] = [1.5, -0.5, 1.0], [0.5, 0.25, 0.0]
         norm.train(training)
@@ -188,3 +189,31 @@ def test_a_constant_channel_has_no_negative_variance(value):
     x = Tensor(np.full((50, 7, 7, 1), value, "float32"))
     y = F.batch_norm(x, Tensor([1.0]), Tensor([0.0]), running_mean, running_var)
     assert running_var[0] >= 0 and np.abs(y.data).max() < 1e-6 * abs(value) / np.sqrt(1e-5)
+
+
+def calls(rng):
+    """Each a call that a twin leaves to the plain op, and one that it takes."""
+    vectors = [np.ones(3, "float32"), np.zeros(3, "float32")]
+    image = rng.standard_normal((2, 4, 4, 3)).astype("float32")
+    x = Tensor(image, requires_grad=True)
+    return {
+        "relu": (F.relu, [Tensor(np.float32(1), requires_grad=True)], [x]),
+        "add": (lambda a, b: a + b, [x, Tensor(vectors[0])], [x, x]),
+        "conv2d": (F.conv2d, *([x[:n], Tensor(np.ones((3, 3, 3, 2), "float32"))] for n in (0, 2))),
+        "batch_norm": (
+            F.batch_norm,
+            [Tensor(a.astype("float16"), requires_grad=True) for a in (image, *vectors)],
+            [x, *(Tensor(a) for a in vectors)],
+        ),
+        "max_pool2d": (F.max_pool2d, [x, 3], [x, 2]),
+        "quantize": (lambda x: quantize(x, Binary(), Clip(0, 1)), [x[0, 0, 0]], [x]),
+    }
+
+
+@pytest.mark.parametrize("name", ["relu", "add", "conv2d", "batch_norm", "max_pool2d", "quantize"])
+def test_a_twin_says_which_calls_it_suits_and_the_plain_op_runs_the_others(rng, name):
+    op, others, own = calls(rng)[name]
+    ran = [op(*arguments)._node.function.__module__ for arguments in (others, own)]
+    assert not ran[0].startswith("duonet.fast") and ran[1].startswith("duonet.fast")
+    with plain_ops():
+        assert not op(*own)._node.function.__module__.startswith("duonet.fast")

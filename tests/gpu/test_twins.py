@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 
-from duonet import Parameter, Tensor, backend, nn, optim, plain_ops
+from duonet import Parameter, Tensor, backend, fuse, nn, optim, plain_ops
 from duonet import functional as F
 from duonet.engine import version
 from duonet.functional.conv import Conv2d
@@ -314,17 +314,18 @@ def ops_of(y):
     return names[::-1]
 
 
-def test_a_sequential_runs_norm_and_activation_as_one_unless_somebody_looks(kernels, rng):
+def test_a_fused_model_runs_norm_and_activation_as_one_unless_somebody_looks(kernels, rng):
     model = layers(np.random.default_rng(0))
     model.to(backend.device_of(kernels(np.zeros(1))))
     x = Tensor(kernels(rng.standard_normal((5, 4, 4, 2)).astype("float32")))
-    results = []
+    fused, results = fuse(model), []
+    assert "quantize" in ops_of(model(x))
     for looking in (False, True):
         model.norm.running_mean.data[...] = 0
         model.norm.running_var.data[...] = 1
         model.zero_grad()
         with nn.observe(model) if looking else contextlib.nullcontext():
-            y = model(x)
+            y = fused(x)
         assert ("batch_norm_quantize" in ops_of(y)) != looking and ("quantize" in ops_of(y)) == looking
         (y * y).sum().backward()
         grads = [backend.to_device(p.grad, "cpu") for p in model.parameters()]
@@ -332,17 +333,44 @@ def test_a_sequential_runs_norm_and_activation_as_one_unless_somebody_looks(kern
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)
     with plain_ops():
-        assert "quantize" in ops_of(model(x))
+        assert "quantize" in ops_of(fused(x))
 
 
 def test_bad_input_is_refused_in_the_words_of_the_plain_op(kernels):
     model = nn.Sequential({"norm": nn.BatchNorm(3), "act": nn.QuantActivation(Ternary(), Clip(0, 1))})
     model.to(backend.device_of(kernels(np.zeros(1))))
-    with pytest.raises(ValueError, match="^norm BatchNorm: batch_norm: expected x"):
-        model(Tensor(kernels(np.zeros((4, 2), "float32"))))
+    for run, where in ((model, "norm BatchNorm"), (fuse(model), r"norm(\.norm BatchNorm| BatchNormQuantize)")):
+        with pytest.raises(ValueError, match=f"^{where}: batch_norm: expected x"):
+            run(Tensor(kernels(np.zeros((4, 2), "float32"))))
     with pytest.raises(ValueError, match="^conv2d: x has 3 channels"):
         F.conv2d(*(Tensor(kernels(np.zeros(s, "float32"))) for s in ((2, 4, 4, 3), (3, 3, 2, 4))))
 
 
 def test_a_gpus_arrays_get_the_twins():
     assert version(Conv2d, "gpu") is conv.Conv2d and version(Conv2d, "cpu") is not conv.Conv2d
+
+
+class Plainer(optim.SGD):
+    """Has no rule of its own."""
+
+
+class Backwards(optim.SGD):
+    """Has one, which no kernel knows."""
+
+    def _update(self, w, g, velocity, *, steps):
+        w += self.lr * g
+
+
+@pytest.mark.parametrize("cls, launches", [(optim.SGD, 1), (Plainer, 1), (Backwards, 0)])
+def test_an_optimiser_takes_the_kernel_of_its_own_rule(gpu, monkeypatch, cls, launches):
+    met = []
+    monkeypatch.setattr(launching, "launch", lambda source, name, *rest: met.append(name))
+    parameter = Parameter(backend.to_device(np.ones(3, "float32"), gpu))
+    optimizer = cls([parameter], 0.5)
+    parameter.grad = backend.to_device(np.ones(3, "float32"), gpu)
+    optimizer.step()
+    assert met == ["sgd"] * launches
+    assert launches or parameter.numpy()[0] == 1.5
+    with plain_ops():
+        optimizer.step()
+    assert len(met) == launches
