@@ -6,6 +6,7 @@ import numpy as np
 
 from duonet import arguments, backend
 from duonet.flat import FlatParameters
+from duonet.nn.module import Module
 from duonet.schedule import Constant, Cosine, Schedule, StepDecay
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
@@ -126,7 +127,7 @@ class Optimizer:
 
 def _listed(name, parameters):
     """Return the parameters as a list of different Parameters, or say what else came."""
-    if isinstance(parameters, (Tensor, dict, set)) or not isinstance(parameters, Iterable):
+    if isinstance(parameters, (Tensor, Module, dict, set)) or not isinstance(parameters, Iterable):
         raise TypeError(
             f"{name}: parameters must be a list of Parameter, such as model.parameters() or [w], "
             f"got {type(parameters).__name__}"
