@@ -356,7 +356,12 @@ def test_a_grader_that_is_ended_leaves_whole_results_and_no_process(tmp_path, nu
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     grader = subprocess.Popen(
-        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=defaults
+        [*map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=defaults,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )
     until = time.monotonic() + 60
     while not processes(marker):
@@ -368,6 +373,7 @@ def test_a_grader_that_is_ended_leaves_whole_results_and_no_process(tmp_path, nu
     _, errors = grader.communicate(timeout=60)
     assert gone(marker)
     if number != signal.SIGKILL:
+        assert not list(tmp_path.glob("grade-*")), "it leaves its scratch folders"
         assert "interrupted; 1 of 2 are graded, and written" in errors and grader.returncode == 1
         assert [row[0] for row in csv.reader((tmp_path / "r.csv").open(newline=""))] == ["submission", "empty"]
         assert list(json.loads((tmp_path / "r.json").read_text())["submissions"]) == ["empty"]
@@ -414,10 +420,10 @@ def test_deletion_follows_no_link_and_minds_no_depth(tmp_path):
     here = os.open(".", os.O_RDONLY)
     try:
         os.chdir(top)
-        for _ in range(1500):
-            os.mkdir("d")
-            os.chdir("d")
-            os.symlink(kept, "link")
+        for _ in range(1100):  # more than Python's stack and, with their links, than a path holds
+            os.mkdir("deep")
+            os.chdir("deep")
+        os.symlink(kept, "link")
     finally:
         os.fchdir(here)
         os.close(here)
