@@ -167,10 +167,10 @@ def fitting(owner, name, value, dtype):
         ...
     ValueError: pad: value is 0.5, which uint8 cannot hold
     """
+    if type(value) in (float, int) and dtype.kind == "f" and -65504 <= value <= 65504:
+        return value  # even float16 can hold it; the general question, seldom needed, takes ten times as long
     if not _is_real(value):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
-    if dtype.kind == "f" and -65504 <= value <= 65504:  # what the smallest of them, float16, can hold
-        return _python(value)
     try:
         with np.errstate(all="ignore"):
             held = dtype.type(value)
@@ -212,6 +212,8 @@ def array(owner, name, value, dtypes=FLOATS):
         ...
     TypeError: exp: x must be floats of 16 to 64 bits, got int64; convert it first, with astype
     """
+    if type(value) is np.ndarray and value.dtype in dtypes:
+        return value
     if not hasattr(value, "dtype"):
         raise TypeError(f"{owner}: {name} must be an array, got {type(value).__name__}")
     if value.dtype not in dtypes:
@@ -314,9 +316,7 @@ def instance(owner, name, value, kind):
 
 
 def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(
-        value, np.timedelta64
-    )  # which NumPy counts among them
+    return isinstance(value, numbers.Real) and not isinstance(value, np.timedelta64)  # NumPy counts it among them
 
 
 def _python(value):

@@ -65,8 +65,10 @@ def is_array(x):
     >>> is_array([1, 2])
     False
     """
+    if isinstance(x, np.ndarray):
+        return True
     cupy = sys.modules.get("cupy")
-    return isinstance(x, np.ndarray) or (cupy is not None and isinstance(x, cupy.ndarray))
+    return cupy is not None and isinstance(x, cupy.ndarray)
 
 
 def device_of(x):
@@ -87,6 +89,27 @@ def device_of(x):
     'cpu'
     """
     return "cpu" if get_xp(x) is np else "gpu"
+
+
+def owner(x):
+    """Return the array whose memory `x` is a view of; `x` itself where that is its own.
+
+    Parameters
+    ----------
+    x : numpy.ndarray or cupy.ndarray
+
+    Returns
+    -------
+    numpy.ndarray or cupy.ndarray
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros((2, 3))
+    >>> owner(x.T[1:]) is x
+    True
+    """
+    return x if x.base is None else x.base
 
 
 def address(x):

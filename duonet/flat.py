@@ -64,6 +64,7 @@ class FlatParameters:
         for parameter, part, view in zip(self.parameters, self.parts, self.views):
             if parameter.data is not view:  # replaced from outside
                 self._take_in(parameter, view)
+                parameter.changed()  # what was computed before the replacement may remember the view
             if parameter.grad is not None:
                 if parameter.grad.shape != parameter.shape:
                     raise ValueError(

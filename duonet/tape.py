@@ -78,7 +78,7 @@ class Node:
         self.function = function
         self.parents = parents
         self.specs = specs  # (shape, dtype) of each input, None where there is no input
-        self.needs = tuple(parent is not None for parent in parents)
+        self.needs = tuple([parent is not None for parent in parents])
         self.hooks = []
         self.watched = ()  # (count of changes in place, as it was then) of each input and of the result
 

@@ -92,7 +92,7 @@ class Function:
         op = engine.version(cls, device, *arrays, **options)
         taping = recording()
         parents = tuple(
-            (x._node or x) if taping and isinstance(x, Tensor) and x.requires_grad else None for x in inputs
+            [(x._node or x) if taping and isinstance(x, Tensor) and x.requires_grad else None for x in inputs]
         )
         node = Node(op, parents, [None if a is None else (a.shape, a.dtype) for a in arrays])
         try:
@@ -100,11 +100,14 @@ class Function:
         except MemoryError as error:
             raise backend.out_of_memory(op.name, error) from error
         y = Tensor(np.asarray(out) if device == "cpu" else out)  # NumPy turns 0-d results into scalars
-        if any(node.needs):
+        owner = backend.owner(y._data)
+        for x in inputs:
+            if isinstance(x, Tensor) and backend.owner(x._data) is owner:  # y is a view of x
+                y._changes = x._changes
+        if True in node.needs:
             y.requires_grad = True
             y._node = node
-            node.watched = [(x._changes, x._changes[0]) if isinstance(x, Tensor) else None for x in inputs]
-            node.watched.append((y._changes, 0))
+            node.watched = [(x._changes, x._changes[0]) if isinstance(x, Tensor) else None for x in (*inputs, y)]
         return y
 
     @classmethod
@@ -118,22 +121,26 @@ class Function:
     @classmethod
     def _arrays(cls, inputs):
         """Turn inputs into arrays of one dtype on one device, or say which two differ."""
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
         given = [(i, a) for i, a in enumerate(arrays) if backend.is_array(a)]
         if not given:
             raise TypeError(f"{cls.name}: expected a Tensor or an array, got {type(inputs[0]).__name__}")
         first, like = given[0]
-        xp = backend.get_xp(like)
+        xp, dtype = backend.get_xp(like), like.dtype
         for i, a in given:
+            if type(a) is xp.ndarray and a.dtype is dtype and dtype in cls.dtypes and a.device == like.device:
+                continue
             if backend.get_xp(a) is not xp:
                 cls._differ(first, f"on the {backend.device_of(like)}", i, f"on the {backend.device_of(a)}")
             if a.device != like.device:
                 cls._differ(first, f"on GPU {like.device.id}", i, f"on GPU {a.device.id}")
-            if a.dtype not in cls.dtypes or type(a) is not xp.ndarray:
-                arguments.array(cls.name, cls._input_name(i), a, cls.dtypes)
-            if a.dtype != like.dtype:
-                cls._differ(first, like.dtype, i, a.dtype, "an op converts nothing")
-        return [a if a is None or backend.is_array(a) else cls._number(a, i, like) for i, a in enumerate(arrays)]
+            arguments.array(cls.name, cls._input_name(i), a, cls.dtypes)
+            if a.dtype != dtype:
+                cls._differ(first, dtype, i, a.dtype, "an op converts nothing")
+        for i, a in enumerate(arrays):
+            if a is not None and not backend.is_array(a):
+                arrays[i] = cls._number(a, i, like)
+        return arrays
 
     @classmethod
     def _differ(cls, i, one, k, other, advice="move one of them first"):
@@ -142,7 +149,7 @@ class Function:
 
     @classmethod
     def _number(cls, value, i, like):
-        if not isinstance(value, (int, float, np.number)):  # of which `fitting` refuses some, complex among them
+        if not isinstance(value, (float, int, np.number)):  # of which `fitting` refuses some, complex among them
             raise TypeError(
                 f"{cls.name}: {cls._input_name(i)} must be a Tensor, an array or a number, "
                 f"got {type(value).__name__}"

@@ -295,11 +295,22 @@ def test_what_replaces_a_parameter_leaves_the_gradients_of_what_was_computed():
         np.testing.assert_array_equal(p.grad, gradient)
 
 
+def test_a_step_that_writes_a_replaced_parameter_into_its_old_memory_is_seen(device):
+    a, b = (Parameter(backend.to_device(np.array([1.0, 2.0], "float32"), device)) for _ in range(2))
+    optimizer = optim.SGD([a, b], 0.1)
+    loss = (a * a).sum()
+    a.data = backend.to_device(np.array([5.0, 6.0], "float32"), device)
+    b.grad = backend.to_device(np.ones(2, "float32"), device)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="of mul was changed in place"):
+        loss.backward()
+
+
 def test_a_change_behind_a_view_or_of_a_result_is_seen():
     w = Tensor(np.ones((2, 3)), requires_grad=True)
     y = (Tensor(np.ones((1, 2))) @ w.T.T).sum()
     w.data *= 2
-    with pytest.raises(RuntimeError, match=r"x of shape \(2, 3\) of transpose was changed in place"):
+    with pytest.raises(RuntimeError, match=r"b of shape \(2, 3\) of matmul was changed in place"):
         y.backward()
     h = F.exp(w)
     h.data *= 2
@@ -311,6 +322,35 @@ def test_a_change_behind_a_view_or_of_a_result_is_seen():
     with pytest.raises(RuntimeError, match="a of shape .* of mul was changed in place"):
         y.backward()
     assert w.grad is None
+
+
+VIEWS = {"no_grad": lambda w: w.T, "detached": lambda w: w.detach().reshape(3, 2)}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_a_step_is_seen_by_what_was_computed_from_a_view_outside_the_graph(view, device):
+    w = Parameter(backend.to_device(np.ones((2, 3), "float32"), device))
+    x = leaf(np.ones((1, 3), "float32"), device)
+    optimizer = optim.SGD([w], 1.0)
+    with no_grad():
+        still = view(w)
+    y = (x @ still).sum()
+    w.grad = backend.to_device(np.ones((2, 3), "float32"), device)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"b of shape \(3, 2\) of matmul was changed in place"):
+        y.backward()
+
+
+def test_a_change_by_way_of_a_view_is_seen_and_one_of_a_copy_changes_nothing(device):
+    x = leaf(np.ones(3, "float32"), device)
+    square = (x * x).sum()
+    x.reshape(3).data *= 2
+    with pytest.raises(RuntimeError, match="of mul was changed in place"):
+        square.backward()
+    square = (x * x).sum()
+    x[[0, 1, 2]].data *= 2
+    square.backward()
+    np.testing.assert_array_equal(here(x.grad), [4, 4, 4])
 
 
 def test_running_averages_that_move_do_not_spoil_an_earlier_evaluation(rng):

@@ -134,7 +134,7 @@ def index(array, key):
 class ndarray:
     """As `cupy.ndarray`. Methods with plain signatures come from the table in `functions`."""
 
-    __slots__ = ("_array", "_taken", "device", "__weakref__")
+    __slots__ = ("_array", "_taken", "base", "device", "__weakref__")
     __array_priority__ = 100
     __hash__ = None
 
@@ -149,12 +149,15 @@ class ndarray:
         self._taken = 0
         size = array.nbytes if array.base is None else 0  # a view takes no memory of its own
         State.pool.take(size)
-        self._array, self._taken = array, size
+        self._array, self._taken, self.base = array, size, None
         self.device = Device(device)
         return self
 
     def _view(self, array):
-        return ndarray._of(array, self.device.id)
+        view = ndarray._of(array, self.device.id)
+        if np.may_share_memory(array, self._array):
+            view.base = self if self.base is None else self.base
+        return view
 
     def __del__(self):
         State.pool.used -= self._taken
