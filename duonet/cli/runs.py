@@ -113,9 +113,9 @@ def add(commands):
 
 
 def _train(options):
+    from duonet.experiments.figures import plot_history
     from duonet.experiments.run_settings import RunSettings, read_toml
     from duonet.experiments.training import saved_settings, train
-    from duonet.viz import plot_history
 
     names = [field.name for field in dataclasses.fields(RunSettings)]
     given = {} if options.config is None else read_toml(options.config)
@@ -152,8 +152,8 @@ def _train(options):
 
 def _evaluate(options):
     from duonet.experiments import score, score_table
+    from duonet.experiments.figures import plot_confusion
     from duonet.experiments.scoring import run_file
-    from duonet.viz import plot_confusion
 
     scores = score(options.checkpoint, options.dataset, options.data, options.part, options.device)
     beside = run_file(options.checkpoint)
@@ -190,7 +190,7 @@ def _predict(options):
 
 def _runs(options):
     from duonet.experiments import collect, runs_table
-    from duonet.viz import plot_runs
+    from duonet.experiments.figures import plot_runs
 
     collected = collect(options.folders)
     print(runs_table(collected))

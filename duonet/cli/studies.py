@@ -66,7 +66,7 @@ def add(commands):
 
 def _compare(options):
     from duonet.experiments import Settings, compare, show, table
-    from duonet.viz import plot_comparison
+    from duonet.experiments.figures import plot_comparison
 
     if options.show is not None:
         print(show("compare", options.show))
@@ -90,8 +90,8 @@ def _compare(options):
 
 def _mismatch(options):
     from duonet.experiments import MismatchSettings, mismatch, show, tables
+    from duonet.experiments.figures import plot_mismatch
     from duonet.experiments.mismatch import FULL
-    from duonet.viz import plot_mismatch
 
     if options.show is not None:
         print(show("mismatch", options.show))

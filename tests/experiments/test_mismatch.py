@@ -9,6 +9,8 @@ import pytest
 
 from duonet import nn
 from duonet.experiments import MismatchSettings, mismatch, tables
+from duonet.experiments.figures import plot_mismatch
+from duonet.experiments.figures.mismatch import rank_correlation
 from duonet.experiments.images import settle
 from duonet.experiments.mismatch import FULL
 from duonet.experiments.records import resolved, select, spread
@@ -16,8 +18,6 @@ from duonet.experiments.study_tables import cell, raw_cell
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate
 from duonet.models import mlp
 from duonet.quant import Binary, Clip, Identity, Ternary, Triangle
-from duonet.viz import plot_mismatch
-from duonet.viz.mismatch import rank_correlation
 
 SMALL = MismatchSettings(
     seeds=2, width=10, steps=(0.1,), samples=1000, training_steps=2, network_images=128, network_epochs=2, measured_images=24,
@@ -163,3 +163,14 @@ def test_full_means_five_seeds_and_every_step():
 def test_rank_correlation():
     assert rank_correlation([1, 2, 3], [2, 4, 9]) == 1 and rank_correlation([1, 2, 3], [3, 2, 1]) == -1
     assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
+
+
+def test_a_line_more_among_activations_and_surrogates_is_measured_told_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.setitem(ACTIVATIONS, "late", (Binary(0.7), Clip(0, 1)))
+    for width in (0.2, 0.3):
+        monkeypatch.setitem(SURROGATES, f"narrow {width}", Clip(0.5 - width, 0.5 + width))
+    results = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "run", progress=False)
+    assert len(select(results, "toy", activation="late")) == 2 * 4
+    assert any("late" in text for text in tables(results).values())
+    assert any("narrow 0.3" in text for text in tables(results).values())
+    assert len(plot_mismatch(results, tmp_path)) == 6

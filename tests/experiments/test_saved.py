@@ -150,12 +150,12 @@ def test_names_with_codes_are_printed_as_codes(tmp_path):
 
 
 def test_the_table_is_printed_before_a_figure_that_fails(tmp_path, monkeypatch, capsys):
-    from duonet import viz
+    from duonet.experiments import figures
 
     def fails(*rest):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(viz, "plot_comparison", fails)
+    monkeypatch.setattr(figures, "plot_comparison", fails)
     words = ["compare", "--model", "mlp", "--epochs", "2", "--images", "200", "--width", "4", "--quiet"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
     captured = capsys.readouterr()

@@ -1,5 +1,6 @@
 """The figures of the mismatch study."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -58,11 +59,19 @@ def plot_mismatch(results, folder):
     return [save(draw(results), folder / f"mismatch_{name}.png") for name, draw in figures.items()]
 
 
+def _precisions(results):
+    """Return the style of every activation that was measured; those without one of their own share three."""
+    measured = dict.fromkeys(row["activation"] for row in select(results, "toy"))
+    spare = itertools.cycle((("#5d8a3a", "<"), ("#8a3a7d", ">"), ("0.3", "p")))
+    return {name: PRECISIONS.get(name) or next(spare) for name in measured}
+
+
 def _layers(results):
     """Draw the cosine of each layer, one marker an activation, at the reference step."""
     figure = blank(10, 4)
+    styles = _precisions(results)
     for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
-        for k, (activation, (color, marker)) in enumerate(PRECISIONS.items()):
+        for k, (activation, (color, marker)) in enumerate(styles.items()):
             for i, layer in enumerate(HIDDEN):
                 rows = select(
                     results,
@@ -73,12 +82,19 @@ def _layers(results):
                     step=REFERENCE,
                     layer=layer,
                 )
-                _point(axes, i + (k - 3) / 9, rows, color, marker, activation if i == 0 else None)
+                _point(
+                    axes,
+                    i + (k - (len(styles) - 1) / 2) / (len(styles) + 2),
+                    rows,
+                    color,
+                    marker,
+                    activation if i == 0 else None,
+                )
         axes.set_xticks(range(3), ["first layer", "second", "third"])
         axes.set(title=f"{words}, ε = {REFERENCE}", ylabel="cosine, coarse and smoothed gradient")
         _unit_scale(axes)
     axes.set_ylabel("")
-    _legend(figure, PRECISIONS)
+    _legend(figure, styles)
     return figure
 
 
@@ -86,9 +102,10 @@ def _steps(results):
     """Draw the cosine against ε, a panel a layer; dotted, what it seems to be with the noise left in."""
     figure = blank(11, 6.5)
     grid = figure.subplots(2, 3, sharey=True, sharex=True)
+    styles = _precisions(results)
     for line, (state, words) in zip(grid, STATES.items()):
         for axes, layer in zip(line, HIDDEN):
-            for activation, (color, marker) in PRECISIONS.items():
+            for activation, (color, marker) in styles.items():
                 where = {"activation": activation, "surrogate": "clip", "state": state, "layer": layer}
                 runs = {s: select(results, "toy", step=s, **where) for s in results["settings"]["steps"]}
                 axes.plot(list(runs), [_mean_raw(rows) for rows in runs.values()], ":", color=color, linewidth=1.2)
@@ -104,7 +121,7 @@ def _steps(results):
         line[0].set_ylabel("cosine")
     for axes in grid[1]:
         axes.set_xlabel("step ε")
-    _legend(figure, PRECISIONS)
+    _legend(figure, styles)
     figure.suptitle(
         "Solid: noise taken out, where that leaves a value.  Dotted: as it seems on the same samples.", size=10
     )
@@ -136,11 +153,14 @@ def _surrogates(results):
 
 def _gallery(results):
     """Draw staircase, surrogate and the area between, the derivative below, and the area against the cosine."""
-    figure = blank(12, 9)
-    drawings, scatter = figure.subfigures(2, 1, height_ratios=(2.1, 1))
-    grid = drawings.subplots(4, 6, sharex=True, height_ratios=(2, 1, 2, 1))
     pairs = [(name, ACTIVATIONS["binary"][0], surrogate) for name, surrogate in SURROGATES.items()]
     pairs += [(f"{name}, clip", *ACTIVATIONS[name]) for name in ("ternary", "2 bits")]
+    blocks = -(-len(pairs) // 6)
+    figure = blank(12, 3 + 3 * blocks)
+    drawings, scatter = figure.subfigures(2, 1, height_ratios=(1.05 * blocks, 1))
+    grid = drawings.subplots(2 * blocks, 6, sharex=True, squeeze=False, height_ratios=(2, 1) * blocks)
+    for axes in grid[:, len(pairs) % 6 or 6 :][-2:].flat:
+        axes.set_axis_off()
     x = np.linspace(-1, 2, 1201)
     for k, (name, staircase, surrogate) in enumerate(pairs):
         top, bottom = grid[2 * (k // 6)][k % 6], grid[2 * (k // 6) + 1][k % 6]
@@ -149,8 +169,9 @@ def _gallery(results):
         top.plot(x, y, color="#b2500f", linewidth=1.5)
         top.plot(x, value, color="#123a6b", linewidth=1.5)
         top.set(title=name, ylim=(-0.4, 1.4))
-        bottom.plot(x, surrogate.derivative(x).astype(float), color="#123a6b", linewidth=1.5)
-        bottom.set(ylim=(-0.6, 8.5 if name == "tanh 8" else 5.4 if "5" in name else 4.4 if "4" in name else 2.4))
+        slope = surrogate.derivative(x).astype(float)
+        bottom.plot(x, slope, color="#123a6b", linewidth=1.5)
+        bottom.set(ylim=(-0.6, max(2.4, 1.1 * slope.max())))
         for axes in (top, bottom):
             tidy(axes)
             axes.tick_params(labelsize=7)
@@ -164,6 +185,7 @@ def _areas(panels, results):
     """Draw the indirect measure against the direct one at initialisation, a panel a layer."""
     finite = [row["area"] for row in results["areas"] if row["area"] is not None]
     edge = 1.3 * max(finite)
+    styles = _precisions(results)
     for axes, layer in zip(panels, HIDDEN):
         points = []
         for row in results["areas"]:
@@ -173,7 +195,7 @@ def _areas(panels, results):
             if not count:
                 continue
             binary = row["activation"] == "binary"
-            color, marker = PRECISIONS[row["activation"]]
+            color, marker = styles[row["activation"]]
             at = edge if row["area"] is None else row["area"]
             _point(axes, at, rows, color, marker)
             text = row["surrogate"] if binary else row["activation"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from duonet.viz import plot_confusion, plot_history, plot_runs
+from duonet.experiments.figures import plot_confusion, plot_history, plot_runs
 
 ROWS = [
     {
