@@ -13,9 +13,10 @@ from duonet.summary import cost, summary
 from duonet.tape import no_grad, smooth_forward
 from duonet.tensor import Function, Parameter, Tensor
 from duonet.train import evaluate, fit
+from duonet.version import VERSION
 from duonet.widths import coupled_widths
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_surrogate", "cost", "coupled_widths", "data",

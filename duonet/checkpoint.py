@@ -15,6 +15,7 @@ from duonet.nn import Module
 from duonet.optim import Optimizer, Schedule
 from duonet.restore import restored
 from duonet.train import History
+from duonet.version import VERSION
 
 FORMAT = 2
 KIND = "duonet checkpoint"
@@ -92,8 +93,6 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     (0.1, Sequential()
       0: Linear(2, 1))
     """
-    import duonet
-
     table = Generators()
     try:
         _refuse_shared(model)
@@ -110,7 +109,7 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
             "history": [] if history is None else history.rows,
             "about": about or {},
             "versions": {
-                "duonet": duonet.__version__, "numpy": np.__version__, "python": platform.python_version()
+                "duonet": VERSION, "numpy": np.__version__, "python": platform.python_version()
             },
         }  # fmt: skip
         meta["generators"] = table.states()
@@ -278,12 +277,10 @@ def _read(path):
     if foreign:
         raise CheckpointError(f"load_checkpoint: {path} is an npz file, but not a checkpoint of duonet")
     if meta["format"] != FORMAT:
-        import duonet
-
         age = "a newer" if meta["format"] > FORMAT else "an older"
         raise CheckpointError(
             f"load_checkpoint: {path} was written by {age} duonet (format {meta['format']}); "
-            f"duonet {duonet.__version__} reads format {FORMAT}"
+            f"duonet {VERSION} reads format {FORMAT}"
         )
     if digest is None or str(digest) != _digest(arrays):
         raise CheckpointError(f"load_checkpoint: {path} is damaged: its contents do not have the checksum it says")

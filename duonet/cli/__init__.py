@@ -6,12 +6,12 @@ import signal
 import sys
 import threading
 
-import duonet
 from duonet import parallel
 from duonet.cli import costs, runs, studies
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
 from duonet.text import visible
+from duonet.version import VERSION
 
 
 def main(arguments=None):
@@ -84,7 +84,7 @@ def _terminable():
 
 def _parser():
     parser = _Parser(prog="duonet", description="Binary-activation networks, from scratch.")
-    parser.add_argument("--version", action="version", version=f"duonet {duonet.__version__}")
+    parser.add_argument("--version", action="version", version=f"duonet {VERSION}")
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
     for room in (runs, costs, studies):
         room.add(commands)

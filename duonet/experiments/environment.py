@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-import duonet
+from duonet.version import VERSION
 
 
 def versions():
@@ -16,7 +16,7 @@ def versions():
     dict
     """
     return {
-        "duonet": duonet.__version__,
+        "duonet": VERSION,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -326,9 +326,9 @@ for dtype in (np.float64, np.float32):
 # compare` take a quarter as well, the third an eighth.)
 
 # %%
-from duonet.experiments.compare import RECIPES
+from duonet.experiments.recipes import COMPARED
 
-assert sorted(round(recipe.lr / recipe.finetune_lr) for recipe in RECIPES.values()) == [4, 4, 8]
+assert sorted(round(recipe["lr"] / recipe["finetune_lr"]) for recipe in COMPARED.values()) == [4, 4, 8]
 tuned_curve = train(binary, SECOND, RATE / 4, SEED, stage=2)
 print("validation accuracy after each epoch:", " ".join(f"{a:.1f}" for a in tuned_curve))
 print(f"gain of the second stage: {tuned_curve[-1] - coupled_curve[-1]:+.1f} points")
