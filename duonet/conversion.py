@@ -21,6 +21,8 @@ def from_python(data):
 
     Raises
     ------
+    TypeError
+        If a list holds a Tensor.
     ValueError
         If lists differ in length, or numbers are beyond the range of float32.
 
@@ -29,6 +31,8 @@ def from_python(data):
     >>> from_python([1, 2])
     array([1., 2.], dtype=float32)
     """
+    if _holds_tensor(data):
+        raise TypeError("Tensor: data holds a Tensor, and its history would be lost; join them by concat")
     try:
         wide = np.asarray(data)
     except ValueError as error:
@@ -40,6 +44,12 @@ def from_python(data):
     if (np.isinf(narrow) & np.isfinite(wide)).any():
         raise ValueError("Tensor: data holds a number beyond the range of float32; an array keeps its dtype")
     return narrow
+
+
+def _holds_tensor(data):
+    return isinstance(data, Conversions) or (
+        isinstance(data, (list, tuple)) and any(_holds_tensor(item) for item in data)
+    )
 
 
 class Conversions:

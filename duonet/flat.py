@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from duonet import backend, engine, parallel
+from duonet import backend, engine, exact, parallel
 
 CACHE_LINE = 128  # bytes, of a GPU
 
@@ -13,7 +13,7 @@ class FlatParameters:
     """Parameters of one dtype, of which each becomes a part of one array, as do gradients and state.
 
     An update is then a few long operations instead of a few for each of many small arrays. Parameters that held
-    the same array no longer do.
+    the same array no longer do. Parameters in float16 are updated in float32: small gradients squared would be 0.
 
     Parameters
     ----------
@@ -45,10 +45,11 @@ class FlatParameters:
         line = CACHE_LINE // data[0].itemsize
         ends = np.cumsum([-(-a.size // line) * line for a in data]).tolist()
         self.parts = [slice(start, start + a.size) for start, a in zip([0, *ends], data)]
-        self.w, self.g = xp.zeros(ends[-1], data[0].dtype), xp.zeros(ends[-1], data[0].dtype)
+        self.w = xp.zeros(ends[-1], data[0].dtype)
+        self.g = xp.zeros_like(exact.wide(self.w))
         self.state = []
         for name in optimizer.buffers:
-            self.state.append(xp.zeros_like(self.w))
+            self.state.append(xp.zeros_like(self.g))
             arrays = vars(optimizer).setdefault(name, [None] * len(optimizer.parameters))
             for i, array in zip(indices, self._views(self.state[-1])):
                 arrays[i] = array
@@ -75,19 +76,20 @@ class FlatParameters:
 
     def update(self):
         """Have the optimiser change every parameter that has a gradient."""
-        xp = backend.get_xp(self.w)
         for start, stop, steps in self._runs():
-            if xp is not np:
-                arrays = [a[start:stop] for a in (self.w, self.g, *self.state)]
-                rule = next(cls for cls in type(self.optimizer).__mro__ if "_update" in vars(cls))
-                engine.version(rule, "gpu", *arrays)._update(self.optimizer, *arrays, steps=steps)
+            if backend.device_of(self.w) == "gpu":
+                self._change(steps, slice(start, stop))
                 continue
             bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
             chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]
             parallel.run(functools.partial(self._change, steps), chunks)
 
     def _change(self, steps, some):
-        self.optimizer._update(*(a[some] for a in (self.w, self.g, *self.state)), steps=steps)
+        arrays = [exact.wide(self.w[some])] + [a[some] for a in (self.g, *self.state)]
+        rule = next(cls for cls in type(self.optimizer).__mro__ if "_update" in vars(cls))
+        engine.version(rule, backend.device_of(self.w), *arrays)._update(self.optimizer, *arrays, steps=steps)
+        if arrays[0].dtype != self.w.dtype:
+            self.w[some] = arrays[0]
 
     def _take_in(self, parameter, view):
         name = type(self.optimizer).__name__

@@ -302,3 +302,22 @@ def test_a_gradient_of_another_shape_is_refused_and_nothing_counted():
     with pytest.raises(ValueError, match=r"SGD: a parameter has shape \(2, 3\), its gradient \(3, 2\)"):
         optimizer.step()
     assert optimizer.steps == [0] and not a.data.any()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: optim.SGD(p, 1e-3), optim.Adam, optim.AdamW], ids=["SGD", "Adam", "AdamW"]
+)
+def test_float16_is_updated_in_float32(make, device):
+    """In 11 bits 1e-4 squared is 0 and 0.999 almost 1, so that steps would be infinite, and 0 / 0 not a number."""
+    results = {}
+    for dtype in ("float16", "float32"):
+        w = Parameter(backend.to_device(np.array([1.0, 1.0, 1.0], dtype), device))
+        optimizer = make([w])
+        for _ in range(3):
+            w.grad = backend.to_device(np.array([1e-4, 0, 1], "float16").astype(dtype), device)
+            optimizer.step()
+        assert w.dtype == dtype
+        results[dtype] = w.numpy()
+        again = make([w])
+        again.load_state_dict(optimizer.state_dict())
+    np.testing.assert_allclose(results["float16"], results["float32"], rtol=2e-3)

@@ -353,6 +353,12 @@ def test_a_change_by_way_of_a_view_is_seen_and_one_of_a_copy_changes_nothing(dev
     np.testing.assert_array_equal(here(x.grad), [4, 4, 4])
 
 
+@pytest.mark.parametrize("nest", [lambda w: [w[0], w[1]], lambda w: ([0.0], [w[0]])])
+def test_a_list_of_tensors_is_refused_as_their_history_would_be_lost(nest):
+    with pytest.raises(TypeError, match="data holds a Tensor, and its history would be lost"):
+        Tensor(nest(Parameter([1.0, 2.0])))
+
+
 def test_running_averages_that_move_do_not_spoil_an_earlier_evaluation(rng):
     x = rng.standard_normal((6, 3)).astype("float32")
     gradients = []

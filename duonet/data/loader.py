@@ -96,7 +96,7 @@ class DataLoader:
                 batch = slice(start, min(start + self.batch_size, self.images))
                 batch = batch if order is None else order[batch]
                 x = images[batch] if self.augment is None else self.augment(images[batch], self.rng)
-                ahead = worker.submit(self.normalize, x), labels[batch]
+                ahead = worker.submit(self.normalize, x), labels[batch].copy()  # the caller may write into them
                 if waiting is not None:
                     yield self._upload(*waiting)
                 waiting = ahead

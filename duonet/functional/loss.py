@@ -1,6 +1,6 @@
 """Losses: one number for a batch. Shapes must agree exactly; nothing broadcasts here."""
 
-from duonet import backend, exact
+from duonet import arguments, backend, exact
 from duonet.tensor import Function, Tensor
 
 
@@ -60,15 +60,15 @@ class SquaredHingeLoss(Function):
 
 def _onehot(name, logits, labels):
     """Check logits (N, C) against integer labels (N,) and return the (N, C) matrix with a 1 at each label."""
-    labels = labels.data if isinstance(labels, Tensor) else labels
-    xp = backend.get_xp(logits.data)
-    if not backend.is_array(labels):
-        labels = xp.asarray(labels)
+    logits, labels = (x.data if isinstance(x, Tensor) else x for x in (logits, labels))
+    xp = backend.get_xp(arguments.array(name, "logits", logits))
+    labels = labels if backend.is_array(labels) else xp.asarray(labels)
+    arguments.array(name, "labels", labels, arguments.NUMBERS)
     if logits.ndim != 2 or labels.shape != (len(logits),):
         raise ValueError(f"{name}: expected logits (N, C) and labels (N,), got {logits.shape} and {labels.shape}")
     if backend.get_xp(labels) is not xp:
         raise TypeError(
-            f"{name}: logits is on the {backend.device_of(logits.data)} but labels is on the "
+            f"{name}: logits is on the {backend.device_of(logits)} but labels is on the "
             f"{backend.device_of(labels)}; move one of them first"
         )
     if labels.dtype.kind not in "iu":

@@ -1,6 +1,7 @@
 """Pooling: every position inside the window is a strided view of the image, and a pool combines these views."""
 
 from duonet import arguments, backend, exact
+from duonet.functional import reduction
 from duonet.tensor import Function
 
 
@@ -176,4 +177,4 @@ def global_avg_pool(x):
     """
     if x.ndim != 4:
         raise ValueError(f"global_avg_pool: expected x (N, H, W, C), got shape {x.shape}")
-    return x.mean(axis=(1, 2))
+    return reduction.mean(x, axis=(1, 2))

@@ -71,7 +71,8 @@ def axes(name, x, axis):
     if axis is None:
         return None
     several = axis if isinstance(axis, tuple) else (axis,)
-    found = tuple(arguments.axis(name, a, np.ndim(x)) for a in several)
+    ndim = x.ndim if backend.is_array(x) else np.ndim(x)
+    found = tuple(arguments.axis(name, a, ndim) for a in several)
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: axis {axis} names an axis twice")
     return found if isinstance(axis, tuple) else found[0]

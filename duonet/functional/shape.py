@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from duonet import arguments, backend
+from duonet import arguments, backend, exact
 from duonet.tensor import Function, Tensor
 
 
@@ -106,9 +106,9 @@ class Getitem(Function):
     @staticmethod
     def backward(ctx, dy):
         xp = backend.get_xp(dy)
-        dx = xp.zeros(ctx.shape, dy.dtype)
-        xp.add.at(dx, ctx.index, dy)
-        return dx
+        dx = xp.zeros(ctx.shape, exact.wide(dy).dtype)
+        xp.add.at(dx, ctx.index, exact.wide(dy))
+        return exact.narrow(dx, dy.dtype)
 
 
 def reshape(x, shape):

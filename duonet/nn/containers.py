@@ -150,7 +150,7 @@ class Residual(Module):
         x = x if self.shortcut is None else self.shortcut(x)
         if x.shape != y.shape:
             raise ValueError(f"Residual: body gives shape {y.shape}, but the shortcut {x.shape}")
-        return y + x
+        return functional.add(y, x)
 
 
 class AverageCopies(Module):
@@ -168,7 +168,7 @@ class AverageCopies(Module):
         channels, odd = divmod(x.shape[-1], 2)
         if odd:
             raise ValueError(f"expected two copies of every channel, got x {x.shape}")
-        return (x[..., :channels] + x[..., channels:]) * 0.5
+        return functional.mul(functional.add(x[..., :channels], x[..., channels:]), 0.5)
 
 
 class Replicate(Module):

@@ -297,7 +297,7 @@ class Flatten(Module):
 
     def forward(self, x):
         """(N, ...) to (N, product of the rest)."""
-        return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 says nothing where there are no images
+        return functional.reshape(x, (len(x), math.prod(x.shape[1:])))  # -1 says nothing where there are no images
 
 
 class Dropout(Module):

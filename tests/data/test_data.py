@@ -138,6 +138,13 @@ def test_labels_of_any_integer_type_come_out_as_int64():
     assert labels.dtype == np.int64 and labels.tolist() == [0, 1, 2, 3]
 
 
+def test_writing_into_a_batch_leaves_the_data_alone():
+    loader = DataLoader(Dataset(np.zeros((4, 2, 2, 1), "uint8"), np.arange(4)), 2, Normalize([0], [1]))
+    for x, labels in loader:
+        x[...], labels[...] = 9, 0
+    assert [labels.tolist() for _, labels in loader] == [[0, 1], [2, 3]]
+
+
 def test_random_flip_mirrors_about_half_the_images_and_spares_the_input(rng):
     images = rng.integers(0, 256, (400, 3, 5, 2)).astype("uint8")
     before = images.copy()

@@ -257,3 +257,37 @@ def test_numpys_integers_are_integers():
     assert F.conv2d(images(), kernel(), None, two, two).shape == (1, 4, 4, 1)
     assert F.max_pool2d(images(), two, two, np.int32(1)).shape == (1, 3, 3, 1)
     assert F.avg_pool2d(images(), two).shape == (1, 2, 2, 1)
+
+
+def test_an_element_taken_often_has_its_whole_gradient_in_float16(device):
+    x = on(device, [1.0, 2.0], "float16")
+    x[[0] * 5000].sum().backward()
+    np.testing.assert_array_equal(gradient(x), [5000, 0])
+
+
+LAYERS_OF_ARRAYS = {
+    "Residual": lambda: nn.Residual(nn.Sequential()),
+    "AverageCopies": nn.AverageCopies,
+    "GlobalAvgPool": nn.GlobalAvgPool,
+}
+
+
+@pytest.mark.parametrize("make", LAYERS_OF_ARRAYS.values(), ids=LAYERS_OF_ARRAYS)
+def test_layers_compute_with_plain_arrays_as_with_tensors(make, device):
+    """200 + 200 in uint8 is 144."""
+    x = np.full((1, 2, 2, 2), 200, "uint8")
+    with pytest.raises(TypeError, match="must be floats of 16 to 64 bits, got uint8"):
+        make()(backend.to_device(x, device))
+    assert isinstance(make()(backend.to_device(x.astype("float32"), device)), Tensor)
+
+
+@pytest.mark.parametrize("loss", [F.softmax_cross_entropy, F.squared_hinge_loss])
+def test_losses_of_classes_take_arrays_and_refuse_masked_ones_and_lists(loss):
+    scores = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
+    assert loss(scores, [0, 1]).item() == loss(Tensor(scores), np.array([0, 1], "uint8")).item()
+    with pytest.raises(TypeError, match="labels must be a plain array, got a MaskedArray"):
+        loss(Tensor(scores), np.ma.array([0, 1], mask=[True, False]))
+    with pytest.raises(TypeError, match="logits must be an array, got list"):
+        loss([[1.0, 2.0]], [0])
+    with pytest.raises(TypeError, match="logits must be floats of 16 to 64 bits, got int64"):
+        loss(Tensor(np.arange(2).reshape(1, 2)), [0])
