@@ -10,6 +10,10 @@ from duonet.tape import smooth
 from duonet.tensor import Tensor
 
 FUSED = {cls: cls.forward for cls in (BatchNorm, QuantActivation)}  # what is read, and may be replaced by one op
+NOTHING = (
+    "nothing: it takes a BatchNorm with a QuantActivation right behind it, in Sequentials and Residuals, "
+    "and leaves what has a forward of its own"
+)
 
 
 class BatchNormQuantize(Module):
@@ -97,7 +101,7 @@ def fuse(model):
     arguments.instance("fuse", "model", model, Module)
     new, pairs = fused(model)
     said = [f"{norm} and {activation}" for norm, activation in pairs]
-    print("fuse:", ", ".join(said) or "nothing, since no BatchNorm has a QuantActivation right behind it")
+    print("fuse:", ", ".join(said) or NOTHING)
     return new
 
 

@@ -12,6 +12,7 @@ from duonet.data.folder import part_folders
 from duonet.experiments.run_folder import check_about, check_network
 from duonet.fold import fold
 from duonet.functional import log_softmax
+from duonet.fusing import fused
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 from duonet.text import aligned
@@ -162,7 +163,7 @@ def predict_each(checkpoint, images, resize=False, device="cpu"):
     if not images:
         raise ValueError("predict: there are no images")
     saved, about = load_run(checkpoint, device)
-    return about["class_names"], _answers(saved.model.eval(), about, images, resize, device)
+    return about["class_names"], _answers(fused(saved.model.eval())[0], about, images, resize, device)
 
 
 def _answers(model, about, images, resize, device):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from duonet import arguments, backend, nn
+from duonet.fusing import fused
 from duonet.nn.watching import observe
 from duonet.tape import no_grad, topological_order
 from duonet.tensor import Parameter, Tensor
@@ -44,6 +45,7 @@ class Objective:
         _refuse_no_module(model)
         self.model, self.x = model, x
         _refuse_training_mode(model)
+        self._run, _ = fused(model)
         with no_grad(), observe(model) as records:
             output = model(Tensor(x)).data
         self._choose_precision(loss, target, output)
@@ -64,7 +66,7 @@ class Objective:
     def value(self):
         """Compute L with the model's present weights."""
         with no_grad():
-            return self.of_output(self.model(Tensor(self.x)).data)
+            return self.of_output(self._run(Tensor(self.x)).data)
 
     def of_output(self, output):
         """Compute L from the model's output on the batch, a raw array."""
@@ -82,7 +84,7 @@ class Objective:
         try:
             for parameter in frozen:
                 parameter.requires_grad = True
-            value = self._given_loss(self.model(Tensor(self.x)), self._given_target)
+            value = self._given_loss(self._run(Tensor(self.x)), self._given_target)
             self._number(value)
             leaves = _leaves(value)
             held = [leaf.grad for leaf in leaves]
