@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from duonet import backend, engine, exact, parallel
+from duonet import arguments, backend, engine, exact, parallel
 
 CACHE_LINE = 128  # bytes, of a GPU
 
@@ -67,10 +67,12 @@ class FlatParameters:
                 self._take_in(parameter, view)
                 parameter.changed()  # what was computed before the replacement may remember the view
             if parameter.grad is not None:
-                if parameter.grad.shape != parameter.shape:
+                name = type(self.optimizer).__name__
+                grad = arguments.array(name, "a gradient", parameter.grad)
+                if (grad.shape, grad.dtype) != (parameter.shape, parameter.dtype):
                     raise ValueError(
-                        f"{type(self.optimizer).__name__}: a parameter has shape {parameter.shape}, its gradient "
-                        f"{parameter.grad.shape}"
+                        f"{name}: a parameter is {parameter.dtype} of shape {parameter.shape}, its gradient "
+                        f"{grad.dtype} of shape {grad.shape}"
                     )
                 self.g[part] = parameter.grad.reshape(-1)
 

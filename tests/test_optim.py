@@ -299,7 +299,9 @@ def test_a_gradient_of_another_shape_is_refused_and_nothing_counted():
     a = Parameter(np.zeros((2, 3), "float32"))
     optimizer = optim.SGD([a], 0.1)
     a.grad = np.ones((3, 2), "float32")
-    with pytest.raises(ValueError, match=r"SGD: a parameter has shape \(2, 3\), its gradient \(3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"SGD: a parameter is float32 of shape \(2, 3\), its gradient .* \(3, 2\)"
+    ):
         optimizer.step()
     assert optimizer.steps == [0] and not a.data.any()
 
@@ -321,3 +323,23 @@ def test_float16_is_updated_in_float32(make, device):
         again = make([w])
         again.load_state_dict(optimizer.state_dict())
     np.testing.assert_allclose(results["float16"], results["float32"], rtol=2e-3)
+
+
+GRADIENTS = {
+    "complex": np.ones(2, "complex64"),
+    "beyond float32": np.array([1e300, 1.0]),
+    "integers": np.array([1, 2]),
+    "masked": np.ma.array([1.0, 2.0], mask=[True, False], dtype="float32"),
+    "a list": [1.0, 2.0],
+    "one for all": np.ones(1, "float32"),
+}
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS.values(), ids=GRADIENTS)
+def test_a_gradient_of_another_kind_is_refused_and_changes_nothing(gradient):
+    a, b = Parameter([1.0, 2.0]), Parameter([1.0, 2.0])
+    optimizer = optim.Adam([a, b])
+    a.grad, b.grad = np.ones(2, "float32"), gradient
+    with pytest.raises((TypeError, ValueError), match="Adam: a (gradient must be|parameter is float32 of shape)"):
+        optimizer.step()
+    assert a.data.tolist() == [1, 2] and optimizer.steps == [0, 0]

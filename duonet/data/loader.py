@@ -75,6 +75,8 @@ class DataLoader:
             raise ValueError("DataLoader: augment needs rng, the generator that it draws from")
         arguments.one_of("DataLoader", "device", device, backend.DEVICES)
         self.dataset = Dataset(images, labels.astype(np.int64, copy=False))
+        if self.dataset.labels.min() < 0:  # looked at here, as on a GPU a loss does not look
+            raise ValueError(f"DataLoader: labels must not be negative, got {labels.min()}..{labels.max()}")
         self.batch_size, self.normalize = batch_size, normalize
         self.rng, self.augment, self.device = rng, augment, device
         # Batch norm cannot train on one image: a last batch of one is left out, of a shuffled epoch only.
@@ -89,6 +91,9 @@ class DataLoader:
     def __iter__(self):
         images, labels = self.dataset
         order = None if self.rng is None else self.rng.permutation(len(images))
+        if order is None:
+            images = images.view()  # of which the batches are parts, so that nobody may write into them
+            images.flags.writeable = False
         # What draws runs here, one batch ahead and never for the next epoch; the thread has the rest of the work.
         with ThreadPoolExecutor(1, thread_name_prefix="duonet-loader") as worker:
             waiting = None
@@ -103,4 +108,7 @@ class DataLoader:
             yield self._upload(*waiting)
 
     def _upload(self, normalized, labels):
-        return tuple(backend.to_device(array, self.device) for array in (normalized.result(), labels))
+        x = arguments.array("DataLoader", "what normalize returns", normalized.result())
+        if len(x) != len(labels):
+            raise ValueError(f"DataLoader: augment and normalize made {len(x)} images of {len(labels)}")
+        return tuple(backend.to_device(array, self.device) for array in (x, labels))

@@ -28,7 +28,8 @@ class Module:
     AttributeError
         If a subclass sets a layer or a tensor before `super().__init__()`, or is used without it.
     TypeError
-        If an attribute is a list, tuple, set or dict with layers or tensors in it.
+        If an attribute is a list, tuple, set or dict with layers or tensors in it, or an array takes the place of
+        a Parameter or buffer.
 
     Examples
     --------
@@ -56,6 +57,12 @@ class Module:
         if "_observers" not in vars(self) and isinstance(value, (Module, Tensor)):
             raise AttributeError(_forgotten(self, f"before self.{name} is set"))
         _refuse_hidden(self, name, value)
+        before = vars(self).get(name)
+        if isinstance(before, Tensor) and not (value is None or isinstance(value, Tensor)):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is a {type(before).__name__}, and a {type(value).__name__} in its "
+                f"place would be neither trained nor saved; assign to {name}.data"
+            )
         super().__setattr__(name, value)
 
     def __getattr__(self, name):
@@ -173,18 +180,21 @@ class Module:
         return self
 
     def reset_parameters(self, rng):
-        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer of two places only once."""
-        for layer in self._drawing({id(self)}):
+        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer of two places only once.
+
+        A layer with Parameters of its own says how they are drawn: without such a method it is refused.
+        """
+        for layer in list(self._drawing({id(self)})):
             layer.reset_parameters(rng)
 
     def _drawing(self, met):
         """Yield the nearest layers below that say themselves what is drawn."""
+        if not _draws(self) and any(isinstance(value, Parameter) for value in vars(self).values()):
+            raise TypeError(f"{type(self).__name__}: it has Parameters, but no reset_parameters that draws them")
         for _, child in self.children():
-            if id(child) in met:
-                continue
-            met.add(id(child))
-            own = type(child).reset_parameters is not Module.reset_parameters
-            yield from [child] if own else child._drawing(met)
+            if id(child) not in met:
+                met.add(id(child))
+                yield from [child] if _draws(child) else child._drawing(met)
 
     def state_dict(self):
         """Return a dict from path to a NumPy copy of every parameter and buffer, under each of its paths."""
@@ -258,6 +268,10 @@ def _held(value):
             met.add(id(value))
             waiting += value.values() if isinstance(value, dict) else value
     return None
+
+
+def _draws(module):
+    return type(module).reset_parameters is not Module.reset_parameters
 
 
 def _forgotten(module, when):

@@ -144,6 +144,30 @@ def test_writing_into_a_batch_leaves_the_data_alone():
         x[...], labels[...] = 9, 0
     assert [labels.tolist() for _, labels in loader] == [[0, 1], [2, 3]]
 
+    def brighten(x):
+        x += 1
+        return x.astype("float32")
+
+    with pytest.raises(ValueError, match="read-only"):
+        list(DataLoader(loader.dataset, 2, brighten))
+    assert loader.dataset.images.max() == 0
+
+
+def test_what_comes_back_from_the_users_functions_is_looked_at():
+    toy, keep, rng = (
+        Dataset(np.zeros((4, 2, 2, 1), "uint8"), np.arange(4)),
+        Normalize([0], [1]),
+        np.random.default_rng(0),
+    )
+    with pytest.raises(ValueError, match="DataLoader: augment and normalize made 1 images of 2"):
+        list(DataLoader(toy, 2, keep, rng=rng, augment=lambda x, rng: x[:1]))
+    for normalize in (lambda x: None, lambda x: x):
+        with pytest.raises(TypeError, match="DataLoader: what normalize returns must be"):
+            list(DataLoader(toy, 2, normalize))
+    for labels in (np.array([0, 1, 2, -1]), np.array([0, 1, 2, 2**63], "uint64")):
+        with pytest.raises(ValueError, match="DataLoader: labels must not be negative"):
+            DataLoader(Dataset(toy.images, labels), 2, keep)
+
 
 def test_random_flip_mirrors_about_half_the_images_and_spares_the_input(rng):
     images = rng.integers(0, 256, (400, 3, 5, 2)).astype("uint8")

@@ -150,3 +150,39 @@ def test_plain_settings_may_come_before_the_init():
             return x * self.width
 
     assert Early()(Tensor([1.0])).item() == 3
+
+
+def test_an_array_does_not_take_the_place_of_a_parameter_or_buffer(rng):
+    """It would be neither trained nor saved, and nobody would know."""
+    layer = nn.Linear(2, 2, rng=rng)
+    for name, value in (("weight", np.ones((2, 2), "float32")), ("bias", 0), ("bias", [0.0, 0.0])):
+        with pytest.raises(
+            TypeError, match=f"Linear: {name} is a Parameter, and a .* in its place would be neither"
+        ):
+            setattr(layer, name, value)
+    assert len(layer.parameters()) == 2
+    layer.weight, layer.bias = Parameter(np.ones((2, 2))), None
+    assert len(layer.parameters()) == 1
+    with pytest.raises(TypeError, match="BatchNorm: running_mean is a Tensor, and a ndarray in its place"):
+        nn.BatchNorm(2).running_mean = np.ones(2)
+
+
+def test_a_layer_that_does_not_say_how_it_is_drawn_is_refused_before_any_is_drawn(rng):
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = Parameter([1.0])
+
+    model = nn.Sequential(nn.Linear(2, 2, rng=rng), nn.Residual(Scale()))
+    before = model[0].weight.numpy().copy()
+    for module in (model, Scale()):
+        with pytest.raises(TypeError, match="Scale: it has Parameters, but no reset_parameters"):
+            module.reset_parameters(rng)
+    np.testing.assert_array_equal(model[0].weight.numpy(), before)
+
+    class Drawn(Scale):
+        def reset_parameters(self, rng):
+            super().reset_parameters(rng)
+            self.factor.data = rng.random(1, np.float32)
+
+    nn.Sequential(Drawn()).reset_parameters(rng)
