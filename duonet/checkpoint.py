@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duonet.archive import NotAnArchive, pack, unpack
-from duonet.description import describe, difference
+from duonet.description import by_name, describe, difference
 from duonet.files import replacing
 from duonet.generators import Generators
 from duonet.nn import Module
@@ -17,7 +17,7 @@ from duonet.restore import restored
 from duonet.train import History
 from duonet.version import VERSION
 
-FORMAT = 2
+FORMAT = 3
 KIND = "duonet checkpoint"
 
 
@@ -66,7 +66,8 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     ----------
     path : str or Path
     model : Module
-        Made of duonet's own layers. Those that draw (dropout) are saved with the state of their generators.
+        Of layers whose constructors' arguments are attributes of the same names, an `rng` that only draws the
+        weights apart. Those that draw (dropout) are saved with the state of their generators.
     optimizer : Optimizer, optional
         Of parameters of `model`.
     schedule : Schedule, optional
@@ -79,7 +80,7 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     Raises
     ------
     CheckpointError
-        If the model, optimizer or schedule holds something that is not this package's own; names it.
+        If the model, optimizer or schedule holds something that no file can rebuild; names it.
 
     Examples
     --------
@@ -93,18 +94,18 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     (0.1, Sequential()
       0: Linear(2, 1))
     """
-    table = Generators()
+    table, classes = Generators(), {}
     try:
         _refuse_shared(model)
         meta = {
             "kind": KIND,
             "format": FORMAT,
-            "model": describe(model, table),
+            "model": describe(model, table, classes=classes),
             "frozen": [path for path, parameter in model.named_parameters() if not parameter.requires_grad],
             "evaluating": [path for path, layer in model.modules() if not layer.training],
-            "optimizer": describe(optimizer, table),
+            "optimizer": describe(optimizer, table, classes=classes),
             "optimized": _paths(model, optimizer),
-            "schedule": describe(schedule, table),
+            "schedule": describe(schedule, table, classes=classes),
             "named": {name: table.number(rng) for name, rng in (generators or {}).items()},
             "history": [] if history is None else history.rows,
             "about": about or {},
@@ -121,14 +122,14 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
             "model": model, "optimizer": optimizer, "schedule": schedule, "generators": generators or {},
             "history": meta["history"], "about": meta["about"],
         }  # fmt: skip
-        _check_whole(saved, arrays)
+        _check_whole(saved, arrays, classes)
         packed = pack(arrays | {"sha256": np.array(_digest(arrays))})
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"save_checkpoint: {_said(error)}; save_weights keeps the weights alone") from None
     _write(path, packed)
 
 
-def load_checkpoint(path, device="cpu"):
+def load_checkpoint(path, device="cpu", classes=()):
     """Rebuild model, optimiser, schedule and generators from a file of `save_checkpoint` alone.
 
     Parameters
@@ -136,6 +137,8 @@ def load_checkpoint(path, device="cpu"):
     path : str or Path
     device : {"cpu", "gpu"}
         Where model and optimiser go.
+    classes : iterable of type
+        Those of the model that are not duonet's own; a file names them, and nothing is imported by a name in it.
 
     Returns
     -------
@@ -144,7 +147,8 @@ def load_checkpoint(path, device="cpu"):
     Raises
     ------
     CheckpointError
-        If the file is damaged, of another kind, or from a newer duonet; says which.
+        If the file is damaged, of another kind, from a newer duonet, or names a class that is not known; says
+        which.
     FileNotFoundError
         If there is no such file.
 
@@ -155,20 +159,23 @@ def load_checkpoint(path, device="cpu"):
         ...
     duonet.checkpoint.CheckpointError: load_checkpoint: ... is damaged, or not a checkpoint: ...
     """
+    known = by_name(classes)
     arrays, meta = _read(path)
     try:
-        return Checkpoint(**restored(arrays, meta, device))
+        return Checkpoint(**restored(arrays, meta, device, known))
     except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"load_checkpoint: {path} cannot be rebuilt: {_said(error)}") from error
 
 
-def load_model(path, device="cpu"):
+def load_model(path, device="cpu", classes=()):
     """Rebuild a model from a checkpoint alone, in evaluation mode.
 
     Parameters
     ----------
     path : str or Path
     device : {"cpu", "gpu"}
+    classes : iterable of type
+        Those of the model that are not duonet's own.
 
     Returns
     -------
@@ -177,7 +184,8 @@ def load_model(path, device="cpu"):
     Raises
     ------
     CheckpointError
-        If the file is damaged, of another kind, or from a newer duonet; says which.
+        If the file is damaged, of another kind, from a newer duonet, or names a class that is not known; says
+        which.
     FileNotFoundError
         If there is no such file.
 
@@ -191,13 +199,13 @@ def load_model(path, device="cpu"):
     Sequential()
       0: ReLU()
     """
-    return load_checkpoint(path, device).model.eval()
+    return load_checkpoint(path, device, classes).model.eval()
 
 
 def save_weights(path, model):
     """Write every parameter and buffer of a model to one npz file, replacing an older one only when done.
 
-    For a model with layers of one's own; `save_checkpoint` also keeps how the model is built.
+    For a model that no file can rebuild; `save_checkpoint` also keeps how the model is built.
 
     Parameters
     ----------
@@ -246,9 +254,9 @@ def load_weights(path, model):
     model.load_state_dict(state)
 
 
-def _check_whole(saved, arrays):
+def _check_whole(saved, arrays, classes):
     """Read back what is about to be written, and refuse what would come back otherwise."""
-    twin = restored(arrays, json.loads(arrays["meta"].item()))
+    twin = restored(arrays, json.loads(arrays["meta"].item()), classes=classes)
     twin["history"] = twin["history"].rows
     for name, value in saved.items():
         found = difference(value, twin[name], "" if name == "model" else name)

@@ -130,9 +130,9 @@ def _want_of(layer, path, want, walk):
             f"decouple: {path} {type(layer).__name__}: cannot be decoupled exactly: only Sequential "
             "and Residual may hold a ternary activation"
         )
-    if want is not None:
+    if want is not None and not layer.known("translates"):
         raise needs_norm(want, type(layer).__name__)
-    return None
+    return want
 
 
 @_want_of.register
@@ -153,12 +153,6 @@ def _(layer: nn.QuantActivation, path, want, walk):
     if not staircase.tabular or table != ([0.25, 0.75], (0, 0.5, 1)):
         raise CannotDecouple(f"decouple: {path}: its staircase {staircase!r} is not the function of Ternary()")
     return Want(path)
-
-
-@_want_of.register(nn.MaxPool2d)
-@_want_of.register(nn.AvgPool2d)
-def _(layer, path, want, walk):
-    return want
 
 
 @_want_of.register

@@ -110,7 +110,7 @@ def _rebuild(layer, path, walk):
 
 @functools.singledispatch
 def _decoupled(layer, path, walk):
-    if walk.channels is not None:
+    if walk.channels is not None and not layer.known("copywise"):
         raise ValueError("cannot be decoupled exactly: only conv and linear layers may read a ternary activation")
     return copy.deepcopy(layer, walk.memo)
 
@@ -184,15 +184,6 @@ def _(layer: nn.Residual, path, walk):
     return in_mode_of(layer, nn.Residual(body, shortcut if shortcut is not None and len(shortcut) else None))
 
 
-@_decoupled.register(nn.MaxPool2d)
-@_decoupled.register(nn.AvgPool2d)
-@_decoupled.register(nn.GlobalAvgPool)
-@_decoupled.register(nn.Flatten)
-@_decoupled.register(nn.Dropout)
-def _(layer, path, walk):
-    return copy.deepcopy(layer, walk.memo)  # works on each channel by itself, however many there are
-
-
 @_decoupled.register(nn.Conv2d)
 @_decoupled.register(nn.Linear)
 def _(layer, path, walk):
@@ -215,19 +206,15 @@ def _doubled(weight, channels):
 
 
 def _check_quantizer(layer, new, channels):
-    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, for the layer's own weights.
-
-    To the last bit, unless it says that it is `homogeneous`: then its scale may be summed in another order.
-    """
-    stated = getattr(layer.weight_quantizer, "homogeneous", None)
-    quantize = copy.deepcopy(layer.weight_quantizer)  # so that one with a state keeps it
+    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, by its tag and for the layer's own weights."""
+    quantize = copy.deepcopy(layer.weight_quantizer).eval()  # so that one with a state keeps it
     with no_grad():
         old, got = (quantize(Tensor(w.data)).data for w in (layer.weight, new.weight))
     expected = _doubled(old / 2, channels)
     xp = backend.get_xp(got)
-    rounding = 64 * np.finfo(got.dtype).eps if stated else 0
+    rounding = 64 * np.finfo(got.dtype).eps  # the scale may be summed in another order
     alike = got.shape == expected.shape and xp.allclose(got, expected, rtol=rounding, atol=0, equal_nan=True)
-    if stated is False or not alike:
+    if not (quantize.known("homogeneous") and alike):
         raise ValueError(
             "cannot be decoupled exactly: its weight quantiser q is not homogeneous, q([W/2; W/2]) is not "
             "[q(W); q(W)]/2"

@@ -1,28 +1,29 @@
-"""Models, optimisers and schedules as plain JSON values, and back: no pickle, only classes of this package."""
+"""Models, optimisers and schedules as plain JSON values, and back: no pickle, only known classes.
 
-import functools
+Those of this package are known, and those that are handed in; nothing is imported by a name in a file.
+"""
+
 import inspect
 
 import numpy as np
 
 from duonet import nn, optim, quant
+from duonet.generators import Generators
 from duonet.tensor import Tensor
 
 ROOMS = {"nn": nn, "quant": quant, "optim": optim}
 BASES = (nn.Module, quant.Staircase, quant.Surrogate, optim.Optimizer, optim.Schedule)
-FUNCTIONS = {
-    f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal, quant.layer_scale_sign, quant.filter_scale_sign)
-}
+FUNCTIONS = {f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal)}
 FUNCTION, NONE = type(nn.he_normal), type(None)
 ARGUMENTS = {  # by name, what is not a plain number, word or list
     "body": nn.Module, "shortcut": (nn.Module, NONE), "staircase": quant.Staircase, "surrogate": quant.Surrogate,
-    "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (FUNCTION, NONE),
+    "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (quant.Quantizer, NONE),
 }  # fmt: skip
 PLAIN = (bool, int, float, str, tuple, NONE)
 PASSING = ("_observers", "_vectors", "parameters")  # attributes that are no part of what is saved
 
 
-def describe(value, generators, path=""):
+def describe(value, generators, path="", classes=None):
     """Describe a model, optimiser, schedule, staircase or surrogate by JSON values.
 
     Parameters
@@ -33,6 +34,8 @@ def describe(value, generators, path=""):
         Gains those that are met.
     path : str
         Of a layer, for messages.
+    classes : dict, optional
+        Gains by name the classes that are met and not this package's own.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def describe(value, generators, path=""):
     Raises
     ------
     ValueError
-        If something in it is not this package's own.
+        If something in it can be described by no constructor's arguments.
 
     Examples
     --------
@@ -54,7 +57,7 @@ def describe(value, generators, path=""):
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, (list, tuple)):
-        return [describe(item, generators, path) for item in value]
+        return [describe(item, generators, path, classes) for item in value]
     if isinstance(value, np.random.Generator):
         return {"generator": generators.number(value)}
     if FUNCTIONS.get(getattr(value, "__name__", None)) is value:
@@ -64,24 +67,62 @@ def describe(value, generators, path=""):
          if getattr(module, type(value).__name__, None) is type(value)),
         None,
     )  # fmt: skip
-    if name is None:
-        where = f"{path} " if path else ""
+    where = f"{path} " if path else ""
+    internal = type(value).__module__.split(".")[0] == __package__  # such as what `fuse` makes
+    if name is None and (internal or not isinstance(value, BASES)):
         raise ValueError(f"{where}{type(value).__name__} is not one of duonet's own, so no file can rebuild it")
+    if name is None:
+        name = type(value).__name__
+        if classes is not None and classes.setdefault(name, type(value)) is not type(value):
+            raise ValueError(f"{where}{name} is the name of two classes, so no file can tell them apart")
     if isinstance(value, (nn.Sequential, nn.ModuleList)):
-        layers = [[key, describe(layer, generators, _join(path, key))] for key, layer in value.children()]
+        layers = [[key, describe(layer, generators, _join(path, key), classes)] for key, layer in value.children()]
         return {"class": name, "layers": layers}
     try:
         arguments = _arguments(value)
-    except AttributeError as error:
-        raise ValueError(f"{path} {name}: {error}") from error
+    except (AttributeError, IndexError) as error:
+        raise ValueError(f"{where}{name}: {error}, so no file can rebuild it") from error
     arguments = {
-        key: describe(argument, generators, _join(path, key) if isinstance(argument, nn.Module) else path)
-        for key, argument in arguments.items()
+        key: describe(argument, generators, _join(path, key), classes) for key, argument in arguments.items()
     }
     return {"class": name, "arguments": arguments}
 
 
-def rebuild(description, generators, arrays=None, path="", **more):
+def by_name(classes):
+    """Check classes that are handed in.
+
+    Parameters
+    ----------
+    classes : iterable of type
+        Layers, quantisers, staircases, surrogates, optimisers or schedules.
+
+    Returns
+    -------
+    dict
+        From name to class.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is no such class, or two have one name.
+
+    Examples
+    --------
+    >>> class Mine(quant.Quantizer):
+    ...     pass
+    >>> list(by_name([Mine]))
+    ['Mine']
+    """
+    known = {}
+    for cls in classes:
+        if not (inspect.isclass(cls) and issubclass(cls, BASES)):
+            raise TypeError(f"classes: expected classes of layers, quantisers and the like, got {cls!r:.60}")
+        if known.setdefault(cls.__name__, cls) is not cls:
+            raise ValueError(f"classes: two are named {cls.__name__}")
+    return known
+
+
+def rebuild(description, generators, arrays=None, path="", classes=None, **more):
     """Make the object again that `describe` described; weights are zero.
 
     Parameters
@@ -93,6 +134,8 @@ def rebuild(description, generators, arrays=None, path="", **more):
         The model's `state_dict`. No layer is made whose arrays would be of other shapes than those here.
     path : str
         Of a layer, for messages and for its arrays.
+    classes : dict, optional
+        From a name to a class that is not this package's own.
     **more
         Arguments that the description leaves out: an optimiser's parameters.
 
@@ -103,7 +146,7 @@ def rebuild(description, generators, arrays=None, path="", **more):
     Raises
     ------
     TypeError, ValueError
-        If the description names something that is not this package's own, or arguments that it does not take.
+        If the description names something that is not known, or arguments that it does not take.
 
     Examples
     --------
@@ -112,7 +155,7 @@ def rebuild(description, generators, arrays=None, path="", **more):
     Clip(low=0, high=1, closed=False)
     """
     if isinstance(description, list):
-        return tuple(rebuild(item, generators) for item in description)
+        return tuple(rebuild(item, generators, classes=classes) for item in description)
     if not isinstance(description, dict):
         return description
     match description:
@@ -120,23 +163,23 @@ def rebuild(description, generators, arrays=None, path="", **more):
             return generators.get(number)
         case {"function": str(name), **rest} if not rest:
             return _known(FUNCTIONS, name, "function")
-        case {"class": "nn.Sequential", "layers": list(layers), **rest} if not rest:
-            return nn.Sequential(_layers(layers, generators, arrays, path))
-        case {"class": "nn.ModuleList", "layers": list(layers), **rest} if not rest:
-            return nn.ModuleList(_layers(layers, generators, arrays, path).values())
+        case {"class": str(name), "layers": list(layers), **rest} if not rest:
+            cls, layers = _class(name, classes), _layers(layers, generators, arrays, path, classes)
+            if not issubclass(cls, (nn.Sequential, nn.ModuleList)):
+                raise ValueError(f"{path or name} cannot have layers")
+            return cls(layers.values() if issubclass(cls, nn.ModuleList) else layers)
         case {"class": str(name), "arguments": dict(given), **rest} if not rest:
-            cls = _class(name)
+            cls = _class(name, classes)
         case _:
             raise ValueError(f"{path or 'it'} is described by {', '.join(map(repr, description)):.80}")
-    arguments = {}
+    arguments, handed_in = {}, "." not in name
     for key, argument in given.items():
-        inner = _join(path, key) if key in ("body", "shortcut") else path
-        arguments[key] = rebuild(argument, generators, arrays, inner)
-        if not isinstance(arguments[key], ARGUMENTS.get(key, PLAIN)):
+        arguments[key] = rebuild(argument, generators, arrays, _join(path, key), classes)
+        if not (handed_in or isinstance(arguments[key], ARGUMENTS.get(key, PLAIN))):
             raise TypeError(f"{_join(path, key)} cannot be {type(arguments[key]).__name__}")
     try:
-        return _make(cls, arguments | more, arrays, path)
-    except (TypeError, ValueError, ArithmeticError) as error:
+        return _make(cls, arguments | more, None if handed_in else arrays, path)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise ValueError(f"{path or name}: {error}") from error
 
 
@@ -185,7 +228,7 @@ def _same(one, other):
         of = lambda t: (type(t), t.shape, t.dtype, t.requires_grad, vars(t).keys())  # noqa: E731
         return isinstance(other, Tensor) and of(one) == of(other)
     if isinstance(one, np.random.Generator):
-        return isinstance(other, np.random.Generator)
+        return isinstance(other, np.random.Generator) and _state(one) == _state(other)
     if isinstance(one, np.generic):
         one = one.item()
     if hasattr(one, "shape"):
@@ -196,19 +239,29 @@ def _same(one, other):
     return one is other or one == other or (one != one and other != other)
 
 
-def _layers(layers, generators, arrays, path):
+def _state(rng):
+    table = Generators()
+    table.number(rng)
+    return table.states()
+
+
+def _layers(layers, generators, arrays, path, classes):
     """Rebuild the layers of a Sequential."""
     rebuilt = {}
     for layer in layers:
         match layer:
             case [str(name), dict(description)] if name not in rebuilt:
-                rebuilt[name] = rebuild(description, generators, arrays, _join(path, name))
+                rebuilt[name] = rebuild(description, generators, arrays, _join(path, name), classes)
             case _:
                 raise ValueError(f"{path or 'it'} has a layer without a name and a description of its own")
     return rebuilt
 
 
-def _class(name):
+def _class(name, classes):
+    if "." not in name:
+        if name not in (classes or {}):
+            raise ValueError(f"the class {name!r:.60} is not one of duonet's own: hand it in, classes=[...]")
+        return classes[name]
     room, _, name_in_room = name.partition(".")
     cls = getattr(_known(ROOMS, room, "module"), name_in_room, None)
     if not (inspect.isclass(cls) and issubclass(cls, BASES) and cls not in BASES[:1] + BASES[2:]):
@@ -218,12 +271,14 @@ def _class(name):
 
 def _make(cls, arguments, arrays, path):
     """Call the class, once its layer's arrays would have the shapes of the file's; weights are not drawn."""
-    weighted = cls in (nn.Linear, nn.Conv2d)
-    bound = inspect.signature(cls).bind(**arguments, **({"rng": np.random.default_rng(0)} if weighted else {}))
+    signature = inspect.signature(cls)
+    if "rng" in signature.parameters and "rng" not in arguments:
+        arguments["rng"] = np.random.default_rng(0)  # drew the first weights, and those of the file replace them
+    bound = signature.bind(**arguments)
     bound.apply_defaults()
-    if arrays is not None and cls in SHAPES:
-        _check_shapes(cls, bound.arguments, arrays, path)
-    if not weighted:
+    if arrays is not None and issubclass(cls, nn.Module):
+        _check_shapes(cls.array_shapes(**bound.arguments), arrays, path)
+    if not issubclass(cls, (nn.Linear, nn.Conv2d)) or "init" not in bound.arguments:
         return cls(*bound.args, **bound.kwargs)
     init, bound.arguments["init"] = bound.arguments["init"], _zeros
     layer = cls(*bound.args, **bound.kwargs)
@@ -235,73 +290,28 @@ def _zeros(rng, shape, stride):
     return np.zeros(shape, np.float32)
 
 
-def _check_shapes(cls, arguments, arrays, path):
+def _check_shapes(shapes, arrays, path):
     """Refuse a layer that would take memory for arrays of other shapes than the file's."""
-    for name, shape in SHAPES[cls](arguments).items():
+    for name, shape in shapes.items():
         array = arrays.get(_join(path, name))
         if array is None or array.shape != shape:
             found = "missing" if array is None else f"{array.shape}"
             raise ValueError(f"its {name} is {found}, but described with shape {shape}")
 
 
-def _bias(a):
-    return {"bias": (a["outputs" if "outputs" in a else "out_channels"],)} if a["bias"] else {}
-
-
-SHAPES = {  # of the arrays that a layer makes, by its arguments
-    nn.Linear: lambda a: {"weight": (a["inputs"], a["outputs"])} | _bias(a),
-    nn.Conv2d: lambda a: (
-        {"weight": (a["kernel_size"], a["kernel_size"], a["channels"], a["out_channels"])} | _bias(a)
-    ),
-    nn.BatchNorm: lambda a: dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), (a["channels"],)),
-}
-
-
-@functools.singledispatch
 def _arguments(value):
-    """Return the constructor's arguments; by default they are attributes of the same names."""
-    names = [name for name in inspect.signature(type(value)).parameters if name != "parameters"]
-    return {name: getattr(value, name) for name in names}
-
-
-@_arguments.register
-def _(value: optim.Optimizer):
-    names = [name for name in inspect.signature(type(value)).parameters if name != "parameters"]
-    return {name: getattr(value, name) for name in names} | {"lr": value.base_lr}
-
-
-@_arguments.register
-def _(value: nn.Linear):
-    inputs, outputs = _last(2, value.weight)
-    return {"inputs": inputs, "outputs": outputs} | _weight_options(value)
-
-
-@_arguments.register
-def _(value: nn.Conv2d):
-    size, _, channels, out_channels = _last(4, value.weight)
-    return {
-        "channels": channels, "out_channels": out_channels, "kernel_size": size,
-        "stride": value.stride, "padding": value.padding,
-    } | _weight_options(value)  # fmt: skip
-
-
-@_arguments.register
-def _(value: nn.BatchNorm):
-    return {"channels": value.gamma.size, "momentum": value.momentum, "eps": value.eps}
-
-
-@_arguments.register
-def _(value: quant.Binary):
-    return {"threshold": value.thresholds[0]}
-
-
-def _last(n, weight):
-    """Return the last n sizes of a weight; whether those are all, rebuilding shows."""
-    return ((0,) * n + weight.shape)[-n:]
-
-
-def _weight_options(layer):
-    return {"bias": layer.bias is not None, "weight_quantizer": layer.weight_quantizer, "init": layer.init}
+    """Return the constructor's arguments, which are attributes of the same names."""
+    arguments = {}
+    for name, parameter in inspect.signature(type(value)).parameters.items():
+        if name == "parameters" or (name == "rng" and not hasattr(value, "rng")):
+            continue
+        given = value.base_lr if name == "lr" and isinstance(value, optim.Optimizer) else getattr(value, name)
+        if isinstance(parameter.default, bool) and (given is None or isinstance(given, Tensor)):
+            given = given is not None  # such as a bias
+        elif isinstance(given, Tensor):  # such as a range that is learned: its array is in the file
+            given = given.numpy().item() if given.size == 1 else given.numpy()
+        arguments[name] = given
+    return arguments
 
 
 def _known(table, key, kind):

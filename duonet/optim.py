@@ -6,7 +6,7 @@ import numpy as np
 
 from duonet import arguments, backend
 from duonet.flat import FlatParameters
-from duonet.nn.module import Module
+from duonet.module import Module
 from duonet.schedule import Constant, Cosine, Schedule, StepDecay
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor

@@ -14,7 +14,7 @@ META = {
 DEPTH = 200
 
 
-def restored(arrays, meta, device="cpu"):
+def restored(arrays, meta, device="cpu", classes=None):
     """Make everything again.
 
     Parameters
@@ -25,6 +25,8 @@ def restored(arrays, meta, device="cpu"):
         Its description: any JSON values, which are checked.
     device : {"cpu", "gpu"}
         Where model and optimiser go.
+    classes : dict, optional
+        From a name to a class that is not duonet's own.
 
     Returns
     -------
@@ -54,24 +56,24 @@ def restored(arrays, meta, device="cpu"):
     if len(state) + len(moments) + 1 != len(arrays) or (moments and meta["optimizer"] is None):
         raise ValueError("it holds arrays that belong to nothing")
     table = Generators.of(meta["generators"])
-    model = _made(nn.Module, meta["model"], table, state)
+    model = _made(nn.Module, meta["model"], table, classes, state)
     _fill(model, state, meta)
     model.to(device)
     optimizer = None
     if meta["optimizer"] is not None:
         parameters = dict(model.named_parameters())
         parameters = [_one(parameters, path, "parameter") for path in meta["optimized"]]
-        optimizer = _made(Optimizer, meta["optimizer"], table, parameters=parameters)
+        optimizer = _made(Optimizer, meta["optimizer"], table, classes, parameters=parameters)
         optimizer.load_state_dict(moments)
-    schedule = None if meta["schedule"] is None else _made(Schedule, meta["schedule"], table)
+    schedule = None if meta["schedule"] is None else _made(Schedule, meta["schedule"], table, classes)
     generators = {name: table.get(number) for name, number in meta["named"].items()}
     made = {"model": model, "optimizer": optimizer, "schedule": schedule, "generators": generators}
     return made | {"history": History(meta["history"]), "about": meta["about"], "versions": meta["versions"]}
 
 
-def _made(kind, description, table, *arrays, **more):
+def _made(kind, description, table, classes, *arrays, **more):
     """Rebuild an object that, described again, is described in the same words."""
-    made = rebuild(description, table, *arrays, **more)
+    made = rebuild(description, table, *arrays, classes=classes, **more)
     if not isinstance(made, kind) or describe(made, table) != description:
         raise ValueError(f"its description of the {kind.__name__.lower()} is not one that duonet writes")
     return made

@@ -7,14 +7,13 @@ import numpy as np
 
 from duonet import arguments, backend, nn
 from duonet.nn.watching import evaluating, watch
+from duonet.quant import Quantizer
 from duonet.tape import no_grad
 from duonet.tensor import Parameter, Tensor
 from duonet.text import aligned
 
 FLOAT = 32
 COLUMNS = 100  # of the printed table
-# They pass their input on, or the larger, or zeros, which are a level: what was quantised stays quantised.
-KEEPING = (nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Replicate, nn.PadChannels)
 
 
 class Row(NamedTuple):
@@ -199,19 +198,21 @@ def summary(model, in_shape):
     in_shape = [arguments.integer("summary", f"in_shape[{i}]", n, at_least=1) for i, n in enumerate(in_shape)]
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
+    of_weights = {id(quantizer) for quantizer in _weight_quantizers(model)}
     bits = {}  # from a tensor's id to the bits of its values, where it is quantised
     alive, rows, met = [x], [], set()
 
     def see(path, module, inputs, output):
         alive.extend([*inputs, output])  # an id is only good as long as its tensor lives
         read = min((bits.get(id(tensor), FLOAT) for tensor in inputs), default=FLOAT)
-        if isinstance(module, nn.QuantActivation):
-            bits[id(output)] = module.staircase.bits
-        elif isinstance(module, (nn.Sequential, *KEEPING)):
-            bits[id(output)] = bits.get(id(output), read if isinstance(module, KEEPING) else FLOAT)
+        if isinstance(module, Quantizer):
+            bits[id(output)] = module.known("bits")
+        elif module.known("keeps_levels"):  # what was quantised stays quantised
+            bits.setdefault(id(output), read)
         own, fresh = tensors(module)
-        if own or not list(module.children()):
-            rows.append(_row(path, module, fresh, read, output.shape[1:]))
+        shape = None if id(module) in of_weights else output.shape[1:]
+        if own or not (list(module.children()) or shape is None):
+            rows.append(_row(path, module, fresh, read, shape))
 
     def tensors(module):
         """Return how many tensors of its own a module has, and those that no row has counted yet."""
@@ -255,13 +256,14 @@ def cost(model, in_shape):
     Cost(weights=216, parameters=232, macs=221184, weight_bits=32, activation_bits=32)
     """
     total = summary(model, in_shape).total
-    staircases = [m.staircase for _, m in model.modules() if isinstance(m, nn.QuantActivation)]
+    of_weights = _weight_quantizers(model)
+    activations = [m for _, m in model.modules() if isinstance(m, Quantizer) and m not in of_weights]
     return Cost(
         weights=sum(total.weights.values()),
         parameters=sum(total.parameters.values()),
         macs=sum(total.macs.values()),
         weight_bits=min(total.weights, default=FLOAT),
-        activation_bits=max((s.bits for s in staircases), default=FLOAT),
+        activation_bits=max((quantizer.known("bits") for quantizer in activations), default=FLOAT),
     )
 
 
@@ -285,6 +287,11 @@ def count_weights(model):
     return sum({id(m.weight): m.weight.size for m in layers}.values())
 
 
+def _weight_quantizers(model):
+    found = (getattr(module, "weight_quantizer", None) for _, module in model.modules())
+    return [quantizer for quantizer in found if quantizer is not None]
+
+
 def _row(path, module, fresh, read, shape):
     """Count one run of a layer, or none; `fresh` are those of its tensors that no row has counted yet."""
     parameters = sum(tensor.size for tensor in fresh if isinstance(tensor, Parameter))
@@ -294,7 +301,7 @@ def _row(path, module, fresh, read, shape):
         counts = {FLOAT: parameters} if parameters else {}
         return Row(path, type(module).__name__, shape or (), counts, {}, 0.0, {}, 4 * everything, unpacked)
     quantizer = module.weight_quantizer
-    bits = getattr(quantizer, "bits", FLOAT)
+    bits = FLOAT if quantizer is None else quantizer.known("bits")
     # Each output value of a layer takes one multiplication per weight that leads to its channel.
     macs = 0 if shape is None else math.prod(shape) * (module.weight.size // module.weight.shape[-1])
     wide = max(read, bits)

@@ -10,7 +10,7 @@ import numpy as np
 from duonet import arguments, backend, functional, parallel
 from duonet.files import replacing
 from duonet.fusing import fused
-from duonet.nn.module import Module
+from duonet.module import Module
 from duonet.nn.watching import evaluating, observe
 from duonet.optim import Constant, Optimizer
 from duonet.progress import Bar
@@ -160,7 +160,7 @@ def fit(
     validation : iterable, optional
         Scored after every epoch.
     loss : callable
-        As of `evaluate`.
+        As of `evaluate`. The penalties of the model's layers are added to it, and not shown.
     history : History, optional
         Of the epochs that have been trained already; `fit` goes on after them and appends to it.
     on_epoch : callable, optional
@@ -229,6 +229,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
     """Make one step for each batch and return the epoch's score."""
     totals = _Totals("fit")
     run, _ = fused(model.train())
+    penalised = [module for _, module in model.modules() if type(module).penalty is not Module.penalty]
     for i, (x, labels) in enumerate(_pairs("fit", loader)):
         optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
         x = Tensor(x)
@@ -242,6 +243,8 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         totals.add(value, logits, labels)
         if looked_at:
             _check_loss(totals, model, x, epoch, i, first and i == 0)
+        for module in penalised:
+            value = value + module.penalty()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

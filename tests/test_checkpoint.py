@@ -77,7 +77,7 @@ def every_layer(rng):
     """One of each layer, staircase, surrogate and kind of weight that takes an image."""
     return nn.Sequential(
         nn.Conv2d(
-            2, 4, 3, rng=rng, stride=2, padding=1, weight_quantizer=quant.filter_scale_sign, init=nn.he_normal
+            2, 4, 3, rng=rng, stride=2, padding=1, weight_quantizer=quant.FilterScaleSign(), init=nn.he_normal
         ),
         nn.BatchNorm(4, momentum=0.3, eps=1e-3),
         nn.QuantActivation(quant.Staircase([0.1, 0.4], [0, 0.3, 1.5]), quant.ZeroOne(quant.Polynomial())),
@@ -92,7 +92,7 @@ def every_layer(rng):
         nn.QuantActivation(quant.Binary([0.1, 0.2, 0.3, 0.4]), quant.Tanh(3)),
         nn.GlobalAvgPool(),
         nn.Flatten(),
-        nn.Linear(4, 3, rng=rng, weight_quantizer=quant.layer_scale_sign),
+        nn.Linear(4, 3, rng=rng, weight_quantizer=quant.LayerScaleSign()),
         nn.QuantActivation(quant.Ternary(), quant.Identity()),
         nn.QuantActivation(quant.Binary(), quant.ReLU()),
         nn.QuantActivation(quant.Binary(0.25), quant.Clip(0, 1, closed=True)),
@@ -254,8 +254,8 @@ def rewritten(path, **change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 3}, r"was written by a newer duonet \(format 3\); duonet .* reads format 2"),
-        ({"format": 1}, r"was written by an older duonet \(format 1\); duonet .* reads format 2"),
+        ({"format": 4}, r"was written by a newer duonet \(format 4\); duonet .* reads format 3"),
+        ({"format": 1}, r"was written by an older duonet \(format 1\); duonet .* reads format 3"),
         ({"kind": "other"}, "is an npz file, but not a checkpoint of duonet"),
         ({"model": {"class": "nn.Module", "layers": []}}, "cannot be rebuilt"),
         ({"model": {"class": "os.system", "arguments": {}}}, "cannot be rebuilt: unknown module 'os'"),
@@ -300,11 +300,13 @@ def test_other_files_are_refused_in_one_sentence(tmp_path):
 
 
 class Own(nn.Module):
-    pass
+    def __init__(self, width):
+        super().__init__()
 
 
 class OwnReLU(nn.ReLU):
-    pass
+    def __init__(self, *slopes):
+        super().__init__()
 
 
 SHARED = nn.ReLU()
@@ -313,15 +315,15 @@ SHARED = nn.ReLU()
 @pytest.mark.parametrize(
     "model, options, message",
     [
-        (nn.Sequential({"a": nn.Sequential({"b": Own()})}), {}, "a.b Own is not one of duonet's own"),
-        (nn.Sequential(OwnReLU()), {}, "0 OwnReLU is not one of duonet's own"),
+        (nn.Sequential({"a": nn.Sequential({"b": Own(3)})}), {}, "a.b Own: Own has no attribute 'width'"),
+        (nn.Sequential(OwnReLU()), {}, "0 OwnReLU: OwnReLU has no attribute 'slopes'"),
         (nn.Sequential(SHARED, SHARED), {}, "1 and 0 are one layer"),
         (
             nn.Sequential(
                 nn.Linear(1, 1, rng=np.random.default_rng(0), init=lambda rng, shape, stride: np.zeros(shape))
             ),
             {},
-            "0 function is not one",
+            "0.init function is not one",
         ),
         (nn.Sequential(nn.ReLU()), {"schedule": lambda t: 1}, "function is not one of duonet's own"),
         (

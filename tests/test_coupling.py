@@ -7,7 +7,7 @@ import pytest
 
 from duonet import Parameter, Tensor, decouple, nn, no_grad, optim
 from duonet.decouple import CannotDecouple
-from duonet.quant import Clip, Shifted, Ternary, filter_scale_sign, layer_scale_sign
+from duonet.quant import Clip, FilterScaleSign, LayerScaleSign, Quantizer, Shifted, Ternary
 from duonet.tensor import Function
 
 
@@ -44,12 +44,13 @@ class Through(Function):
         return dy
 
 
-def quantizer(function, **said):
-    def apply(w):
-        return Through.apply(w, function=function)
+def quantizer(function, homogeneous=False):
+    class Own(Quantizer):
+        def forward(self, w):
+            return Through.apply(w, function=function)
 
-    vars(apply).update(said)
-    return apply
+    Own.homogeneous = homogeneous
+    return Own()
 
 
 def wrpn(w):
@@ -64,8 +65,9 @@ NOT_HOMOGENEOUS = {
     "sum instead of mean": quantizer(lambda w: np.sign(w) * np.abs(w).sum()),
     "scale of each input": quantizer(lambda w: w + 0.01 * np.arange(w.shape[-2])[:, None]),
     "draws": quantizer(lambda w: w + 0.01 * DRAWS.standard_normal(w.shape)),
-    "says so": quantizer(lambda w: w, homogeneous=False),
+    "says nothing": quantizer(lambda w: w),
     "says what is not so": quantizer(wrpn, homogeneous=True),
+    "overrides": type("Overrides", (LayerScaleSign,), {"forward": lambda self, w: w})(),
 }
 
 
@@ -80,12 +82,12 @@ def test_a_weight_quantiser_that_is_not_homogeneous_is_refused_by_path(build, na
 
 HOMOGENEOUS = {
     "scale rounded to a power of two": (
-        quantizer(lambda w: np.sign(w) * 2.0 ** np.round(np.log2(np.abs(w).mean()))),
+        quantizer(lambda w: np.sign(w) * 2.0 ** np.round(np.log2(np.abs(w).mean())), homogeneous=True),
         "float32",
     ),
-    "layer's mean": (layer_scale_sign, "float64"),
-    "filter's mean": (filter_scale_sign, "float64"),
-    "largest weight": (quantizer(lambda w: np.sign(w) * np.abs(w).max()), "float32"),
+    "layer's mean": (LayerScaleSign(), "float64"),
+    "filter's mean": (FilterScaleSign(), "float64"),
+    "largest weight": (quantizer(lambda w: np.sign(w) * np.abs(w).max(), homogeneous=True), "float32"),
     "a mean of its own": (quantizer(lambda w: np.sign(w) * np.abs(w).mean(), homogeneous=True), "float64"),
 }
 
@@ -101,17 +103,17 @@ def test_a_homogeneous_weight_quantiser_gives_the_same_function(build, shape, na
 
 
 def test_a_weight_too_small_to_halve_does_not_change_its_sign(rng):
-    model = linear_net(rng, weight_quantizer=layer_scale_sign)
+    model = linear_net(rng, weight_quantizer=LayerScaleSign())
     model[3].weight.data[0, 0] = -1e-45  # half of it is −0, whose sign is +1
     with pytest.raises(CannotDecouple, match="3 Linear: .*not homogeneous"):
         decouple(model)
 
 
 def test_a_quantiser_with_a_state_keeps_it(rng):
-    class Counts:
-        uses = 0
+    class Counts(Quantizer):
+        uses, homogeneous = 0, True
 
-        def __call__(self, w):
+        def forward(self, w):
             self.uses += 1
             return w
 

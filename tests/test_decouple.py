@@ -8,7 +8,7 @@ from families import dyadic
 
 from duonet import Tensor, backend, coupled_widths, decouple, models, nn, no_grad
 from duonet.decouple import CannotDecouple
-from duonet.quant import Binary, Clip, SwishSign, Ternary, Uniform, layer_scale_sign
+from duonet.quant import Binary, Clip, LayerScaleSign, SwishSign, Ternary, Uniform
 
 
 def ternary():
@@ -35,7 +35,7 @@ def residual(body, shortcut=None, names="act conv norm"):
     """A stem whose batch norm feeds two residual sums, the second read by a ternary activation."""
 
     def build(rng, weights):
-        quantizer = layer_scale_sign if weights == "binary" else None
+        quantizer = LayerScaleSign() if weights == "binary" else None
         make = lambda: nn.Residual(body(rng, quantizer), None if shortcut is None else shortcut(rng))  # noqa: E731
         return nn.Sequential(
             {
@@ -80,7 +80,7 @@ def nested(rng, quantizer):
 
 def after_activation(rng, weights):
     """The order of the first ResNets: the shortcut carries a quantised activation."""
-    add = nn.Residual(conv_first(rng, layer_scale_sign if weights == "binary" else None))
+    add = nn.Residual(conv_first(rng, LayerScaleSign() if weights == "binary" else None))
     return nn.Sequential(
         nn.Conv2d(2, 6, 3, rng=rng),
         nn.BatchNorm(6),
@@ -136,7 +136,7 @@ CASES = {
         lambda rng, w: models.vgg_deep("coupled", (4, 4, 6, 6, 6, 8, 8, 8, 12, 10), weights=w, rng=rng),
         (28, 28, 1),
     ),
-    "flattened image": (lambda rng, w: conv_net(rng, layer_scale_sign if w == "binary" else None), (4, 4, 2)),
+    "flattened image": (lambda rng, w: conv_net(rng, LayerScaleSign() if w == "binary" else None), (4, 4, 2)),
     "max pool after": (lambda rng, w: conv_net(rng, None, (nn.MaxPool2d(2),)), (4, 4, 2)),
     "average pool after": (lambda rng, w: conv_net(rng, None, (nn.AvgPool2d(2),)), (4, 4, 2)),
     "global average after": (lambda rng, w: conv_net(rng, None, (nn.GlobalAvgPool(),)), (4, 4, 2)),

@@ -8,13 +8,13 @@ from duonet import functional as F
 from duonet.quant import (
     Binary,
     Clip,
+    FilterScaleSign,
     Identity,
     Polynomial,
     ReLU,
     Shifted,
     Sign,
     Triangle,
-    filter_scale_sign,
     quantize,
 )
 
@@ -114,7 +114,7 @@ def test_dropout_drops_an_infinity(device):
 
 def test_weights_beyond_the_window_add_no_scale():
     w = Tensor(np.array([[INF, 0.5], [0.5, 0.5]]), requires_grad=True)
-    filter_scale_sign(w).backward(np.ones((2, 2)))
+    FilterScaleSign()(w).backward(np.ones((2, 2)))
     np.testing.assert_array_equal(w.grad, [[0.5, 1.0], [INF, 1.0]])
 
 

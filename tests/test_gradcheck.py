@@ -10,7 +10,7 @@ from duonet.functional.conv import Conv2d
 from duonet.functional.linear import Linear
 from duonet.functional.normalization import BatchNorm
 from duonet.gradcheck import GradientError, NonDifferentiablePoint, SurrogateGradient
-from duonet.quant import Binary, Clip, Identity, Surrogate, Ternary, layer_scale_sign, quantize
+from duonet.quant import Binary, Clip, Identity, LayerScaleSign, Surrogate, Ternary, quantize
 
 OPS = {
     "mul": (Mul, {}, ((3, 4), (3, 4))),
@@ -179,9 +179,9 @@ def test_a_wrong_slope_is_caught_against_the_surrogate(rng):
 
 def test_binarised_weights_are_checked_against_the_identity(rng):
     w = rng.standard_normal((4, 2))
-    with pytest.raises(SurrogateGradient, match="layer_scale_sign"):
-        check_gradients(layer_scale_sign, w)
-    check_gradients(lambda w: layer_scale_sign(w) ** 2, w, against="surrogate")
+    with pytest.raises(SurrogateGradient, match="sign_by_layer"):
+        check_gradients(LayerScaleSign(), w)
+    check_gradients(lambda w: LayerScaleSign()(w) ** 2, w, against="surrogate")
 
 
 def test_check_surrogate_catches_a_wrong_derivative_and_an_empty_one():

@@ -16,8 +16,8 @@ from duonet import data, experiments, functional, mismatch, models, nn, optim, q
 
 ROOT = Path(duonet.__file__).parent
 FLOORS = {
-    "archive": 0, "arguments": 0, "exact": 0, "backend": 0, "files": 0, "progress": 0, "text": 0, "exercise": 0, "engine": 0, "version": 0, "parallel": 1, "generators": 1, "state": 1, "tape": 1, "conversion": 1, "tensor": 1, "functional": 2, "fast": 3, "gpu": 5, "quant": 2, "gradcheck": 2, "nn": 3,
-    "summary": 4, "widths": 4, "description": 4, "coupling": 4, "decouple": 4, "mismatch": 4, "models": 5, "flat": 4, "schedule": 4, "fold": 4, "fusing": 4, "optim": 4, "data": 4, "train": 5, "restore": 5, "checkpoint": 5,
+    "archive": 0, "arguments": 0, "exact": 0, "backend": 0, "files": 0, "progress": 0, "text": 0, "exercise": 0, "engine": 0, "version": 0, "parallel": 1, "generators": 1, "state": 1, "tape": 1, "conversion": 1, "tensor": 1, "functional": 2, "gradcheck": 2, "module": 2, "quant": 3, "nn": 3, "fast": 3, "gpu": 5,
+    "summary": 4, "widths": 4, "description": 4, "coupling": 4, "decouple": 4, "mismatch": 4, "models": 5, "flat": 4, "schedule": 4, "fold": 4, "fusing": 4, "optim": 4, "data": 4, "train": 5, "restore": 5, "checkpoint": 5, "quantcheck": 5,
     "viz": 5, "experiments": 6, "cli": 7, "__main__": 8, "__init__": 9,
 }  # fmt: skip
 

@@ -9,21 +9,21 @@ import pytest
 
 from duonet import decouple, models, nn, summary
 from duonet.cli import main
-from duonet.quant import Binary, Clip, Ternary, filter_scale_sign, layer_scale_sign
+from duonet.quant import Binary, Clip, FilterScaleSign, LayerScaleSign, Ternary
 
 
 def quantised(staircase):
     return nn.QuantActivation(staircase, Clip(0, 1))
 
 
-def small(rng, staircase, quantizer=layer_scale_sign):
+def small(rng, staircase, quantizer=LayerScaleSign):
     return nn.Sequential(
         {
             "conv1": nn.Conv2d(3, 8, 3, padding=1, rng=rng, bias=False),
             "norm1": nn.BatchNorm(8),
             "act1": quantised(staircase),
             "pool1": nn.MaxPool2d(2),
-            "conv2": nn.Conv2d(8, 5, 3, rng=rng, weight_quantizer=quantizer),
+            "conv2": nn.Conv2d(8, 5, 3, rng=rng, weight_quantizer=quantizer()),
             "norm2": nn.BatchNorm(5),
             "act2": quantised(staircase),
             "flatten": nn.Flatten(),
@@ -51,7 +51,7 @@ def test_parameters_macs_and_bytes_are_those_of_a_pencil(rng):
 
 
 def test_a_ternary_input_has_two_bits_and_a_scale_for_each_filter_four_bytes(rng):
-    row = {row.path: row for row in summary(small(rng, Ternary(), filter_scale_sign), (8, 8, 3)).rows}["conv2"]
+    row = {row.path: row for row in summary(small(rng, Ternary(), FilterScaleSign), (8, 8, 3)).rows}["conv2"]
     assert row.macs == {2: 1440} and row.operations == 2 * 1440 / 64
     assert row.bytes_packed == 360 // 8 + 4 * 5 + 5 * 4
 
@@ -59,12 +59,12 @@ def test_a_ternary_input_has_two_bits_and_a_scale_for_each_filter_four_bytes(rng
 def test_an_average_or_a_sum_of_binary_values_is_float(rng):
     for between in (nn.AvgPool2d(1), nn.Residual(nn.Sequential()), nn.ReLU(), nn.Sequential(nn.BatchNorm(2))):
         model = nn.Sequential(
-            quantised(Binary()), between, nn.Conv2d(2, 3, 1, rng=rng, weight_quantizer=layer_scale_sign)
+            quantised(Binary()), between, nn.Conv2d(2, 3, 1, rng=rng, weight_quantizer=LayerScaleSign())
         )
         assert summary(model, (4, 4, 2)).total.macs == {32: 96}, between
     for between in (nn.MaxPool2d(1), nn.Sequential(), nn.Sequential(nn.Dropout(0.5, rng=rng)), nn.PadChannels(2)):
         model = nn.Sequential(
-            quantised(Binary()), between, nn.Conv2d(2, 3, 1, rng=rng, weight_quantizer=layer_scale_sign)
+            quantised(Binary()), between, nn.Conv2d(2, 3, 1, rng=rng, weight_quantizer=LayerScaleSign())
         )
         assert summary(model, (4, 4, 2)).total.macs == {1: 96}, between
 

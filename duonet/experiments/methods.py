@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from duonet.decouple import decouple
-from duonet.nn.module import Module
+from duonet.module import Module
 
 
 class Method(NamedTuple):

@@ -4,16 +4,6 @@ from duonet import nn
 from duonet.quant import Staircase
 from duonet.tape import smooth
 
-# Each treats every sample by itself in evaluation mode, so some rows of a batch can be run without the others.
-SAMPLEWISE = (
-    nn.AverageCopies, nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Conv2d, nn.Dropout, nn.Flatten, nn.GlobalAvgPool,
-    nn.Linear, nn.MaxPool2d, nn.PadChannels, nn.QuantActivation, nn.ReLU, nn.Replicate, nn.Residual, nn.Sequential,
-)  # fmt: skip
-BY_CHANNEL = (
-    nn.AvgPool2d, nn.BatchNorm, nn.Clip, nn.Dropout, nn.GlobalAvgPool, nn.MaxPool2d, nn.QuantActivation, nn.ReLU,
-    nn.Replicate,
-)  # fmt: skip
-
 
 class CannotServe(ValueError):
     """A model or layer for which only the general form is right; says why."""
@@ -35,7 +25,7 @@ def chain(model, path):
     Raises
     ------
     CannotServe
-        If it is no such chain of known layers, each as its class says, or the layer's weights are quantised or
+        If it is no such chain of layers that treat every sample by itself, or the layer's weights are quantised or
         shared.
 
     Examples
@@ -48,7 +38,7 @@ def chain(model, path):
         raise CannotServe("surrogates run in place of the staircases, and need not rise")
     leaves = list(_leaves(model, ""))
     for name, layer in leaves:
-        if unknown := next(filter(None, (_unknown(m) for _, m in layer.modules())), None):
+        if unknown := next(filter(None, map(_unknown, _reading(layer))), None):
             raise CannotServe(f"{name or 'the model'} holds a {unknown}")
     places = [k for k, (name, _) in enumerate(leaves) if name == path]
     if not places:
@@ -64,21 +54,26 @@ def chain(model, path):
     return [m for _, m in leaves], places[0]
 
 
+def _reading(layer):
+    """List the layers that see samples; those that quantise weights see none."""
+    modules = [module for _, module in layer.modules()]
+    of_weights = [getattr(module, "weight_quantizer", None) for module in modules]
+    return [module for module in modules if module not in of_weights]
+
+
 def _unknown(layer):
     """Say what the fast form does not know about a layer; nothing where it acts as its class says."""
-    if type(layer) not in SAMPLEWISE:
-        return f"{type(layer).__name__}, which the fast form does not know"
     if "forward" in vars(layer):
         return f"{type(layer).__name__} whose forward has been replaced"
-    if not isinstance(layer, nn.QuantActivation):
-        return ""
-    staircase = layer.staircase
-    if not (isinstance(staircase, Staircase) and staircase.tabular):
-        return f"{type(staircase).__name__}, which computes something of its own"
-    try:
-        table(staircase)
-    except ValueError as reason:
-        return f"{type(staircase).__name__} that is no staircase ({reason})"
+    if not layer.samplewise:
+        return f"{type(layer).__name__}, which the fast form does not know"
+    for staircase in (v for key, v in vars(layer).items() if key == "staircase" or isinstance(v, Staircase)):
+        if not (isinstance(staircase, Staircase) and staircase.tabular):
+            return f"{type(staircase).__name__}, which computes something of its own"
+        try:
+            table(staircase)
+        except ValueError as reason:
+            return f"{type(staircase).__name__} that is no staircase ({reason})"
     return ""
 
 

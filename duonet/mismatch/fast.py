@@ -14,7 +14,9 @@ import functools
 import numpy as np
 
 from duonet import backend, nn, parallel
-from duonet.mismatch.chain import BY_CHANNEL, CannotServe, chain, table
+from duonet.coupling import kind
+from duonet.mismatch.chain import CannotServe, chain, table
+from duonet.quant import Staircase
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
@@ -58,12 +60,13 @@ class FastForm:
         layers, at = chain(objective.model, path)
         self.layer = layers[at]
         end = at + 1
-        while end < len(layers) and type(layers[end]) in BY_CHANNEL:
+        while end < len(layers) and _rises_by_channel(layers[end]):
             end += 1
         self.before, self.own, self.rest = layers[:at], layers[at + 1 : end], layers[end:]
         self._run_unmoved()
         self._refuse_other_readers()
         self._share_memory()
+        _Channel(self, 0, 0.0)
 
     def losses(self, coordinates, step):
         """Compute the losses with each weight moved up and down.
@@ -197,16 +200,18 @@ class _Channel:
         self.form, self.step = form, step
         self.indices, self.layers, channels = [j], [], form.z.shape[-1]
         for layer in form.own:
-            self.layers.append(_narrow(layer, self.indices))
-            if isinstance(layer, nn.Replicate):
+            self.layers.append(_narrow(layer, self.indices, channels))
+            if kind(layer) is nn.Replicate:
                 self.indices = self.indices + [k + channels for k in self.indices]
                 channels *= 2
         z = form.z[..., j : j + 1]
         # Everything on the way rises or falls with z, so a sample that neither extreme changes cannot change.
         reach = step * form.reach[..., None]
         unmoved = form.entering[..., self.indices]
-        changed = self.run(z + reach) != unmoved
-        changed |= self.run(z - reach) != unmoved
+        up, down = self.run(z + reach), self.run(z - reach)
+        if up.shape != unmoved.shape:
+            raise CannotServe("a layer behind it does not treat its channels one by one, as its class says")
+        changed = (up != unmoved) | (down != unmoved)
         self.samples = xp.flatnonzero(changed.reshape(len(z), -1).any(axis=1))
         self.z, self.unmoved = z[self.samples], unmoved[self.samples]
 
@@ -280,20 +285,16 @@ def _largest_row(layers, x):
     return largest
 
 
-@functools.singledispatch
-def _narrow(layer, indices):
+def _rises_by_channel(layer):
+    return layer.known("by_channel") and layer.known("rising") and not list(layer.children())
+
+
+def _narrow(layer, indices, channels):
     """Return the layer as it acts on some of its channels alone."""
-    return layer
-
-
-@_narrow.register
-def _(layer: nn.BatchNorm, indices):
     new = copy.copy(layer)
-    for name in ("gamma", "beta", "running_mean", "running_var"):
-        setattr(new, name, Tensor(getattr(layer, name).data[indices]))
+    for name, value in vars(layer).items():
+        if isinstance(value, Tensor) and value.shape[-1:] == (channels,):
+            setattr(new, name, Tensor(value.data[..., indices]))
+        elif isinstance(value, Staircase):
+            setattr(new, name, table(value, lambda threshold: threshold[indices]))
     return new
-
-
-@_narrow.register
-def _(layer: nn.QuantActivation, indices):
-    return nn.QuantActivation(table(layer.staircase, lambda threshold: threshold[indices]), layer.surrogate)

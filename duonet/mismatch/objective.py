@@ -169,14 +169,11 @@ def _leaves(value):
 
 def _refuse_training_mode(model):
     for path, layer in model.modules():
-        if isinstance(layer, nn.BatchNorm) and layer.training:
-            what = "uses the statistics of the batch and moves its running averages"
-        elif isinstance(layer, nn.Dropout) and layer.training and layer.p > 0:
-            what = "draws a new mask at every call"
-        else:
-            continue
-        name = f"{path} {type(layer).__name__}".strip()
-        raise ValueError(f"mismatch: {name} is in training mode, where it {what}; call model.eval() first")
+        draws = not getattr(layer, "deterministic", True)
+        what = layer.known("in_training") or ("draws at every call" if draws else "")
+        if layer.training and what:
+            name = f"{path} {type(layer).__name__}".strip()
+            raise ValueError(f"mismatch: {name} is in training mode, where it {what}; call model.eval() first")
 
 
 def weighted_layers(model, layers=None):

@@ -77,7 +77,6 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
         else:
             widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])
 
-    quantizer = weight_quantizer(weights)
     layers = {}
     for i, (size, inputs, outputs) in enumerate(shapes(widths), start=1):
         layers[f"conv{i}"] = nn.Conv2d(
@@ -88,7 +87,7 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
             stride={1: 4, 6: size}.get(i, 1),
             padding={1: 2, 2: 2, 3: 1, 4: 1, 5: 1}.get(i, 0),
             bias=False,
-            weight_quantizer=quantizer if 1 < i < 8 else None,
+            weight_quantizer=weight_quantizer(weights) if 1 < i < 8 else None,
         )
         if i in (1, 2, 5):
             layers[f"pool{i}"] = nn.MaxPool2d(3, stride=2)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import arguments, nn
-from duonet.quant import Binary, Clip, Ternary, layer_scale_sign
+from duonet.quant import Binary, Clip, LayerScaleSign, Ternary
 
 VARIANTS = ("float", "baseline", "ternary", "coupled")
 WEIGHTS = ("float", "binary")
@@ -75,7 +75,7 @@ def activation(variant):
 
 
 def weight_quantizer(weights):
-    """Return None for "float" weights and `layer_scale_sign` for "binary" ones.
+    """Return None for "float" weights and a new `LayerScaleSign` for "binary" ones.
 
     Parameters
     ----------
@@ -83,11 +83,11 @@ def weight_quantizer(weights):
 
     Returns
     -------
-    callable or None
+    Quantizer or None
 
     Examples
     --------
-    >>> weight_quantizer("binary").__name__
-    'layer_scale_sign'
+    >>> weight_quantizer("binary")
+    LayerScaleSign()
     """
-    return layer_scale_sign if weights == "binary" else None
+    return LayerScaleSign() if weights == "binary" else None

@@ -50,10 +50,11 @@ def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="
         budget = sum(a * b for a, b in zip((inputs, *widths), (*widths, classes)))
         widths = coupled_widths(widths, decoupled_weights, budget)
 
-    quantizer = weight_quantizer(weights)
     layers = {"flatten": nn.Flatten()}
     for i, (a, b) in enumerate(zip((inputs, *widths), widths)):
-        layers[f"linear{i + 1}"] = nn.Linear(a, b, rng=rng, bias=False, weight_quantizer=quantizer if i else None)
+        layers[f"linear{i + 1}"] = nn.Linear(
+            a, b, rng=rng, bias=False, weight_quantizer=weight_quantizer(weights) if i else None
+        )
         layers[f"norm{i + 1}"] = nn.BatchNorm(b)
         layers[f"act{i + 1}"] = activation(variant)
     layers["classifier"] = nn.Linear(widths[-1], classes, rng=rng)

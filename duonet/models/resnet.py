@@ -177,11 +177,17 @@ def _widths(variant, widths, fixed, blocks, stem, classes):
 
 def _finish(layers, variant, widths, last, blocks, classes, weights, shortcut, rng):
     """Add the stages and the classifier to the stem."""
-    quantizer = weight_quantizer(weights)
 
     def conv(inputs, outputs, stride):
         return nn.Conv2d(
-            inputs, outputs, 3, stride=stride, padding=1, rng=rng, bias=False, weight_quantizer=quantizer
+            inputs,
+            outputs,
+            3,
+            stride=stride,
+            padding=1,
+            rng=rng,
+            bias=False,
+            weight_quantizer=weight_quantizer(weights),
         )
 
     def residual(units):

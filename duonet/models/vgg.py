@@ -133,7 +133,6 @@ def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
         budget = sum(k * k * inputs * outputs for k, inputs, outputs in shapes(widths))
         widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])
 
-    quantizer = weight_quantizer(weights)
     layers = {}
     for i, (size, inputs, outputs) in enumerate(shapes(widths)):
         layers[f"conv{i + 1}"] = nn.Conv2d(
@@ -144,7 +143,7 @@ def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
             stride=size if i == depth - 2 else 1,
             padding=1 if i < depth - 2 else 0,
             bias=False,
-            weight_quantizer=quantizer if 0 < i < depth else None,
+            weight_quantizer=weight_quantizer(weights) if 0 < i < depth else None,
         )
         if i in pooled:
             layers[f"pool{i + 1}"] = nn.MaxPool2d(2)

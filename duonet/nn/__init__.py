@@ -1,21 +1,20 @@
 """Layers, containers and initialisation."""
 
+from duonet.module import Module
 from duonet.nn.containers import AverageCopies, ModuleList, Replicate, Residual, Sequential
 from duonet.nn.init import binaryduo_normal, he_normal
 from duonet.nn.layers import (
     BatchNorm,
     Clip,
-    Conv2d,
     Dropout,
     Flatten,
-    Linear,
     PadChannels,
-    QuantActivation,
     ReLU,
 )
-from duonet.nn.module import Module
 from duonet.nn.pools import AvgPool2d, GlobalAvgPool, MaxPool2d
 from duonet.nn.watching import Record, observe
+from duonet.nn.weighted import Conv2d, Linear
+from duonet.quant.activation import QuantActivation
 
 __all__ = [
     "AverageCopies", "AvgPool2d", "BatchNorm", "Clip", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool",

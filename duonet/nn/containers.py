@@ -1,7 +1,7 @@
 """Modules made of modules."""
 
 from duonet import functional
-from duonet.nn.module import Module
+from duonet.module import Module
 
 
 class Sequential(Module):
@@ -28,6 +28,8 @@ class Sequential(Module):
     >>> model(Tensor([[[-1.0, 2.0]]])).data
     array([[0., 2.]], dtype=float32)
     """
+
+    samplewise = True
 
     def __init__(self, *layers):
         super().__init__()
@@ -137,6 +139,8 @@ class Residual(Module):
     array([-1.,  4.], dtype=float32)
     """
 
+    samplewise = True
+
     def __init__(self, body, shortcut=None):
         super().__init__()
         for name, path in (("body", body), ("shortcut", shortcut)):
@@ -163,6 +167,8 @@ class AverageCopies(Module):
     array([[2., 4.]], dtype=float32)
     """
 
+    samplewise = True
+
     def forward(self, x):
         """(..., 2 C) to (..., C)."""
         channels, odd = divmod(x.shape[-1], 2)
@@ -180,6 +186,8 @@ class Replicate(Module):
     >>> Replicate()(Tensor([[1.0, 2.0]])).data
     array([[1., 2., 1., 2.]], dtype=float32)
     """
+
+    samplewise = by_channel = rising = keeps_levels = True
 
     def forward(self, x):
         """(..., C) to (..., 2 C)."""

@@ -1,138 +1,12 @@
-"""Layers: an op and the state it needs."""
+"""Layers without weights: an op and the state it needs."""
 
 import math
 
 import numpy as np
 
-from duonet import arguments, backend, functional
-from duonet.nn.init import binaryduo_normal
-from duonet.nn.module import Module
-from duonet.quant import Staircase, Surrogate, quantize
+from duonet import arguments, functional
+from duonet.module import Module
 from duonet.tensor import Parameter, Tensor
-
-
-class Linear(Module):
-    """y = x @ weight + bias.
-
-    Parameters
-    ----------
-    inputs, outputs : int
-    rng : numpy.random.Generator
-        Draws the weights.
-    bias : bool
-    weight_quantizer : callable, optional
-        Tensor to Tensor, applied to the latent weight at every use: `layer_scale_sign`, `filter_scale_sign`.
-    init : callable
-        `init(rng, shape, stride)`; the authors' by default.
-
-    Examples
-    --------
-    >>> Linear(3, 2, rng=np.random.default_rng(0))(Tensor(np.ones((5, 3), "float32"))).shape
-    (5, 2)
-    """
-
-    def __init__(self, inputs, outputs, *, rng, bias=True, weight_quantizer=None, init=binaryduo_normal):
-        super().__init__()
-        inputs = arguments.integer("Linear", "inputs", inputs, at_least=1)
-        outputs = arguments.integer("Linear", "outputs", outputs, at_least=1)
-        self.weight_quantizer, self.init = weight_quantizer, init
-        self.weight = Parameter(np.zeros((inputs, outputs), np.float32))
-        self.bias = Parameter(np.zeros(outputs, np.float32)) if bias else None
-        self.reset_parameters(rng)
-
-    def reset_parameters(self, rng):
-        """Draw the weights anew; the bias becomes 0."""
-        _reset(self, rng, stride=1)
-
-    def forward(self, x):
-        """(N, IN) to (N, OUT)."""
-        return functional.linear(x, _weight(self), self.bias)
-
-    def _settings(self):
-        inputs, outputs = self.weight.shape
-        return f"{inputs}, {outputs}" + _options(self)
-
-
-class Conv2d(Module):
-    """Convolution of (N, H, W, C) images with learned kernels (K, K, C, OC).
-
-    Parameters
-    ----------
-    channels, out_channels, kernel_size : int
-    rng : numpy.random.Generator
-        Draws the weights.
-    stride, padding : int
-    bias : bool
-    weight_quantizer : callable, optional
-        Tensor to Tensor, applied to the latent weight at every use: `layer_scale_sign`, `filter_scale_sign`.
-    init : callable
-        `init(rng, shape, stride)`; the authors' by default.
-
-    Examples
-    --------
-    >>> conv = Conv2d(3, 8, 3, rng=np.random.default_rng(0), padding=1)
-    >>> conv(Tensor(np.ones((2, 6, 6, 3), "float32"))).shape
-    (2, 6, 6, 8)
-    """
-
-    def __init__(
-        self,
-        channels,
-        out_channels,
-        kernel_size,
-        *,
-        rng,
-        stride=1,
-        padding=0,
-        bias=True,
-        weight_quantizer=None,
-        init=binaryduo_normal,
-    ):
-        super().__init__()
-        sizes = {"kernel_size": kernel_size, "channels": channels, "out_channels": out_channels}
-        size, *channels = (arguments.integer("Conv2d", name, n, at_least=1) for name, n in sizes.items())
-        self.stride = arguments.integer("Conv2d", "stride", stride, at_least=1)
-        self.padding = arguments.integer("Conv2d", "padding", padding, at_least=0)
-        self.weight_quantizer, self.init = weight_quantizer, init
-        self.weight = Parameter(np.zeros((size, size, *channels), np.float32))
-        self.bias = Parameter(np.zeros(channels[-1], np.float32)) if bias else None
-        self.reset_parameters(rng)
-
-    def reset_parameters(self, rng):
-        """Draw the weights anew; the bias becomes 0."""
-        _reset(self, rng, self.stride)
-
-    def forward(self, x):
-        """(N, H, W, C) to (N, OH, OW, OC)."""
-        return functional.conv2d(x, _weight(self), self.bias, self.stride, self.padding)
-
-    def _settings(self):
-        size, _, channels, out_channels = self.weight.shape
-        return f"{channels}, {out_channels}, {size}, stride={self.stride}, padding={self.padding}" + _options(self)
-
-
-def _reset(layer, rng, stride):
-    name = type(layer).__name__
-    weight = layer.init(arguments.generator(name, "rng", rng), layer.weight.shape, stride)
-    if np.shape(weight) != layer.weight.shape:
-        raise ValueError(f"{name}: init gave shape {np.shape(weight)}, expected {layer.weight.shape}")
-    layer.weight.data[...] = backend.to_device(weight, backend.device_of(layer.weight.data))
-    layer.weight.changed()
-    if layer.bias is not None:
-        layer.bias.data[...] = 0
-        layer.bias.changed()
-
-
-def _weight(layer):
-    return layer.weight if layer.weight_quantizer is None else layer.weight_quantizer(layer.weight)
-
-
-def _options(layer):
-    quantizer = layer.weight_quantizer
-    name = getattr(quantizer, "__name__", type(quantizer).__name__)
-    return ("" if quantizer is None else f", weight_quantizer={name}") + (
-        "" if layer.bias is not None else ", bias=False"
-    )
 
 
 class BatchNorm(Module):
@@ -156,6 +30,9 @@ class BatchNorm(Module):
     array([0.2], dtype=float32)
     """
 
+    samplewise = by_channel = rising = True
+    in_training = "uses the statistics of the batch and moves its running averages"
+
     def __init__(self, channels, momentum=0.1, eps=1e-5):
         super().__init__()
         channels = arguments.integer("BatchNorm", "channels", channels, at_least=1)
@@ -165,6 +42,16 @@ class BatchNorm(Module):
         self.beta = Parameter(np.zeros(channels, np.float32))
         self.running_mean = Tensor(np.zeros(channels, np.float32))
         self.running_var = Tensor(np.ones(channels, np.float32))
+
+    @property
+    def channels(self):
+        """How many."""
+        return self.gamma.size
+
+    @staticmethod
+    def array_shapes(*, channels, **others):
+        """One entry a channel in each."""
+        return dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), (channels,))
 
     def reset_parameters(self, rng):
         """Back to gamma 1, beta 0 and fresh running averages; nothing here is random."""
@@ -181,37 +68,7 @@ class BatchNorm(Module):
         return {**state, "training": self.training, "momentum": self.momentum, "eps": self.eps}
 
     def _settings(self):
-        return f"{self.gamma.size}"
-
-
-class QuantActivation(Module):
-    """A staircase forwards, a surrogate backwards; see `duonet.quant.quantize`.
-
-    Parameters
-    ----------
-    staircase : Staircase
-    surrogate : Surrogate
-
-    Examples
-    --------
-    >>> from duonet.quant import Clip, Ternary
-    >>> QuantActivation(Ternary(), Clip(0, 1))(Tensor([0.1, 0.4, 0.9])).data
-    array([0. , 0.5, 1. ], dtype=float32)
-    """
-
-    def __init__(self, staircase, surrogate):
-        super().__init__()
-        for name, value, kind in (("staircase", staircase, Staircase), ("surrogate", surrogate, Surrogate)):
-            if not isinstance(value, kind):
-                raise TypeError(f"QuantActivation: {name} must be a {kind.__name__}, got {type(value).__name__}")
-        self.staircase, self.surrogate = staircase, surrogate
-
-    def forward(self, x):
-        """Any shape, same shape out."""
-        return quantize(x, self.staircase, self.surrogate)
-
-    def _settings(self):
-        return f"{self.staircase}, {self.surrogate}"
+        return f"{self.channels}"
 
 
 class ReLU(Module):
@@ -222,6 +79,8 @@ class ReLU(Module):
     >>> ReLU()(Tensor([-1.0, 2.0])).data
     array([0., 2.], dtype=float32)
     """
+
+    samplewise = by_channel = rising = True
 
     def forward(self, x):
         """Any shape, same shape out."""
@@ -241,6 +100,8 @@ class Clip(Module):
     >>> Clip(0, 1)(Tensor([-1.0, 0.3, 2.0])).data
     array([0. , 0.3, 1. ], dtype=float32)
     """
+
+    samplewise = by_channel = rising = True
 
     def __init__(self, low, high):
         super().__init__()
@@ -271,6 +132,8 @@ class PadChannels(Module):
     array([[1., 2., 0.]], dtype=float32)
     """
 
+    samplewise = keeps_levels = True
+
     def __init__(self, channels):
         super().__init__()
         self.channels = arguments.integer("PadChannels", "channels", channels, at_least=1)
@@ -295,6 +158,8 @@ class Flatten(Module):
     (2, 48)
     """
 
+    samplewise = keeps_levels = copywise = True
+
     def forward(self, x):
         """(N, ...) to (N, product of the rest)."""
         return functional.reshape(x, (len(x), math.prod(x.shape[1:])))  # -1 says nothing where there are no images
@@ -317,11 +182,18 @@ class Dropout(Module):
     array([1., 2.], dtype=float32)
     """
 
+    samplewise = by_channel = rising = keeps_levels = copywise = True
+
     def __init__(self, p, *, rng, channels=False):
         super().__init__()
         self.p = arguments.number("Dropout", "p", p, at_least=0, below=1)
         self.rng = arguments.generator("Dropout", "rng", rng)
         self.channels = channels
+
+    @property
+    def in_training(self):
+        """What happens where `p` is not 0."""
+        return "draws a new mask at every call" if self.p else ""
 
     def forward(self, x):
         """Any shape, same shape out."""

@@ -1,7 +1,7 @@
 """Pooling layers."""
 
 from duonet import arguments, functional
-from duonet.nn.module import Module
+from duonet.module import Module
 
 
 class _Pool2d(Module):
@@ -34,6 +34,8 @@ class MaxPool2d(_Pool2d):
     (1, 2, 2, 3)
     """
 
+    samplewise = by_channel = rising = keeps_levels = copywise = translates = True
+
     def __init__(self, size=2, stride=None, padding=0):
         super().__init__(size, stride)
         self.padding = arguments.integer("MaxPool2d", "padding", padding, at_least=0, at_most=self.size // 2)
@@ -63,6 +65,8 @@ class AvgPool2d(_Pool2d):
     (1, 2, 2, 3)
     """
 
+    samplewise = by_channel = rising = copywise = translates = True
+
     def forward(self, x):
         """(N, H, W, C) to (N, OH, OW, C)."""
         return functional.avg_pool2d(x, self.size, self.stride)
@@ -78,6 +82,8 @@ class GlobalAvgPool(Module):
     >>> GlobalAvgPool()(Tensor(np.ones((1, 4, 4, 3), "float32"))).shape
     (1, 3)
     """
+
+    samplewise = by_channel = rising = copywise = True
 
     def forward(self, x):
         """(N, H, W, C) to (N, C)."""

@@ -1,6 +1,7 @@
 """Quantised activations and weights: staircases, surrogates, and the op that pairs them."""
 
 from duonet.quant.activation import quantize
+from duonet.quant.quantizer import Quantizer
 from duonet.quant.staircase import Binary, FoldedStaircase, Sign, Staircase, Ternary, Uniform
 from duonet.quant.surrogate import (
     Clip,
@@ -14,11 +15,10 @@ from duonet.quant.surrogate import (
     Triangle,
     ZeroOne,
 )
-from duonet.quant.weight import filter_scale_sign, layer_scale_sign
+from duonet.quant.weight import FilterScaleSign, LayerScaleSign
 
 __all__ = [
-    "Binary", "Clip", "FoldedStaircase", "Identity", "Polynomial", "ReLU", "Shifted", "Sign", "Staircase",
-    "Surrogate", "SwishSign", "Tanh", "Ternary", "Triangle", "Uniform", "ZeroOne",
-    "filter_scale_sign", "layer_scale_sign",
-    "quantize",
+    "Binary", "Clip", "FilterScaleSign", "FoldedStaircase", "Identity", "LayerScaleSign", "Polynomial",
+    "Quantizer", "ReLU", "Shifted", "Sign", "Staircase", "Surrogate", "SwishSign", "Tanh", "Ternary", "Triangle",
+    "Uniform", "ZeroOne", "quantize",
 ]  # fmt: skip

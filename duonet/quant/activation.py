@@ -4,6 +4,9 @@ from types import SimpleNamespace
 
 from duonet import exact
 from duonet.functional.normalization import BatchNorm
+from duonet.quant.quantizer import Quantizer
+from duonet.quant.staircase import Staircase
+from duonet.quant.surrogate import Surrogate
 from duonet.tensor import Function
 
 
@@ -80,3 +83,41 @@ def quantize(x, staircase, surrogate):
     array([0., 1., 1., 0.], dtype=float32)
     """
     return Quantize.apply(x, staircase=staircase, surrogate=surrogate)
+
+
+class QuantActivation(Quantizer):
+    """A staircase forwards, a surrogate backwards; see `duonet.quant.quantize`.
+
+    Parameters
+    ----------
+    staircase : Staircase
+    surrogate : Surrogate
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> from duonet.quant import Clip, Ternary
+    >>> QuantActivation(Ternary(), Clip(0, 1))(Tensor([0.1, 0.4, 0.9])).data
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
+
+    samplewise = by_channel = rising = True
+
+    def __init__(self, staircase, surrogate):
+        super().__init__()
+        for name, value, kind in (("staircase", staircase, Staircase), ("surrogate", surrogate, Surrogate)):
+            if not isinstance(value, kind):
+                raise TypeError(f"QuantActivation: {name} must be a {kind.__name__}, got {type(value).__name__}")
+        self.staircase, self.surrogate = staircase, surrogate
+
+    @property
+    def bits(self):
+        """Those of the staircase."""
+        return self.staircase.bits
+
+    def forward(self, x):
+        """Any shape, same shape out."""
+        return quantize(x, self.staircase, self.surrogate)
+
+    def _settings(self):
+        return f"{self.staircase}, {self.surrogate}"

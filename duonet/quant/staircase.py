@@ -161,6 +161,11 @@ class Binary(Staircase):
     def __init__(self, threshold=0.5):
         super().__init__([threshold], [0, 1])
 
+    @property
+    def threshold(self):
+        """Where it steps."""
+        return self.thresholds[0]
+
     def __repr__(self):
         values = np.unique(self.thresholds[0]).tolist()
         inside = "" if values == [0.5] else ", ".join(map(str, values))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from duonet import backend, exact
+from duonet.quant.quantizer import Quantizer
 from duonet.tensor import Function
 
 
@@ -17,14 +18,14 @@ def _mean_abs(name, w, axes):
     return backend.get_xp(w).abs(w).mean(axis=axes, dtype=np.float64).astype(w.dtype)
 
 
-class LayerScaleSign(Function):
+class SignByLayer(Function):
     """y = sign(w) · mean |w| over the layer, sign(0) = +1.   dw = dy."""
 
     exact = False
 
     @staticmethod
     def forward(ctx, w):
-        return _sign(w) * _mean_abs("layer_scale_sign", w, None)
+        return _sign(w) * _mean_abs("sign_by_layer", w, None)
 
     @staticmethod
     def smooth(ctx, w):
@@ -35,14 +36,14 @@ class LayerScaleSign(Function):
         return dy
 
 
-class FilterScaleSign(Function):
+class SignByFilter(Function):
     """y = sign(w) · α, α = mean |w| of each channel of n weights.   dw = dy (1/n + α 1[|w| < 1])."""
 
     exact = False
 
     @staticmethod
     def forward(ctx, w):
-        scale = _mean_abs("filter_scale_sign", w, tuple(range(w.ndim - 1)))
+        scale = _mean_abs("sign_by_filter", w, tuple(range(w.ndim - 1)))
         if ctx.needs[0]:
             inside = backend.get_xp(w).abs(w) < 1
             ctx.slope = (exact.select(inside, scale) + scale.size / w.size).astype(w.dtype, copy=False)
@@ -53,18 +54,8 @@ class FilterScaleSign(Function):
         return dy * ctx.slope
 
 
-def layer_scale_sign(w):
-    """Binarise weights with one scale a layer, y = sign(w) · mean |w|, with dw = dy.
-
-    Parameters
-    ----------
-    w : Tensor
-        Latent weights of any shape; sign(0) = +1.
-
-    Returns
-    -------
-    Tensor
-        Shape of `w`, of two values.
+class LayerScaleSign(Quantizer):
+    """Weights binarised with one scale a layer: y = sign(w) · mean |w|, sign(0) = +1.   dw = dy.
 
     References
     ----------
@@ -73,27 +64,27 @@ def layer_scale_sign(w):
     Examples
     --------
     >>> from duonet import Tensor
-    >>> layer_scale_sign(Tensor([[0.5, -1.5], [0.0, 2.0]])).data
+    >>> LayerScaleSign()(Tensor([[0.5, -1.5], [0.0, 2.0]])).data
     array([[ 1., -1.],
            [ 1.,  1.]], dtype=float32)
     """
-    return LayerScaleSign.apply(w)
+
+    bits = 1
+    homogeneous = True
+
+    def forward(self, w):
+        """Any shape, same shape out, of two values."""
+        return SignByLayer.apply(w)
+
+    def scales(self, shape):
+        """One."""
+        return 1
 
 
-def filter_scale_sign(w):
-    """Binarise weights with one scale α = mean |w| for each output channel, y = sign(w) · α.
+class FilterScaleSign(Quantizer):
+    """Weights binarised with one scale α = mean |w| for each output channel: y = sign(w) · α, sign(0) = +1.
 
     dw = dy (1/n + α 1[|w| < 1]), with n weights a channel.
-
-    Parameters
-    ----------
-    w : Tensor
-        (..., OC) latent weights; sign(0) = +1.
-
-    Returns
-    -------
-    Tensor
-        Shape of `w`, of two values a channel.
 
     References
     ----------
@@ -102,16 +93,18 @@ def filter_scale_sign(w):
     Examples
     --------
     >>> from duonet import Tensor
-    >>> filter_scale_sign(Tensor([[0.5, -1.0], [-1.5, 2.0]])).data
+    >>> FilterScaleSign()(Tensor([[0.5, -1.0], [-1.5, 2.0]])).data
     array([[ 1. , -1.5],
            [-1. ,  1.5]], dtype=float32)
     """
-    return FilterScaleSign.apply(w)
 
+    bits = 1
+    homogeneous = True
 
-layer_scale_sign.bits = filter_scale_sign.bits = 1
-# q([W/2; W/2]) = [q(W); q(W)]/2, but for rounding: the scale is a mean. `decouple` needs it.
-layer_scale_sign.homogeneous = filter_scale_sign.homogeneous = True
-# How many float scales go with weights of a shape.
-layer_scale_sign.scales = lambda shape: 1
-filter_scale_sign.scales = lambda shape: shape[-1]
+    def forward(self, w):
+        """(..., OC), same shape out, of two values a channel."""
+        return SignByFilter.apply(w)
+
+    def scales(self, shape):
+        """One for each output channel."""
+        return shape[-1]

@@ -7,7 +7,7 @@ import pytest
 
 from duonet import Tensor, backend, nn
 from duonet import functional as F
-from duonet.quant import Binary, Clip, Polynomial, SwishSign, Tanh, Triangle, ZeroOne, filter_scale_sign, quantize
+from duonet.quant import Binary, Clip, FilterScaleSign, Polynomial, SwishSign, Tanh, Triangle, ZeroOne, quantize
 
 NAN, INF = np.nan, np.inf
 
@@ -230,7 +230,7 @@ MEANINGLESS = [
     (lambda: F.conv2d_reference(images().data, kernel().data, None, 0), ValueError, "conv2d: stride must be"),
     (lambda: F.pow(x(), NAN), ValueError, "pow: exponent must be a finite number, got nan"),
     (lambda: F.pow(x(), True), TypeError, "pow: exponent must be a number, got bool"),
-    (lambda: filter_scale_sign(on("cpu", np.zeros((0, 3)))), ValueError, "filter_scale_sign: w .* is empty"),
+    (lambda: FilterScaleSign()(on("cpu", np.zeros((0, 3)))), ValueError, "FilterScaleSign: sign_by_filter: w .* is empty"),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from duonet import functional as F
 from duonet.mismatch import coarse_gradient, coordinate_gradient, evolution_gradient, measure
 from duonet.mismatch.fast import FastForm, _distinct
 from duonet.mismatch.objective import Objective
-from duonet.quant import Binary, Clip, Sign, Staircase, Ternary, Uniform, filter_scale_sign, layer_scale_sign
+from duonet.quant import Binary, Clip, FilterScaleSign, LayerScaleSign, Sign, Staircase, Ternary, Uniform
 
 STAIRCASES = {"binary": Binary(), "ternary": Ternary(), "sign": Sign(), "bits3": Uniform(3)}
 
@@ -304,8 +304,8 @@ def test_nothing_is_left_behind(rng):
 @pytest.mark.parametrize(
     "build, reason",
     [
-        (lambda rng: nn.Linear(6, 5, rng=rng, weight_quantizer=layer_scale_sign), "weights are quantised"),
-        (lambda rng: nn.Linear(6, 5, rng=rng, weight_quantizer=filter_scale_sign), "weights are quantised"),
+        (lambda rng: nn.Linear(6, 5, rng=rng, weight_quantizer=LayerScaleSign()), "weights are quantised"),
+        (lambda rng: nn.Linear(6, 5, rng=rng, weight_quantizer=FilterScaleSign()), "weights are quantised"),
         (lambda rng: nn.Residual(nn.Linear(6, 6, rng=rng)), "not part of a plain chain"),
     ],
 )

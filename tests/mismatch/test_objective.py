@@ -6,7 +6,7 @@ import pytest
 from duonet import Tensor, nn
 from duonet import functional as F
 from duonet.mismatch import coarse_gradient, measure
-from duonet.quant import Binary, Clip, layer_scale_sign
+from duonet.quant import Binary, Clip, LayerScaleSign
 from duonet.tape import no_grad
 from duonet.tensor import Parameter
 
@@ -23,7 +23,7 @@ def batch_for(rng):
     return rng.standard_normal((60, 5), dtype="float32"), rng.integers(0, 3, 60)
 
 
-@pytest.mark.parametrize("options", [{}, {"weight_quantizer": layer_scale_sign}])
+@pytest.mark.parametrize("options", [{}, {"weight_quantizer": LayerScaleSign()}])
 @pytest.mark.parametrize("frozen", ["one", "all"])
 def test_a_frozen_layer_has_the_gradient_it_had(frozen, options, rng):
     model, batch = network(rng, **options), batch_for(rng)

@@ -5,7 +5,7 @@ import pytest
 
 from duonet import Tensor, nn, summary
 from duonet import functional as F
-from duonet.quant import Binary, Clip
+from duonet.quant import Binary, Clip, LayerScaleSign
 
 RNG = np.random.default_rng(0)
 
@@ -90,11 +90,13 @@ def test_numpys_integers_and_the_bounds_themselves_are_fine():
     assert nn.Clip(0, np.inf)(Tensor([-1.0, 9.0])).data.tolist() == [0, 9]
 
 
-def test_any_callable_may_quantise_weights():
-    class Half:
-        def __call__(self, w):
-            return w * 0.5
-
-    layer = nn.Linear(2, 2, rng=RNG, weight_quantizer=Half())
-    assert repr(layer) == "Linear(2, 2, weight_quantizer=Half)"
-    assert summary(layer, (2,)).total.macs == {32: 4}, "of unknown width"
+@pytest.mark.parametrize("given", [np.sign, nn.ReLU(), LayerScaleSign, "binary"])
+def test_only_a_quantizer_quantises_weights(given):
+    for make in (
+        lambda: linear(weight_quantizer=given),
+        lambda: nn.Conv2d(1, 1, 1, rng=RNG, weight_quantizer=given),
+    ):
+        with pytest.raises(
+            TypeError, match="^(Linear|Conv2d): weight_quantizer must be a Quantizer, such as Layer"
+        ):
+            make()

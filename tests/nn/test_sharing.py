@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duonet import Parameter, Tensor, cost, fold, nn, no_grad, optim, summary
-from duonet.quant import Binary, Clip, layer_scale_sign
+from duonet.quant import Binary, Clip, LayerScaleSign
 from duonet.summary import count_weights
 
 
@@ -77,7 +77,7 @@ def test_parameters_are_counted_once_and_multiplications_every_time(twice, cycli
 
 
 def test_a_binary_layer_that_runs_twice_is_packed_once(rng):
-    layer = nn.Linear(8, 8, rng=rng, bias=False, weight_quantizer=layer_scale_sign)
+    layer = nn.Linear(8, 8, rng=rng, bias=False, weight_quantizer=LayerScaleSign())
     act = nn.QuantActivation(Binary(), Clip(0, 1))
     counted = summary(nn.Sequential(layer, act, layer), (8,))
     assert counted.total.parameters == {1: 64} and counted.total.bytes_packed == 64 // 8 + 4

@@ -10,7 +10,9 @@ from duonet import Tensor, backend, check_surrogate, quant
 from duonet.quant import (
     Binary,
     Clip,
+    FilterScaleSign,
     Identity,
+    LayerScaleSign,
     Polynomial,
     ReLU,
     Shifted,
@@ -22,8 +24,6 @@ from duonet.quant import (
     Triangle,
     Uniform,
     ZeroOne,
-    filter_scale_sign,
-    layer_scale_sign,
     quantize,
 )
 
@@ -164,10 +164,10 @@ def test_a_surrogate_far_out_neither_overflows_nor_warns():
 def test_known_scales_of_binarised_weights(device):
     w = backend.to_device(np.array([[0.5, -1, 0, 2], [1, 1, -1, 1]]), device)
     np.testing.assert_array_equal(
-        layer_scale_sign(Tensor(w)).numpy(), 0.9375 * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])
+        LayerScaleSign()(Tensor(w)).numpy(), 0.9375 * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])
     )
     np.testing.assert_array_equal(  # one filter a column
-        filter_scale_sign(Tensor(w.T)).numpy(),
+        FilterScaleSign()(Tensor(w.T)).numpy(),
         (np.array([[0.875], [1]]) * np.array([[1, -1, 1, 1], [1, 1, -1, 1]])).T,
     )
 
@@ -175,17 +175,17 @@ def test_known_scales_of_binarised_weights(device):
 def test_gradients_of_binarised_weights(rng, device):
     w = Tensor(backend.to_device(np.array([[0.5, -1.5], [-1.0, 0.25]]), device), requires_grad=True)
     dy = rng.standard_normal((2, 2))
-    layer_scale_sign(w).backward(backend.to_device(dy, device))
+    LayerScaleSign()(w).backward(backend.to_device(dy, device))
     np.testing.assert_array_equal(backend.to_device(w.grad, "cpu"), dy)
     w.zero_grad()
-    filter_scale_sign(w).backward(backend.to_device(dy, device))
+    FilterScaleSign()(w).backward(backend.to_device(dy, device))
     alpha, n = np.array([0.75, 0.875]), 2
     expected = dy * (1 / n + alpha * np.array([[1, 0], [0, 1]]))
     np.testing.assert_allclose(backend.to_device(w.grad, "cpu"), expected)
 
 
 def test_halved_and_repeated_weights_have_exactly_half_the_scale(rng):
-    for scale in (layer_scale_sign, filter_scale_sign):
+    for scale in (LayerScaleSign(), FilterScaleSign()):
         w = rng.standard_normal((3, 3, 45, 50), dtype="float32")
         twice = np.concatenate([w / 2, w / 2], axis=2)
         whole, half = scale(Tensor(w)).data, scale(Tensor(twice)).data

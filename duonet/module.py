@@ -18,10 +18,28 @@ class Module:
     learned, such as a running average); a `Module` is a child. Paths join the names: `features.conv1.weight`.
     Layers in a list, tuple or dict would not be found: `ModuleList` holds them.
 
+    The rest of the package knows a layer by the tags of its class, and assumes nothing where none is stated. A
+    subclass with a `forward` of its own states again which of them hold.
+
     Attributes
     ----------
     training : bool
         Set for the whole tree by `train()` and `eval()`.
+    samplewise : bool
+        Class tag: in evaluation mode every sample of a batch is treated by itself.
+    by_channel : bool
+        Class tag: every channel (last axis) is treated by itself. Own tensors with a last axis of that length have
+        an entry for each.
+    rising : bool
+        Class tag: in evaluation mode no channel falls where its input rises everywhere, or each rises or falls.
+    keeps_levels : bool
+        Class tag: the output holds values of the input, and perhaps zeros.
+    copywise : bool
+        Class tag: where both copies of a decoupled activation come, it does the same to each as to the one before.
+    translates : bool
+        Class tag: f(x + c) = f(x) + c for any number c of each channel.
+    in_training : str
+        Class tag: why the output is no function of this input alone in training mode; "" where it is.
 
     Raises
     ------
@@ -43,15 +61,31 @@ class Module:
     array([2., 6.], dtype=float32)
     """
 
+    tags = ("samplewise", "by_channel", "rising", "keeps_levels", "copywise", "translates", "in_training")
+    samplewise = by_channel = rising = keeps_levels = copywise = translates = False
+    in_training = ""
+
     def __init__(self):
         self.training = True
         self._observers = []
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        runs = next(i for i, base in enumerate(cls.__mro__) if "forward" in vars(base) or "__call__" in vars(base))
+        for tag in cls.tags:
+            if not any(tag in vars(base) for base in cls.__mro__[: runs + 1]):
+                setattr(cls, tag, cls._unknown(tag))
         for name, value in vars(cls).items():
             if _held(value) is not None:
                 raise TypeError(f"{cls.__name__}: {name} belongs to the class; set it in __init__, as self.{name}")
+
+    @classmethod
+    def _unknown(cls, tag):
+        return next(vars(base)[tag] for base in reversed(cls.__mro__) if tag in vars(base))
+
+    def known(self, tag):
+        """Return a tag of the class, unless `forward` has been replaced on this module: then nothing is known."""
+        return type(self)._unknown(tag) if "forward" in vars(self) else getattr(self, tag)
 
     def __setattr__(self, name, value):
         if "_observers" not in vars(self) and isinstance(value, (Module, Tensor)):
@@ -146,6 +180,15 @@ class Module:
     def parameters(self):
         """List all parameters, each once."""
         return [parameter for _, parameter in self.named_parameters()]
+
+    @staticmethod
+    def array_shapes(**arguments):
+        """Return by name the shapes of the large arrays that a constructor makes of its arguments."""
+        return {}
+
+    def penalty(self):
+        """Return a Tensor without axes that `fit` adds to the loss; none by default."""
+        return None
 
     def zero_grad(self):
         """Forget the gradients of all parameters."""

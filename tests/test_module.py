@@ -3,7 +3,7 @@ import pytest
 
 from duonet import Parameter, Tensor, backend, check_gradients, nn
 from duonet import functional as F
-from duonet.quant import Binary, Clip, Ternary, filter_scale_sign, layer_scale_sign
+from duonet.quant import Binary, Clip, FilterScaleSign, LayerScaleSign, Ternary
 
 
 def small(rng):
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_weights():
     assert not np.array_equal(a["features.0.weight"], c["features.0.weight"])
 
 
-@pytest.mark.parametrize("quantizer", [layer_scale_sign, filter_scale_sign])
+@pytest.mark.parametrize("quantizer", [LayerScaleSign(), FilterScaleSign()])
 def test_weight_quantizers_act_on_the_latent_weight(rng, quantizer):
     layer = nn.Conv2d(2, 3, 3, rng=rng, weight_quantizer=quantizer)
     x = images(rng)
@@ -160,7 +160,7 @@ def test_weight_quantizers_act_on_the_latent_weight(rng, quantizer):
     assert len(np.unique(np.abs(quantizer(layer.weight).data))) <= 3
     layer(x).sum().backward()
     assert layer.weight.grad.shape == layer.weight.shape and layer.weight.grad.any()
-    assert f"weight_quantizer={quantizer.__name__}" in repr(layer)
+    assert repr(layer).endswith(f"\n  weight_quantizer: {quantizer}")
 
 
 def test_a_whole_network_against_its_surrogate(rng):
@@ -238,3 +238,41 @@ def test_batch_norm_and_staircase_take_plain_arrays_too():
     x = np.array([[0.0, 1.0], [2.0, 1.0]], "float32")
     expected = nn.Sequential(*layers)(Tensor(x)).data
     np.testing.assert_array_equal(nn.Sequential(*layers)(x).data, expected)
+
+
+class Mixed:
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    "bases, body, tags",
+    [
+        ((nn.MaxPool2d,), {}, (True, True)),
+        ((nn.MaxPool2d,), {"forward": Mixed.forward}, (False, False)),
+        ((nn.MaxPool2d,), {"forward": Mixed.forward, "samplewise": True}, (True, False)),
+        ((nn.MaxPool2d,), {"__call__": Mixed.forward}, (False, False)),
+        ((Mixed, nn.MaxPool2d), {}, (False, False)),
+        ((Mixed, nn.MaxPool2d), {"keeps_levels": True}, (False, True)),
+    ],
+)
+def test_a_subclass_with_a_forward_of_its_own_states_its_tags_again(bases, body, tags):
+    layer = type("Own", bases, body)()
+    assert (layer.known("samplewise"), layer.known("keeps_levels")) == tags
+    below = type("Below", (type(layer),), {})()
+    assert (below.known("samplewise"), below.known("keeps_levels")) == tags
+
+
+def test_of_a_layer_whose_forward_has_been_replaced_nothing_is_known():
+    layer, quantizer = nn.Dropout(0.5, rng=np.random.default_rng(0)), LayerScaleSign()
+    layer.forward = quantizer.forward = abs
+    assert not any(layer.known(tag) for tag in layer.tags)
+    assert (quantizer.known("bits"), quantizer.known("homogeneous")) == (32, False)
+
+
+def test_a_quantiser_that_overrides_forward_has_no_bits_until_it_says_so():
+    class Own(nn.QuantActivation):
+        def forward(self, x):
+            return x
+
+    assert (Own(Binary(), Clip(0, 1)).bits, nn.QuantActivation(Binary(), Clip(0, 1)).bits) == (32, 1)

@@ -1,0 +1,44 @@
+"""`Quantizer`: the base of every module whose output takes few values, for activations and for weights."""
+
+from duonet.module import Module
+
+
+class Quantizer(Module):
+    """A module from numbers to numbers of few bits; a subclass defines `forward` and states what is so of it.
+
+    It may have Parameters that are learned, such as a range, and buffers. As `weight_quantizer` of a conv or
+    linear layer it is a child of that layer and handed the latent weight at every use; else it is a layer as any
+    other. In evaluation mode it draws nothing. `duonet.check_quantizer` tries out all that is said here.
+
+    Attributes
+    ----------
+    bits : int
+        Bits that hold one output value; 32 stands for float.
+    deterministic : bool
+        Class tag: whether equal inputs give equal outputs in training mode as well.
+    homogeneous : bool
+        Class tag: whether q([W/2; W/2]) = [q(W); q(W)]/2 for weights (..., IN, OUT) stacked along IN, but for the
+        order in which a scale is summed. `decouple` needs it of weights.
+
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> from duonet.quant import Identity, Staircase, quantize
+    >>> class Thirds(Quantizer):
+    ...     bits = 2
+    ...     homogeneous = True
+    ...     def forward(self, w):
+    ...         largest = float(abs(w.data).max())
+    ...         return quantize(w / largest, Staircase([-1 / 3, 1 / 3], [-1, 0, 1]), Identity()) * largest
+    >>> Thirds()(Tensor([0.1, -0.9, 2.0])).data
+    array([ 0., -2.,  2.], dtype=float32)
+    """
+
+    tags = (*Module.tags, "bits", "deterministic", "homogeneous")
+    bits = 32
+    deterministic = True
+    homogeneous = False
+
+    def scales(self, shape):
+        """Count the float scales that go with weights of a shape, beside the Parameters; none by default."""
+        return 0

@@ -1,0 +1,235 @@
+"""`check_quantizer`: whether a quantiser does what its class says, tried out."""
+
+import copy
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from duonet import arguments, backend
+from duonet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from duonet.description import describe
+from duonet.generators import Generators
+from duonet.gradcheck import GradientError, check_gradients
+from duonet.quant import Quantizer
+from duonet.tape import no_grad
+from duonet.tensor import Tensor
+
+FLOAT = 32
+ROUNDING = 64 * np.finfo(np.float64).eps
+
+
+class QuantizerError(AssertionError):
+    """A quantiser that does not do what its class says; the message names the clause."""
+
+
+def check_quantizer(quantizer, shape=(1000, 4), seed=0):
+    """Try out all that a quantiser says of itself, or raise with the clause that does not hold.
+
+    Dtype and shape are kept and the input is left alone; training is deterministic or draws, as the tag says, and
+    evaluation neither draws nor changes the state; values need as many bits and scales as stated; backward is the
+    gradient of the surrogate and reaches the input and every Parameter; every other tag that is stated holds; a
+    checkpoint brings it back; on a GPU, where there is one, the values are those of the CPU.
+
+    Parameters
+    ----------
+    quantizer : Quantizer
+        It is left alone: copies are tried.
+    shape : tuple of int
+        Of the input: (..., C), with the C that thresholds or ranges of each channel ask for. Large enough to meet
+        every level.
+    seed : int
+        Draws inputs; printed with every failure.
+
+    Raises
+    ------
+    QuantizerError
+    TypeError
+        If it is no Quantizer.
+
+    Notes
+    -----
+    A scale that is computed from the input and kept from the tape has no surrogate gradient to compare with. Such
+    a quantiser is a `Function` with `exact = False` and, unless its backward pass is no gradient of anything, a
+    `smooth`.
+
+    Examples
+    --------
+    >>> from duonet import quant
+    >>> check_quantizer(quant.LayerScaleSign())
+    >>> class Liar(quant.LayerScaleSign):
+    ...     bits = 2
+    >>> check_quantizer(Liar())
+    Traceback (most recent call last):
+        ...
+    duonet.quantcheck.QuantizerError: check_quantizer: Liar: bits is 2, but 2 values need 1 (seed=0)
+    """
+    arguments.instance("check_quantizer", "quantizer", quantizer, Quantizer)
+    x = np.random.default_rng(seed).standard_normal(shape)
+    for clause in (_kept, _draws, _values, _gradient, _tags, _comes_back, _on_gpu):
+        try:
+            problem = clause(_copy(quantizer), x)
+        except (ValueError, TypeError, RuntimeError, GradientError, CheckpointError) as error:
+            problem = f"{error}".splitlines()[0]
+        if problem:
+            raise QuantizerError(f"check_quantizer: {type(quantizer).__name__}: {problem} (seed={seed})")
+
+
+def _copy(quantizer, dtype=np.float64, generators=()):
+    """Copy a quantiser, all but the generators."""
+    return copy.deepcopy(quantizer, {id(rng): rng for rng in generators}).astype(dtype)
+
+
+def _of(quantizer, x):
+    with no_grad():
+        return quantizer(Tensor(x)).data
+
+
+def _kept(quantizer, x):
+    for dtype in (np.float32, np.float64):
+        for given in (x.astype(dtype), np.asfortranarray(x.astype(dtype))):
+            for training in (True, False):
+                before = given.copy()
+                tensor = Tensor(given, requires_grad=True)
+                y = _copy(quantizer, dtype).train(training)(tensor)
+                if (y.dtype, y.shape) != (given.dtype, given.shape):
+                    return f"{given.dtype} of shape {given.shape} came out as {y.dtype} of shape {y.shape}"
+                y.backward(np.ones_like(given))
+                if not np.array_equal(given, before):
+                    return "it modified its input"
+    return ""
+
+
+def _values(quantizer, x):
+    """Compare bits and scales with the values of two inputs: the scales tell which of them share their levels."""
+    bits, scales, channels = quantizer.known("bits"), quantizer.scales(x.shape), x.shape[-1]
+    if bits == FLOAT:
+        return ""
+    ys = [_of(quantizer.eval(), given).reshape(-1, channels) for given in (x, 3 * x)]
+    own = any(tensor.shape[-1:] == (channels,) for _, tensor in quantizer._tensors()) and channels > 1
+    counts = {
+        0: _most([np.concatenate(ys)], own),
+        1: _most(ys, own),
+        channels: _most(ys, True),
+    }
+    if counts[channels] > 2**bits:
+        return f"bits is {bits}, but there are {counts[channels]} values to one scale"
+    needed, used = min(n for n in counts if counts[n] <= 2**bits), counts.get(scales, counts[1])
+    if used <= 2 ** (bits - 1):
+        return f"bits is {bits}, but {used} values need {(used - 1).bit_length()}"
+    if not (needed == scales or needed < channels and 1 < scales < channels):
+        return f"scales({x.shape}) is {scales}, but the values are those of {needed}"
+    return ""
+
+
+def _most(ys, by_channel):
+    """Count the different values, at most, among those that share their scale."""
+    return max(len(np.unique(part)) for y in ys for part in (y.T if by_channel else [y]))
+
+
+def _gradient(quantizer, x):
+    quantizer.train()
+    parameters = dict(quantizer.named_parameters())
+    tensor = Tensor(x, requires_grad=True)
+    quantizer(tensor).backward(np.ones_like(x))
+    for name, leaf in {"the input": tensor, **parameters}.items():
+        if leaf.grad is None or not np.isfinite(leaf.grad).all():
+            return f"no finite gradient reaches {name}"
+    penalty = quantizer.penalty()
+    if penalty is not None and not (isinstance(penalty, Tensor) and penalty.shape == ()):
+        return "penalty() is no Tensor without axes"
+    for parameter in parameters.values():
+        parameter.zero_grad()
+        parameter.requires_grad = False
+    quantizer(Tensor(x, requires_grad=True)).backward(np.ones_like(x))
+    if any(parameter.grad is not None for parameter in parameters.values()):
+        return "a frozen Parameter got a gradient"
+    quantizer.eval()
+
+    def function(x, *values):
+        for path, value in zip(parameters, values):
+            *above, name = path.split(".")
+            owner = dict(quantizer.modules())[".".join(above)]
+            setattr(owner, name, value)
+        return quantizer(x)
+
+    few = x.reshape(-1, x.shape[-1])[:6]
+    try:
+        check_gradients(function, few, *(p.data for p in parameters.values()), against="surrogate")
+    except ValueError as error:
+        if "no smooth function behind it" not in str(error):
+            raise
+    return ""
+
+
+def _draws(quantizer, x):
+    held = [value for _, module in quantizer.modules() for value in vars(module).values()]
+    generators = [value for value in held if isinstance(value, np.random.Generator)]
+    one, other = (_of(_copy(quantizer, generators=generators).train(), x) for _ in range(2))
+    if np.array_equal(one, other) != quantizer.known("deterministic"):
+        return f"deterministic is {quantizer.known('deterministic')}, which is not so in training mode"
+    state = quantizer.eval().state_dict()
+    if not np.array_equal(_of(quantizer, x), _of(quantizer, x)):
+        return "it draws in evaluation mode"
+    if any(not np.array_equal(array, state[path]) for path, array in quantizer.state_dict().items()):
+        return "its state changes in evaluation mode"
+    return ""
+
+
+def _tags(quantizer, x):
+    quantizer.eval()
+    for tag, holds in HOLDS.items():
+        if quantizer.known(tag) and not holds(lambda x: _of(quantizer, x), x):
+            return f"it says that it is {tag}, which is not so"
+    return ""
+
+
+def _others_change(q, x):
+    moved = x.copy()
+    moved[..., 1:] = moved[::-1, ..., 1:]
+    return np.array_equal(q(x)[..., 0], q(moved)[..., 0])
+
+
+def _rises_or_falls(q, x):
+    change = np.diff(q(np.sort(x, axis=0)), axis=0).reshape(-1, x.shape[-1])
+    return all((column >= 0).all() or (column <= 0).all() for column in change.T)
+
+
+def _halves(q, w):
+    stacked = np.concatenate([w, w], axis=-2)
+    return np.allclose(q(stacked / 2), np.concatenate([q(w), q(w)], axis=-2) / 2, rtol=ROUNDING, atol=0)
+
+
+HOLDS = {
+    "samplewise": lambda q, x: np.array_equal(q(x)[1:], q(x[1:])),
+    "by_channel": _others_change,
+    "rising": _rises_or_falls,
+    "keeps_levels": lambda q, x: np.isin(q(x), np.append(x, 0)).all(),
+    "copywise": lambda q, x: np.array_equal(q(np.concatenate([x, x], -1)), np.concatenate([q(x), q(x)], -1)),
+    "translates": lambda q, x: np.allclose(q(x + 0.5), q(x) + 0.5),
+    "homogeneous": _halves,
+}
+
+
+def _comes_back(quantizer, x):
+    _of(quantizer.train(), x)  # so that a state is not the first one
+    classes = {}
+    describe(quantizer, Generators(), classes=classes)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quantizer.npz"
+        save_checkpoint(path, quantizer)
+        twin = load_checkpoint(path, classes=classes.values()).model
+    if not np.array_equal(_of(quantizer.eval(), x), _of(twin.eval(), x)):
+        return "a checkpoint brings back another function"
+    return ""
+
+
+def _on_gpu(quantizer, x):
+    if not backend.gpu_available():
+        return ""
+    here, there = (_of(_copy(quantizer).to(at).eval(), backend.to_device(x, at)) for at in ("cpu", "gpu"))
+    if backend.device_of(there) != "gpu":
+        return "its values are not on the GPU, where the input is"
+    if not np.allclose(here, backend.to_device(there, "cpu"), rtol=ROUNDING, atol=0):
+        return "its values on the GPU are not those of the CPU"
+    return ""
