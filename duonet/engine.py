@@ -1,7 +1,8 @@
 """Which version of an op runs: the plain one, written to be read, or a twin that computes the same faster.
 
 The plain op is the definition, and runs anywhere. A twin is a subclass of it for one device, in `duonet.fast`
-(cache and threads on the CPU) or `duonet.gpu` (kernels). `Function.apply` asks `version`; nothing else chooses.
+(cache and threads on the CPU) or `duonet.gpu` (kernels); the calls that it does not suit run the plain op.
+`Function.apply` asks `version`, and so does an optimiser's step; nothing else chooses.
 """
 
 import contextlib

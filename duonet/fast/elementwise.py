@@ -74,8 +74,6 @@ class Quantize(quant.Quantize):
 
 
 def _chain(dy, slope):
-    if dy.ndim == 0:
-        return exact.chain(dy, slope)
     dx = np.empty(dy.shape, dy.dtype)
     parallel.run(lambda some: exact.chain(dy[some], slope[some], out=dx[some]), _chunks(dy))
     return dx
