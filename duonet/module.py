@@ -94,8 +94,8 @@ class Module:
         before = vars(self).get(name)
         if isinstance(before, Tensor) and not (value is None or isinstance(value, Tensor)):
             raise TypeError(
-                f"{type(self).__name__}: {name} is a {type(before).__name__}, and a {type(value).__name__} in its "
-                f"place would be neither trained nor saved; assign to {name}.data"
+                f"{type(self).__name__}: {name} must stay a {type(before).__name__}, got {type(value).__name__}, "
+                f"which would be neither trained nor saved; assign to {name}.data"
             )
         super().__setattr__(name, value)
 
@@ -294,9 +294,8 @@ def _refuse_hidden(module, name, value):
     held = _held(value) if isinstance(value, CONTAINERS) else None
     if held is not None:
         raise TypeError(
-            f"{type(module).__name__}: {name} is a {type(value).__name__} that holds a {type(held).__name__}, "
-            "which would be neither trained nor saved; put layers into an nn.ModuleList, and make each tensor an "
-            "attribute of its own"
+            f"{type(module).__name__}: {name}, of type {type(value).__name__}, holds a {type(held).__name__} that "
+            "would be neither trained nor saved; put layers into an nn.ModuleList, and make tensors attributes"
         )
 
 

@@ -83,7 +83,7 @@ class Function:
         TypeError
             If inputs differ in dtype or device, or are not arrays of what the op takes.
         ValueError
-            If a number is beyond the dtype's range.
+            If a number is beyond the dtype's range, or shapes do not fit.
         OutOfMemory
             If there is no room for what the op computes.
         """
@@ -99,6 +99,11 @@ class Function:
             out = op._forward()(node, *arrays, **options)
         except MemoryError as error:
             raise backend.out_of_memory(op.name, error) from error
+        except ValueError as error:
+            if "broadcast together" not in str(error):
+                raise
+            shapes = " and ".join(str(a.shape) for a in arrays)
+            raise ValueError(f"{op.name}: shapes {shapes} do not broadcast") from error
         y = Tensor(np.asarray(out) if device == "cpu" else out)  # NumPy turns 0-d results into scalars
         owner = backend.owner(y._data)
         for x in inputs:
@@ -224,8 +229,8 @@ class Tensor(Conversions):
 
     @data.setter
     def data(self, array):
-        if not backend.is_array(array):
-            raise TypeError(f"{type(self).__name__}: data must be an array, got {type(array).__name__}")
+        array = np.asarray(array) if isinstance(array, np.generic) else array  # what sums of 0-d arrays are
+        arguments.array(type(self).__name__, "data", array, arguments.NUMBERS)
         old, self._data = self._data, array
         if array is old or type(array) is not type(old) or (array.shape, array.dtype) != (old.shape, old.dtype):
             self.changed()

@@ -353,6 +353,23 @@ def test_a_change_by_way_of_a_view_is_seen_and_one_of_a_copy_changes_nothing(dev
     np.testing.assert_array_equal(here(x.grad), [4, 4, 4])
 
 
+def test_shapes_that_do_not_broadcast_are_named_with_the_op(device):
+    a, b = leaf(np.ones((2, 3)), device), leaf(np.ones(2), device)
+    for op, name in ((F.add, "add"), (F.sub, "sub"), (F.mul, "mul"), (F.div, "div")):
+        with pytest.raises(ValueError, match=rf"^{name}: shapes \(2, 3\) and \(2,\) do not broadcast$"):
+            op(a, b)
+
+
+@pytest.mark.parametrize("kind", [np.matrix, np.ma.array, list])
+def test_new_data_are_looked_at_and_may_be_a_scalar_of_numpy(kind):
+    w = Parameter(1.0)
+    w.data = w.data * 2
+    assert type(w.data) is np.ndarray and w.item() == 2
+    with pytest.raises(TypeError, match="Parameter: data must be "):
+        w.data = kind([[1.0, 2.0]])
+    assert w.item() == 2
+
+
 @pytest.mark.parametrize("nest", [lambda w: [w[0], w[1]], lambda w: ([0.0], [w[0]])])
 def test_a_list_of_tensors_is_refused_as_their_history_would_be_lost(nest):
     with pytest.raises(TypeError, match="data holds a Tensor, and its history would be lost"):

@@ -77,7 +77,7 @@ def test_a_module_list_is_a_list(rng, tmp_path):
 )
 def test_layers_and_tensors_in_other_containers_are_refused_at_once(held, kind, what):
     model = nn.Sequential(nn.Flatten())
-    with pytest.raises(TypeError, match=f"Sequential: more is a {kind} that holds a {what}, .* nn.ModuleList"):
+    with pytest.raises(TypeError, match=f"Sequential: more, of type {kind}, holds a {what} that .* nn.ModuleList"):
         model.more = held()
     assert "more" not in vars(model)
 
@@ -90,7 +90,7 @@ def test_a_list_that_is_filled_later_is_refused_when_it_is_walked(rng):
             self.layers.append(nn.ReLU())
 
     for use in (nn.Module.parameters, nn.Module.state_dict, nn.Module.eval, nn.Module.zero_grad):
-        with pytest.raises(TypeError, match="Late: layers is a list that holds a ReLU"):
+        with pytest.raises(TypeError, match="Late: layers, of type list, holds a ReLU"):
             use(nn.Sequential(Late()))
 
 
@@ -157,13 +157,13 @@ def test_an_array_does_not_take_the_place_of_a_parameter_or_buffer(rng):
     layer = nn.Linear(2, 2, rng=rng)
     for name, value in (("weight", np.ones((2, 2), "float32")), ("bias", 0), ("bias", [0.0, 0.0])):
         with pytest.raises(
-            TypeError, match=f"Linear: {name} is a Parameter, and a .* in its place would be neither"
+            TypeError, match=f"Linear: {name} must stay a Parameter, got .*, which would be neither"
         ):
             setattr(layer, name, value)
     assert len(layer.parameters()) == 2
     layer.weight, layer.bias = Parameter(np.ones((2, 2))), None
     assert len(layer.parameters()) == 1
-    with pytest.raises(TypeError, match="BatchNorm: running_mean is a Tensor, and a ndarray in its place"):
+    with pytest.raises(TypeError, match="BatchNorm: running_mean must stay a Tensor, got ndarray"):
         nn.BatchNorm(2).running_mean = np.ones(2)
 
 
