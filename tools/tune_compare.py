@@ -25,7 +25,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/tune_compare"))
     options = parser.parse_args()
     runs = {(run.method, run.seed): run for _, run in Settings(model=options.model, seeds=options.seeds).runs()}
-    study = Study("tune", options.out, {"model": options.model})
+    study = Study("tune", options.out, {"model": options.model}, fresh={})
 
     def scores(method, **changes):
         """Train one model for each seed, print and return the mean validation accuracy."""

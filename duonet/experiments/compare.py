@@ -109,13 +109,14 @@ def compare(settings, out, progress=True):
     runs = settings.runs()
     for _, run in runs[: len(runs) // settings.seeds]:
         checked(run.resolved())
-    study = Study("compare", out, dataclasses.asdict(settings))
     stages = next(run.resolved().stages() for _, run in runs if run.two_stages)
-    study.values |= {"images": runs[0][1].images, "stages": [epochs for epochs, _, _ in stages]}
-    study.values |= {"methods": {}, "decoupling": []}
+    fresh = {"images": runs[0][1].images, "stages": [epochs for epochs, _, _ in stages]}
+    study = Study("compare", out, dataclasses.asdict(settings), fresh | {"methods": {}, "decoupling": []})
     for name, run in runs:
-        _add(study.values, run.seed, study.run(name, run, progress))
-        study.save()
+        found = study.finished(name, run)
+        _add(study.values, run.seed, found or study.run(name, run, progress))
+        if found is None:
+            study.save()
     return study.finish()
 
 

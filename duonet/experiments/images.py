@@ -5,12 +5,11 @@ import functools
 import numpy as np
 
 from duonet import data, functional, nn
-from duonet.checkpoint import load_model
 from duonet.experiments.materials import build, load_splits
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_settings import RunSettings
-from duonet.experiments.scoring import BEST
+from duonet.experiments.scoring import BEST, load_run
 from duonet.experiments.training import FIRST
 from duonet.mismatch import measure
 from duonet.tape import no_grad
@@ -64,7 +63,8 @@ def _measure(settings, seed, name, method, which, records, tick):
         # The run starts from the very network that was measured at the start.
         prepare = functools.partial(_settle_on_the_first, settings.measured_images)
         records.run(f"{method}-{seed}", run, progress=False, prepare=prepare)
-        model = load_model(records.out / f"{method}-{seed}" / (BEST if which == "trained" else FIRST))
+        path = records.out / f"{method}-{seed}" / (BEST if which == "trained" else FIRST)
+        model = load_run(path, settings=run)[0].model
         if which == "second":
             model = METHODS[method].second(model)
     batch = (

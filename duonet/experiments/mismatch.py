@@ -121,8 +121,7 @@ def mismatch(settings, out, progress=True):
     ValueError
         If `out` holds a study with other settings.
     """
-    records = Records(settings, out)
-    records.values["areas"] = _areas()
+    records = Records(settings, out, {"areas": _areas()})
     parts = [part for seed in range(settings.seeds) for part in _toy_parts(settings, seed)]
     parts += [part for seed in range(settings.seeds) for part in images.parts(settings, seed)]
     for name, task in parts:

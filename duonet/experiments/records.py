@@ -22,12 +22,14 @@ class Records(Study):
     settings : dataclass
     out : str or Path
         A new folder, or one of a study with the same settings.
+    fresh : dict
+        As for `Study`.
     """
 
-    def __init__(self, settings, out):
+    def __init__(self, settings, out, fresh):
         settings = json.loads(json.dumps(dataclasses.asdict(settings)))  # as a file holds them
-        super().__init__("mismatch", out, settings, indent=None)  # some thousand records
-        self.values = {"records": [], "finished": []} | self.values
+        kept = {"records": [], "finished": []}
+        super().__init__("mismatch", out, settings, fresh, kept, indent=None)  # some thousand records
         self.rows = []
 
     def measure(self, part, task, progress):

@@ -7,11 +7,20 @@ import math
 import numpy as np
 
 from duonet import backend
+from duonet.experiments.methods import METHODS
+from duonet.experiments.results import check_shape
 from duonet.experiments.run_settings import RunSettings
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 PIXELS = 1 << 26  # of one image; more would be a fault, and not a network's input
+NETWORK = {"name": str, "epochs": str, "accuracy": float, "loss": float, "validation": [float]} | dict.fromkeys(
+    ("weights", "parameters", "macs", "weight_bits", "activation_bits"), int
+)
+DECOUPLING = {
+    "float64_images": int, "float64_relative_difference": float, "float32_images": int,
+    "float32_changed_predictions": int,
+}  # fmt: skip
 COLUMNS = ("stage", "epoch", "lr", "loss", "accuracy", "seconds", "val_loss", "val_accuracy")
 
 
@@ -73,11 +82,11 @@ def made_settings(path, values):
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def check_agreement(folder, path, about, settings):
-    """Check that settings.toml and a checkpoint beside it speak of one run."""
+def check_agreement(path, about, settings):
+    """Check that a checkpoint is of the run that settings.toml beside it speaks of."""
     differences = made_settings(path, about.get("settings")).differences(settings)
     if differences:
-        raise ValueError(f"{folder}: settings.toml and {path.name} are not of one run: {'; '.join(differences)}")
+        raise ValueError(f"{path} is not of the run beside it: {'; '.join(differences)}")
 
 
 def check_progress(path, saved, epochs):
@@ -111,7 +120,7 @@ def check_rows(path, rows, empty=False):
         for name in COLUMNS:
             value = row.get(name)
             fits = _number(value) or (name == "val_loss" and isinstance(value, float))  # which may overflow
-            fits = fits and (name not in ("accuracy", "val_accuracy") or 0 <= value <= 1)
+            fits = fits and (name not in ("accuracy", "val_accuracy") or _share(value))
             fits = fits and (name not in ("stage", "epoch") or (value >= 1 and value == int(value)))
             _must(fits, path, f"{name} of an epoch", value)
     return rows
@@ -144,12 +153,14 @@ def read_history(path):
     return check_rows(path, found)
 
 
-def read_result(path):
+def read_result(path, settings):
     """Read result.json.
 
     Parameters
     ----------
     path : Path
+    settings : RunSettings
+        Of the run, resolved.
 
     Returns
     -------
@@ -165,16 +176,32 @@ def read_result(path):
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     _must(isinstance(result, dict), path, "contents", result)
-    settings = made_settings(path, result.get("settings"))
-    if not settings.test:
-        raise ValueError(f"{path}: the run was not scored on test images, so it has no test accuracy")
-    for name in ("test_accuracy", "val_accuracy"):
-        _must(_number(result.get(name)) and 0 <= result[name] <= 1, path, name, result.get(name))
+    if differences := made_settings(path, result.get("settings")).differences(settings):
+        raise ValueError(f"{path} is not of the run beside it: {'; '.join(differences)}")
+    for name in ("test_accuracy", "val_accuracy") if settings.test else ("val_accuracy",):
+        _must(_share(result.get(name)), path, name, result.get(name))
     best, seconds = result.get("best_epoch"), result.get("training_seconds")
     _must(_whole(best) and best >= 1, path, "best_epoch", best)
     _must(_number(seconds) and seconds >= 0, path, "training_seconds", seconds)
     _must(isinstance(result.get("versions"), dict), path, "versions", result.get("versions"))
+    _check_networks(path, result, settings)
     return result
+
+
+def _check_networks(path, result, settings):
+    """Check what a result says of each network that was scored, and of decoupling."""
+    on_the_way = METHODS[settings.method].on_the_way
+    names = [*on_the_way, settings.method] if settings.test else []
+    try:
+        check_shape(result, {"networks": [NETWORK]}, "the file")
+        if on_the_way and settings.test:
+            check_shape(result, {"decoupling": DECOUPLING}, "the file")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    found = [row["name"] for row in result["networks"]]
+    _must(found == names, path, "networks", found)
+    shares = [share for row in result["networks"] for share in (row["accuracy"], *row["validation"])]
+    _must(all(map(_share, shares)), path, "the accuracies", shares)
 
 
 def _text(path):
@@ -201,6 +228,10 @@ def _number(value):
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= 1e300  # no infinity, no NaN, and no int that a float cannot hold
+
+
+def _share(value):
+    return _number(value) and 0 <= value <= 1
 
 
 def _float(text):

@@ -9,7 +9,7 @@ import numpy as np
 from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
 from duonet.data.folder import part_folders
-from duonet.experiments.run_folder import check_about, check_network
+from duonet.experiments.run_folder import check_about, check_agreement, check_network
 from duonet.fold import fold
 from duonet.functional import log_softmax
 from duonet.fusing import fused
@@ -258,7 +258,7 @@ def run_file(path):
     return path / BEST if path.is_dir() else path
 
 
-def load_run(path, device="cpu"):
+def load_run(path, device="cpu", settings=None):
     """Load the checkpoint of a training run.
 
     Parameters
@@ -266,6 +266,8 @@ def load_run(path, device="cpu"):
     path : str or Path
         A file of `duonet train`, or a run folder, which stands for its best network.
     device : {"cpu", "gpu"}
+    settings : RunSettings, optional
+        Of the run that it must be of.
 
     Returns
     -------
@@ -276,12 +278,14 @@ def load_run(path, device="cpu"):
     Raises
     ------
     ValueError
-        If it is no such checkpoint, or does not say what its network takes.
+        If it is no such checkpoint, does not say what its network takes, or is of another run.
     """
     parallel.settle()
     path = run_file(path)
     saved = load_checkpoint(path, device)
     check_about(path, saved.about)
+    if settings is not None:
+        check_agreement(path, saved.about, settings)
     check_network(path, saved.model, saved.about, device)
     saved.model.train()
     return saved, saved.about

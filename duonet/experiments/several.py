@@ -5,9 +5,8 @@ import statistics
 from pathlib import Path
 
 from duonet.experiments.methods import METHODS
-from duonet.experiments.run_folder import check_agreement, read_history, read_result
-from duonet.experiments.run_settings import RunSettings
-from duonet.experiments.scoring import BEST, load_run
+from duonet.experiments.run_folder import read_history, read_result
+from duonet.experiments.scoring import load_run
 from duonet.experiments.training import saved_settings
 from duonet.summary import summary
 from duonet.text import aligned
@@ -56,11 +55,10 @@ def collect(folders):
             f"{k} {settings[k]} and {common[k]}" for k in common if k != "dataset" and settings[k] != common[k]
         ]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: {', '.join(differ)}")
-        result, rows = read_result(folder / "result.json"), read_history(folder / "history.csv")
-        if told := RunSettings(**result["settings"]).differences(own):
-            raise ValueError(f"{folder}: settings.toml and result.json are not of one run: {'; '.join(told)}")
-        saved, about = load_run(folder)
-        check_agreement(folder, folder / BEST, about, own)
+        if not own.test:
+            raise ValueError(f"runs: {folder} was not scored on test images, so it has no test accuracy")
+        result, rows = read_result(folder / "result.json", own), read_history(folder / "history.csv")
+        saved, about = load_run(folder, settings=own)
         same_data = same_data or [about.get(key) for key in DATA]
         if same_data != [about.get(key) for key in DATA]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: it was trained on other images")

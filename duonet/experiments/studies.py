@@ -6,10 +6,10 @@ from pathlib import Path
 
 from duonet.experiments.environment import peak_memory_mib, versions
 from duonet.experiments.methods import METHODS
+from duonet.experiments.results import RESULTS, read_results
+from duonet.experiments.run_folder import read_result
 from duonet.experiments.training import saved_settings, train
 from duonet.files import replacing
-
-RESULTS = "results.json"
 
 
 class Study:
@@ -23,6 +23,10 @@ class Study:
         A new folder, or one of a study with the same settings, which continues.
     settings : dict
         What JSON can hold.
+    fresh : dict
+        What the file holds besides, made anew whenever the study goes on.
+    kept : dict, optional
+        What it holds at the start, and keeps.
     indent : int or None
         As `json.dumps` takes it.
 
@@ -39,23 +43,44 @@ class Study:
         If it holds a study with other settings; says which differ.
     """
 
-    def __init__(self, name, out, settings, indent=1):
-        self.out, self.indent = Path(out), indent
-        self.values = {"complete": False, "settings": settings, "versions": versions(), "seconds": 0.0}
+    def __init__(self, name, out, settings, fresh, kept=None, indent=1):
+        self.name, self.out, self.indent = name, Path(out), indent
+        values = {"complete": False, "settings": settings, "versions": versions(), "seconds": 0.0}
         self.out.mkdir(parents=True, exist_ok=True)
-        if (self.out / RESULTS).is_file():
-            self.values = self._earlier(name, settings)
-        elif any(self.out.iterdir()):
+        begun = (self.out / RESULTS).is_file()
+        if not begun and any(self.out.iterdir()):
             raise FileExistsError(self.out)
+        self.values = (kept or {}) | (self._earlier(settings) if begun else values) | {"complete": False} | fresh
         self.started = time.perf_counter() - self.values["seconds"]
-        self.save()
+        if not begun:
+            self.save()
 
-    def _earlier(self, name, settings):
-        values = read_results(self.out)
+    def _earlier(self, settings):
+        values = read_results(self.name, self.out, going_on=True)
         theirs = values["settings"]
         if differences := [f"{k} {theirs.get(k)} and {v}" for k, v in settings.items() if theirs.get(k) != v]:
-            raise ValueError(f"{name}: {self.out} holds a study with other settings: {', '.join(differences)}")
-        return values | {"complete": False}
+            raise ValueError(
+                f"{self.name}: {self.out} holds a study with other settings: {', '.join(differences)}"
+            )
+        return values
+
+    def finished(self, name, settings):
+        """Return what the run in the folder `name` found, or None if it is not finished.
+
+        Parameters
+        ----------
+        name : str
+        settings : RunSettings
+
+        Returns
+        -------
+        dict or None
+            What the run's result.json holds.
+        """
+        path = self.out / name / "result.json"
+        if not path.is_file() or saved_settings(path.parent).differences(settings.resolved()):
+            return None
+        return read_result(path, settings.resolved())
 
     def run(self, name, settings, progress=True, prepare=None):
         """Train one network in the folder `name`, or go on with it, or take what it found if it is finished.
@@ -73,9 +98,9 @@ class Study:
         dict
             What the run's result.json holds.
         """
+        if (found := self.finished(name, settings)) is not None:
+            return found
         folder = self.out / name
-        if (folder / "result.json").is_file() and not saved_settings(folder).differences(settings.resolved()):
-            return json.loads((folder / "result.json").read_text())
         begun = (folder / "settings.toml").is_file()
         label = f"seed {settings.seed}, {METHODS[settings.method].label}"
         return train(settings, folder, resume=begun, progress=progress, prepare=prepare, label=label)
@@ -114,40 +139,12 @@ def saved_study(name, folder, kind):
     ValueError
         If the folder holds no such study.
     """
-    values = read_results(folder)["settings"]
+    if not Path(folder).is_dir():
+        raise ValueError(f"{name}: --resume takes the folder of a study, and {folder} is none")
+    values = read_results(name, folder, going_on=True)["settings"]
+    if odd := sorted(values.keys() - kind.__dataclass_fields__.keys()):
+        raise ValueError(f"{name}: {folder}: its study has settings unknown here: {', '.join(odd)}")
     try:
         return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
-    except TypeError:
-        raise ValueError(
-            f"{name}: {folder} holds no study of duonet {name}: its settings are {', '.join(values)}"
-        ) from None
-
-
-def read_results(path):
-    """Read what a study found, finished or not.
-
-    Parameters
-    ----------
-    path : str or Path
-        Its folder, or its results.json.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    ValueError
-        If there is no study, or its file is damaged.
-    """
-    path = Path(path)
-    path = path / RESULTS if path.is_dir() else path
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values["settings"], dict) or not isinstance(values["seconds"], (int, float)):
-            raise TypeError("settings or seconds are of the wrong kind")
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} holds no study: it has no {path.name}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, or not the results of a study ({error})") from None
-    return values
+    except ValueError as error:
+        raise ValueError(f"{folder} is damaged: {error}") from None

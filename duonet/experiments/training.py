@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from duonet import backend, data
-from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
+from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.experiments.difference import difference
 from duonet.experiments.environment import versions
 from duonet.experiments.materials import build, checked, loader
@@ -23,7 +23,7 @@ from duonet.experiments.run_folder import (
     made_settings,
 )
 from duonet.experiments.run_settings import read_toml
-from duonet.experiments.scoring import BEST, describe_input, digest
+from duonet.experiments.scoring import BEST, describe_input, digest, load_run
 from duonet.files import replacing
 from duonet.summary import cost
 from duonet.text import tell
@@ -177,7 +177,7 @@ class _Run:
                 f"train: {self.out} was started with other images than those of {self.settings.dataset}"
             )
         check_about(path, about)
-        check_agreement(self.out, path, about, self.settings)
+        check_agreement(path, about, self.settings)
         check_progress(path, self.saved, [epochs for epochs, _, _ in self.stages])
         check_network(path, self.saved.model, about, self.settings.device)
 
@@ -244,7 +244,7 @@ class _Run:
 
     def _second_network(self):
         """Take up the selected network of the first stage."""
-        return self.method.second(load_model(self.out / FIRST)).train().to(self.settings.device)
+        return self.method.second(self._load(FIRST, "cpu")).train().to(self.settings.device)
 
     def _loader(self, dataset, rng=None):
         return loader(self.settings, dataset, self.normalize, rng)
@@ -307,8 +307,9 @@ class _Run:
             rows.append({"name": name, "epochs": epochs, **score._asdict(), "validation": curve, **costs})
         return rows
 
-    def _load(self, name):
-        return load_model(self.out / name, self.settings.device)
+    def _load(self, name, device=None):
+        saved, _ = load_run(self.out / name, device or self.settings.device, self.settings)
+        return saved.model.eval()
 
 
 @contextlib.contextmanager

@@ -123,7 +123,11 @@ FLOAT = ("methods", "float")
         ("mismatch", changed(MEASURED, ["records", 0, "exact"], KeyError), "row 0 has no exact"),
         ("mismatch", changed(MEASURED, ["records", 0, "kind"], {}), "kind of records of the file, 0 must be str"),
         ("mismatch", changed(MEASURED, ["settings", "steps"], 0.1), "steps of settings of the file must be list"),
-        ("mismatch", changed(MEASURED, ["finished"], [1]) | {"complete": False}, "finished, 0 must be str, got 1"),
+        (
+            "mismatch",
+            changed(MEASURED, ["finished"], [1]) | {"complete": False},
+            "finished of the file, 0 must be str, got 1",
+        ),
     ],
 )
 def test_what_is_no_results_file_is_refused_in_one_sentence(study, results, message, tmp_path, capsys):

@@ -52,7 +52,7 @@ def test_the_command_prints_draws_and_keeps(folders, tmp_path, capsys):
     assert main(["runs", str(folders[0]), "--figure", str(tmp_path / "none" / "a.png")]) == 2
     printed = capsys.readouterr()
     assert "BinaryDuo" in printed.out, "the table is not lost"
-    assert printed.err.strip() == f"duonet: {tmp_path / 'none'}: There is no such folder"
+    assert printed.err.strip() == f"duonet: runs: {tmp_path / 'none'}: there is no such folder"
 
 
 def trained_elsewhere(folder, copy):

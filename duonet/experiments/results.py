@@ -1,0 +1,119 @@
+"""What a study's results.json holds, checked before it is used: it may be damaged, edited or another program's."""
+
+import json
+from pathlib import Path
+
+RESULTS = "results.json"
+LARGEST = 1 << 26  # bytes; the largest study writes some 3 MB
+
+# What is read of it: a type, a list of one kind, alternatives, or a dict with at least these names.
+NUMBER, SHARE = (float, None), float
+METHOD = {
+    "name": str, "epochs": str, "accuracy": [SHARE], "mean": SHARE, "std": NUMBER,
+    "weights": int, "macs": int, "weight_bits": int, "activation_bits": int,
+}  # fmt: skip
+ROW = {"kind": str, "seed": int, "layer": str} | dict.fromkeys(
+    ("cosine", "raw", "low", "high", "coarse_noise", "noise"), NUMBER
+)
+OWN = {
+    "truth": {"surrogate": str, "theta": float, "exact": float},
+    "toy": {"activation": str, "surrogate": str, "state": str, "step": float},
+    "evolution": {"estimator": str, "losses": int, "step": float},
+    "network": {"network": str, "state": str, "step": float},
+}
+STUDIES = {
+    "compare": {"complete": bool, "settings": {"seeds": int}, "methods": dict},
+    "mismatch": {
+        "complete": bool,
+        "settings": {"seeds": int, "training_steps": int, "steps": [float], "network_steps": [float]},
+        "areas": [{"activation": str, "surrogate": str, "area": NUMBER}],
+        "records": [ROW],
+        "finished": [str],
+    },
+    "tune": {"complete": bool, "settings": {"model": str}},
+}
+GOING_ON = {"seconds": float, "versions": dict}  # what is read besides by a study that goes on
+
+
+def read_results(study, path, going_on=False):
+    """Read what a study wrote, finished or not.
+
+    Parameters
+    ----------
+    study : {"compare", "mismatch", "tune"}
+    path : str or Path
+        Its folder, or its results.json under any name.
+    going_on : bool
+        Whether the study shall go on, which reads more of it.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If it is no results.json of that study; says where it departs from one.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / RESULTS).exists():
+        raise ValueError(f"{study}: {path} holds no study of duonet {study}: it has no {RESULTS}")
+    path = path / RESULTS if path.is_dir() else path
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{study}: {path} is neither a folder nor a file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{study}: {path} is larger than any {RESULTS}, {path.stat().st_size:,} bytes")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{study}: {path} is no JSON file ({type(error).__name__})") from None
+    if isinstance(results, dict) and not going_on:
+        results = {"finished": []} | results  # which not all that are kept have
+    try:
+        check_shape(results, STUDIES[study] | (GOING_ON if going_on else {}), "the file")
+        for name, row in results["methods"].items() if study == "compare" else ():
+            check_shape(row, METHOD, f"row {name}")
+        for i, row in enumerate(results["records"] if study == "mismatch" else ()):
+            check_shape(row, OWN.get(row["kind"], {}), f"row {i}")
+    except ValueError as error:
+        raise ValueError(f"{study}: {path} is no {RESULTS} of duonet {study}: {error}") from None
+    return results
+
+
+def check_shape(value, shape, where):
+    """Refuse a value of another shape, and numbers that no table can hold.
+
+    Parameters
+    ----------
+    value : object
+        As JSON holds it.
+    shape : type, tuple, list or dict
+        A type; one beside None; a list of one kind; a dict with at least these names.
+    where : str
+        For the message.
+
+    Raises
+    ------
+    ValueError
+        Naming the place, what was expected and what came.
+    """
+    if isinstance(shape, tuple):
+        if value is not None:
+            check_shape(value, shape[0], where)
+    elif isinstance(shape, list):
+        check_shape(value, list, where)
+        for i, item in enumerate(value):
+            check_shape(item, shape[0], f"{where}, {i}")
+    elif isinstance(shape, dict):
+        check_shape(value, dict, where)
+        for name, inner in shape.items():
+            if name not in value:
+                raise ValueError(f"{where} has no {name}")
+            check_shape(value[name], inner, f"{name} of {where}")
+    else:
+        allowed = (int, float) if shape is float else shape
+        right = isinstance(value, allowed) and (shape is bool or not isinstance(value, bool))
+        if not right or (shape in (int, float) and not -1e18 < value < 1e18):
+            raise ValueError(f"{where} must be {shape.__name__}, got {repr(value):.60}")
