@@ -9,7 +9,47 @@ from duonet.quant.quantizer import Quantizer
 from duonet.tensor import Parameter
 
 
-class Linear(Module):
+def _size(axis):
+    return property(lambda layer: layer.weight.shape[axis])
+
+
+class _Weighted(Module):
+    """A weight, its quantiser and a bias."""
+
+    def _set(self, name, shape, rng, bias, weight_quantizer, init):
+        if weight_quantizer is not None and not isinstance(weight_quantizer, Quantizer):
+            got = f"got {weight_quantizer!r:.60}"
+            raise TypeError(f"{name}: weight_quantizer must be a Quantizer, such as LayerScaleSign(), {got}")
+        self.weight_quantizer, self.init = weight_quantizer, init
+        self.weight = Parameter(np.zeros(shape, np.float32))
+        self.bias = Parameter(np.zeros(shape[-1], np.float32)) if bias else None
+        self._draw(rng)
+
+    def _draw(self, rng):
+        name, shape = type(self).__name__, self.weight.shape
+        weight = self.init(arguments.generator(name, "rng", rng), shape, getattr(self, "stride", 1))
+        if np.shape(weight) != shape:
+            raise ValueError(f"{name}: init gave shape {np.shape(weight)}, expected {shape}")
+        self.weight.data[...] = backend.to_device(weight, backend.device_of(self.weight.data))
+        self.weight.changed()
+        if self.bias is not None:
+            self.bias.data[...] = 0
+            self.bias.changed()
+
+    def reset_parameters(self, rng):
+        """Draw the weights anew, and what the quantiser learns; the bias becomes 0."""
+        if self.weight_quantizer is not None:
+            self.weight_quantizer.reset_parameters(rng)
+        self._draw(rng)
+
+    def _used(self):
+        return self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+
+    def _settings(self):
+        return "" if self.bias is not None else ", bias=False"
+
+
+class Linear(_Weighted):
     """y = x @ weight + bias.
 
     Parameters
@@ -31,44 +71,28 @@ class Linear(Module):
     """
 
     samplewise = True
+    inputs, outputs = _size(-2), _size(-1)
 
     def __init__(self, inputs, outputs, *, rng, bias=True, weight_quantizer=None, init=binaryduo_normal):
         super().__init__()
         inputs = arguments.integer("Linear", "inputs", inputs, at_least=1)
         outputs = arguments.integer("Linear", "outputs", outputs, at_least=1)
-        self.weight_quantizer, self.init = _quantizer("Linear", weight_quantizer), init
-        self.weight = Parameter(np.zeros((inputs, outputs), np.float32))
-        self.bias = Parameter(np.zeros(outputs, np.float32)) if bias else None
-        self.reset_parameters(rng)
-
-    @property
-    def inputs(self):
-        """Input channels."""
-        return self.weight.shape[-2]
-
-    @property
-    def outputs(self):
-        """Output channels."""
-        return self.weight.shape[-1]
+        self._set("Linear", (inputs, outputs), rng, bias, weight_quantizer, init)
 
     @staticmethod
     def array_shapes(*, inputs, outputs, bias=True, **others):
         """Shapes of weight and bias."""
         return {"weight": (inputs, outputs)} | ({"bias": (outputs,)} if bias else {})
 
-    def reset_parameters(self, rng):
-        """Draw the weights anew; the bias becomes 0."""
-        _reset(self, rng, stride=1)
-
     def forward(self, x):
         """(N, IN) to (N, OUT)."""
-        return functional.linear(x, _weight(self), self.bias)
+        return functional.linear(x, self._used(), self.bias)
 
     def _settings(self):
-        return f"{self.inputs}, {self.outputs}" + ("" if self.bias is not None else ", bias=False")
+        return f"{self.inputs}, {self.outputs}" + super()._settings()
 
 
-class Conv2d(Module):
+class Conv2d(_Weighted):
     """Convolution of (N, H, W, C) images with learned kernels (K, K, C, OC).
 
     Parameters
@@ -92,6 +116,7 @@ class Conv2d(Module):
     """
 
     samplewise = True
+    kernel_size, channels, out_channels = _size(0), _size(-2), _size(-1)
 
     def __init__(
         self,
@@ -111,25 +136,7 @@ class Conv2d(Module):
         size, *channels = (arguments.integer("Conv2d", name, n, at_least=1) for name, n in sizes.items())
         self.stride = arguments.integer("Conv2d", "stride", stride, at_least=1)
         self.padding = arguments.integer("Conv2d", "padding", padding, at_least=0)
-        self.weight_quantizer, self.init = _quantizer("Conv2d", weight_quantizer), init
-        self.weight = Parameter(np.zeros((size, size, *channels), np.float32))
-        self.bias = Parameter(np.zeros(channels[-1], np.float32)) if bias else None
-        self.reset_parameters(rng)
-
-    @property
-    def channels(self):
-        """Input channels."""
-        return self.weight.shape[-2]
-
-    @property
-    def out_channels(self):
-        """Output channels."""
-        return self.weight.shape[-1]
-
-    @property
-    def kernel_size(self):
-        """K of the K × K kernels."""
-        return self.weight.shape[0]
+        self._set("Conv2d", (size, size, *channels), rng, bias, weight_quantizer, init)
 
     @staticmethod
     def array_shapes(*, channels, out_channels, kernel_size, bias=True, **others):
@@ -137,39 +144,10 @@ class Conv2d(Module):
         weight = (kernel_size, kernel_size, channels, out_channels)
         return {"weight": weight} | ({"bias": (out_channels,)} if bias else {})
 
-    def reset_parameters(self, rng):
-        """Draw the weights anew; the bias becomes 0."""
-        _reset(self, rng, self.stride)
-
     def forward(self, x):
         """(N, H, W, C) to (N, OH, OW, OC)."""
-        return functional.conv2d(x, _weight(self), self.bias, self.stride, self.padding)
+        return functional.conv2d(x, self._used(), self.bias, self.stride, self.padding)
 
     def _settings(self):
         sizes = f"{self.channels}, {self.out_channels}, {self.kernel_size}"
-        sizes += f", stride={self.stride}, padding={self.padding}"
-        return sizes + ("" if self.bias is not None else ", bias=False")
-
-
-def _reset(layer, rng, stride):
-    name = type(layer).__name__
-    weight = layer.init(arguments.generator(name, "rng", rng), layer.weight.shape, stride)
-    if np.shape(weight) != layer.weight.shape:
-        raise ValueError(f"{name}: init gave shape {np.shape(weight)}, expected {layer.weight.shape}")
-    layer.weight.data[...] = backend.to_device(weight, backend.device_of(layer.weight.data))
-    layer.weight.changed()
-    if layer.bias is not None:
-        layer.bias.data[...] = 0
-        layer.bias.changed()
-
-
-def _weight(layer):
-    return layer.weight if layer.weight_quantizer is None else layer.weight_quantizer(layer.weight)
-
-
-def _quantizer(name, given):
-    if given is not None and not isinstance(given, Quantizer):
-        raise TypeError(
-            f"{name}: weight_quantizer must be a Quantizer, such as LayerScaleSign(), got {given!r:.60}"
-        )
-    return given
+        return sizes + f", stride={self.stride}, padding={self.padding}" + super()._settings()

@@ -274,3 +274,29 @@ def test_measured_in_training_mode_a_drawing_quantiser_is_refused(rng):
     model[2].training = True
     with pytest.raises(ValueError, match="2 Noise is in training mode, where it draws at every call"):
         Objective(model, F.softmax_cross_entropy, batch(rng))
+
+
+class Scaled(Thirds):
+    """A scale that is learned, and says how it begins."""
+
+    homogeneous = True
+
+    def __init__(self):
+        super().__init__()
+        self.scale = Parameter([1.0])
+
+    def reset_parameters(self, rng):
+        self.scale.data[...] = 1
+
+    def forward(self, w):
+        return super().forward(w) * self.scale
+
+
+def test_drawn_anew_a_layer_begins_with_its_quantiser(rng):
+    layer = nn.Linear(2, 3, rng=rng, weight_quantizer=Scaled())
+    layer.weight_quantizer.scale.data[...] = 7
+    nn.Sequential(layer).reset_parameters(np.random.default_rng(1))
+    assert layer.weight_quantizer.scale.data == 1
+    with pytest.raises(TypeError, match="Own: it has Parameters, but no reset_parameters"):
+        own = type("Own", (Scaled,), {"reset_parameters": nn.Module.reset_parameters})
+        nn.Linear(2, 3, rng=rng, weight_quantizer=own()).reset_parameters(rng)
