@@ -11,10 +11,10 @@ from duonet.archive import NotAnArchive, pack, unpack
 from duonet.description import by_name, describe, difference
 from duonet.files import replacing
 from duonet.generators import Generators
+from duonet.history import History
 from duonet.nn import Module
 from duonet.optim import Optimizer, Schedule
 from duonet.restore import restored
-from duonet.train import History
 from duonet.version import VERSION
 
 FORMAT = 3

@@ -63,6 +63,26 @@ class Conversions:
     (0.125, '0.12', array(0.125, dtype=float32))
     """
 
+    @property
+    def shape(self):
+        """Shape of the data, a tuple of int."""
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        """Dtype of the data."""
+        return self.data.dtype
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self):
+        """Number of elements."""
+        return self.data.size
+
     def __len__(self):
         return len(self.data)
 

@@ -3,8 +3,8 @@
 from duonet import nn
 from duonet.description import describe, rebuild
 from duonet.generators import Generators
+from duonet.history import History
 from duonet.optim import Optimizer, Schedule
-from duonet.train import History
 
 META = {
     "model": dict, "optimizer": (dict, type(None)), "optimized": list, "schedule": (dict, type(None)),

@@ -239,26 +239,6 @@ class Tensor(Conversions):
         """Say that `data` was changed in place: a backward pass through what was computed before is refused."""
         self._changes[0] += 1
 
-    @property
-    def shape(self):
-        """Shape of the data, a tuple of int."""
-        return self.data.shape
-
-    @property
-    def dtype(self):
-        """Dtype of the data."""
-        return self.data.dtype
-
-    @property
-    def ndim(self):
-        """Number of axes."""
-        return self.data.ndim
-
-    @property
-    def size(self):
-        """Number of elements."""
-        return self.data.size
-
     def __getstate__(self):
         """Copy and pickle leaves, without hooks; a copied result would lead to copies of its leaves."""
         if self._node is not None:

@@ -1,15 +1,14 @@
 """Training and evaluation loops."""
 
 import contextlib
-import csv
 import time
 from typing import NamedTuple
 
 import numpy as np
 
 from duonet import arguments, backend, functional, parallel
-from duonet.files import replacing
 from duonet.fusing import fused
+from duonet.history import History
 from duonet.module import Module
 from duonet.nn.watching import evaluating, observe
 from duonet.optim import Constant, Optimizer
@@ -38,49 +37,6 @@ class Score(NamedTuple):
 
     loss: float
     accuracy: float | None
-
-
-class History:
-    """One row of figures for every finished epoch.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        The epochs so far.
-
-    Examples
-    --------
-    >>> history = History()
-    >>> history.append(epoch=1, loss=0.5)
-    >>> history.append(epoch=2, loss=0.25)
-    >>> history["loss"], len(history)
-    ([0.5, 0.25], 2)
-    """
-
-    def __init__(self, rows=()):
-        self.rows = list(rows)
-
-    def append(self, **row):
-        """Add the figures of one epoch."""
-        self.rows.append(row)
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, name):
-        """Return one column, a list with an entry for each epoch; None where an epoch does not have it."""
-        if self.rows and not any(name in row for row in self.rows):
-            raise KeyError(name)
-        return [row.get(name) for row in self.rows]
-
-    def save(self, path):
-        """Write the rows as CSV, replacing an older file only when done; what a row does not have stays empty."""
-        columns = dict.fromkeys(name for row in self.rows for name in row)
-        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-            if columns:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(self.rows)
 
 
 def evaluate(model, loader, loss=functional.softmax_cross_entropy):

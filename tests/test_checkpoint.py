@@ -16,7 +16,7 @@ from duonet.checkpoint import (
     save_weights,
 )
 from duonet.files import replacing
-from duonet.train import History
+from duonet.history import History
 
 
 def net(seed, widths=(6, 5)):

@@ -13,7 +13,7 @@ import pytest
 from duonet import nn
 from duonet.checkpoint import load_model, save_checkpoint
 from duonet.files import replacing
-from duonet.train import History
+from duonet.history import History
 from duonet.viz.canvas import blank, save
 
 posix = pytest.mark.skipif(os.name == "nt", reason="modes, pipes and links of POSIX")

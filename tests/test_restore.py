@@ -10,7 +10,7 @@ import pytest
 from duonet import Tensor, checkpoint, models, nn, optim, quant
 from duonet.archive import pack, unpack
 from duonet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from duonet.train import History
+from duonet.history import History
 
 
 def setting():

@@ -3,8 +3,9 @@ import pytest
 
 from duonet import Tensor, data, evaluate, fit, nn, optim
 from duonet import functional as F
+from duonet.history import History
 from duonet.quant import Binary, Clip
-from duonet.train import History, TrainingDiverged
+from duonet.train import TrainingDiverged
 
 
 def striped(n=64, seed=0):

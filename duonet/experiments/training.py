@@ -25,9 +25,10 @@ from duonet.experiments.run_folder import (
 from duonet.experiments.run_settings import read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest, load_run
 from duonet.files import replacing
+from duonet.history import History
 from duonet.summary import cost
 from duonet.text import tell
-from duonet.train import History, evaluate, fit
+from duonet.train import evaluate, fit
 
 LAST, FIRST = "last.npz", "first_stage.npz"
 
