@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -194,6 +195,11 @@ def test_no_message_is_empty_or_a_number(error, words, capsys, monkeypatch):
 
     monkeypatch.setattr("duonet.cli.runs._runs", fail)
     assert main(["runs", "a"]) == 2 and capsys.readouterr().err.strip() == f"duonet: {words}"
+
+
+def test_a_warning_is_one_line_for_a_user(capsys, monkeypatch):
+    monkeypatch.setattr("duonet.cli.runs._runs", lambda options: warnings.warn("left out 3\x1b[2J", stacklevel=2))
+    assert main(["runs", "a"]) == 0 and capsys.readouterr().err == "duonet: left out 3\\x1b[2J\n"
 
 
 def test_a_finished_study_is_printed_again_without_computing(tmp_path, capsys, monkeypatch):

@@ -132,6 +132,15 @@ def test_a_path_that_is_too_long_is_cut_in_front(rng):
     assert max(map(len, lines[:4])) == 100 and lines[2].startswith("…aaa")
 
 
+@pytest.mark.parametrize("shape", [5, "abc", ["a", 6, 1], [6.0, 6, 1], [[6], 6, 1], [True, 6, 1], {"a": 1}, None])
+def test_a_checkpoint_that_says_no_shape_is_refused_in_one_sentence(tmp_path, capsys, shape):
+    from duonet.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "a.npz", nn.Sequential(nn.Flatten()), about={"in_shape": shape})
+    assert main(["summary", str(tmp_path / "a.npz")]) == 2
+    assert capsys.readouterr().err.strip().endswith("a.npz does not say what its input is; give --input H W C")
+
+
 def test_a_checkpoint_is_summarised(tmp_path, capsys):
     from duonet.checkpoint import save_checkpoint
 

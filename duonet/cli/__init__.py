@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 import threading
+import warnings
 
 from duonet import parallel
 from duonet.cli import costs, runs, studies
@@ -34,7 +35,8 @@ def main(arguments=None):
     >>> main(["compare", "--images", "1"])
     2
     """
-    with usable():
+    with usable(), warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest, **more: complain(visible(f"duonet: {message}"))
         options = _parser().parse_args(arguments)
         parallel.keep_memory()
         try:

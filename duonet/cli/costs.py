@@ -52,7 +52,7 @@ def _network(options):
             raise ValueError(f"summary: {', '.join(given)} cannot be given beside the checkpoint {options.model}")
         saved = load_checkpoint(run_file(options.model))
         in_shape = options.input or saved.about.get("in_shape")
-        if in_shape is None:
+        if not isinstance(in_shape, list) or not all(type(n) is int for n in in_shape):
             raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")
         return saved.model, tuple(in_shape)
     if options.model not in MODELS:

@@ -45,7 +45,7 @@ def read_image(path, size=None, grey=None):
     duonet.data.dataset.DataError: /nowhere.png: No such file or directory
     """
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise DataError("reading PNG and JPEG files needs Pillow (pip install pillow)") from None
     if size is not None:
@@ -63,6 +63,8 @@ def read_image(path, size=None, grey=None):
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: No such file or directory") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not an image that can be read (neither PNG nor JPEG)") from None
     except Exception as error:  # Pillow raises a dozen kinds, struct.error and TypeError among them
         raise DataError(f"{path}: not an image that can be read ({error})") from None
 

@@ -32,10 +32,9 @@ def checked(settings):
     splits = load_splits(settings)
     height, width = splits.train.images.shape[1:3]
     most = max(type(settings).padding, height, width)
-    if settings.padding > most:
-        raise ValueError(
-            f"train: padding must be at most {most} for images of {height}×{width}, got {settings.padding}"
-        )
+    for name, value in (("padding", settings.padding), ("cutout", settings.cutout)):
+        if value > most:
+            raise ValueError(f"train: {name} must be at most {most} for images of {height}×{width}, got {value}")
     build(settings, splits)
     normalize = data.Normalize.of(splits.train.images)
     for dataset, rng in ((splits.train, np.random.default_rng(0)), (splits.validation, None), (splits.test, None)):

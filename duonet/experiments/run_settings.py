@@ -185,7 +185,7 @@ class RunSettings:
     def save(self, path):
         """Write them as TOML, whole; None is left out."""
         lines = [
-            f"{name} = {json.dumps(v, ensure_ascii=False)}\n"
+            f"{name} = {json.dumps(v, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")  # TOML alone minds it
             for name, v in dataclasses.asdict(self).items()
             if v is not None
         ]
@@ -291,6 +291,8 @@ def _checked(owner, name, value, kind, bounds):
     if kind is tuple:
         numbers = arguments.instance(owner, name, value, tuple)
         return tuple(arguments.number(owner, name, number, above=0) for number in numbers)
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{owner}: {name} is no text that a file can hold in UTF-8, {value!r}; rename the folder")
     return arguments.instance(owner, name, bool(value) if isinstance(value, np.bool_) else value, kind)
 
 

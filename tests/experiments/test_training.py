@@ -355,6 +355,7 @@ def test_settings_choose_optimizer_schedule_and_augmentation():
         ({"epochs": 2.5}, "train: epochs must be an int at least 1, got float 2.5"),
         ({"lr": float("nan")}, "train: lr must be a number at least 0, got nan"),
         ({"lr": "fast"}, "train: lr must be a number at least 0, got str 'fast'"),
+        ({"dataset": "by\udcff"}, "train: dataset is no text that a file can hold in UTF-8, 'by.udcff'; rename"),
         ({"flip": 1}, "train: flip must be a bool, got int"),
         ({"seed": None}, "train: seed must be an int at least 0, got NoneType None"),
         *(({name: "x"}, f"train: {name} must be one of .*, got 'x'") for name in CHOICES),
@@ -397,7 +398,7 @@ def test_numpys_numbers_serve_as_settings(tmp_path):
 
 
 def test_a_toml_file_goes_round_and_a_bad_one_is_refused(tmp_path):
-    settings = dataclasses.replace(TINY, data='C:\\new "set"\n', flip=True, lr=1e-7)
+    settings = dataclasses.replace(TINY, data='C:\\new "set"\n\x7f', flip=True, lr=1e-7)
     settings.save(tmp_path / "a.toml")
     assert RunSettings(**read_toml(tmp_path / "a.toml")) == settings
     (tmp_path / "a.toml").write_text("epoch = 3\n")
@@ -564,6 +565,7 @@ def test_settings_of_endless_numbers_or_depth_are_not_toml(tmp_path, text):
     "change, message",
     [
         ({"padding": 2147483648}, "train: padding must be at most 28 for images of 28×28, got 2147483648"),
+        ({"cutout": 10**21}, "train: cutout must be at most 28 for images of 28×28, got 1000"),
         ({"padding": 29}, "train: padding must be at most 28 for images of 28×28, got 29"),
         ({"dataset": "black"}, "Normalize: std must be positive"),
     ],
