@@ -33,7 +33,8 @@ def binaryduo_normal(rng, shape, stride=1):
     >>> binaryduo_normal(np.random.default_rng(0), (3, 3, 16, 32)).std().round(2)
     np.float32(0.1)
     """
-    kh, kw, channels, out_channels = (1, 1, *shape) if len(shape) == 2 else shape
+    kh, kw, channels, out_channels = _kernel("binaryduo_normal", shape)
+    stride = arguments.integer("binaryduo_normal", "stride", stride, at_least=1)
     n = kh * kw * channels + math.ceil(kh / stride) * math.ceil(kw / stride) * out_channels
     return _normal("binaryduo_normal", rng, shape, math.sqrt(4 / n))
 
@@ -63,7 +64,15 @@ def he_normal(rng, shape, stride=1):
     >>> he_normal(np.random.default_rng(0), (200, 100)).std().round(2)
     np.float32(0.1)
     """
-    return _normal("he_normal", rng, shape, math.sqrt(2 / math.prod(shape[:-1])))
+    return _normal("he_normal", rng, shape, math.sqrt(2 / math.prod(_kernel("he_normal", shape)[:-1])))
+
+
+def _kernel(name, shape):
+    """Check (KH, KW, C, OC), or (IN, OUT), which is a 1×1 kernel."""
+    if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 4):
+        raise ValueError(f"{name}: shape must be (KH, KW, C, OC) or (IN, OUT), got {shape!r:.60}")
+    lengths = [arguments.integer(name, "shape", n, at_least=1) for n in shape]
+    return lengths if len(shape) == 4 else [1, 1, *lengths]
 
 
 def _normal(name, rng, shape, std):

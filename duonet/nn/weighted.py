@@ -28,8 +28,10 @@ class _Weighted(Module):
     def _draw(self, rng):
         name, shape = type(self).__name__, self.weight.shape
         weight = self.init(arguments.generator(name, "rng", rng), shape, getattr(self, "stride", 1))
-        if np.shape(weight) != shape:
-            raise ValueError(f"{name}: init gave shape {np.shape(weight)}, expected {shape}")
+        if arguments.array(name, "what init gave", weight).shape != shape:
+            raise ValueError(f"{name}: init gave shape {weight.shape}, expected {shape}")
+        if not abs(weight).max() <= np.finfo(self.weight.dtype).max:
+            raise ValueError(f"{name}: init gave numbers that are not finite in {self.weight.dtype}")
         self.weight.data[...] = backend.to_device(weight, backend.device_of(self.weight.data))
         self.weight.changed()
         if self.bias is not None:

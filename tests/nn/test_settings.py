@@ -27,6 +27,19 @@ def conv(*sizes, **options):
         (lambda: linear(rng=None), "Linear: rng must be a numpy.random.Generator, got NoneType"),
         (lambda: linear(rng=0), "Linear: rng must be a numpy.random.Generator, got int"),
         (lambda: linear(init=lambda *_: np.zeros(3)), r"Linear: init gave shape \(3,\), expected \(2, 3\)"),
+        (
+            lambda: linear(init=lambda *_: np.full((2, 3), 1e300)),
+            "Linear: init gave numbers that are not finite in f",
+        ),
+        (
+            lambda: linear(init=lambda *_: np.full((2, 3), np.nan)),
+            "Linear: init gave numbers that are not finite in f",
+        ),
+        (
+            lambda: linear(init=lambda *_: np.full((2, 3), 1j)),
+            "Linear: what init gave must be floats .*, got complex",
+        ),
+        (lambda: linear(init=lambda *_: [[1, 2, 3]]), "Linear: what init gave must be an array, got list"),
         (lambda: linear().reset_parameters(5), "Linear: rng must be a numpy.random.Generator, got int"),
         (lambda: conv(2, 3, 0), "Conv2d: kernel_size must be an int at least 1, got 0"),
         (lambda: conv(2, 3, (3, 3)), "Conv2d: kernel_size must be an int at least 1, got tuple"),
@@ -66,6 +79,10 @@ def conv(*sizes, **options):
         (lambda: nn.Residual(nn.ReLU(), [nn.ReLU()]), "Residual: shortcut must be a Module, got list"),
         (lambda: nn.Sequential({1: nn.ReLU()}), "Sequential: a layer's name must be a str, got 1"),
         (lambda: nn.Sequential({"": nn.ReLU()}), "Sequential: '' cannot name a layer"),
+        (lambda: nn.he_normal(RNG, (0, 2)), "he_normal: shape must be an int at least 1, got 0"),
+        (lambda: nn.he_normal(RNG, 3), r"he_normal: shape must be \(KH, KW, C, OC\) or \(IN, OUT\), got 3"),
+        (lambda: nn.binaryduo_normal(RNG, (1, 2, 3)), r"binaryduo_normal: shape must be .*, got \(1, 2, 3\)"),
+        (lambda: nn.binaryduo_normal(RNG, (2, 3), 0), "binaryduo_normal: stride must be an int at least 1, got 0"),
         (lambda: nn.he_normal(0, (2, 2)), "he_normal: rng must be a numpy.random.Generator, got int"),
         (
             lambda: nn.binaryduo_normal(None, (2, 2)),
