@@ -155,9 +155,10 @@ def fit(
     >>> history["accuracy"][-1]
     1.0
     """
-    schedule = schedule or Constant()
+    schedule = Constant() if schedule is None else schedule
     history = History() if history is None else history
-    epochs, begun = _check_arguments(model, loader, optimizer, epochs, history), len(history)
+    called = {"schedule": schedule, "loss": loss} | ({} if on_epoch is None else {"on_epoch": on_epoch})
+    epochs, begun = _check_arguments(model, loader, optimizer, epochs, history, **called), len(history)
     parallel.settle()
     try:
         for epoch in range(begun, epochs):
@@ -212,12 +213,15 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
     return score
 
 
-def _check_arguments(model, loader, optimizer, epochs, history):
+def _check_arguments(model, loader, optimizer, epochs, history, **called):
     arguments.instance("fit", "model", model, Module)
     arguments.instance("fit", "optimizer", optimizer, Optimizer)
     if not all(hasattr(loader, name) for name in ("__iter__", "__len__", "images")):
         raise TypeError(f"fit: loader needs a length and `images`, as a DataLoader, got {type(loader).__name__}")
     arguments.instance("fit", "history", history, History)
+    for name, given in called.items():
+        if not callable(given):
+            raise TypeError(f"fit: {name} must be callable, got {type(given).__name__}")
     if not {id(p) for p in optimizer.parameters} & {id(p) for p in model.parameters()}:
         raise ValueError("fit: the optimizer has no parameter of the model, so it would train nothing")
     return arguments.integer("fit", "epochs", epochs, at_least=0)

@@ -326,3 +326,13 @@ def test_numpy_integers_and_no_epochs_are_epochs():
     model, loader, optimizer = setting()
     assert len(fit(model, loader, optimizer, np.int64(1), progress=False)) == 1
     assert len(fit(model, loader, optimizer, 0, progress=False)) == 0
+
+
+@pytest.mark.parametrize("name", ["schedule", "loss", "on_epoch"])
+@pytest.mark.parametrize("given", [5, 0, [], "x"])
+def test_fit_refuses_what_it_cannot_call_before_it_trains(name, given):
+    model, loader, optimizer = setting()
+    before = model[1].weight.data.copy()
+    with pytest.raises(TypeError, match=f"fit: {name} must be callable, got {type(given).__name__}"):
+        fit(model, loader, optimizer, 1, progress=False, **{name: given})
+    assert np.array_equal(model[1].weight.data, before)
