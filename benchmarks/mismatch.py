@@ -19,7 +19,7 @@ import numpy as np
 
 from duonet import backend, data, models, parallel
 from duonet import functional as F
-from duonet.experiments.images import settle
+from duonet.experiments.images import take_statistics
 from duonet.experiments.toy import Lesson
 from duonet.mismatch import coarse_gradient, coordinate_gradient, evolution_gradient, sample_coordinates
 from duonet.mismatch.estimators import GeneralForm
@@ -40,7 +40,7 @@ def problems(steps):
     for variant in ("baseline", "coupled"):
         for step in steps:
             model = models.vgg_deep(variant, rng=np.random.default_rng(0))
-            settle(model, batch[0])
+            take_statistics(model, batch[0])
             yield f"first two convs, {variant}", model, F.softmax_cross_entropy, batch, ["conv1", "conv2"], step
 
 
@@ -93,6 +93,7 @@ def devices(options):
             )
 
 
+@parallel.threads()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=backend.DEVICES, default="cpu", help="(%(default)s)")

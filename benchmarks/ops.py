@@ -110,6 +110,7 @@ def time_op(label, n, parts, turns):
     report(f"{label} backward", n, interleave(works, turns, "cpu", prepare), WIDTH)
 
 
+@duonet.threads()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=15)
@@ -117,7 +118,6 @@ def main():
     parser.add_argument("--only", default="", help="ops whose name holds this")
     args = parser.parse_args()
     parallel.keep_memory()
-    parallel.settle()
     print(f"{'op':{WIDTH}} {'batch':>5} {'side':20} {'median ms':>10} {'images/s':>10} {'duonet to it':>12}")
     for n, size, c in IMAGES:
         for name, op, torch_op, inputs, wanted in cases(n, size, c):

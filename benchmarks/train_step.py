@@ -16,7 +16,6 @@ import contextlib
 import functools
 import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -204,22 +203,20 @@ def main():
         return
     if args.tf32:
         backend.allow_tf32()
-    if args.threads:
-        os.environ["DUONET_THREADS"] = str(args.threads)
     if HAS_TORCH:
         import torch_twin
 
         torch_twin.set_up(args.threads, args.tf32)
     if args.allocator == "raised":
         parallel.keep_memory()
-    parallel.settle()
     print(f"{'network':18} {'batch':>5} {'side':20} {'median ms':>10} {'images/s':>10} {'duonet to it':>12}")
     for name in names:
         batches = args.batch or ([1, 256] if args.inference else [NETWORKS[name][2]])
         for batch in batches:
             which = 2 if args.inference else 1
             works = {entry[0]: entry[which] for entry in sides(name, batch, args.device, args.plain)}
-            report(name, batch, interleave(works, args.turns, args.device))
+            with duonet.threads(args.threads):
+                report(name, batch, interleave(works, args.turns, args.device))
 
 
 def report_memory(names, batches):

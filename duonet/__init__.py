@@ -9,6 +9,7 @@ from duonet.engine import plain_ops
 from duonet.fold import fold
 from duonet.fusing import fuse
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
+from duonet.parallel import threads
 from duonet.quantcheck import check_quantizer
 from duonet.summary import cost, summary
 from duonet.tape import no_grad, smooth_forward
@@ -23,5 +24,5 @@ __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_quantizer", "check_surrogate", "cost",
     "coupled_widths", "data", "decouple", "evaluate", "fit", "fold", "functional", "fuse", "load_checkpoint",
     "load_model", "mismatch", "models", "nn", "no_grad", "numerical_gradient", "optim", "plain_ops", "quant",
-    "save_checkpoint", "smooth_forward", "summary",
+    "save_checkpoint", "smooth_forward", "summary", "threads",
 ]  # fmt: skip

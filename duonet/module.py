@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from duonet import backend
+from duonet import backend, blas
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
@@ -115,7 +115,8 @@ class Module:
     def __call__(self, *inputs):
         """Run `forward`; errors about bad input are prefixed with the path of the layer they arose in."""
         try:
-            output = self.forward(*inputs)
+            with blas.one_thread():
+                output = self.forward(*inputs)
         except (ValueError, TypeError, backend.OutOfMemory) as error:
             self._locate(error)
             raise

@@ -4,20 +4,26 @@ NumPy releases the GIL inside its loops and matrix products, so plain threads us
 separate product in a fixed order: the result does not depend on the number of threads.
 """
 
+import contextlib
 import contextvars
 import functools
 import math
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+from duonet import arguments, blas
 
 CHUNK_BYTES = 1 << 20  # fits a second-level cache; smaller chunks spend their time in Python
 EVEN = 4  # more than one chunk are a multiple of this, so that two or four threads finish together
 
 KEPT_BYTES = 1 << 24  # of one array in one thread: more comes from images too large for the cache anyway
+
+_asked = contextvars.ContextVar("threads", default=None)
 
 
 class _Mine(threading.local):
@@ -83,17 +89,21 @@ def run(work, chunks, least=5):
     >>> [float(s) for s in run(lambda rows: x[rows].sum(), [slice(0, 2), slice(2, 4)], least=2)]
     [1.0, 5.0]
     """
-    threads, pool = _pool(os.getpid()) if len(chunks) >= least else (1, None)
-    if pool is None:
-        return [work(chunk) for chunk in chunks]
-    results = [None] * len(chunks)
+    n = _number() if len(chunks) >= least and blas.can_be_told() else 1
+    with blas.one_thread():
+        return _share_out(work, chunks, n) if n > 1 else [work(chunk) for chunk in chunks]
+
+
+def _share_out(work, chunks, n):
+    pool, results = _pool(os.getpid(), n - 1), [None] * len(chunks)
     waiting = iter(enumerate(chunks))  # threads may share it: taking the next item is one step under the GIL
 
+    @blas.one_thread()
     def take():
         for i, chunk in waiting:
             results[i] = work(chunk)
 
-    others = [pool.submit(contextvars.copy_context().run, take) for _ in range(min(threads, len(chunks)) - 1)]
+    others = [pool.submit(contextvars.copy_context().run, take) for _ in range(min(n, len(chunks)) - 1)]
     try:
         take()
     finally:
@@ -130,12 +140,14 @@ def scratch(shape, dtype):
     if size > KEPT_BYTES:
         return np.empty(shape, dtype)
     kept = _mine.buffers
-    free = [i for i, references in enumerate(map(sys.getrefcount, kept)) if references == _UNUSED]
-    for i in free:
-        if kept[i].size >= size:
-            return np.ndarray(shape, dtype, kept[i])
-    if free:
-        del kept[free[-1]]  # all are too small: a larger one takes the place of the largest
+    small = None
+    for i, references in enumerate(map(sys.getrefcount, kept)):
+        if references == _UNUSED:
+            if len(kept[i]) >= size:
+                return np.ndarray(shape, dtype, kept[i])
+            small = i
+    if small is not None:
+        del kept[small]  # all that are free are too small: a larger one takes the place of the largest
     buffer = np.empty(size, np.uint8)
     kept.append(buffer)
     kept.sort(key=len)
@@ -163,34 +175,57 @@ def keep_memory():
     mallopt(trim_threshold, 1 << 30)
 
 
-def settle():
-    """Set the number of threads now, rather than when the first large batch comes.
+@contextlib.contextmanager
+def threads(n: int | None = None) -> Iterator[None]:
+    """Share work out among `n` threads inside, and hold BLAS at one all the time.
 
-    A matrix product has other bits on other numbers of BLAS threads. What is to be repeated exactly, in this
-    process or another, must not begin before they are set.
+    No result depends on `n`: chunks are cut by shapes alone, and BLAS runs single-threaded in every op of the
+    package, inside or outside. Inside it does so in products of your own as well, whose bits would be others on
+    other numbers of BLAS threads, and is not told anew at every op. Afterwards BLAS has as many threads as before.
+    `fit`, `evaluate`, `measure` and the commands do all of their work inside. Where threadpoolctl is missing, BLAS
+    cannot be told, and nothing is shared out.
+
+    Parameters
+    ----------
+    n : int, optional
+        By default that of the `with` around this one; without one `DUONET_THREADS`, or else the number of cores.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` or `DUONET_THREADS` is no whole number from 1 to 9999.
 
     Examples
     --------
-    >>> settle()
+    >>> from duonet import Tensor
+    >>> x, w = Tensor(np.ones((4, 2), "float32")), Tensor(np.ones((2, 3), "float32"))
+    >>> with threads(1):
+    ...     (x @ w).shape
+    (4, 3)
     """
-    _pool(os.getpid())
+    token = _asked.set(_number() if n is None else arguments.integer("threads", "n", n, at_least=1, at_most=9999))
+    try:
+        with blas.one_thread():
+            yield
+    finally:
+        _asked.reset(token)
+
+
+def _number():
+    """Return the number of threads in force."""
+    return _asked.get() or _usual()
 
 
 @functools.cache
-def _pool(pid):
-    """Return the number of threads and this process's pool, or None; a forked child makes its own.
-
-    There are as many threads as cores, or `DUONET_THREADS`. BLAS threads beside Python threads fight over the
-    cores, so BLAS is told, once, to keep to one. Without threadpoolctl it cannot be told, and keeps its own.
-    """
+def _usual():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("DUONET_THREADS", str(cores))
     if not (asked.isascii() and asked.isdigit() and len(asked) < 5 and int(asked) > 0):
         raise ValueError(f"DUONET_THREADS must be a whole number from 1 to 9999, got {repr(asked):.60}")
-    threads = int(asked)
-    try:
-        import threadpoolctl
-    except ImportError:
-        return 1, None
-    threadpoolctl.threadpool_limits(1, user_api="blas")
-    return threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="duonet") if threads > 1 else None
+    return int(asked)
+
+
+@functools.lru_cache(maxsize=4)  # the threads of a pool that is forgotten end
+def _pool(pid, helpers):
+    """Return the pool of a process and a number of threads beside the caller; a forked child makes its own."""
+    return ThreadPoolExecutor(helpers, thread_name_prefix="duonet")

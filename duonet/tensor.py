@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from duonet import arguments, backend, engine
+from duonet import arguments, backend, blas, engine
 from duonet.conversion import Conversions, from_python
 from duonet.tape import Node, backpropagate, recording, smooth
 
@@ -96,7 +96,8 @@ class Function:
         )
         node = Node(op, parents, [None if a is None else (a.shape, a.dtype) for a in arrays])
         try:
-            out = op._forward()(node, *arrays, **options)
+            with blas.one_thread():
+                out = op._forward()(node, *arrays, **options)
         except MemoryError as error:
             raise backend.out_of_memory(op.name, error) from error
         except ValueError as error:

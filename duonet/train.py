@@ -39,6 +39,7 @@ class Score(NamedTuple):
     accuracy: float | None
 
 
+@parallel.threads()
 def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     """Score a model, in evaluation mode and without a tape. Every layer's mode is put back afterwards.
 
@@ -70,7 +71,6 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     0.5
     """
     arguments.instance("evaluate", "model", model, Module)
-    parallel.settle()
     totals = _Totals("evaluate")
     with no_grad(), evaluating(model):
         run, _ = fused(model)
@@ -84,6 +84,7 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
     return totals.read()
 
 
+@parallel.threads()
 def fit(
     model,
     loader,
@@ -159,7 +160,6 @@ def fit(
     history = History() if history is None else history
     called = {"schedule": schedule, "loss": loss} | ({} if on_epoch is None else {"on_epoch": on_epoch})
     epochs, begun = _check_arguments(model, loader, optimizer, epochs, history, **called), len(history)
-    parallel.settle()
     try:
         for epoch in range(begun, epochs):
             started = time.perf_counter()

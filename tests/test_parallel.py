@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,7 @@ parallel.CHUNK_BYTES = 1 << 16  # many chunks
 rng = np.random.default_rng(0)
 digest = hashlib.sha256()
 for build, widths, shape in (
+    (lambda variant, widths, in_shape, rng: models.mlp(variant, 784, widths, rng=rng), (512, 300), (28, 28, 1)),
     (models.vgg7, (32, 64, 64, 40, 48, 16), (16, 16, 3)),
     (models.resnet20, (8, 16, 32), (16, 16, 3)),
     (models.alexnet, (8, 12, 16, 16, 16, 24, 24), (64, 64, 3)),
@@ -124,8 +126,8 @@ def test_convolution_in_many_chunks_has_the_right_gradients(rng, monkeypatch, st
 def test_the_number_of_threads_changes_no_bit():
     pytest.importorskip("threadpoolctl")
     digests = set()
-    for threads in ("1", "2", "3"):
-        env = os.environ | {"DUONET_THREADS": threads}
+    for threads, of_blas in ("13", "22", "31"):
+        env = os.environ | {"DUONET_THREADS": threads, "OPENBLAS_NUM_THREADS": of_blas}
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
         digests.add(done.stdout)
     assert len(digests) == 1
@@ -134,14 +136,39 @@ def test_the_number_of_threads_changes_no_bit():
 @pytest.mark.parametrize("asked", ["0", "-1", "two", "", "1.5"])
 def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, asked):
     monkeypatch.setenv("DUONET_THREADS", asked)
-    parallel._pool.cache_clear()
+    parallel._usual.cache_clear()
     try:
         with pytest.raises(
             ValueError, match=f"DUONET_THREADS must be a whole number from 1 to 9999, got '{asked}'"
         ):
-            parallel.settle()
+            with parallel.threads():
+                pass
     finally:
-        parallel._pool.cache_clear()
+        parallel._usual.cache_clear()
+
+
+@pytest.mark.parametrize("n, error", [(0, ValueError), (10_000, ValueError), (1.5, TypeError), ("2", TypeError)])
+def test_threads_refuses_a_number_that_is_none(n, error):
+    with (
+        pytest.raises(error, match="threads: n must be an int at least 1 and at most 9999, got"),
+        parallel.threads(n),
+    ):
+        pass
+
+
+def test_so_many_threads_work_as_are_asked_for():
+    def meet(_):
+        meeting.wait(timeout=30)  # fails unless three are here at once
+        return threading.get_ident()
+
+    meeting = threading.Barrier(3)
+    with parallel.threads(3):
+        assert len(set(parallel.run(meet, range(6)))) == 3
+        with parallel.threads(1):
+            assert set(parallel.run(lambda _: threading.get_ident(), range(6))) == {threading.get_ident()}
+            with parallel.threads():  # as the one around it
+                assert len(set(parallel.run(lambda _: threading.get_ident(), range(6)))) == 1
+        assert len(set(parallel.run(meet, range(6)))) == 3
 
 
 def test_threads_see_the_settings_of_their_caller():

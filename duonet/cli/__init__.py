@@ -40,8 +40,7 @@ def main(arguments=None):
         options = _parser().parse_args(arguments)
         parallel.keep_memory()
         try:
-            with _terminable():
-                parallel.settle()  # an odd DUONET_THREADS is refused before anything is made
+            with _terminable(), parallel.threads():
                 options.command(options)
                 sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has seen enough

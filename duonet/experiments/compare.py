@@ -7,7 +7,7 @@ most the baseline's weights. Test images are looked at once, after training; not
 import dataclasses
 import statistics
 
-from duonet import arguments
+from duonet import arguments, parallel
 from duonet.experiments.materials import checked
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
@@ -80,6 +80,7 @@ class Settings:
         ]  # fmt: skip
 
 
+@parallel.threads()
 def compare(settings, out, progress=True):
     """Run the comparison, or go on with it, and write a folder of results.
 

@@ -58,10 +58,10 @@ def _measure(settings, seed, name, method, which, records, tick):
     normalize = data.Normalize.of(splits.train.images)
     if which == "start":
         model = build(run, splits)
-        settle(model, normalize(splits.train.images[: settings.measured_images]))
+        take_statistics(model, normalize(splits.train.images[: settings.measured_images]))
     else:
         # The run starts from the very network that was measured at the start.
-        prepare = functools.partial(_settle_on_the_first, settings.measured_images)
+        prepare = functools.partial(_take_statistics_of_first, settings.measured_images)
         records.run(f"{method}-{seed}", run, progress=False, prepare=prepare)
         path = records.out / f"{method}-{seed}" / (BEST if which == "trained" else FIRST)
         model = load_run(path, settings=run)[0].model
@@ -89,11 +89,11 @@ def _run_settings(settings, seed, method):
     return RunSettings(MODEL, "fashion-mini", method, seed=seed, finetune_epochs=second, **recipe).resolved()
 
 
-def _settle_on_the_first(n, model, x):
-    settle(model, x[:n])
+def _take_statistics_of_first(n, model, x):
+    take_statistics(model, x[:n])
 
 
-def settle(model, x):
+def take_statistics(model, x):
     """Give every batch norm the statistics of a batch, as training would; fresh ones would leave no unit active.
 
     Parameters

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from duonet import backend, data, models, parallel
+from duonet import backend, data, models
 from duonet.experiments.methods import METHODS
 
 SCORED_AT_ONCE = 250  # images
@@ -26,7 +26,6 @@ def checked(settings):
     RuntimeError
         If a GPU is asked for and there is none.
     """
-    parallel.settle()
     if settings.device == "gpu" and not backend.gpu_available():
         raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
     splits = load_splits(settings)

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from duonet import arguments, functional
+from duonet import arguments, functional, parallel
 from duonet.experiments import images
 from duonet.experiments.records import Records
 from duonet.experiments.run_settings import check_fields
@@ -98,6 +98,7 @@ FULL = Settings(
 )
 
 
+@parallel.threads()
 def mismatch(settings, out, progress=True):
     """Run the study and write a folder of results.
 

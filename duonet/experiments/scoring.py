@@ -22,6 +22,7 @@ PICTURES = 64  # of predict's image files, which may be large, in memory at once
 BEST = "best.npz"  # what a run folder calls the network to use
 
 
+@parallel.threads()
 def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     """Score the network of a checkpoint on a data set.
 
@@ -107,6 +108,7 @@ def score_table(scores):
     return aligned(rows)
 
 
+@parallel.threads()
 def predict(checkpoint, images, resize=False, device="cpu"):
     """Give the probability of each class for image files.
 
@@ -280,7 +282,6 @@ def load_run(path, device="cpu", settings=None):
     ValueError
         If it is no such checkpoint, does not say what its network takes, or is of another run.
     """
-    parallel.settle()
     path = run_file(path)
     saved = load_checkpoint(path, device)
     check_about(path, saved.about)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet import backend, data
+from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.experiments.difference import difference
 from duonet.experiments.environment import versions
@@ -43,6 +43,7 @@ class CannotWrite(RuntimeError):
     """A file of the run cannot be written: a full disk, a folder without permission."""
 
 
+@parallel.threads()
 def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=None, label=None):
     """Train one network, in two stages where the method has them.
 

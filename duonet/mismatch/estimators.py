@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duonet import arguments, backend
+from duonet import arguments, backend, parallel
 from duonet.mismatch.chain import CannotServe
 from duonet.mismatch.fast import FastForm
 from duonet.mismatch.objective import Objective, known_layers, sample_coordinates, weighted_layers
@@ -46,6 +46,7 @@ class Estimate(NamedTuple):
     note: str = ""
 
 
+@parallel.threads()
 def coarse_gradient(model, loss, batch, layers=None):
     """Back-propagate: the chain rule with the surrogate's derivative in place of the staircase's.
 
@@ -98,6 +99,7 @@ def coarse_gradient(model, loss, batch, layers=None):
     }
 
 
+@parallel.threads()
 def coordinate_gradient(
     model,
     loss,
@@ -191,6 +193,7 @@ def coordinate_gradient(
     return estimates
 
 
+@parallel.threads()
 def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=256, directions="gaussian", rng):
     """Estimate the evolution-strategies gradient of each layer, ∇ E_u L(w + σu) with u ~ N(0, I).
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duonet import arguments
+from duonet import arguments, parallel
 from duonet.mismatch.estimators import (
     coarse_gradient,
     coordinate_gradient,
@@ -184,6 +184,7 @@ class Mismatch:
     __repr__ = __str__
 
 
+@parallel.threads()
 def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate", parts=1, **options):
     """Measure, layer by layer, how far the coarse gradient points away from that of the smoothed loss.
 

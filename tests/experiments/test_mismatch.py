@@ -11,7 +11,7 @@ from duonet import nn
 from duonet.experiments import MismatchSettings, mismatch, tables
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
-from duonet.experiments.images import settle
+from duonet.experiments.images import take_statistics
 from duonet.experiments.mismatch import FULL
 from duonet.experiments.records import resolved, select, spread
 from duonet.experiments.study_tables import cell, raw_cell
@@ -129,7 +129,7 @@ def test_a_lesson():
 def test_settling_gives_batch_norms_the_statistics_of_the_batch(rng):
     model = mlp(inputs=6, widths=(8, 8), classes=3, rng=rng)
     x = rng.standard_normal((50, 6), dtype="f4")
-    settle(model, x)
+    take_statistics(model, x)
     z = x @ model.linear1.weight.data
     np.testing.assert_allclose(model.norm1.running_mean.data, z.mean(axis=0), atol=1e-5)
     assert model.norm1.momentum == 0.1 and not model.training and isinstance(model.norm1, nn.BatchNorm)

@@ -186,10 +186,8 @@ assert weights["float"] == weights["ternary"] == weights["baseline"] == 71_296
 # with $t$ the time in epochs, counted in fractions batch by batch, and $T$ the epochs in all.
 
 # %%
-from duonet import Tensor, optim, parallel
+from duonet import Tensor, optim
 from duonet import functional as F
-
-parallel.settle()  # fixes the number of threads, as `fit` does: on another number, sums have other last bits
 
 
 def batches(seed, stage=1):

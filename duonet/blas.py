@@ -1,0 +1,128 @@
+"""BLAS at one thread while the package computes, and as it was before and afterwards.
+
+A matrix product has other bits on other numbers of BLAS threads, and they would fight over the cores with
+`duonet.parallel`'s. The number is the whole process's: while one thread holds it at one, it is one for all.
+"""
+
+import contextlib
+import functools
+import os
+import threading
+
+
+def one_thread():
+    """Return a context manager and decorator that holds BLAS at one thread; without threadpoolctl it does nothing.
+
+    The number is put back when the last thread that holds it leaves. To change it takes some microseconds,
+    inside another such context nothing: every op holds it, a model for all its ops, a loop for all its steps.
+
+    Returns
+    -------
+    context manager
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with one_thread():
+    ...     float(np.ones(3) @ np.ones(3))
+    3.0
+    """
+    return _one_thread
+
+
+def can_be_told():
+    """Say whether threadpoolctl is there, by which BLAS is told.
+
+    Examples
+    --------
+    >>> isinstance(can_be_told(), bool)
+    True
+    """
+    with _lock:
+        return _limits() is not None
+
+
+class _OneThread(threading.local, contextlib.ContextDecorator):
+    """One for all, with each thread's own depth of nesting."""
+
+    depth = 0
+
+    def __enter__(self):
+        if not self.depth:
+            with _lock:
+                for limit in _limits() or ():
+                    limit.hold()
+        self.depth += 1
+
+    def __exit__(self, *error):
+        self.depth -= 1
+        if not self.depth:
+            with _lock:
+                for limit in _limits() or ():
+                    limit.let_go()
+
+
+class _Limit:
+    """A BLAS library with one number of threads for the whole process, and how many threads hold it at one."""
+
+    def __init__(self, library):
+        self.library, self.holding, self.before = library, 0, 1
+        # threadpoolctl may let a single thread tell OpenBLAS, and ignore all others until that is cleared.
+        self.clear = getattr(library, "clear_controlling_thread", lambda force=False: None)
+
+    def hold(self):
+        if not self.holding:
+            self.before = self.library.num_threads
+            if self.before != 1:
+                self.clear(force=True)
+                self.library.set_num_threads(1)
+        self.holding += 1
+
+    def let_go(self):
+        self.holding -= 1
+        if not self.holding:
+            self.put_back()
+
+    def put_back(self):
+        self.clear(force=True)
+        self.library.set_num_threads(self.before)
+        self.clear()
+
+    def go_on_in_child(self):
+        """Count the thread that lives on in a forked child: others that held it would never let go there."""
+        held, self.holding = self.holding, int(_one_thread.depth > 0)
+        if held and not self.holding:
+            self.put_back()
+
+
+class _LimitOfEachThread(_Limit, threading.local):
+    """The same where each thread has a number of its own: OpenBLAS built with OpenMP."""
+
+
+_one_thread = _OneThread()
+_lock = threading.Lock()
+
+
+@functools.cache
+def _limits():  # called with the lock, so that there is one list
+    try:
+        import threadpoolctl
+    except ImportError:
+        return None
+    libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+    limits = [(_LimitOfEachThread if _each_thread(library) else _Limit)(library) for library in libraries]
+
+    def go_on_in_child():
+        for limit in limits:
+            limit.go_on_in_child()
+        _lock.release()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=go_on_in_child)
+    return limits
+
+
+def _each_thread(library):
+    if library.internal_api != "openblas" or not hasattr(library, "clear_controlling_thread"):
+        return False
+    return library.threading_layer == "openmp"
