@@ -35,7 +35,7 @@ def read_image(path, size=None, grey=None):
         If the file is missing, damaged, not of these two formats whatever its name, of more than 8 bits a channel,
         animated, or of more than 67 million pixels.
     TypeError, ValueError
-        If `size` is not two positive ints.
+        If `size` is not two positive ints, or has more than 67 million pixels.
 
     Examples
     --------
@@ -101,4 +101,7 @@ def _pixels(path, image, size, grey):
 def _sides(size):
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise TypeError(f"read_image: size must be two ints, (H, W), got {size!r:.60}")
-    return tuple(arguments.integer("read_image", "size", side, at_least=1) for side in size)
+    height, width = (arguments.integer("read_image", "size", side, at_least=1) for side in size)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"read_image: size {height}×{width} has too many pixels, at most {MAX_PIXELS:,}")
+    return height, width

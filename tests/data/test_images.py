@@ -249,3 +249,9 @@ def test_other_files_are_counted_and_links_followed_one_level(parts):
 def test_a_share_is_held_out(parts, held):
     with pytest.raises((TypeError, ValueError), match="image_folder: held must be a number above 0 and below 0.5"):
         data.image_folder(parts / "train", held=held)
+
+
+def test_a_size_beyond_memory_is_refused_at_once(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="read_image: size 100000×100000 has too many pixels, at most 67,108,864"):
+        read_image(tmp_path / "a.png", (100_000, 100_000))
