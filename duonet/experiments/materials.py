@@ -28,6 +28,8 @@ def checked(settings):
     """
     if settings.device == "gpu" and not backend.gpu_available():
         raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    if settings.tf32:
+        backend.allow_tf32()  # before anything is computed
     splits = load_splits(settings)
     height, width = splits.train.images.shape[1:3]
     most = max(type(settings).padding, height, width)

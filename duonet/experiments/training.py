@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet import backend, data, parallel
+from duonet import data, parallel
 from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.experiments.difference import difference
 from duonet.experiments.environment import versions
@@ -97,8 +97,6 @@ def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=Non
                 f"duonet train {settings.model} FOLDER --resume {out}"
             )
     splits = checked(settings)
-    if settings.tf32:
-        backend.allow_tf32()
     if not resume:
         _make_folder(out)
     with _locked(out):
