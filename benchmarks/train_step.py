@@ -77,7 +77,7 @@ def sides(name, batch, device, plain):
         yield (
             side,
             functools.partial(_step, fused(model)[0], *data, optimizer, context),
-            functools.partial(_forward, duonet.fold(model), data[0], context),
+            functools.partial(_forward, duonet.fold_batch_norm(model), data[0], context),
         )
 
 

@@ -4,14 +4,14 @@ from duonet import data, functional, mismatch, models, nn, optim, quant
 from duonet import fast as _fast  # noqa: F401  (registers the fast versions)
 from duonet import gpu as _gpu  # noqa: F401  (and those for a GPU, without needing one)
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
-from duonet.decouple import decouple
+from duonet.costs import cost, summary
+from duonet.decoupling import decouple
 from duonet.engine import plain_ops
-from duonet.fold import fold
+from duonet.folding import fold_batch_norm
 from duonet.fusing import fuse
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
 from duonet.parallel import threads
 from duonet.quantcheck import check_quantizer
-from duonet.summary import cost, summary
 from duonet.tape import no_grad, smooth_forward
 from duonet.tensor import Function, Parameter, Tensor
 from duonet.train import evaluate, fit
@@ -22,7 +22,7 @@ __version__ = VERSION
 
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_quantizer", "check_surrogate", "cost",
-    "coupled_widths", "data", "decouple", "evaluate", "fit", "fold", "functional", "fuse", "load_checkpoint",
-    "load_model", "mismatch", "models", "nn", "no_grad", "numerical_gradient", "optim", "plain_ops", "quant",
-    "save_checkpoint", "smooth_forward", "summary", "threads",
+    "coupled_widths", "data", "decouple", "evaluate", "fit", "fold_batch_norm", "functional", "fuse",
+    "load_checkpoint", "load_model", "mismatch", "models", "nn", "no_grad", "numerical_gradient", "optim",
+    "plain_ops", "quant", "save_checkpoint", "smooth_forward", "summary", "threads",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duonet import Parameter, Tensor, decouple, nn, no_grad, optim
-from duonet.decouple import CannotDecouple
+from duonet.decoupling import CannotDecouple
 from duonet.quant import Clip, FilterScaleSign, LayerScaleSign, Quantizer, Shifted, Ternary
 from duonet.tensor import Function
 

@@ -7,8 +7,8 @@ from duonet import Function, backend, check_gradients, check_surrogate, function
 from duonet.functional.activation import Sigmoid
 from duonet.functional.arithmetic import Add, Mul
 from duonet.functional.conv import Conv2d
-from duonet.functional.linear import Linear
 from duonet.functional.normalization import BatchNorm
+from duonet.functional.products import Linear
 from duonet.gradcheck import GradientError, NonDifferentiablePoint, SurrogateGradient
 from duonet.quant import Binary, Clip, Identity, LayerScaleSign, Surrogate, Ternary, quantize
 

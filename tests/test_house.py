@@ -27,7 +27,7 @@ FLOORS = {
 }
 FILES = sorted(ROOT.rglob("*.py"))
 LESSON = (
-    "tape", "tensor", "backend", "functional", "module", "quant", "nn", "gradcheck", "coupling", "decouple", "widths",
+    "tape", "tensor", "backend", "functional", "module", "quant", "nn", "gradcheck", "coupling", "decoupling", "widths",
     "optim",
 )  # fmt: skip
 LESSON_LINES = 2530
@@ -152,3 +152,12 @@ def test_every_module_says_what_it_is_for():
     for module in pkgutil.walk_packages([str(ROOT)], "duonet."):
         if module.name != "duonet.__main__":
             assert importlib.import_module(module.name).__doc__, module.name
+
+
+def test_no_module_is_shadowed_by_a_name_of_its_package():
+    for module in pkgutil.walk_packages([str(ROOT)], "duonet."):
+        package, _, name = module.name.rpartition(".")
+        if name != "__main__":
+            importlib.import_module(module.name)
+            found = getattr(importlib.import_module(package), name)
+            assert inspect.ismodule(found), f"{module.name} cannot be reached: {package}.{name} is something else"

@@ -11,7 +11,7 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from duonet.experiments.compare import Settings
+from duonet.experiments.comparison import Settings
 from duonet.experiments.studies import Study
 
 

@@ -30,7 +30,7 @@ def add(commands):
 
 
 def _summary(options):
-    from duonet.summary import summary
+    from duonet.costs import summary
 
     counted = summary(*_network(options))
     print(json.dumps(counted.to_dict(), indent=1) if options.json else counted)
@@ -41,7 +41,7 @@ def _network(options):
     import numpy as np
 
     from duonet.checkpoint import load_checkpoint
-    from duonet.decouple import decouple
+    from duonet.decoupling import decouple
     from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
 

@@ -20,7 +20,7 @@ def add(commands):
     ----------
     commands : argparse subparsers
     """
-    from duonet.experiments.compare import Settings
+    from duonet.experiments.comparison import Settings
     from duonet.experiments.recipes import COMPARED
 
     command = commands.add_parser(
@@ -91,7 +91,7 @@ def _compare(options):
 def _mismatch(options):
     from duonet.experiments import MismatchSettings, mismatch, show, tables
     from duonet.experiments.figures import plot_mismatch
-    from duonet.experiments.mismatch import FULL
+    from duonet.experiments.mismatch_study import FULL
 
     if options.show is not None:
         print(show("mismatch", options.show))

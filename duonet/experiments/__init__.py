@@ -1,8 +1,8 @@
 """The paper's experiments, as functions."""
 
-from duonet.experiments.compare import Settings, compare, table
-from duonet.experiments.mismatch import Settings as MismatchSettings
-from duonet.experiments.mismatch import mismatch
+from duonet.experiments.comparison import Settings, compare, table
+from duonet.experiments.mismatch_study import Settings as MismatchSettings
+from duonet.experiments.mismatch_study import mismatch
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.saved import show
 from duonet.experiments.scoring import predict, score, score_table

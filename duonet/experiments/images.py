@@ -35,7 +35,7 @@ def parts(settings, seed):
 
     Parameters
     ----------
-    settings : duonet.experiments.mismatch.Settings
+    settings : duonet.experiments.MismatchSettings
     seed : int
 
     Returns

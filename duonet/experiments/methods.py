@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from duonet.decouple import decouple
+from duonet.decoupling import decouple
 from duonet.module import Module
 
 

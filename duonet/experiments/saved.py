@@ -1,6 +1,6 @@
 """A study printed again from its results.json, finished or not, without computing anything."""
 
-from duonet.experiments.compare import table
+from duonet.experiments.comparison import table
 from duonet.experiments.results import read_results
 from duonet.experiments.study_tables import tables
 from duonet.text import visible

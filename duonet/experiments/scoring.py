@@ -10,7 +10,7 @@ from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
 from duonet.data.folder import part_folders
 from duonet.experiments.run_folder import check_about, check_agreement, check_network
-from duonet.fold import fold
+from duonet.folding import fold_batch_norm
 from duonet.functional import log_softmax
 from duonet.fusing import fused
 from duonet.tape import no_grad
@@ -67,7 +67,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     confusion = np.zeros((classes, classes), np.int64)
     among_five = 0
     loader = data.DataLoader(chosen, BATCH, data.Normalize(about["mean"], about["std"]), device=device)
-    model = fold(saved.model)
+    model = fold_batch_norm(saved.model)
     with no_grad():
         for x, labels in loader:
             logits = backend.to_device(model(Tensor(x)).data, "cpu")

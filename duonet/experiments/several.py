@@ -4,11 +4,11 @@ import dataclasses
 import statistics
 from pathlib import Path
 
+from duonet.costs import summary
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import read_history, read_result
 from duonet.experiments.scoring import load_run
 from duonet.experiments.training import saved_settings
-from duonet.summary import summary
 from duonet.text import aligned
 
 KEPT = ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")

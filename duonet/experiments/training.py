@@ -11,6 +11,7 @@ import numpy as np
 
 from duonet import data, parallel
 from duonet.checkpoint import load_checkpoint, save_checkpoint
+from duonet.costs import cost
 from duonet.experiments.difference import difference
 from duonet.experiments.environment import versions
 from duonet.experiments.materials import build, checked, loader
@@ -26,7 +27,6 @@ from duonet.experiments.run_settings import read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest, load_run
 from duonet.files import replacing
 from duonet.history import History
-from duonet.summary import cost
 from duonet.text import tell
 from duonet.train import evaluate, fit
 

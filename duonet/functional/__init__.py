@@ -4,11 +4,11 @@ from duonet.functional import operators  # noqa: F401  (sets Tensor's operators)
 from duonet.functional.activation import clip, hardtanh, log_softmax, relu, sigmoid, softmax, tanh
 from duonet.functional.arithmetic import add, compare, div, exp, log, mul, neg, pow, sqrt, sub
 from duonet.functional.conv import col2im, conv2d, conv2d_reference, im2col
-from duonet.functional.dropout import dropout
-from duonet.functional.linear import linear, matmul
 from duonet.functional.loss import mse_loss, softmax_cross_entropy, squared_hinge_loss
+from duonet.functional.masking import dropout
 from duonet.functional.normalization import batch_norm
 from duonet.functional.pooling import avg_pool2d, global_avg_pool, max_pool2d
+from duonet.functional.products import linear, matmul
 from duonet.functional.reduction import max, mean, sum
 from duonet.functional.shape import concat, getitem, pad, reshape, transpose
 

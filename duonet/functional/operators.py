@@ -5,7 +5,7 @@ They are set here because `duonet.tensor` is one floor below the ops and does no
 
 import operator
 
-from duonet.functional import arithmetic, linear, reduction, shape
+from duonet.functional import arithmetic, products, reduction, shape
 from duonet.tensor import Tensor
 
 
@@ -32,8 +32,8 @@ Tensor.__truediv__ = arithmetic.div
 Tensor.__rtruediv__ = lambda a, b: arithmetic.div(b, a)
 Tensor.__neg__ = arithmetic.neg
 Tensor.__pow__ = arithmetic.pow
-Tensor.__matmul__ = linear.matmul
-Tensor.__rmatmul__ = lambda a, b: linear.matmul(b, a)
+Tensor.__matmul__ = products.matmul
+Tensor.__rmatmul__ = lambda a, b: products.matmul(b, a)
 Tensor.__getitem__ = shape.getitem
 Tensor.__gt__ = lambda a, b: arithmetic.compare(a, b, operator.gt)
 Tensor.__ge__ = lambda a, b: arithmetic.compare(a, b, operator.ge)

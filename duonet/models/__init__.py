@@ -1,8 +1,8 @@
 """Networks, each as float, binary baseline, full-width ternary and coupled variant."""
 
-from duonet.models.alexnet import alexnet
+from duonet.models.alex import alexnet
 from duonet.models.catalogue import build
-from duonet.models.mlp import mlp
+from duonet.models.perceptron import mlp
 from duonet.models.resnet import resnet18, resnet20
 from duonet.models.vgg import vgg7, vgg_deep
 

@@ -4,8 +4,8 @@ import inspect
 import math
 
 from duonet import arguments
-from duonet.models.alexnet import alexnet
-from duonet.models.mlp import mlp
+from duonet.models.alex import alexnet
+from duonet.models.perceptron import mlp
 from duonet.models.resnet import resnet18, resnet20
 from duonet.models.vgg import vgg7, vgg_deep
 

@@ -59,7 +59,7 @@ def resnet18(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.summary import count_weights
+    >>> from duonet.costs import count_weights
     >>> count_weights(resnet18(rng=np.random.default_rng(0)))
     11678912
     """
@@ -125,7 +125,7 @@ def resnet20(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.summary import count_weights
+    >>> from duonet.costs import count_weights
     >>> count_weights(resnet20(rng=np.random.default_rng(0)))
     270896
     """

@@ -50,7 +50,7 @@ def vgg7(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.summary import count_weights
+    >>> from duonet.costs import count_weights
     >>> count_weights(vgg7("coupled", rng=np.random.default_rng(0)))
     789782
     """
@@ -98,7 +98,7 @@ def vgg_deep(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.summary import count_weights
+    >>> from duonet.costs import count_weights
     >>> count_weights(vgg_deep("baseline", rng=np.random.default_rng(0)))
     117852
     """

@@ -94,7 +94,7 @@ class Staircase:
 
 
 class FoldedStaircase(Staircase):
-    """A staircase per channel that takes batch norm's place as well as its own; made by `duonet.fold`.
+    """A staircase per channel that takes batch norm's place as well as its own; made by `duonet.fold_batch_norm`.
 
     y = levels[Σ_k 1[x >= thresholds[k]]], with x < thresholds[k] instead where the channel falls.
 

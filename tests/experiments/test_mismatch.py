@@ -12,7 +12,7 @@ from duonet.experiments import MismatchSettings, mismatch, tables
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
 from duonet.experiments.images import take_statistics
-from duonet.experiments.mismatch import FULL
+from duonet.experiments.mismatch_study import FULL
 from duonet.experiments.records import resolved, select, spread
 from duonet.experiments.study_tables import cell, raw_cell
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate

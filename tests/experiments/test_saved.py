@@ -61,7 +61,7 @@ def test_a_comparison_that_stopped_is_printed_as_far_as_it_came(tmp_path, monkey
 
 
 def test_a_mismatch_study_that_stopped_is_printed_as_far_as_it_came(tmp_path, monkeypatch):
-    module = importlib.import_module("duonet.experiments.mismatch")
+    module = importlib.import_module("duonet.experiments.mismatch_study")
     toy = module._toy
 
     def only_float(settings, seed, name, *rest):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_run_folder import in_dict, odd, result, settings
 
 from duonet import data
 from duonet.cli import main
 from duonet.experiments import MismatchSettings, Settings, compare, mismatch, show, table, tables
-from duonet.experiments.mismatch import FULL
+from duonet.experiments.mismatch_study import FULL
 from duonet.experiments.studies import saved_study
-from tests.experiments.test_run_folder import in_dict, odd, result, settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 MUTATIONS = 40
@@ -40,7 +40,7 @@ def measured(tmp_path_factory):
 
 
 def parts(settings, seed):
-    module = importlib.import_module("duonet.experiments.mismatch")
+    module = importlib.import_module("duonet.experiments.mismatch_study")
     return [name for name, _ in module._toy_parts(settings, seed) + module.images.parts(settings, seed)]
 
 
@@ -70,7 +70,7 @@ WAYS = {
 @pytest.mark.parametrize("study", WAYS)
 def test_every_damaged_study_goes_on_or_is_refused_in_one_sentence(study, request, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", functools.cache(data.load))
-    module = importlib.import_module("duonet.experiments.mismatch")
+    module = importlib.import_module("duonet.experiments.mismatch_study")
     for name in ("_toy", "_ground_truth", "_evolution"):
         monkeypatch.setattr(module, name, lambda *rest: None)
     monkeypatch.setattr(module.images, "parts", lambda settings, seed: [])
@@ -141,7 +141,7 @@ def test_a_study_that_stops_in_its_first_part_can_be_shown_and_goes_on(study, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr("duonet.experiments.studies.train", stops)
-    monkeypatch.setattr(importlib.import_module("duonet.experiments.mismatch"), "_ground_truth", stops)
+    monkeypatch.setattr(importlib.import_module("duonet.experiments.mismatch_study"), "_ground_truth", stops)
     assert main([study, "--out", str(tmp_path / "run")]) == 130
     assert show(study, tmp_path / "run").endswith("Stopped before its end; finished are: none")
     assert main([study, "--resume", str(tmp_path / "run")]) == 130

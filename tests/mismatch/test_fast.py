@@ -5,7 +5,7 @@ import pytest
 
 from duonet import Tensor, nn
 from duonet import functional as F
-from duonet.fold import fold
+from duonet.folding import fold_batch_norm
 from duonet.mismatch import coordinate_gradient
 from duonet.quant import Binary, Clip, Shifted, Staircase, SwishSign
 from duonet.tape import smooth_forward
@@ -71,7 +71,7 @@ def settled(rng):
 
 
 def folded(rng):
-    return fold(network(rng, settled(rng), nn.QuantActivation(Binary(0.1), Clip(-1, 1))))
+    return fold_batch_norm(network(rng, settled(rng), nn.QuantActivation(Binary(0.1), Clip(-1, 1))))
 
 
 def patched(rng):

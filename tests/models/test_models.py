@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from duonet import Tensor, cost, decouple, models, nn, summary
+from duonet.costs import count_weights
 from duonet.quant import Binary, Ternary
-from duonet.summary import count_weights
 
 
 def build(model, variant, **options):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from duonet import Parameter, Tensor, cost, fold, nn, no_grad, optim, summary
+from duonet import Parameter, Tensor, cost, fold_batch_norm, nn, no_grad, optim, summary
+from duonet.costs import count_weights
 from duonet.quant import Binary, Clip, LayerScaleSign
-from duonet.summary import count_weights
 
 
 class Parent(nn.Module):
@@ -193,7 +193,7 @@ def test_folding_a_layer_of_two_places(rng):
     layer = nn.Linear(4, 4, rng=rng)
     model = nn.Sequential(layer, norm, act, layer, norm, act).eval()
     inputs = Tensor(rng.standard_normal((50, 4), dtype="float32"))
-    np.testing.assert_array_equal(fold(model)(inputs).data, model(inputs).data)
+    np.testing.assert_array_equal(fold_batch_norm(model)(inputs).data, model(inputs).data)
 
 
 def test_a_parameter_with_two_names_in_one_layer_is_one():

@@ -10,7 +10,7 @@ from duonet import (
     data,
     decouple,
     fit,
-    fold,
+    fold_batch_norm,
     load_checkpoint,
     load_model,
     nn,
@@ -21,11 +21,11 @@ from duonet import (
 )
 from duonet import functional as F
 from duonet.checkpoint import CheckpointError
+from duonet.costs import cost
 from duonet.mismatch.chain import CannotServe
 from duonet.mismatch.fast import FastForm
 from duonet.mismatch.objective import Objective
 from duonet.quant import Clip, Identity, Quantizer, Staircase, Ternary, Uniform, quantize
-from duonet.summary import cost
 
 
 class Pact(Quantizer):
@@ -138,7 +138,7 @@ def test_it_is_decoupled_by_its_tag(rng):
 
 def test_fold_leaves_it_alone(rng):
     model = net(rng).eval()
-    folded = fold(model)
+    folded = fold_batch_norm(model)
     x = Tensor(batch(rng)[0])
     with no_grad():
         np.testing.assert_array_equal(folded(x).data, model(x).data)

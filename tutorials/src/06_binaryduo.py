@@ -341,7 +341,7 @@ assert tuned_curve[-1] - coupled_curve[-1] > -2
 # Only a network with ternary activations can be decoupled. Give `decouple` a trained baseline, and it says so.
 
 # %%
-from duonet.decouple import CannotDecouple
+from duonet.decoupling import CannotDecouple
 
 try:
     decouple(ours)  # the baseline of section 4

@@ -12,7 +12,7 @@ from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 
-def fold(model):
+def fold_batch_norm(model):
     """Return a copy of a trained model for evaluation, whose staircases compare what batch norm would have read.
 
     In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included, so y reaches
@@ -36,7 +36,7 @@ def fold(model):
     >>> from duonet.quant import Binary, Clip
     >>> norm = nn.BatchNorm(1)
     >>> norm.beta.data[:] = 1
-    >>> folded = fold(nn.Sequential(norm, nn.QuantActivation(Binary(), Clip(0, 1))))
+    >>> folded = fold_batch_norm(nn.Sequential(norm, nn.QuantActivation(Binary(), Clip(0, 1))))
     >>> folded(Tensor([[-0.51], [-0.5]])).data.ravel()
     array([0., 1.], dtype=float32)
     """

@@ -35,7 +35,7 @@ def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.summary import count_weights
+    >>> from duonet.costs import count_weights
     >>> count_weights(mlp(rng=np.random.default_rng(0)))
     216320
     """

@@ -7,7 +7,7 @@ import pytest
 from families import dyadic
 
 from duonet import Tensor, backend, coupled_widths, decouple, models, nn, no_grad
-from duonet.decouple import CannotDecouple
+from duonet.decoupling import CannotDecouple
 from duonet.quant import Binary, Clip, LayerScaleSign, SwishSign, Ternary, Uniform
 
 

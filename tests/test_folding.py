@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from duonet import Tensor, backend, decouple, fold, models, nn, no_grad
+from duonet import Tensor, backend, decouple, fold_batch_norm, models, nn, no_grad
 from duonet.quant import Binary, Clip, Staircase, Ternary
 
 
@@ -23,7 +23,7 @@ def test_every_bit_stays(rng, device, family, widths, variant, dtype):
     build = getattr(models, family)
     model = build("coupled" if variant == "decoupled" else variant, widths, in_shape=(16, 16, 3), rng=rng)
     model = disturb(decouple(model) if variant == "decoupled" else model, rng).astype(dtype).to(device)
-    folded = fold(model)
+    folded = fold_batch_norm(model)
     x = Tensor(backend.to_device(rng.standard_normal((6, 16, 16, 3)).astype(dtype), device))
     with no_grad():
         expected, got = (m(x).numpy() for m in (model, folded))
@@ -36,7 +36,7 @@ def test_every_bit_stays(rng, device, family, widths, variant, dtype):
 def test_a_threshold_is_the_very_number_where_the_output_steps(rng, staircase):
     norm = nn.BatchNorm(50)
     model = disturb(nn.Sequential(norm, nn.QuantActivation(staircase, Clip(0, 1))), rng)
-    folded = fold(model)
+    folded = fold_batch_norm(model)
     for threshold in folded[0].staircase.thresholds:
         finite = np.isfinite(threshold) & (np.abs(threshold) < 1e30)
         at = np.where(finite, threshold, 0).astype("float32")
@@ -46,7 +46,7 @@ def test_a_threshold_is_the_very_number_where_the_output_steps(rng, staircase):
 
 def test_the_model_is_left_alone_and_training_mode_too(rng):
     model = nn.Sequential(nn.BatchNorm(2), nn.QuantActivation(Binary(), Clip(0, 1)))
-    assert not fold(model).training and model.training and len(model) == 2
+    assert not fold_batch_norm(model).training and model.training and len(model) == 2
 
 
 class Above(Staircase):
@@ -63,18 +63,18 @@ def test_what_it_does_not_know_it_leaves(rng):
     layers = nn.BatchNorm(1, eps=0.0), nn.QuantActivation(Above(), Clip(0, 1))
     model = nn.Sequential(*layers).eval()
     x = Tensor(np.array([[0.5], [0.75]], "float32"))
-    np.testing.assert_array_equal(fold(model)(x).data, model(x).data)
+    np.testing.assert_array_equal(fold_batch_norm(model)(x).data, model(x).data)
     twice = nn.Sequential(nn.BatchNorm(1), *layers[:1], nn.QuantActivation(Binary(), Clip(0, 1))).eval()
     twice[1].gamma.data[:] = -1
     shared = nn.Sequential({"a": twice, "flat": nn.Flatten(), "b": twice})
-    np.testing.assert_array_equal(fold(fold(twice))(x).data, twice(x).data)
-    np.testing.assert_array_equal(fold(shared)(x).data, shared(x).data)
+    np.testing.assert_array_equal(fold_batch_norm(fold_batch_norm(twice))(x).data, twice(x).data)
+    np.testing.assert_array_equal(fold_batch_norm(shared)(x).data, shared(x).data)
 
 
 def test_the_whole_copy_is_in_evaluation_mode_and_what_is_frozen_stays_frozen(rng):
     model = nn.Sequential(nn.Linear(2, 2, rng=rng), nn.BatchNorm(2), nn.QuantActivation(Binary(), Clip(0, 1)))
     model[0].bias.requires_grad = False
-    folded = fold(model)
+    folded = fold_batch_norm(model)
     assert not any(layer.training for _, layer in folded.modules())
     assert not folded[0].bias.requires_grad and folded[0].weight.requires_grad
 
@@ -83,4 +83,4 @@ def test_a_layer_with_a_forward_of_its_own_is_left(rng):
     model = nn.Sequential(nn.BatchNorm(1), nn.QuantActivation(Binary(), Clip(0, 1))).eval()
     model[0].forward = lambda x, activation=None: x
     x = Tensor(np.array([[0.4], [0.6]], "float32"))
-    np.testing.assert_array_equal(fold(model)(x).data, model(x).data)
+    np.testing.assert_array_equal(fold_batch_norm(model)(x).data, model(x).data)
