@@ -48,32 +48,7 @@ def add(commands):
     ----------
     commands : argparse subparsers
     """
-    from duonet.experiments.recipes import RECIPES
-    from duonet.experiments.run_settings import RunSettings, kind_of
-
-    command = commands.add_parser(
-        "train",
-        help="train a network; stop it at any moment and resume",
-        description="Train a network by its authors' recipe, stretched to the epochs asked for. Everything "
-        "is written to the run folder as it goes on; a resumed run goes on where it stopped, to the same bits.",
-    )
-    command.set_defaults(command=_train)
-    command.add_argument("model", nargs="?", help=f"one of {', '.join(RECIPES)}")
-    command.add_argument(
-        "dataset", nargs="?", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
-    )
-    for field in dataclasses.fields(RunSettings)[2:]:
-        kind = kind_of(field)
-        if kind is bool:
-            how = {"action": argparse.BooleanOptionalAction}
-        else:
-            how = {"type": kind, "metavar": {int: "N", float: "X", str: "WORD"}[kind]}
-        flag = f"--{field.name.replace('_', '-')}"
-        command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
-    command.add_argument("--config", type=Path, help="a TOML file of these settings; flags come before it")
-    command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
-    command.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
-    command.add_argument("--quiet", action="store_true", help="print the result alone")
+    _add_train(commands)
 
     command = commands.add_parser(
         "evaluate",
@@ -110,6 +85,35 @@ def add(commands):
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders of duonet train")
     command.add_argument("--figure", type=Path, help="where to draw validation accuracy by epoch")
     command.add_argument("--json", type=Path, help="where to write everything that table and figure show")
+
+
+def _add_train(commands):
+    from duonet.experiments.recipes import RECIPES
+    from duonet.experiments.run_settings import RunSettings, kind_of
+
+    command = commands.add_parser(
+        "train",
+        help="train a network; stop it at any moment and resume",
+        description="Train a network by its authors' recipe, stretched to the epochs asked for. Everything "
+        "is written to the run folder as it goes on; a resumed run goes on where it stopped, to the same bits.",
+    )
+    command.set_defaults(command=_train)
+    command.add_argument("model", nargs="?", help=f"one of {', '.join(RECIPES)}")
+    command.add_argument(
+        "dataset", nargs="?", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
+    )
+    for field in dataclasses.fields(RunSettings)[2:]:
+        kind = kind_of(field)
+        if kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        else:
+            how = {"type": kind, "metavar": {int: "N", float: "X", str: "WORD"}[kind]}
+        flag = f"--{field.name.replace('_', '-')}"
+        command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
+    command.add_argument("--config", type=Path, help="a TOML file of these settings; flags come before it")
+    command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
+    command.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    command.add_argument("--quiet", action="store_true", help="print the result alone")
 
 
 def _train(options):
