@@ -288,7 +288,7 @@ def test_what_a_server_or_the_disk_says_is_told_and_never_printed_raw(tmp_path, 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
         threading.Thread(target=web.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{web.server_address[1]}"
-        with pytest.raises(DataError, match=r"500 Server Error: \?\[31mred\? for url") as error:
+        with pytest.raises(DataError, match=r"500 Server Error: \\x1b\[31mred\\x07 for url") as error:
             fetch("toy", "a.bin", "0" * 64, [address])
         assert "\x1b" not in str(error.value) and "\x07" not in str(error.value)
         web.shutdown()
