@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from duonet import nn
-from duonet.experiments import MismatchSettings, mismatch, tables
+from duonet.experiments import MismatchSettings, images, mismatch, tables
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
 from duonet.experiments.images import take_statistics
@@ -165,11 +165,17 @@ def test_rank_correlation():
     assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
 
 
-def test_a_line_more_among_activations_and_surrogates_is_measured_told_and_drawn(tmp_path, monkeypatch):
+def test_a_line_more_among_activations_and_surrogates_is_measured_told_and_drawn(study, tmp_path, monkeypatch):
+    for name in ("4 bits", "3 bits", "sign"):
+        monkeypatch.delitem(ACTIVATIONS, name)
     monkeypatch.setitem(ACTIVATIONS, "late", (Binary(0.7), Clip(0, 1)))
     for width in (0.2, 0.3):
         monkeypatch.setitem(SURROGATES, f"narrow {width}", Clip(0.5 - width, 0.5 + width))
+    monkeypatch.setattr(
+        images, "parts", lambda settings, seed: []
+    )  # no line of theirs: those of the study will do
     results = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "run", progress=False)
+    results["records"] += select(study[0], "network")
     assert len(select(results, "toy", activation="late")) == 2 * 4
     assert any("late" in text for text in tables(results).values())
     assert any("narrow 0.3" in text for text in tables(results).values())
