@@ -1,14 +1,16 @@
 """BLAS has one thread while the package computes, and as many as before afterwards."""
 
+import importlib
 import multiprocessing
 import os
 import threading
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 import duonet
-from duonet import Function, Tensor, blas, cli, data, models, nn, optim, parallel
+from duonet import Function, Tensor, blas, cli, data, experiments, models, nn, optim, parallel
 from duonet import functional as F
 from duonet.quant import Binary, Clip
 
@@ -108,14 +110,55 @@ def test_products_of_the_users_own_have_the_same_bits_before_and_after(name, net
     assert Look.seen and all(threads == {1} for _, threads in Look.seen)
 
 
-def test_the_loops_hold_blas_for_all_that_they_call(net):
+def test_whatever_the_loops_call_finds_blas_held(net):
     seen = []
-    fit(
-        net,
-        loss=lambda *pair: seen.append(of_blas()) or F.softmax_cross_entropy(*pair),
-        on_epoch=lambda _: seen.append(of_blas()),
-    )
-    assert len(seen) == 3 and all(threads == {1} for threads in seen)
+
+    def loss(*pair):
+        seen.append(of_blas())
+        return F.softmax_cross_entropy(*pair)
+
+    fit(net, loss=loss, on_epoch=lambda _: seen.append(of_blas()))
+    duonet.evaluate(net.eval(), loader(), loss)
+    duonet.mismatch.coarse_gradient(net, loss, loader()[0])
+    duonet.mismatch.coordinate_gradient(net, loss, loader()[0], coordinates=1, rng=np.random.default_rng(0))
+    duonet.mismatch.evolution_gradient(net, loss, loader()[0], samples=2, rng=np.random.default_rng(0))
+    assert len(seen) > 8 and all(threads == {1} for threads in seen)
+
+
+class Stop(Exception):
+    pass
+
+
+RUN = MagicMock(seeds=1)
+RUN.runs.return_value = [("run", RUN)]
+
+
+@pytest.mark.parametrize(
+    "function, arguments, begins_with",
+    [
+        (experiments.train, (RUN, "new"), "checked"),
+        (experiments.compare, (RUN, "new"), "checked"),
+        (experiments.mismatch, (RUN, "new"), "Records"),
+        (experiments.score, ("run", "mnist"), "load_run"),
+        (experiments.predict, ("run", ["image"]), "load_run"),
+        (duonet.mismatch.measure, (nn.Linear(1, 1, rng=np.random.default_rng(0)), None, None), "weighted_layers"),
+    ],
+)
+def test_studies_hold_blas_from_the_first_moment(function, arguments, begins_with, monkeypatch, tmp_path):
+    def look(*args, **options):
+        assert of_blas() == {1}
+        raise Stop
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.import_module(function.__module__), begins_with, look)
+    with pytest.raises(Stop):
+        function(*arguments)
+    assert of_blas() == {BLAS_THREADS}
+
+
+def test_chunks_of_plain_arrays_find_blas_held():
+    assert all(threads == {1} for threads in parallel.run(lambda _: of_blas(), range(6)))
+    assert all(threads == {1} for threads in parallel.run(lambda _: of_blas(), range(2)))
 
 
 def test_a_command_holds_blas_and_lets_go(monkeypatch, capsys):
@@ -162,19 +205,22 @@ def test_it_is_put_back_to_what_it_was_each_time():
 
 @pytest.fixture
 def holder():
-    """A thread that holds BLAS until the event is set."""
-    inside, leave = threading.Event(), threading.Event()
+    """A thread that holds BLAS until it is told to let go, and lives on."""
+    inside, leave, left, end = (threading.Event() for _ in range(4))
 
     def hold():
         with duonet.threads():
             inside.set()
             leave.wait(60)
+        left.set()
+        end.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
     assert inside.wait(60)
-    yield lambda: (leave.set(), thread.join(60))
+    yield lambda: (leave.set(), left.wait(60))
     leave.set()
+    end.set()
     thread.join(60)
 
 
