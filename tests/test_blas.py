@@ -170,6 +170,16 @@ def test_a_command_holds_blas_and_lets_go(monkeypatch, capsys):
     assert cli.main(["compare", "--images", "1"]) == 2 and of_blas() == {BLAS_THREADS}
 
 
+def test_a_command_called_from_a_program_leaves_its_allocator_alone(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(parallel, "keep_memory", lambda: asked.append(True))
+    cli.main(["summary", "mlp"])
+    assert not asked
+    monkeypatch.setattr("sys.argv", ["duonet", "summary", "mlp"])
+    cli.main()
+    assert asked
+
+
 def test_an_exception_lets_go(net):
     with pytest.raises(ValueError), duonet.threads(2):
         raise ValueError

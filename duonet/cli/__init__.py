@@ -38,7 +38,8 @@ def main(arguments=None):
     with usable(), warnings.catch_warnings():
         warnings.showwarning = lambda message, *rest, **more: complain(visible(f"duonet: {message}"))
         options = _parser().parse_args(arguments)
-        parallel.keep_memory()
+        if arguments is None:  # the process is this command's own
+            parallel.keep_memory()
         try:
             with _terminable(), parallel.threads():
                 options.command(options)
