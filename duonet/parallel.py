@@ -34,7 +34,7 @@ class _Mine(threading.local):
 
 
 _mine = _Mine()
-# Every view of a buffer, and a view of a view, refers to the buffer itself: this few references, and it has none.
+# Every view of a buffer, and a view of a view, refers to the buffer itself: with so few references it has none.
 _UNUSED = max(map(sys.getrefcount, [np.empty(0)]))
 
 
