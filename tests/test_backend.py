@@ -22,7 +22,7 @@ def pretend_cupy(monkeypatch, devices):
 
     cupy = types.ModuleType("cupy")
     cupy.__version__ = "14.0"
-    cupy.ndarray = type("ndarray", (), {})
+    cupy.ndarray = type("ndarray", (), {"dtype": np.dtype("float32"), "shape": (1,)})
     cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=count))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     return cupy

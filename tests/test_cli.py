@@ -33,7 +33,10 @@ def test_quiet_prints_the_table_alone(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--model", "vgg99"], "duonet: compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
+        (
+            ["--model", "vgg99"],
+            "duonet: compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'; did you mean 'vgg7'?",
+        ),
         (["--epochs", "1"], "duonet: compare: epochs must be an int at least 2, got 1"),
         (["--weights", "half"], "duonet: train: weights must be one of float, binary, got 'half'"),
     ],
