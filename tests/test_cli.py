@@ -214,6 +214,6 @@ def test_a_finished_study_is_printed_again_without_computing(tmp_path, capsys, m
     assert main(["compare", "--resume", out, "--epochs", "3"]) == 2
     assert "--resume brings its own settings and folder" in capsys.readouterr().err
     assert main(["mismatch", "--resume", out]) == 2
-    assert "holds no study of duonet mismatch" in capsys.readouterr().err
+    assert "is no results.json of duonet mismatch" in capsys.readouterr().err
     assert main(["compare", "--resume", str(tmp_path)]) == 2
     assert f"{tmp_path} holds no study: it has no results.json" in capsys.readouterr().err
