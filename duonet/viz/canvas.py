@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from duonet.files import replacing
+from duonet.text import visible
 
 
 def blank(width, height):
@@ -41,6 +42,25 @@ def save(figure, path):
     with replacing(path) as part:
         figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")
     return path
+
+
+def plain(name):
+    r"""Write a name from elsewhere for a figure, where what stands between two dollars would be a formula.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(plain("$5 to $10"))
+    \$5 to \$10
+    """
+    return visible(name).replace("$", r"\$")
 
 
 def tidy(axes, grid="y"):

@@ -62,3 +62,12 @@ def test_what_differs_is_drawn_differently_and_the_same_the_same(plot, what, oth
 
 def test_the_path_may_be_a_string(tmp_path):
     assert plot_history(ROWS, str(tmp_path / "figure.png")) == tmp_path / "figure.png"
+
+
+def test_names_are_words_and_never_formulas_or_codes(tmp_path):
+    for name in ("a$\\frac$b", "$5 to $10", "\x1b[2J"):
+        named = {**scores(3), "class_names": [name, "b", "c"]}
+        assert drawn(plot_confusion, named, tmp_path) != drawn(plot_confusion, scores(3), tmp_path)
+        titled = runs(ROWS)
+        titled["settings"]["dataset"] = name
+        drawn(plot_runs, titled, tmp_path)
