@@ -51,9 +51,9 @@ def read_image(path, size=None, grey=None):
     if size is not None:
         size = _sides(size)
     path = Path(path)
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise DataError(f"{path}: not a regular file")
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise DataError(f"{path}: not a regular file")
         with path.open("rb") as file:
             _check_header(path, file)
             # Other formats have readers that start other programs: PostScript's is Ghostscript.
