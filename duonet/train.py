@@ -10,13 +10,14 @@ from duonet import arguments, backend, functional, parallel
 from duonet.fusing import fused
 from duonet.history import History
 from duonet.module import Module
-from duonet.nn.watching import evaluating, observe
+from duonet.nn.watching import all_finite, evaluating, first_not_finite, observe
 from duonet.optim import Constant, Optimizer
 from duonet.progress import Bar
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 CURE = "A smaller learning rate is the usual cure"
+HOLDS = "holds NaN or infinity"
 
 
 class TrainingDiverged(ArithmeticError):
@@ -81,6 +82,8 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
             totals.add(loss(logits, labels), logits, labels)
     if not totals.finite:
         raise ValueError("evaluate: the loader yields inputs that are not finite")
+    if totals.spoilt:
+        raise ValueError("evaluate: the loader yields labels that are not finite")
     return totals.read()
 
 
@@ -139,7 +142,8 @@ def fit(
     TrainingDiverged
         If the loss or a parameter becomes infinite or NaN.
     ValueError
-        If an input is not finite, if a number is out of range, or if the optimiser has no parameter of the model.
+        If an input, a label that the loss uses, or the model is not finite, if a number is out of range, or if the
+        optimiser has no parameter of the model.
     TypeError
         If an argument is of another kind, or the loader yields something else than pairs.
     BaseException
@@ -199,7 +203,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         value = loss(logits, labels)
         totals.add(value, logits, labels)
         if looked_at:
-            _check_loss(totals, model, x, epoch, i, first and i == 0)
+            _check_loss(totals, model, x, labels, epoch, i, first and i == 0)
         for module in penalised:
             value = value + module.penalty()
         optimizer.zero_grad()
@@ -208,7 +212,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         bar.advance(len(x.data), totals)
     score = totals.read()
     _check_input(totals, x.data, epoch, i)
-    _check_loss(totals, model, x, epoch, i, False)
+    _check_loss(totals, model, x, labels, epoch, i, False)
     _check_parameters(model, epoch)
     return score
 
@@ -224,6 +228,8 @@ def _check_arguments(model, loader, optimizer, epochs, history, **called):
             raise TypeError(f"fit: {name} must be callable, got {type(given).__name__}")
     if not {id(p) for p in optimizer.parameters} & {id(p) for p in model.parameters()}:
         raise ValueError("fit: the optimizer has no parameter of the model, so it would train nothing")
+    if (where := first_not_finite(model)) is not None:
+        raise ValueError(f"fit: {where} is not finite before the first step, so it is not the learning rate")
     return arguments.integer("fit", "epochs", epochs, at_least=0)
 
 
@@ -243,7 +249,7 @@ class _Totals:
     def __init__(self, name):
         self.name = name
         self.loss = self.hits = self.images = 0
-        self.finite = True
+        self.finite, self.spoilt = True, False
 
     def see(self, x):
         self.finite = self.finite & backend.get_xp(x).isfinite(x).all()
@@ -252,9 +258,12 @@ class _Totals:
         if not isinstance(loss, Tensor) or loss.shape != ():
             what = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"{self.name}: the loss must be one Tensor without axes, got {what}")
-        n = len(labels)
+        n, labels = len(labels), _array(labels)
         self.loss = self.loss + loss.data * n
-        right = _right(self.name, logits.data, labels.data if isinstance(labels, Tensor) else labels)
+        if labels.dtype.kind == "f":  # a loss may pass over NaN, for labels that are missing
+            isfinite = backend.get_xp(labels).isfinite
+            self.spoilt |= ~isfinite(loss.data) & isfinite(logits.data).all() & ~isfinite(labels).all()
+        right = _right(self.name, logits.data, labels)
         self.hits = None if right is None or self.hits is None else self.hits + right.sum()
         self.images += n
 
@@ -264,9 +273,13 @@ class _Totals:
         return Score(float(self.loss) / self.images, None if self.hits is None else float(self.hits) / self.images)
 
 
+def _array(labels):
+    labels = labels.data if isinstance(labels, Tensor) else labels
+    return labels if backend.is_array(labels) else np.asarray(labels)
+
+
 def _right(name, logits, labels):
     """Say of each image whether its class is the likeliest; None where there are no classes."""
-    labels = labels if backend.is_array(labels) else np.asarray(labels)
     if len(labels) != len(logits):
         raise ValueError(f"{name}: the model returns {logits.shape} for labels {labels.shape}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.ndim != 2 or logits.shape[1] < 2:
@@ -278,21 +291,30 @@ def _check_input(totals, x, epoch, step):
     """Stop before numbers that are not finite spoil the weights, and get the learning rate blamed for it."""
     if bool(totals.finite):
         return
-    xp = backend.get_xp(x)
-    whole = xp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
-    where = f"an image before step {step + 1}" if whole.all() else f"image {whole.argmin()} of step {step + 1}"
-    raise ValueError(f"fit: the input is not finite: {where} in epoch {epoch + 1} holds NaN or infinity")
+    raise ValueError(f"fit: the input is not finite: {_which('image', x, step)} in epoch {epoch + 1} {HOLDS}")
 
 
-def _check_loss(totals, model, x, epoch, step, first):
+def _which(what, x, step):
+    whole = backend.get_xp(x).isfinite(x).reshape(len(x), -1).all(axis=1)
+    return (
+        f"an earlier {what} than those of step {step + 1}"
+        if whole.all()
+        else f"{what} {whole.argmin()} of step {step + 1}"
+    )
+
+
+def _check_loss(totals, model, x, labels, epoch, step, first):
     """Stop with the place where a non-finite number first shows, if the loss is not finite."""
     if np.isfinite(float(totals.loss)):
         return
-    where = _first_bad_parameter(model)
+    if totals.spoilt:
+        where = _which("label", _array(labels), step)
+        raise ValueError(f"fit: the labels are not finite: {where} in epoch {epoch + 1} {HOLDS}")
+    where = first_not_finite(model)
     if where is None:
         with no_grad(), observe(model) as records:
             model(x)
-        path = next((path for path, r in records.items() if path and not _all_finite(r.output)), None)
+        path = next((path for path, r in records.items() if path and not all_finite(r.output)), None)
         where = "no layer's output: it arises in the loss" if path is None else f"the output of {path}"
     cause = "No step has been made yet, so it is not the learning rate" if first else CURE
     raise TrainingDiverged(
@@ -302,14 +324,6 @@ def _check_loss(totals, model, x, epoch, step, first):
 
 
 def _check_parameters(model, epoch):
-    """Stop if a parameter is not finite: a staircase turns NaN into a level, so the loss may never show it."""
-    if (where := _first_bad_parameter(model)) is not None:
+    """Stop if the model is not finite: a staircase turns NaN into a level, so the loss may never show it."""
+    if (where := first_not_finite(model)) is not None:
         raise TrainingDiverged(f"fit: {where} is not finite after epoch {epoch + 1}. {CURE}")
-
-
-def _first_bad_parameter(model):
-    return next((f"parameter {path}" for path, p in model.named_parameters() if not _all_finite(p.data)), None)
-
-
-def _all_finite(array):
-    return bool(backend.get_xp(array).isfinite(array).all())

@@ -121,12 +121,16 @@ def test_a_nan_loss_stops_and_names_the_step_and_the_layer(device, monkeypatch):
 
 def test_a_parameter_that_became_nan_is_named_though_the_staircase_hides_it(device):
     model, loader, optimizer = setting(device=device)
-    model[1].bias.data[0] = np.nan
+
+    def loss(logits, labels):
+        model[1].bias.data[0] = np.nan
+        return F.softmax_cross_entropy(logits, labels)
+
     with (
         pytest.raises(TrainingDiverged, match="parameter 1.weight is not finite after epoch 1"),
         np.errstate(invalid="ignore"),
     ):
-        fit(model, loader, optimizer, 1, progress=False)
+        fit(model, loader, optimizer, 1, loss=loss, progress=False)
 
 
 def test_ctrl_c_leaves_the_last_finished_epochs_files_whole(tmp_path):
@@ -242,6 +246,49 @@ def test_a_loss_that_is_infinite_before_any_step_is_not_the_learning_rates():
         TrainingDiverged, match="it arises in the loss. No step has been made yet, so it is not the"
     ):
         fit(model, loader, optimizer, 1, loss=endless, progress=False)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_label_that_is_not_finite_is_blamed_for_the_loss_it_spoils(bad):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, 4, 2)).astype("f"), rng.normal(size=(3, 4, 1)).astype("f")
+    y[2, 1] = bad
+    batches = Batches(zip(x, y))
+    model = nn.Linear(2, 1, rng=rng)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match="the labels are not finite: label 1 of step 3 in epoch 1") as error:
+        fit(model, batches, optimizer, 2, loss=F.mse_loss, progress=False)
+    assert "learning rate" not in str(error.value)
+    with pytest.raises(ValueError, match="evaluate: the loader yields labels that are not finite"):
+        evaluate(model, batches, F.mse_loss)
+
+    def known(y, labels):
+        there = np.isfinite(labels)
+        return F.mse_loss(y * there.astype("f"), np.where(there, labels, 0).astype("f"))
+
+    assert np.isfinite(fit(model, batches, optimizer, 2, loss=known, progress=False)["loss"]).all()
+    assert np.isfinite(evaluate(model, batches, known).loss), "a loss may pass over labels that are missing"
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_running_averages_that_are_not_finite_stop_the_training(name, bad):
+    model, loader, optimizer = setting()
+    before = model.state_dict()
+    getattr(model[2], name).data[1] = bad
+    with pytest.raises(ValueError, match=f"fit: running average 2.{name} is not finite before the first step"):
+        fit(model, loader, optimizer, 1, progress=False)
+    model.load_state_dict(before)
+
+    def loss(logits, labels):
+        getattr(model[2], name).data[1] = bad
+        return F.softmax_cross_entropy(logits, labels)
+
+    with (
+        pytest.raises(TrainingDiverged, match=f"running average 2.{name} is not finite after epoch 1"),
+        np.errstate(all="ignore"),
+    ):
+        fit(model, loader, optimizer, 2, loss=loss, progress=False)
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, SystemExit])

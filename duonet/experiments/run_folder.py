@@ -10,6 +10,7 @@ from duonet import backend
 from duonet.experiments.methods import METHODS
 from duonet.experiments.results import check_shape
 from duonet.experiments.run_settings import RunSettings
+from duonet.nn.watching import first_not_finite
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
@@ -57,7 +58,9 @@ def check_about(path, about):
 
 
 def check_network(path, model, about, device):
-    """Check that a network takes one image of the run and tells its classes apart."""
+    """Check that a network is finite, takes one image of the run and tells its classes apart."""
+    if (where := first_not_finite(model)) is not None:
+        raise ValueError(f"{path} is damaged: {where} of its network is not finite")
     image = backend.to_device(np.zeros((1, *about["in_shape"]), np.float32), device)
     try:
         with no_grad():

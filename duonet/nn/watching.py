@@ -1,7 +1,10 @@
-"""Looking at layers while they run: `observe`, `watch`, and `evaluating`, which puts every mode back."""
+"""Looking at layers: `observe`, `watch`, `evaluating`, which puts every mode back, and `first_not_finite`."""
 
 import contextlib
 import functools
+
+from duonet import backend
+from duonet.nn.layers import BatchNorm
 
 
 class Record:
@@ -120,3 +123,45 @@ def watch(model, see):
     finally:
         for module, partial in added:
             module._observers.remove(partial)
+
+
+def first_not_finite(model):
+    """Name the first parameter or running average that holds NaN or infinity.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> first_not_finite(BatchNorm(2))
+    """
+    numbers = [(f"parameter {path}", p) for path, p in model.named_parameters()]
+    for path, layer in model.modules():
+        if isinstance(layer, BatchNorm):
+            pair = ("running_mean", layer.running_mean), ("running_var", layer.running_var)
+            numbers += [(f"running average {path}.{name}", average) for name, average in pair]
+    return next((name for name, tensor in numbers if not all_finite(tensor.data)), None)
+
+
+def all_finite(array):
+    """Say whether an array holds neither NaN nor infinity.
+
+    Parameters
+    ----------
+    array : array
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> all_finite(BatchNorm(2).gamma.data)
+    True
+    """
+    return bool(backend.get_xp(array).isfinite(array).all())

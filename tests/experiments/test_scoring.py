@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duonet import data, functional, nn
-from duonet.checkpoint import save_checkpoint
+from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.cli import main
 from duonet.experiments import RunSettings, predict, score, scoring, train
 from duonet.tensor import Tensor
@@ -23,8 +23,6 @@ def run(tmp_path_factory):
 def test_the_scores_are_those_of_the_logits(run):
     out, result = run
     scores = score(out / "best.npz", "fashion-mini")
-    from duonet.checkpoint import load_checkpoint
-
     saved = load_checkpoint(out / "best.npz")
     splits = data.fashion_mini()
     x = data.Normalize(saved.about["mean"], saved.about["std"])(splits.test.images)
@@ -70,8 +68,6 @@ def pictures(tmp_path):
 
 def test_predict_gives_the_probabilities_of_the_networks_classes(run, pictures, capsys):
     names, probabilities = predict(run[0] / "best.npz", [pictures / "a.png", pictures / "b.png"])
-    from duonet.checkpoint import load_checkpoint
-
     saved = load_checkpoint(run[0] / "best.npz")
     x = data.Normalize(saved.about["mean"], saved.about["std"])(data.fashion_mini().test.images[:2])
     expected = functional.softmax(saved.model.eval()(Tensor(x))).data
@@ -123,6 +119,21 @@ def test_a_bad_file_costs_no_other_its_answer(run, pictures, capsys):
     assert told.err.endswith("predict: no answer for 2 of 4 images\n")
     assert main(["predict", str(run[0]), files[0], files[3], "--top", "1"]) == 0
     assert capsys.readouterr().out == told.out
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "number", ["linear1.weight", "classifier.bias", "norm1.running_mean", "norm1.running_var"]
+)
+def test_a_network_that_is_not_finite_gives_no_answers(run, pictures, tmp_path, number, bad):
+    saved = load_checkpoint(run[0] / "best.npz")
+    layer, _, name = number.partition(".")
+    getattr(dict(saved.model.modules())[layer], name).data[...] = bad
+    path = tmp_path / "bad.npz"
+    save_checkpoint(path, saved.model, about=saved.about)
+    for answer in (lambda: score(path, "fashion-mini"), lambda: predict(path, [pictures / "a.png"])):
+        with pytest.raises(ValueError, match=f"bad.npz is damaged: .* {number} of its network is not finite"):
+            answer()
 
 
 def test_images_are_answered_a_few_at_a_time_in_their_order(run, pictures, monkeypatch):
