@@ -97,11 +97,7 @@ CHEATS = {
     "an address": POINTS_TO_MEMORY,
     "everything replaced": REPLACED,
     "sys.modules emptied": "import sys\nsys.modules.clear()\ndef cheat(x): return x\n",
-    "an exit without a failure": "import atexit, os\natexit.register(lambda: os._exit(0))\ndef cheat(x): os._exit(0)\n",
     "a threat": "import threading, os\ndef cheat(x): threading.Timer(.1, os._exit, [0]).start(); return x\n",
-    "a printed result": "def cheat(x): print('1 passed'); return x\n",
-    "a skip": "import unittest\ndef cheat(x): raise unittest.SkipTest\n",
-    "an exit": "import sys\ndef cheat(x): sys.exit(0)\n",
     "a trace function": "import sys\nsys.settrace(lambda *rest: None)\ndef cheat(x): return x\n",
     "nothing": "def cheat(x): return None\n",
     "itself": "def cheat(x): return cheat\n",
@@ -114,7 +110,6 @@ CHEATS = {
 }
 MESSAGES = {
     "no reply": "7",
-    "an empty reply": "{}",
     "a deep one": "eval('[' * 80 + ']' * 80)",
     "a key of the judge's": "{'changed': [], 'value': ['s', 1, ['<f8', [1], 'AAAA'], None]}",
     "a change of nothing": "{'changed': [[99, ['<f8', [], '']]], 'value': 1}",
@@ -124,7 +119,6 @@ MESSAGES = {
     "a call of what was never given": "{'changed': [], 'do': 'call', 'what': 10**9, 'name': None, 'args': ['t', []], 'options': ['d', []]}",
     "a question": "{'changed': [], 'do': 'get', 'what': 0, 'name': 'passed', 'args': ['t', []], 'options': ['d', []]}",
     "an error that ends": "{'changed': [], 'error': ['SystemExit', '0']}",
-    "an error without a name": "{'changed': [], 'error': ['', '']}",
     "an object in place of a number": "{'changed': [], 'value': ['y', 0]}",
 }
 CHEATS |= {f"sent: {name}": SENDS.replace("{message}", text) for name, text in MESSAGES.items()}
@@ -136,9 +130,8 @@ KILLS = {
     "its group killed": "import os\ndef cheat(x): os.killpg(0, 9); return x\n",
     "stopped": "import os, signal\ndef cheat(x): os.kill(os.getpid(), signal.SIGSTOP); return x\n",
     "deep folders": "import os\ndef cheat(x):\n    for _ in range(1500): os.mkdir('d'); os.chdir('d')\n    return x\n",
-    "many processes": "import os, time\ndef cheat(x):\n    for _ in range(400):\n        if os.fork() == 0: time.sleep(99)\n    return x\n",
+    "many processes": "import os, time\ndef cheat(x):\n    for _ in range(99):\n        if os.fork() == 0: time.sleep(99)\n    return x\n",
     "signals ignored": "import signal\ndef cheat(x):\n    for n in set(signal.Signals) - {9, 19}: signal.signal(n, signal.SIG_IGN)\n    while True: pass\n",
-    "much memory": "def cheat(x): return [bytearray(2**28) for _ in range(99)]\n",
     "a deep recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef cheat(x): return cheat(x)\n",
     "a deep expression": "def cheat(x): return eval('-' * 10**6 + 'x')\n",
 }
@@ -183,25 +176,96 @@ def test_the_honest_one_beside_them_loses_nothing(cheats):
     assert score(cheats["honest"]) == 100, reasons(cheats["honest"])
 
 
-def test_without_walls_the_grader_outlives_them_as_well(folder, tmp_path):
-    names = [
-        "the parent killed",
-        "the parent stopped",
-        "stopped",
-        "deep folders",
-        "frames walked",
-        "everything replaced",
-    ]
+def test_without_walls_the_grader_outlives_them_as_well(folder, tmp_path, monkeypatch):
+    names = ["the parent killed", "the parent stopped", "deep folders", "everything replaced"]
     texts = {name: (CHEATS | KILLS)[name] + WRONG for name in names}
-    before = set(Path(grade.tempfile.gettempdir()).glob("grade-*"))
+    make, made = grade.tempfile.mkdtemp, []
+
+    def noted(*rest, **options):
+        made.append(make(*rest, **options))
+        return made[-1]
+
+    monkeypatch.setattr(grade.tempfile, "mkdtemp", noted)
     graded = marked(folder, tmp_path, texts | {"honest": SOLUTION}, walls=False)
     assert score(graded["honest"]) == 100, reasons(graded["honest"])
     assert not [name for name in names if graded[name][0].passed]
-    assert set(Path(grade.tempfile.gettempdir()).glob("grade-*")) <= before, "nothing is left behind"
+    scratch = [path for path in made if "grade-" in path]
+    assert scratch and not any(map(os.path.exists, scratch)), "it leaves its scratch folders"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who goes first")
+def test_where_memory_runs_out_submissions_go_first(folder, tmp_path):
+    asks = "def cheat(x): raise ValueError(open('/proc/self/oom_score_adj').read())\n" + WRONG
+    assert reasons(marked(folder, tmp_path, {"asks": asks}, walls=False)["asks"])[0] == "ValueError: 1000"
+
+
+ARRAYS = """
+import pytest
+from numpy.testing import assert_allclose
+
+MAY_IMPORT = {"numpy"}
+
+
+@pytest.mark.task(1, points=1)
+def test_double(answers, rng):
+    \"\"\"What is expected is computed late.\"\"\"
+    x = rng.standard_normal(3)
+    y = answers.double(x)
+    answers.double(x + 1)
+    assert_allclose(y, 2 * x)
+
+
+@pytest.mark.task(1, points=1)
+def test_all(answers, rng):
+    \"\"\"A loop may not end early.\"\"\"
+    xs = rng.standard_normal((4, 3))
+    for y, x in zip(map(answers.double, xs), xs):
+        assert_allclose(y, 2 * x)
+
+
+@pytest.mark.task(1, points=1)
+def test_double_of_a_number(answers, rng):
+    \"\"\"A number agrees with nothing but a number.\"\"\"
+    x = rng.standard_normal()
+    assert_allclose(answers.double(x), 2 * x)
+
+
+@pytest.mark.task(1, points=1, changes=True)
+def test_fill(answers, rng):
+    \"\"\"Here it must change what it is given.\"\"\"
+    x = rng.standard_normal(3)
+    answers.fill(x)
+    assert_allclose(x, [7, 7, 7])
+"""
+FILL = "import numpy as np\ndef fill(x): x[...] = 7\n"
+ASKED = "class Asked:\n    def __sub__(self, other): return 0.0\n    __add__ = __mul__ = __sub__\n"
+LATE_CHEATS = {
+    "its input zeroed": "def double(x):\n    if np.ndim(x): x[...] = 0\n    return 0 * x\n",
+    "an input zeroed later, by a view": (
+        "kept = []\ndef double(x):\n    if not np.ndim(x): return 0.0\n    kept.append(x)\n"
+        "    kept[0][...] = 0\n    return kept[0][:] if len(kept) % 2 == 0 else np.zeros(3)\n"
+    ),
+    "nothing in place of a number": "def double(x): return np.empty(0)\n",
+    "an object asked for its difference": ASKED + "def double(x): return Asked()\n",
+    "objects asked for their difference": ASKED + "def double(x): return [Asked() for _ in range(np.size(x))]\n",
+    "a loop ended": "def double(x): raise StopIteration\n",
+    "a huge shape": "def double(x): return np.empty((2**60, 0))\n",
+    "honest": "def double(x): return 2 * x\n",
+}
+
+
+def test_no_comparison_passes_by_what_is_compared(tmp_path):
+    folder = tmp_path / "01_arrays"
+    folder.mkdir()
+    (folder / "test_grading.py").write_text(ARRAYS)
+    graded = marked(folder, tmp_path, {name: FILL + text for name, text in LATE_CHEATS.items()}, walls=False)
+    assert {name: score(outcomes) for name, outcomes in graded.items()} == dict.fromkeys(LATE_CHEATS, 1) | {
+        "honest": 4
+    }, {name: reasons(outcomes) for name, outcomes in graded.items()}
 
 
 LOOKS_AROUND = """
-import os, socket
+import ctypes, os, socket
 def cheat(x):
     seen = [path for path in {paths!r} if os.path.lexists(path)]
     seen += [name for name in os.environ if name not in ("HOME", "PATH", "LANG", "TMPDIR") and not name.endswith("THREADS")]
@@ -215,6 +279,8 @@ def cheat(x):
             seen.append(__import__(module))
         except ImportError:
             pass
+    library = ctypes.CDLL(None)  # namespaces of its own would have file systems of any size
+    seen += [n for n in (0x10000000, 0x00020000, 0x10020000) if library.unshare(n) == 0]
     for path in ("/written", "/usr/written", os.path.dirname(os.__file__) + "/written"):
         try:
             seen.append(open(path, "w"))
@@ -334,7 +400,7 @@ def test_what_a_submission_started_is_ended_with_it(folder, tmp_path, walls):
 
 
 @linux
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_grader_that_is_ended_leaves_whole_results_and_no_process(tmp_path, number):
     marker = f"endless{os.getpid()}"
     endless = CALLS_ITSELF.format(marker=marker) + "while True: pass\n"

@@ -38,7 +38,8 @@ def grading_tests(folder):
     """Read the grading tests off an assignment's test_grading.py, without importing it.
 
     Every test function carries `@pytest.mark.task(number, points=points)`, and the first line of its docstring is
-    the hint. A parametrised test earns its points when all its cases pass.
+    the hint. A parametrised test earns its points when all its cases pass. With `changes=True` in the mark the
+    submission may change what it is given.
     """
     found = []
     for node in ast.parse((folder / "test_grading.py").read_bytes()).body:

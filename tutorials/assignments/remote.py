@@ -105,6 +105,10 @@ class Thing(Proxy):
             self._things[name] = value
         return value
 
+    def __array__(self, *rest, **options):
+        # As an element of an array it would be asked for its difference to what is expected.
+        raise TypeError("an object of the submission, where numbers are expected")
+
     def __setattr__(self, name, value):
         self._things.pop(name, None)
         self._peer.ask("set", self._number, name, [value])
@@ -135,6 +139,14 @@ class Thing(Proxy):
         return self._peer.ask("call", self._number, "__mul__", [other])
 
 
+class Process(Thing):
+    """A submission's process, as the judge sees it."""
+
+    def may_change(self, may):
+        """Say whether the submission may change what it is given."""
+        self._peer.may_change = may
+
+
 class Peer(Values):
     """One end of a channel.
 
@@ -149,6 +161,7 @@ class Peer(Values):
     def __init__(self, channel, judge):
         super().__init__(judge)
         self.channel = channel
+        self.may_change = False  # what a submission is given: a test could expect what comes of the change
         self.active = []  # for each call, of either side, that has not returned: the keys of what went with it
 
     def proxy(self, number, name, methods):
@@ -164,6 +177,7 @@ class Peer(Values):
             message["numpy"] = np.geterr()  # an errstate reaches over there
         self.active.append(keys)
         self.given.append(keys)
+        before = {key: self.seen[key] for key in keys}
         try:
             self._send(message)
             answer = self._receive()
@@ -173,12 +187,21 @@ class Peer(Values):
         finally:
             self.active.pop()
             self.given.pop()
+        error = None
         with _lost_if_garbled(self.channel):
             if "error" in answer:
                 error = rebuilt(*answer["error"])
             else:
-                return self.decode(answer["value"], [])
-        raise error
+                value = self.decode(answer["value"], [])
+        if (
+            self.judge
+            and not self.may_change
+            and any(self._content(self.shared[key], []) != before[key] for key in before)
+        ):
+            raise AssertionError("it modified an array or a list that it was given")
+        if error is not None:
+            raise error
+        return value
 
     def serve(self):
         """Do what the other side asks, for ever."""
@@ -263,7 +286,8 @@ def described(error):
 def rebuilt(name, text):
     """Return an error of this name and text, of Python's own class where it has one that ends no process."""
     base = getattr(builtins, str(name), None)
-    if not (isinstance(base, type) and issubclass(base, Exception)):
+    stops = (StopIteration, StopAsyncIteration)  # would end a test's loop in peace
+    if not (isinstance(base, type) and issubclass(base, Exception)) or issubclass(base, stops):
         base = Exception
     says = {"__init__": lambda self, *parts: None, "__str__": lambda self: str(text)}
     return type(str(name).replace("\0", "?") or "Exception", (base,), says)()

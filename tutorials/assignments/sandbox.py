@@ -16,7 +16,8 @@ from pathlib import Path
 
 MEMORY = 4 * 2**30  # bytes of address space
 FILE = 64 * 2**20  # bytes in any one file, and where there are walls in all files
-PROCESSES = 256
+PROCESSES = 32
+OF_USER = 256  # without walls all processes of the user count
 NOBODY = 65534
 NEW_USER, NEW_MOUNTS, NEW_OTHERS = 0x10000000, 0x00020000, 0x08000000 | 0x04000000 | 0x20000000 | 0x40000000
 BIND, RECURSIVE, PRIVATE, REMOUNT, READ_ONLY = 4096, 16384, 1 << 18, 32, 1
@@ -45,14 +46,20 @@ def hide_memory():
         system("prctl", DUMPABLE, 0, 0, 0, 0)
 
 
-def limit(seconds):
-    """Limit what this process and its children may use."""
+def go_first():
+    """Where memory runs out, have the system end this process and its children before any other."""
+    with contextlib.suppress(OSError):  # there is none on macOS
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def limit(seconds, walls):
+    """Limit what this process and its children may use, behind walls or without."""
     cpu = int(seconds) + 2
     for which, most in (
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, FILE),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, PROCESSES),
+        (resource.RLIMIT_NPROC, PROCESSES if walls else OF_USER),
         (resource.RLIMIT_CPU, cpu),
     ):
         with contextlib.suppress(ValueError, OSError):  # macOS does not limit memory
@@ -93,6 +100,8 @@ def enter(root, packages, hidden):
     system("mount", None, "/", None, PRIVATE | RECURSIVE, None)
     room = f"size={FILE},nr_inodes=20000,mode=755".encode()
     system("mount", "tmpfs", root, "tmpfs", NO_SETUID | NO_DEVICES, room)
+    top, root = root, os.path.join(root, "walls")
+    os.mkdir(root)
     inside = [path for path in {*needed(), *kept} if not any(_within(path, p) for p in hidden)]
     for path in sorted(inside, key=len):
         show(root, path)
@@ -107,11 +116,11 @@ def enter(root, packages, hidden):
     for name in ("home", "tmp"):
         os.mkdir(f"{root}/{name}")
     os.chmod(f"{root}/tmp", 0o1777)
-    os.mkdir(f"{root}/old")
-    system("pivot_root", root, f"{root}/old")
-    os.chdir("/")
+    os.mkdir(f"{top}/old")
+    system("pivot_root", top, f"{top}/old")
     system("umount2", "/old", DETACH)
-    os.rmdir("/old")
+    os.chroot("/walls")  # in it no user namespace can be made, whose owner could mount more
+    os.chdir("/")
     die_with_parent()  # again: other rights have undone it
     child = os.fork()  # process 1 of its namespace: with it all others there end
     if child:

@@ -93,6 +93,7 @@ def run(order, connection):
     home = order["home"]
     os.setsid()  # a group of its own, so that all of it can be ended
     sandbox.forget_descriptors({connection.fileno()})
+    sandbox.go_first()
     if order["walls"]:
         sandbox.enter(home, order["packages"], order["hidden"])
         home = "/home"
@@ -100,7 +101,7 @@ def run(order, connection):
     os.environ.update(order["environment"] | {"HOME": home})
     sandbox.give_up_rights(home)
     sandbox.die_with_parent()
-    sandbox.limit(order["limit"])
+    sandbox.limit(order["limit"], order["walls"])
     os.chdir(home)
     os.register_at_fork(after_in_child=connection.close)  # one voice is enough
     peer = remote.Peer(remote.Channel(connection), judge=False)

@@ -154,11 +154,8 @@ class Values:
                 value = _array(*content[:3])
                 owner = self.shared.get(view[0]) if view and self.judge else None
                 if isinstance(owner, np.ndarray) and owner.flags.c_contiguous and owner.flags.writeable:
-                    inside = np.ndarray(
-                        value.shape, value.dtype, owner, int(view[1]), view[2]
-                    )  # checks the bounds
-                    inside[...] = value
-                    value = inside
+                    inside = np.ndarray(value.shape, value.dtype, owner, int(view[1]), view[2])  # checks bounds
+                    value = inside if inside.tobytes() == value.tobytes() else value  # to look, not to write
                 value.flags.writeable = bool(content[3])
             self.shared[key], self.keys[id(value)] = value, key
         self.seen[key] = self._content(value, [])

@@ -186,7 +186,7 @@ class Batch:
 both_shapes = pytest.mark.parametrize("shape", [(3, 4, 2, 5), (7, 3)], ids=str)
 
 
-@pytest.mark.task(3, points=6)
+@pytest.mark.task(3, points=6, changes=True)
 @both_shapes
 def test_batch_norm_in_training(answers, rng, shape):
     """batch_norm: in training mean and biased variance are the batch's, over all axes but the last."""
@@ -194,7 +194,7 @@ def test_batch_norm_in_training(answers, rng, shape):
     agree(batch.forward(answers)[0], batch.y.data)
 
 
-@pytest.mark.task(3, points=2)
+@pytest.mark.task(3, points=2, changes=True)
 def test_batch_norm_returns_x_hat_and_sigma(answers, rng):
     """batch_norm: x_hat is what gamma multiplies, and sigma is the root of var + eps, not the root plus eps."""
     batch = Batch(rng, (5, 2), training=True, eps=rng.uniform(0.5, 2))
@@ -204,7 +204,7 @@ def test_batch_norm_returns_x_hat_and_sigma(answers, rng):
     agree(y, batch.y.data)
 
 
-@pytest.mark.task(3, points=3)
+@pytest.mark.task(3, points=3, changes=True)
 @both_shapes
 def test_batch_norm_moves_the_running_mean(answers, rng, shape):
     """batch_norm: in training the running mean becomes (1 - momentum) of itself plus momentum of the batch's."""
@@ -212,7 +212,7 @@ def test_batch_norm_moves_the_running_mean(answers, rng, shape):
     agree(batch.forward(answers)[3], batch.running[0])
 
 
-@pytest.mark.task(3, points=3)
+@pytest.mark.task(3, points=3, changes=True)
 @both_shapes
 def test_batch_norm_moves_the_running_variance(answers, rng, shape):
     """batch_norm: into the running variance goes the unbiased one, var M / (M - 1)."""
