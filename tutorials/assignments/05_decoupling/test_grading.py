@@ -186,7 +186,7 @@ def test_norm_by_threshold_in_float32(answers, rng):
     assert_array_equal(0.5 * a[:, :50] + 0.5 * a[:, 50:], expected)
 
 
-@pytest.mark.task(3, points=5)
+@pytest.mark.task(3, points=5, changes=True)
 def test_norm_by_beta(answers, rng):
     """The shift is beta − ¼ for copy 1 and beta + ¼ for copy 2: with the threshold ½ they fire at ¾ and ¼."""
     _, *arrays = drawn_norm(rng, 5, exact=True)
