@@ -681,8 +681,8 @@ plt.show()
 #
 # Two ways to spoil a measurement. The first: "a derivative is a limit, so take the step as small as possible".
 # Zero is refused, and so is a step that rounding swallows: float32, the precision in which networks are trained,
-# has about 7 digits, and $1 + 10^{-9}$ *is* 1 there. A step that just survives is worse, because nothing complains:
-# no sample has a jump in so narrow a window.
+# has about 7 digits, and $1 + 10^{-9}$ *is* 1 there. A step that just survives is worse, because nothing
+# complains: no sample has a jump in so narrow a window.
 
 # %%
 one_batch = sample(800)
