@@ -140,7 +140,7 @@ def total(x, axis=None, keepdims=False):
 
     Examples
     --------
-    >>> total(np.ones((5000, 2), "float16"), axis=0)
-    array([5000., 5000.], dtype=float16)
+    >>> total(np.ones((5000, 2), "float16"), axis=0).tolist()
+    [5000.0, 5000.0]
     """
     return narrow(wide(x).sum(axis=axis, keepdims=keepdims), x.dtype)
