@@ -216,4 +216,4 @@ def test_a_finished_study_is_printed_again_without_computing(tmp_path, capsys, m
     assert main(["mismatch", "--resume", out]) == 2
     assert "is no results.json of duonet mismatch" in capsys.readouterr().err
     assert main(["compare", "--resume", str(tmp_path)]) == 2
-    assert f"{tmp_path} holds no study: it has no results.json" in capsys.readouterr().err
+    assert f"{tmp_path} holds no study of duonet compare: it has no results.json" in capsys.readouterr().err
