@@ -171,12 +171,12 @@ def test_the_table_is_printed_before_a_figure_that_fails(tmp_path, monkeypatch, 
 def test_odd_threads_are_refused_before_a_folder_is_made(command, threads, tmp_path, monkeypatch, capsys):
     from duonet import parallel
 
-    parallel._pool.cache_clear()
+    parallel._usual.cache_clear()
     monkeypatch.setenv("DUONET_THREADS", threads)
     try:
         assert main([command, "--out", str(tmp_path / "run")]) == 2
     finally:
-        parallel._pool.cache_clear()
+        parallel._usual.cache_clear()
     error = capsys.readouterr().err
     assert error.startswith("duonet: DUONET_THREADS must be a whole number") and len(error) < 140
     assert not (tmp_path / "run").exists()
