@@ -11,7 +11,7 @@ import threading
 
 
 def one_thread():
-    """Return a context manager and decorator that holds BLAS at one thread; without threadpoolctl it does nothing.
+    """Return a context manager that holds BLAS at one thread; without threadpoolctl it does nothing.
 
     The number is put back when the last thread that holds it leaves. To change it takes some microseconds,
     inside another such context nothing: every op holds it, a model for all its ops, a loop for all its steps.
@@ -27,7 +27,7 @@ def one_thread():
     ...     float(np.ones(3) @ np.ones(3))
     3.0
     """
-    return _one_thread
+    return _nothing if _mine.holding else _outermost
 
 
 def can_be_told():
@@ -42,24 +42,24 @@ def can_be_told():
         return _limits() is not None
 
 
-class _OneThread(threading.local, contextlib.ContextDecorator):
-    """One for all, with each thread's own depth of nesting."""
+class _Mine(threading.local):
+    holding = False  # does this thread hold BLAS?
 
-    depth = 0
+
+class _Outermost:
+    """What a thread enters that does not hold BLAS yet."""
 
     def __enter__(self):
-        if not self.depth:
-            with _lock:
-                for limit in _limits() or ():
-                    limit.hold()
-        self.depth += 1
+        with _lock:
+            for limit in _limits() or ():
+                limit.hold()
+        _mine.holding = True
 
     def __exit__(self, *error):
-        self.depth -= 1
-        if not self.depth:
-            with _lock:
-                for limit in _limits() or ():
-                    limit.let_go()
+        _mine.holding = False
+        with _lock:
+            for limit in _limits() or ():
+                limit.let_go()
 
 
 class _Limit:
@@ -90,7 +90,7 @@ class _Limit:
 
     def go_on_in_child(self):
         """Count the thread that lives on in a forked child: others that held it would never let go there."""
-        held, self.holding = self.holding, int(_one_thread.depth > 0)
+        held, self.holding = self.holding, int(_mine.holding)
         if held and not self.holding:
             self.put_back()
 
@@ -99,7 +99,7 @@ class _LimitOfEachThread(_Limit, threading.local):
     """The same where each thread has a number of its own: OpenBLAS built with OpenMP."""
 
 
-_one_thread = _OneThread()
+_mine, _outermost, _nothing = _Mine(), _Outermost(), contextlib.nullcontext()
 _lock = threading.Lock()
 
 

@@ -98,10 +98,10 @@ def _share_out(work, chunks, n):
     pool, results = _pool(os.getpid(), n - 1), [None] * len(chunks)
     waiting = iter(enumerate(chunks))  # threads may share it: taking the next item is one step under the GIL
 
-    @blas.one_thread()
     def take():
-        for i, chunk in waiting:
-            results[i] = work(chunk)
+        with blas.one_thread():
+            for i, chunk in waiting:
+                results[i] = work(chunk)
 
     others = [pool.submit(contextvars.copy_context().run, take) for _ in range(min(n, len(chunks)) - 1)]
     try:

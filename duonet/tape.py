@@ -8,7 +8,7 @@ computed.
 import contextlib
 import contextvars
 
-from duonet import backend, blas, exact
+from duonet import backend, exact
 
 _recording = contextvars.ContextVar("recording", default=True)
 _smooth = contextvars.ContextVar("smooth", default=False)
@@ -125,7 +125,6 @@ def smooth():
     return _smooth.get()
 
 
-@blas.one_thread()
 def backpropagate(output, dy):
     """Carry the gradient `dy` of a source back to the leaves below it, freeing the graph on the way.
 

@@ -299,7 +299,8 @@ class Tensor(Conversions):
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not depend on anything that requires a gradient")
         dy = self._upstream(dy)
-        backpropagate(self._node or self, dy)
+        with blas.one_thread():
+            backpropagate(self._node or self, dy)
 
     def _upstream(self, dy):
         if dy is None:
