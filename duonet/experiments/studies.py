@@ -48,7 +48,8 @@ class Study:
         values = {"complete": False, "settings": settings, "versions": versions(), "seconds": 0.0}
         self.out.mkdir(parents=True, exist_ok=True)
         begun = (self.out / RESULTS).is_file()
-        if not begun and any(self.out.iterdir()):
+        # What is hidden was left by a process that was killed before it had written anything.
+        if not begun and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise FileExistsError(self.out)
         self.values = (kept or {}) | (self._earlier(settings) if begun else values) | {"complete": False} | fresh
         self.started = time.perf_counter() - self.values["seconds"]

@@ -14,7 +14,7 @@ from duonet import data
 from duonet.cli import main
 from duonet.experiments import MismatchSettings, Settings, compare, mismatch, show, table, tables
 from duonet.experiments.mismatch_study import FULL
-from duonet.experiments.studies import saved_study
+from duonet.experiments.studies import Study, saved_study
 
 DOCS = Path(__file__).parents[2] / "docs"
 MUTATIONS = 40
@@ -159,3 +159,14 @@ def test_a_network_of_another_run_is_refused(compared, tmp_path):
 def test_a_file_cannot_be_resumed(compared, capsys):
     assert main(["compare", "--resume", str(compared / "results.json")]) == 2
     assert "--resume takes the folder of a study" in capsys.readouterr().err
+
+
+def test_a_study_that_was_killed_while_it_wrote_its_first_file_begins_anew(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".results.12.part.json").write_text("{")
+    assert Study("compare", tmp_path / "run", {"seeds": 1}, {}).values["settings"] == {"seeds": 1}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        Study("compare", tmp_path / "other", {"seeds": 1}, {})
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["mine.txt"]
