@@ -79,7 +79,7 @@ AT_IMPORT = {
     "no text": ("class E(Exception):\n    def __str__(self): raise E\nraise E", 0, "^E$"),
     "escapes": ("raise ValueError('\\x1b[31m \\udc80 \\n end')", 0, r"ValueError: \\x1b\[31m \\udc80 end"),
     "a full disk": ("open('/dev/full', 'w', buffering=1).write('x\\n')", 0, "OSError"),
-    "deletes its folder": ("import os, shutil; shutil.rmtree(os.getcwd()); shutil.rmtree('..', ignore_errors=True)", 0, "OSError|PermissionError"),
+    "deletes its folder": ("import os, shutil; [shutil.rmtree(path, ignore_errors=True) for path in (os.getcwd(), '..')]", 100, None),
     "megabytes printed": ("import sys\nfor f in (sys.stdout, sys.stderr): f.write('x' * 30_000_000)", 100, None),
     "a large file": ("open('big', 'wb').truncate(10**9)", 0, "OSError"),
     "too much memory": ("x = bytearray(8 * 2**30)", 0, "MemoryError"),

@@ -98,13 +98,12 @@ def scratch():
             sandbox.remove(folder)
 
 
-def grade(server, folder, path, seed, limit, walls):
+def grade(server, file, tests, path, seed, limit, walls):
     """Grade one submission in a process of its own; return the list of outcomes, one for each test."""
-    tests = grading_tests(folder)
     try:
         text = read(path)
         with scratch() as place:
-            found = judged(server, (folder / "test_grading.py", tests, text, place, seed, limit, walls), limit)
+            found = judged(server, (file, tests, text, place, seed, limit, walls), limit)
     except (Unusable, OSError) as error:
         return [Outcome(test, False, str(error)) for test in tests]
     if found is None:
@@ -173,11 +172,12 @@ def grade_all(folder, submissions, seed, limit, show, walls=None):
     """
     walls = walls_possible() if walls is None else walls
     server = start_server()
+    tests = grading_tests(folder)  # here, once: CPython 3.11 fails where several threads parse
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         graded, begun = {}, {}
         try:
             begun |= {
-                name: pool.submit(grade, server, folder, path, seed, limit, walls)
+                name: pool.submit(grade, server, folder / "test_grading.py", tests, path, seed, limit, walls)
                 for name, path in submissions.items()
             }
             for name, outcomes in begun.items():
