@@ -14,7 +14,7 @@ class CannotDecouple(ValueError):
     """A model whose decoupled form would not be the same function; says which layer and why."""
 
 
-class Want:
+class Want(NamedTuple):
     """A ternary activation further on reads this tensor, so it must come doubled.
 
     Attributes
@@ -26,31 +26,8 @@ class Want:
         two summands does.
     """
 
-    def __init__(self, path, shift=True):
-        self.path, self.shift = path, shift
-
-
-class Walk:
-    """What is known on reaching a layer.
-
-    Attributes
-    ----------
-    shift : str
-        Where the ±¼ goes: "threshold" or "beta".
-    norms : dict
-        From the path of a batch norm whose output must be doubled to the `Want`.
-    junctions : dict
-        From the path of a `Residual` to its `Junction`.
-    channels : int or None
-        Channels of one copy where the layer's input has been doubled, None where it has not.
-    memo : dict
-        Of `copy.deepcopy`: what several layers share, such as a generator, the copies share as well.
-    """
-
-    def __init__(self, shift):
-        self.shift = shift
-        self.norms, self.junctions, self.memo = {}, {}, {}
-        self.channels = None
+    path: str
+    shift: bool = True
 
 
 class Junction(NamedTuple):
@@ -118,13 +95,17 @@ def needs_norm(want, found):
     )
 
 
-def wanted(layer, path, want, walk):
-    """Return the `Want` of the layer's input, given that of its output; None where there is none."""
-    return _want_of.registry.get(kind(layer), _want_of.registry[object])(layer, path, want, walk)
+def wanted(layer, path, want):
+    """Return the `Want` of a layer's input, given that of its output; None where there is none.
+
+    Beside it comes a dict: from the path of each batch norm whose output must be doubled to its `Want`, and from
+    the path of each `Residual` to its `Junction`.
+    """
+    return _want_of.registry.get(kind(layer), _want_of.registry[object])(layer, path, want)
 
 
 @functools.singledispatch
-def _want_of(layer, path, want, walk):
+def _want_of(layer, path, want):
     if any(is_ternary(m) for _, m in layer.modules()):
         raise CannotDecouple(
             f"decouple: {path} {type(layer).__name__}: cannot be decoupled exactly: only Sequential "
@@ -132,50 +113,50 @@ def _want_of(layer, path, want, walk):
         )
     if want is not None and not layer.known("translates"):
         raise needs_norm(want, type(layer).__name__)
-    return want
+    return want, {}
 
 
 @_want_of.register
-def _(layer: nn.Sequential, path, want, walk):
+def _(layer: nn.Sequential, path, want):
+    found = {}
     for name, child in reversed(list(layer.children())):
-        want = wanted(child, join(path, name), want, walk)
-    return want
+        want, below = wanted(child, join(path, name), want)
+        found |= below
+    return want, found
 
 
 @_want_of.register
-def _(layer: nn.QuantActivation, path, want, walk):
+def _(layer: nn.QuantActivation, path, want):
     if want is not None:
         raise needs_norm(want, type(layer).__name__)
     if not is_ternary(layer):
-        return None
+        return None, {}
     staircase = layer.staircase
     table = [t.tolist() for t in staircase.thresholds], staircase.levels
     if not staircase.tabular or table != ([0.25, 0.75], (0, 0.5, 1)):
         raise CannotDecouple(f"decouple: {path}: its staircase {staircase!r} is not the function of Ternary()")
-    return Want(path)
+    return Want(path), {}
 
 
 @_want_of.register
-def _(layer: nn.BatchNorm, path, want, walk):
-    if want is not None:
-        walk.norms[path] = want
-    return None
+def _(layer: nn.BatchNorm, path, want):
+    return None, {} if want is None else {path: want}
 
 
 @_want_of.register
-def _(layer: nn.Residual, path, want, walk):
+def _(layer: nn.Residual, path, want):
     body, shortcut = paths_of(layer)
-    own = None if want is None else Want(want.path, want.shift)
-    at_body = wanted(body, join(path, "body"), own, walk)
-    at_shortcut = None if shortcut is None else wanted(shortcut, join(path, "shortcut"), None, walk)
+    own = None if want is None else Want(*want)
+    at_body, found = wanted(body, join(path, "body"), own)
+    at_shortcut, below = (None, {}) if shortcut is None else wanted(shortcut, join(path, "shortcut"), None)
     if own is not None and at_body is own:
         raise needs_norm(want, f"none in the body of the residual sum {path}")
     carried = shortcut is None and own is not None and want.shift and at_body is not None
     if carried:  # the input brings the shift along: a second pass, now without one at the end of the body
-        at_body = wanted(body, join(path, "body"), Want(want.path, shift=False), walk)
-    walk.junctions[path] = Junction(at_body is not None, at_shortcut is not None, carried, want is not None)
+        at_body, found = wanted(body, join(path, "body"), Want(want.path, shift=False))
+    junction = Junction(at_body is not None, at_shortcut is not None, carried, want is not None)
     read = at_body or at_shortcut
-    return None if read is None else Want(read.path)
+    return None if read is None else Want(read.path), found | below | {path: junction}
 
 
 def paths_of(layer):

@@ -13,7 +13,7 @@ import numpy as np
 from duonet import backend, nn
 from duonet.coupling import (
     CannotDecouple,
-    Walk,
+    Want,
     as_sequential,
     in_mode_of,
     is_ternary,
@@ -76,16 +76,15 @@ def decouple(model, shift="threshold"):
     """
     if shift not in SHIFTS:
         raise ValueError(f"decouple: shift must be 'threshold' or 'beta', got {shift!r}")
-    walk = Walk(shift)
     refuse_ties(model)
     chain = as_sequential(model)
     if not any(is_ternary(layer) for _, layer in chain.modules()):
         raise CannotDecouple("decouple: the model has no ternary activation; there is nothing to decouple")
-    want = wanted(chain, "", None, walk)
+    want, found = wanted(chain, "", None)
     if want is not None:
         raise needs_norm(want, "nothing")
-    decoupled = _rebuild(chain, "", walk)
-    if walk.channels is not None:
+    decoupled, channels = _rebuild(copy.deepcopy(chain), "", None, found, shift)
+    if channels is not None:
         raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a ternary activation")
     decoupled.zero_grad()  # copied layers bring gradients of the old network, in its shapes
     return decoupled
@@ -95,13 +94,16 @@ def _last(chain):
     return [path for path, layer in chain.modules() if not list(layer.children())][-1]
 
 
-# From the input to the output: what does each layer become?
+# From the input to the output, of a copy of the network: what does each layer become? `channels` are those of one
+# copy where the layer's input has been doubled, and None where it has not.
 
 
-def _rebuild(layer, path, walk):
-    """Return the layer's decoupled form, a new module."""
+def _rebuild(layer, path, channels, found, shift):
+    """Return the layer's decoupled form, and the channels of one copy of its output."""
     try:
-        return _decoupled.registry.get(kind(layer), _decoupled.registry[object])(layer, path, walk)
+        return _decoupled.registry.get(kind(layer), _decoupled.registry[object])(
+            layer, path, channels, found, shift
+        )
     except CannotDecouple:
         raise
     except ValueError as error:
@@ -109,92 +111,86 @@ def _rebuild(layer, path, walk):
 
 
 @functools.singledispatch
-def _decoupled(layer, path, walk):
-    if walk.channels is not None and not layer.known("copywise"):
+def _decoupled(layer, path, channels, found, shift):
+    if channels is not None and not layer.known("copywise"):
         raise ValueError("cannot be decoupled exactly: only conv and linear layers may read a ternary activation")
-    return copy.deepcopy(layer, walk.memo)
+    return layer, channels
 
 
 @_decoupled.register
-def _(layer: nn.Sequential, path, walk):
+def _(layer: nn.Sequential, path, channels, found, shift):
     children = {}
     for name, child in layer.children():
         inner = join(path, name)
-        if inner in walk.norms:
+        if isinstance(found.get(inner), Want):
             children[f"{name}_replicate"] = nn.Replicate()
-        children[name] = _rebuild(child, inner, walk)
-    return in_mode_of(layer, nn.Sequential(children))
+        children[name], channels = _rebuild(child, inner, channels, found, shift)
+    return in_mode_of(layer, nn.Sequential(children)), channels
 
 
 @_decoupled.register
-def _(layer: nn.BatchNorm, path, walk):
-    if walk.channels is not None:
+def _(layer: nn.BatchNorm, path, channels, found, shift):
+    if channels is not None:
         raise ValueError("reads a ternary activation; only conv and linear layers may")
-    new = copy.deepcopy(layer, walk.memo)
-    if path not in walk.norms:
-        return new
-    for tensor in (new.gamma, new.beta, new.running_mean, new.running_var):
+    if path not in found:
+        return layer, None
+    channels = layer.gamma.size
+    for tensor in (layer.gamma, layer.beta, layer.running_mean, layer.running_var):
         tensor.data = _twice(tensor.data)
-    walk.channels = layer.gamma.size
-    if walk.shift == "beta" and walk.norms[path].shift:
-        new.beta.data[: walk.channels] -= SHIFT
-        new.beta.data[walk.channels :] += SHIFT
-    return new
+    if shift == "beta" and found[path].shift:
+        layer.beta.data[:channels] -= SHIFT
+        layer.beta.data[channels:] += SHIFT
+    return layer, channels
 
 
 @_decoupled.register
-def _(layer: nn.QuantActivation, path, walk):
+def _(layer: nn.QuantActivation, path, channels, found, shift):
     if not is_ternary(layer):
-        if walk.channels is not None:
+        if channels is not None:
             raise ValueError("reads a doubled tensor, but is not ternary")
-        return copy.deepcopy(layer, walk.memo)
-    surrogate = copy.deepcopy(layer.surrogate, walk.memo)
-    surrogate.derivative(np.zeros((1, 2 * walk.channels)))  # fails where it has one slope for each old channel
-    if walk.shift == "beta":
-        return in_mode_of(layer, nn.QuantActivation(Binary(), surrogate))
-    offset = np.repeat([SHIFT, -SHIFT], walk.channels)
-    return in_mode_of(layer, nn.QuantActivation(Binary(0.5 + offset), Shifted(surrogate, offset)))
+        return layer, None
+    surrogate = layer.surrogate
+    surrogate.derivative(np.zeros((1, 2 * channels)))  # fails where it has one slope for each old channel
+    if shift == "beta":
+        return in_mode_of(layer, nn.QuantActivation(Binary(), surrogate)), channels
+    offset = np.repeat([SHIFT, -SHIFT], channels)
+    return in_mode_of(layer, nn.QuantActivation(Binary(0.5 + offset), Shifted(surrogate, offset))), channels
 
 
 @_decoupled.register
-def _(layer: nn.Residual, path, walk):
+def _(layer: nn.Residual, path, channels, found, shift):
     body, shortcut = paths_of(layer)
-    junction, channels = walk.junctions[path], walk.channels
+    junction = found[path]
     reading = junction.body_doubled or junction.shortcut_doubled  # the input is doubled, but not yet quantised
 
     def rebuilt(chain, name, doubled):
         """Rebuild one path; it reads the mean of the copies where it does not need both."""
         average = channels is not None and not doubled
-        walk.channels = None if average else channels
-        new = _rebuild(chain, join(path, name), walk)
-        return nn.Sequential({"average": nn.AverageCopies()} | dict(new.children())) if average else new
+        new, left = _rebuild(chain, join(path, name), None if average else channels, found, shift)
+        return nn.Sequential({"average": nn.AverageCopies()} | dict(new.children())) if average else new, left
 
     if not junction.carried:
-        shortcut = rebuilt(
-            nn.Sequential() if shortcut is None else shortcut, "shortcut", junction.shortcut_doubled
-        )
-        if walk.channels is not None:
+        chain = nn.Sequential() if shortcut is None else shortcut
+        shortcut, left = rebuilt(chain, "shortcut", junction.shortcut_doubled)
+        if left is not None:
             raise ValueError("its shortcut ends in a ternary activation; only conv and linear layers may read one")
         if junction.wanted:
             shortcut = nn.Sequential(dict(shortcut.children()) | {"replicate": nn.Replicate()})
     # A body that starts with a conv may read a quantised input's copies by doubling the conv.
-    body = rebuilt(body, "body", junction.body_doubled or not reading)
-    if (walk.channels is not None) != junction.wanted:
+    body, left = rebuilt(body, "body", junction.body_doubled or not reading)
+    if (left is not None) != junction.wanted:
         raise ValueError("its body ends in a ternary activation; only conv and linear layers may read one")
-    return in_mode_of(layer, nn.Residual(body, shortcut if shortcut is not None and len(shortcut) else None))
+    return in_mode_of(layer, nn.Residual(body, shortcut if shortcut is not None and len(shortcut) else None)), left
 
 
 @_decoupled.register(nn.Conv2d)
 @_decoupled.register(nn.Linear)
-def _(layer, path, walk):
-    new = copy.deepcopy(layer, walk.memo)
-    if walk.channels is None:
-        return new
-    new.weight.data = _doubled(layer.weight.data / 2, walk.channels)
-    if layer.weight_quantizer is not None:
-        _check_quantizer(layer, new, walk.channels)
-    walk.channels = None
-    return new
+def _(layer, path, channels, found, shift):
+    if channels is not None:
+        weight, layer.weight.data = layer.weight.data, _doubled(layer.weight.data / 2, channels)
+        if layer.weight_quantizer is not None:
+            _check_quantizer(layer, weight, channels)
+    return layer, None
 
 
 def _doubled(weight, channels):
@@ -205,11 +201,11 @@ def _doubled(weight, channels):
     return doubled.reshape(*window, 2 * inputs, outputs)
 
 
-def _check_quantizer(layer, new, channels):
-    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, by its tag and for the layer's own weights."""
+def _check_quantizer(layer, weight, channels):
+    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, by its tag and for the layer's old weights W."""
     quantize = copy.deepcopy(layer.weight_quantizer).eval()  # so that one with a state keeps it
     with no_grad():
-        old, got = (quantize(Tensor(w.data)).data for w in (layer.weight, new.weight))
+        old, got = (quantize(Tensor(w)).data for w in (weight, layer.weight.data))
     expected = _doubled(old / 2, channels)
     xp = backend.get_xp(got)
     rounding = 64 * np.finfo(got.dtype).eps  # the scale may be summed in another order
