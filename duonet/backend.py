@@ -7,8 +7,13 @@ runs on the CPU (NumPy) and on a GPU (CuPy).
 import functools
 import os
 import sys
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+# An array of either module. CuPy's type has the same methods, and no checker need have it installed.
+Array: TypeAlias = npt.NDArray[Any]
 
 DEVICES = ("cpu", "gpu")
 WHEELS = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the driver supports"

@@ -161,3 +161,48 @@ def test_no_module_is_shadowed_by_a_name_of_its_package():
             importlib.import_module(module.name)
             found = getattr(importlib.import_module(package), name)
             assert inspect.ismodule(found), f"{module.name} cannot be reached: {package}.{name} is something else"
+
+
+PROJECT = (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
+UNTYPED = re.findall(r'^    "(duonet[\w.]*)(?:\.\*)?",$', PROJECT, re.M)  # mypy's overrides
+
+
+def signatures(module):
+    """The name and the function of everything public that a module defines, members of its classes too."""
+    for name, thing in vars(module).items():
+        if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+            continue
+        if not inspect.isclass(thing):
+            yield name, inspect.unwrap(thing)
+            continue
+        members = {m: inspect.getattr_static(thing, m) for m in dir(thing) if not m.startswith("_")}
+        if "__init__" in vars(thing):
+            members["__init__"] = thing.__init__
+        for member, found in members.items():
+            # An op's forward and backward are its formulas, on raw arrays, under Function's signature.
+            if member in ("forward", "backward", "smooth", "suits") and duonet.Function in thing.__mro__[1:]:
+                continue
+            for part in (found.fget, found.fset) if isinstance(found, property) else [found]:
+                yield f"{name}.{member}", inspect.unwrap(getattr(part, "__func__", part))
+
+
+def unannotated(function):
+    """The arguments of a function that have no type, and "return"."""
+    code = function.__code__
+    taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bin(code.co_flags & 12).count("1")]
+    wanted = [*taken, *(["return"] if function.__name__ != "__init__" else [])]
+    first = wanted[:1] if wanted[0] in ("self", "cls") else []
+    return [name for name in wanted if name not in function.__annotations__ and name not in first]
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages([str(ROOT)], "duonet.")])
+def test_every_public_signature_has_its_types(name):
+    if name == "duonet.__main__" or any(f"{name}.".startswith(f"{room}.") for room in UNTYPED):
+        return
+    for where, function in signatures(importlib.import_module(name)):
+        if inspect.isfunction(function) and (function.__module__ or "").startswith("duonet"):
+            assert not unannotated(function), f"{name}.{where}: no type for {unannotated(function)}"
+
+
+def test_the_package_says_that_it_has_types():
+    assert (ROOT / "py.typed").exists() and '\nduonet = ["py.typed"]\n' in PROJECT
