@@ -5,8 +5,11 @@ import math
 import os
 import re
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 DTYPES = re.compile(r"[<|](f[248]|[iu][1248]|b1|U[1-9]\d{0,8})")
 MAGIC = b"\x93NUMPY\x01\x00"
@@ -21,7 +24,7 @@ class NotAnArchive(ValueError):
     """A file that was not written here, or is damaged; says why."""
 
 
-def pack(arrays):
+def pack(arrays: dict[str, npt.NDArray[Any]]) -> memoryview:
     """Return the bytes of an npz file, always the same for the same arrays.
 
     Parameters
@@ -60,7 +63,7 @@ def pack(arrays):
     return packed.getbuffer()
 
 
-def unpack(path):
+def unpack(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an npz file.
 
     Parameters

@@ -7,8 +7,13 @@ import difflib
 import math
 import numbers
 import operator
+from collections.abc import Collection
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+
+T = TypeVar("T")
 
 BOUNDS = {  # how a bound is said, and when it holds
     "at_least": ("at least", operator.ge),
@@ -17,12 +22,11 @@ BOUNDS = {  # how a bound is said, and when it holds
     "below": ("below", operator.lt),
 }
 
-
 FLOATS = frozenset(np.dtype(name) for name in ("float16", "float32", "float64"))
 NUMBERS = FLOATS | {np.dtype(code) for code in "?bBhHiIlLqQ"}
 
 
-def number(owner, name, value, **bounds):
+def number(owner: str, name: str, value: object, **bounds: float) -> float:
     """Return a finite real number within the bounds, as an int or a float: NumPy's would change an array's dtype.
 
     Parameters
@@ -61,7 +65,7 @@ def number(owner, name, value, **bounds):
     return _within(owner, name, _python(value), "number" if bounds else "finite number", bounds)
 
 
-def integer(owner, name, value, **bounds):
+def integer(owner: str, name: str, value: object, **bounds: int) -> int:
     """Return a whole number within the bounds, as an int.
 
     Parameters
@@ -100,7 +104,7 @@ def integer(owner, name, value, **bounds):
     return _within(owner, name, int(value), "int", bounds)
 
 
-def axis(owner, value, ndim):
+def axis(owner: str, value: object, ndim: int) -> int:
     """Return an axis of an array, counted from the front.
 
     Parameters
@@ -134,7 +138,7 @@ def axis(owner, value, ndim):
     return integer(owner, "axis", value, at_least=-ndim, below=ndim) % ndim
 
 
-def fitting(owner, name, value, dtype):
+def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
     """Return a real number that an array of the dtype can hold, as an int or a float.
 
     Floats are rounded as always, and may be infinite or NaN; what is not may not become so. Integers hold whole
@@ -183,7 +187,7 @@ def fitting(owner, name, value, dtype):
     return _python(value)
 
 
-def array(owner, name, value, dtypes=FLOATS):
+def array(owner: str, name: str, value: Any, dtypes: frozenset[np.dtype[Any]] = FLOATS) -> npt.NDArray[Any]:
     """Return an array of numbers that can be computed with: real, in the machine's byte order, and an ndarray.
 
     NumPy's matrix and masked arrays multiply and add in ways of their own, and are refused.
@@ -229,7 +233,7 @@ def array(owner, name, value, dtypes=FLOATS):
     return value
 
 
-def one_of(owner, name, value, choices):
+def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> str:
     """Return a word that is among the choices.
 
     Parameters
@@ -262,7 +266,7 @@ def one_of(owner, name, value, choices):
     return value
 
 
-def generator(owner, name, value):
+def generator(owner: str, name: str, value: object) -> np.random.Generator:
     """Return a random generator.
 
     Parameters
@@ -292,7 +296,7 @@ def generator(owner, name, value):
     return value
 
 
-def instance(owner, name, value, kind):
+def instance(owner: str, name: str, value: object, kind: type[T]) -> T:
     """Return an object of a class.
 
     Parameters

@@ -7,6 +7,7 @@ runs on the CPU (NumPy) and on a GPU (CuPy).
 import functools
 import os
 import sys
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ class OutOfMemory(MemoryError):
     """A device has no room left; the message says for what, how much was asked for, and what helps."""
 
 
-def get_xp(x):
+def get_xp(x: object) -> ModuleType:
     """Return the array module that `x` belongs to.
 
     Parameters
@@ -54,7 +55,7 @@ def get_xp(x):
     raise TypeError(f"get_xp: expected a NumPy or CuPy array, got {type(x).__name__}")
 
 
-def is_array(x):
+def is_array(x: object) -> bool:
     """Say whether `x` is an array of either module.
 
     Parameters
@@ -76,7 +77,7 @@ def is_array(x):
     return cupy is not None and isinstance(x, cupy.ndarray)
 
 
-def device_of(x):
+def device_of(x: object) -> str:
     """Return `"cpu"` or `"gpu"`: where the array `x` lives.
 
     Parameters
@@ -96,7 +97,7 @@ def device_of(x):
     return "cpu" if get_xp(x) is np else "gpu"
 
 
-def owner(x):
+def owner(x: Array) -> Array:
     """Return the array whose memory `x` is a view of; `x` itself where that is its own.
 
     Parameters
@@ -117,7 +118,7 @@ def owner(x):
     return x if x.base is None else x.base
 
 
-def address(x):
+def address(x: Array) -> int:
     """Return where in memory `x` begins, in bytes.
 
     Parameters
@@ -135,11 +136,11 @@ def address(x):
     >>> address(x[1:]) - address(x)
     8
     """
-    return x.ctypes.data if get_xp(x) is np else x.data.ptr
+    return x.ctypes.data if get_xp(x) is np else x.data.ptr  # type: ignore[attr-defined]  # CuPy's
 
 
 @functools.cache
-def why_no_gpu():
+def why_no_gpu() -> str:
     """Return one sentence saying why no GPU can be used, or an empty string where one can.
 
     Importing CuPy proves nothing, so a small computation is run on the first device. The answer is remembered.
@@ -187,7 +188,7 @@ def _last_line(error):
     return next((line for line in reversed(lines) if line), type(error).__name__)
 
 
-def gpu_available():
+def gpu_available() -> bool:
     """Say whether a CUDA GPU can really be used through CuPy.
 
     Returns
@@ -202,7 +203,7 @@ def gpu_available():
     return not why_no_gpu()
 
 
-def allow_tf32():
+def allow_tf32() -> None:
     """Let the GPU round the factors of float32 matrix products to TF32's 10 bits.
 
     Sums keep the bits of float32. So do numbers of at most 11 significant bits: of binary and ternary activations,
@@ -230,7 +231,7 @@ def allow_tf32():
         )
 
 
-def to_device(x, device):
+def to_device(x: Array, device: str) -> Array:
     """Return `x` on the given device, without a copy where it is there already.
 
     Parameters
@@ -261,7 +262,7 @@ def to_device(x, device):
     if device not in DEVICES:
         raise ValueError(f"to_device: device must be 'cpu' or 'gpu', got {device!r}")
     if device == "cpu":
-        return x if get_xp(x) is np else x.get()
+        return x if get_xp(x) is np else x.get()  # type: ignore[attr-defined]  # CuPy's
     if why_no_gpu():
         raise RuntimeError(f"no GPU: {why_no_gpu()}")
     import cupy
@@ -272,7 +273,7 @@ def to_device(x, device):
         raise out_of_memory(f"to_device: x of shape {x.shape}", error) from error
 
 
-def out_of_memory(what, error):
+def out_of_memory(what: str, error: MemoryError) -> OutOfMemory:
     """Make the `OutOfMemory` that says what met a MemoryError of NumPy or CuPy.
 
     Parameters

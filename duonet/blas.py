@@ -10,7 +10,7 @@ import os
 import threading
 
 
-def one_thread():
+def one_thread() -> contextlib.AbstractContextManager[None]:
     """Return a context manager that holds BLAS at one thread; without threadpoolctl it does nothing.
 
     The number is put back when the last thread that holds it leaves. To change it takes some microseconds,
@@ -30,7 +30,7 @@ def one_thread():
     return _nothing if _mine.holding else _outermost
 
 
-def can_be_told():
+def can_be_told() -> bool:
     """Say whether threadpoolctl is there, by which BLAS is told.
 
     Examples

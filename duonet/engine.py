@@ -7,12 +7,16 @@ The plain op is the definition, and runs anywhere. A twin is a subclass of it fo
 
 import contextlib
 import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-_twins = {}
+T = TypeVar("T", bound=type)
+
+_twins: dict[tuple[type, str], type] = {}
 _plain = contextvars.ContextVar("plain", default=False)
 
 
-def twin(device):
+def twin(device: str) -> Callable[[T], T]:
     """Register a class as the fast version, on one device, of the op that it derives from.
 
     Parameters
@@ -45,7 +49,7 @@ def twin(device):
     return register
 
 
-def version(op, device, *arrays, **options):
+def version(op: type, device: str, *arrays: Any, **options: Any) -> Any:
     """Return the class that runs for `op` on a device: its twin where that suits the call, else itself.
 
     A twin that does not suit every call says so in `suits`, a static method with the arguments of the call.
@@ -78,7 +82,7 @@ def version(op, device, *arrays, **options):
     return found if found and (not suits or not arrays or suits(*arrays, **options)) else op
 
 
-def plain():
+def plain() -> bool:
     """Say whether the plain version of every op runs just now.
 
     Returns
@@ -95,7 +99,7 @@ def plain():
 
 
 @contextlib.contextmanager
-def plain_ops():
+def plain_ops() -> Iterator[None]:
     """Run the plain version of every op inside: to read along, to check its twin, to see what the twin is worth.
 
     Examples

@@ -1,13 +1,15 @@
 """Arithmetic that goes wrong in plain form: a 0 that selects, and meets an infinity; long sums in float16."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from duonet import backend
+from duonet.backend import Array
 
 
-def select(mask, x):
+def select(mask: Array, x: Array) -> Array:
     """Return x where the mask is true and 0 elsewhere, whatever x is there.
 
     `mask * x` is NaN where x is infinite, and NumPy's `where` takes 14 times as long. The bits of x, read as an
@@ -34,7 +36,7 @@ def select(mask, x):
     return (bits(x) * mask).view(x.dtype)
 
 
-def bits(x):
+def bits(x: Array) -> Array:
     """View the bits of a NumPy array of floats as integers, on which products and differences select.
 
     Parameters
@@ -54,7 +56,7 @@ def bits(x):
     return x.view(f"i{x.itemsize}")
 
 
-def chain(dy, slope, out=None):
+def chain(dy: Array, slope: Array, out: Array | None = None) -> Array:
     """Apply the chain rule: dy · slope, and 0 where the slope is 0, even if dy is infinite.
 
     Parameters
@@ -86,7 +88,7 @@ def chain(dy, slope, out=None):
     return np.multiply(dy, slope, out=out)
 
 
-def wide(x):
+def wide(x: Array) -> Array:
     """Return float16 as float32, and any other array as it is.
 
     Parameters
@@ -105,7 +107,7 @@ def wide(x):
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
-def narrow(y, dtype):
+def narrow(y: Array, dtype: np.dtype[Any]) -> Array:
     """Return what was computed of `wide` arrays in float16 again where that was their dtype, else as it is.
 
     Parameters
@@ -125,7 +127,7 @@ def narrow(y, dtype):
     return y.astype(dtype) if dtype == np.float16 else y
 
 
-def total(x, axis=None, keepdims=False):
+def total(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """Sum along axes as `x.sum` does, float16 by way of float32: in 11 bits, 2048 + 1 is 2048.
 
     Parameters

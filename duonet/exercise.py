@@ -1,7 +1,9 @@
 """Exercises in notebooks: an answer that is not there yet is no error."""
 
+from collections.abc import Callable
 
-def attempt(check):
+
+def attempt(check: Callable[[], object]) -> None:
     """Run the check of an exercise, and say whether it is still open or solved.
 
     Parameters

@@ -8,11 +8,12 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; when the block ends it becomes `path`, if it fails it is removed.
 
     A link stays, and what it points to is written. A file that exists keeps its mode, and its owner where the

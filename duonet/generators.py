@@ -1,5 +1,8 @@
 """Random generators as plain JSON values, and back. A state is checked: a wrong one crashes the interpreter."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from duonet import arguments
@@ -39,7 +42,7 @@ class Generators:
         self.found = []
 
     @classmethod
-    def of(cls, states):
+    def of(cls, states: Iterable[dict[str, Any]]) -> "Generators":
         """Rebuild them from `states()`; a state that no generator can be in raises ValueError."""
         generators = cls()
         for state in states:
@@ -55,7 +58,7 @@ class Generators:
             generators.found.append(np.random.Generator(bits))
         return generators
 
-    def number(self, rng):
+    def number(self, rng: np.random.Generator) -> int:
         """Return the generator's number, a new one if it has none yet."""
         for i, known in enumerate(self.found):
             if known is rng:
@@ -63,11 +66,11 @@ class Generators:
         self.found.append(rng)
         return len(self.found) - 1
 
-    def get(self, number):
+    def get(self, number: int) -> np.random.Generator:
         """Return the generator of a number; ValueError if there is none."""
         return self.found[arguments.integer("generators", "number", number, at_least=0, below=len(self.found))]
 
-    def states(self):
+    def states(self) -> list[dict[str, Any]]:
         """List the state of each."""
         return [_plain(rng.bit_generator.state) for rng in self.found]
 

@@ -1,6 +1,9 @@
 """What a training leaves behind: one row of figures for every epoch."""
 
 import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from duonet.files import replacing
 
@@ -22,23 +25,23 @@ class History:
     ([0.5, 0.25], 2)
     """
 
-    def __init__(self, rows=()):
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()):
         self.rows = list(rows)
 
-    def append(self, **row):
+    def append(self, **row: Any) -> None:
         """Add the figures of one epoch."""
         self.rows.append(row)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> list[Any]:
         """Return one column, a list with an entry for each epoch; None where an epoch does not have it."""
         if self.rows and not any(name in row for row in self.rows):
             raise KeyError(name)
         return [row.get(name) for row in self.rows]
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write the rows as CSV, replacing an older file only when done; what a row does not have stays empty."""
         columns = dict.fromkeys(name for row in self.rows for name in row)
         with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:

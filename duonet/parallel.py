@@ -11,10 +11,12 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, blas
 
@@ -23,7 +25,7 @@ EVEN = 4  # more than one chunk are a multiple of this, so that two or four thre
 
 KEPT_BYTES = 1 << 24  # of one array in one thread: more comes from images too large for the cache anyway
 
-_asked = contextvars.ContextVar("threads", default=None)
+_asked: contextvars.ContextVar[int | None] = contextvars.ContextVar("threads", default=None)
 
 
 class _Mine(threading.local):
@@ -38,7 +40,7 @@ _mine = _Mine()
 _UNUSED = max(map(sys.getrefcount, [np.empty(0)]))
 
 
-def chunks(n, bytes_each):
+def chunks(n: int, bytes_each: int) -> list[slice]:
     """Cut `n` items into slices whose working memory is at most about `CHUNK_BYTES`.
 
     The cuts depend on the numbers given and on nothing else, so that the number of threads changes no result.
@@ -65,7 +67,7 @@ def chunks(n, bytes_each):
     return [slice(start, end) for start, end in zip([0, *ends], ends)]
 
 
-def run(work, chunks, least=5):
+def run(work: Callable[[Any], Any], chunks: list[Any], least: int = 5) -> list[Any]:
     """Call `work` on every chunk, on all cores where there are enough chunks, and list the results in order.
 
     The calling thread works too. Each thread takes the next chunk when it is done with one.
@@ -115,7 +117,7 @@ def _share_out(work, chunks, n):
     return results
 
 
-def scratch(shape, dtype):
+def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an array to work in: uninitialised, and this thread's own until nothing refers to it any more.
 
     Then the memory serves the next call. A fresh large array costs page faults, and comes from memory that is not
@@ -154,7 +156,7 @@ def scratch(shape, dtype):
     return np.ndarray(shape, dtype, buffer)
 
 
-def keep_memory():
+def keep_memory() -> None:
     """Ask the C library to keep freed memory for the next array, where it is glibc; elsewhere do nothing.
 
     By default it hands large arrays back to the system at once, and every new one then costs page faults: about a

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 from duonet.text import tell, watched
 
@@ -20,13 +21,13 @@ class Bar:
         Show anything at all.
     """
 
-    def __init__(self, text, images, progress):
+    def __init__(self, text: str, images: int, progress: bool):
         self.text, self.images, self.progress = text, images, progress
         self.last = time.perf_counter()
         self.done = 0
         self.bar = None
 
-    def __enter__(self):
+    def __enter__(self) -> "Bar":
         seen = watched(sys.stderr) or "ipykernel" in sys.modules
         if self.progress and seen:
             from tqdm.auto import tqdm
@@ -34,15 +35,15 @@ class Bar:
             self.bar = tqdm(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def due(self):
+    def due(self) -> bool:
         """Say whether it is time to show new figures."""
         return time.perf_counter() - self.last > REFRESH_SECONDS
 
-    def advance(self, images, totals):
+    def advance(self, images: int, totals: Any) -> None:
         """Count images, and show the score that `totals.read()` gives when it is time."""
         self.done += images
         if not self.due() and self.done < self.images:
@@ -53,7 +54,7 @@ class Bar:
             self.bar.set_postfix_str(_said(score.loss, score.accuracy), refresh=False)
             self.bar.update(self.done - self.bar.n)
 
-    def summarise(self, row):
+    def summarise(self, row: dict[str, Any]) -> None:
         """Print the epoch's figures."""
         if not self.progress:
             return

@@ -1,6 +1,7 @@
 """Learning-rate schedules."""
 
 import math
+from collections.abc import Iterable
 
 from duonet import arguments
 
@@ -17,7 +18,7 @@ class Schedule:
     0.25
     """
 
-    def __call__(self, epochs):
+    def __call__(self, epochs: float) -> float:
         """Return the factor at this time."""
         raise NotImplementedError
 
@@ -31,7 +32,7 @@ class Constant(Schedule):
     1.0
     """
 
-    def __call__(self, epochs):
+    def __call__(self, epochs: float) -> float:
         """Return 1."""
         return 1.0
 
@@ -56,13 +57,13 @@ class StepDecay(Schedule):
     [1.0, 0.1, 0.010000000000000002]
     """
 
-    def __init__(self, milestones, factor=0.1):
+    def __init__(self, milestones: Iterable[float], factor: float = 0.1):
         self.milestones = tuple(
             arguments.number("StepDecay", f"milestones[{i}]", m, at_least=0) for i, m in enumerate(milestones)
         )
         self.factor = float(arguments.number("StepDecay", "factor", factor, at_least=0))
 
-    def __call__(self, epochs):
+    def __call__(self, epochs: float) -> float:
         """Factor ^ (milestones that have passed)."""
         return self.factor ** sum(epochs >= m for m in self.milestones)
 
@@ -90,9 +91,9 @@ class Cosine(Schedule):
     [1.0, 0.5, 0.0]
     """
 
-    def __init__(self, total):
+    def __init__(self, total: float):
         self.total = arguments.number("Cosine", "total", total, above=0)
 
-    def __call__(self, epochs):
+    def __call__(self, epochs: float) -> float:
         """½ (1 + cos(π t / total)), and 0 after it."""
         return 0.5 * (1 + math.cos(math.pi * min(epochs / self.total, 1)))

@@ -1,11 +1,15 @@
 """Arrays by name, checked against those that they are to replace."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from duonet import backend
+from duonet.backend import Array
 
 
-def fitting(owner, state, like):
+def fitting(owner: str, state: dict[str, Array], like: dict[str, Array]) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a `state_dict`, each in the dtype of its place; all of them fit, or none is returned.
 
     NaN and infinity that were saved come back; a number that only becomes infinite in a narrower dtype is refused.

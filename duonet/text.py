@@ -1,9 +1,11 @@
 """Text for a terminal: tables, lines, and names that cannot command it."""
 
 import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 
-def visible(text):
+def visible(text: str) -> str:
     r"""Write what does not print as an escape: a name from elsewhere may hold codes that move the cursor.
 
     Parameters
@@ -27,7 +29,7 @@ def visible(text):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def watched(stream):
+def watched(stream: TextIO | None) -> bool:
     """Say whether a stream is a terminal, where progress can be shown; one that is closed or missing is not.
 
     Parameters
@@ -47,7 +49,7 @@ def watched(stream):
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def tell(line):
+def tell(line: str) -> None:
     """Print a line at once, where there is somewhere to print to.
 
     Parameters
@@ -63,7 +65,7 @@ def tell(line):
         print(visible(line), flush=True)
 
 
-def aligned(rows):
+def aligned(rows: Iterable[Sequence[str]]) -> str:
     """Lay rows of words out in columns: the first to the left, the others to the right, a rule under the header.
 
     Parameters
@@ -92,7 +94,7 @@ def aligned(rows):
     return "\n".join(lines)
 
 
-def printable(text, limit=400):
+def printable(text: str, limit: int = 400) -> str:
     r"""Make words from elsewhere fit for a terminal: one line, and nothing that it would obey.
 
     Parameters
