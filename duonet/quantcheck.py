@@ -200,6 +200,10 @@ def _halves(q, w):
     return np.allclose(q(stacked / 2), np.concatenate([q(w), q(w)], axis=-2) / 2, rtol=ROUNDING, atol=0)
 
 
+def _same_size(q, w):
+    return (np.ptp(np.abs(q(w)).reshape(-1, w.shape[-1]), axis=0) == 0).all()
+
+
 HOLDS = {
     "samplewise": lambda q, x: np.array_equal(q(x)[1:], q(x[1:])),
     "by_channel": _others_change,
@@ -208,6 +212,7 @@ HOLDS = {
     "copywise": lambda q, x: np.array_equal(q(np.concatenate([x, x], -1)), np.concatenate([q(x), q(x)], -1)),
     "translates": lambda q, x: np.allclose(q(x + 0.5), q(x) + 0.5),
     "homogeneous": _halves,
+    "two_valued": _same_size,
 }
 
 

@@ -201,6 +201,7 @@ LIARS = {
     ),
     "translates": (of(Pact, translates=True), "translates"),
     "homogeneous": (of(Pact, homogeneous=True), "homogeneous"),
+    "two valued": (of(Pact, two_valued=True), "two_valued"),
     "an argument that is forgotten": (Forgetful, "Liar|has no attribute 'start'"),
     "a state of Python's own": (
         of(Pact, bits=32, forward=lambda self, x: counting(self, x) * self.alpha),

@@ -81,7 +81,7 @@ def conv2d(x, w, bias=None, stride=1, padding=0):
     array([[ 8., 12.],
            [20., 24.]], dtype=float32)
     """
-    stride, padding = _steps(stride, padding)
+    stride, padding = steps(stride, padding)
     return Conv2d.apply(x, w, bias, stride=stride, padding=padding)
 
 
@@ -110,7 +110,7 @@ def conv2d_reference(x, w, bias=None, stride=1, padding=0):
     4.0
     """
     x, w, bias = Conv2d._arrays((x, w, bias))
-    stride, padding = _steps(stride, padding)
+    stride, padding = steps(stride, padding)
     check(x, w, bias, padding)
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     kh, kw, channels, out_channels = w.shape
@@ -196,7 +196,8 @@ def col2im(cols, shape, kh, kw, stride, padding):
     return padded[:, padding : padding + h, padding : padding + w]
 
 
-def _steps(stride, padding):
+def steps(stride, padding):
+    """Check the steps of a convolution."""
     stride = arguments.integer("conv2d", "stride", stride, at_least=1)
     return stride, arguments.integer("conv2d", "padding", padding, at_least=0)
 

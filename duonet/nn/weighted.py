@@ -6,6 +6,8 @@ from duonet import arguments, backend, functional
 from duonet.module import Module
 from duonet.nn.init import binaryduo_normal
 from duonet.quant.quantizer import Quantizer
+from duonet.signs import sign_product
+from duonet.tape import smooth
 from duonet.tensor import Parameter
 
 
@@ -44,8 +46,12 @@ class _Weighted(Module):
             self.weight_quantizer.reset_parameters(rng)
         self._draw(rng)
 
-    def _used(self):
-        return self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+    def _product(self, function, x, *steps):
+        """Return function(x, weight, bias) of the quantised weight."""
+        quantizer = self.weight_quantizer
+        w = self.weight if quantizer is None else quantizer(self.weight)
+        signs = quantizer is not None and quantizer.known("two_valued") and not smooth()
+        return (sign_product if signs else function)(x, w, self.bias, *steps)
 
     def _settings(self):
         return "" if self.bias is not None else ", bias=False"
@@ -88,7 +94,7 @@ class Linear(_Weighted):
 
     def forward(self, x):
         """(N, IN) to (N, OUT)."""
-        return functional.linear(x, self._used(), self.bias)
+        return self._product(functional.linear, x)
 
     def _settings(self):
         return f"{self.inputs}, {self.outputs}" + super()._settings()
@@ -148,7 +154,7 @@ class Conv2d(_Weighted):
 
     def forward(self, x):
         """(N, H, W, C) to (N, OH, OW, OC)."""
-        return functional.conv2d(x, self._used(), self.bias, self.stride, self.padding)
+        return self._product(functional.conv2d, x, self.stride, self.padding)
 
     def _settings(self):
         sizes = f"{self.channels}, {self.out_channels}, {self.kernel_size}"

@@ -19,6 +19,9 @@ class Quantizer(Module):
     homogeneous : bool
         Class tag: whether q([W/2; W/2]) = [q(W); q(W)]/2 for weights (..., IN, OUT) stacked along IN, but for the
         order in which a scale is summed. `decouple` needs it of weights.
+    two_valued : bool
+        Class tag: whether weights (..., OUT) become ±α, with one α for each output channel, or one for all. The
+        layer then sums signs and multiplies by α afterwards: sums of whole inputs are not rounded.
 
     Examples
     --------
@@ -34,10 +37,10 @@ class Quantizer(Module):
     array([ 0., -2.,  2.], dtype=float32)
     """
 
-    tags = (*Module.tags, "bits", "deterministic", "homogeneous")
+    tags = (*Module.tags, "bits", "deterministic", "homogeneous", "two_valued")
     bits = 32
     deterministic = True
-    homogeneous = False
+    homogeneous = two_valued = False
 
     def scales(self, shape):
         """Count the float scales that go with weights of a shape, beside the Parameters; none by default."""

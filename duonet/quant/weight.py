@@ -70,7 +70,7 @@ class LayerScaleSign(Quantizer):
     """
 
     bits = 1
-    homogeneous = True
+    homogeneous = two_valued = True
 
     def forward(self, w):
         """Any shape, same shape out, of two values."""
@@ -99,7 +99,7 @@ class FilterScaleSign(Quantizer):
     """
 
     bits = 1
-    homogeneous = True
+    homogeneous = two_valued = True
 
     def forward(self, w):
         """(..., OC), same shape out, of two values a channel."""

@@ -1,0 +1,59 @@
+"""Products with weights ±α: the signs are summed, and α multiplies the sum, so that whole numbers stay whole."""
+
+from duonet import backend, engine
+from duonet.functional import conv, products
+from duonet.functional.channels import per_channel
+from duonet.tensor import Function, Tensor
+
+
+class SignProduct(Function):
+    """y = product(x, sign(w)) α + bias for weights w = ±α: product(x, w, bias), but for rounding.
+
+    With x of 0, ±½ and ±1 the sum is a multiple of ½, in float32 exact up to 2²³ whatever its order, and y is
+    rounded once, by α. Gradients are those of product(x, w, bias): dx and dw as if w itself had been multiplied.
+    """
+
+    @staticmethod
+    def forward(ctx, x, w, bias, *, product, **options):
+        """Sum, then scale, then add the bias."""
+        xp = backend.get_xp(w)
+        signs = xp.where(w >= 0, 1, -1).astype(w.dtype)
+        ctx.op = engine.version(product, backend.device_of(x), x, signs, bias, **options)
+        y = ctx.op.forward(ctx, x, signs, None, **options)
+        ctx.w = w  # what `backward` reads in every version of an op
+        y = per_channel(xp.multiply, y, abs(w.reshape(-1, w.shape[-1])[0]))
+        return y if bias is None else per_channel(xp.add, y, bias, out=y)
+
+    @staticmethod
+    def backward(ctx, dy):
+        """Return dx, dw, dbias of product(x, w, bias)."""
+        return ctx.op.backward(ctx, dy)
+
+
+def sign_product(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
+    """Multiply by weights of two values ±α a channel, or convolve with them, and scale by α after summing.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, IN), or (N, H, W, C)
+    w : Tensor
+        (IN, OUT), or (KH, KW, C, OC): in every output channel ±α of one α.
+    bias : Tensor, optional
+    stride, padding : int
+        Of a convolution.
+
+    Returns
+    -------
+    Tensor
+        As `functional.linear` or `functional.conv2d` gives it.
+
+    Examples
+    --------
+    >>> sign_product(Tensor([[1.0, 0.0, 1.0]]), Tensor([[0.3], [-0.3], [0.3]])).data
+    array([[0.6]], dtype=float32)
+    """
+    if w.ndim == 2:
+        return SignProduct.apply(x, w, bias, product=products.Linear)
+    stride, padding = conv.steps(stride, padding)
+    return SignProduct.apply(x, w, bias, product=conv.Conv2d, stride=stride, padding=padding)
