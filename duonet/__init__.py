@@ -4,7 +4,7 @@ from duonet import data, functional, mismatch, models, nn, optim, quant
 from duonet import fast as _fast  # noqa: F401  (registers the fast versions)
 from duonet import gpu as _gpu  # noqa: F401  (and those for a GPU, without needing one)
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
-from duonet.costs import cost, summary
+from duonet.costs import summary
 from duonet.decoupling import decouple
 from duonet.engine import plain_ops
 from duonet.folding import fold_batch_norm
@@ -21,7 +21,7 @@ from duonet.widths import coupled_widths
 __version__ = VERSION
 
 __all__ = [
-    "Function", "Parameter", "Tensor", "check_gradients", "check_quantizer", "check_surrogate", "cost",
+    "Function", "Parameter", "Tensor", "check_gradients", "check_quantizer", "check_surrogate",
     "coupled_widths", "data", "decouple", "evaluate", "fit", "fold_batch_norm", "functional", "fuse",
     "load_checkpoint", "load_model", "mismatch", "models", "nn", "no_grad", "numerical_gradient", "optim",
     "plain_ops", "quant", "save_checkpoint", "smooth_forward", "summary", "threads",

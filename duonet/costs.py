@@ -65,6 +65,16 @@ class Summary:
     ----------
     rows : list of Row
     total : Row
+    weights : int
+        Of conv and linear layers, the count the paper compares networks by.
+    parameters : int
+        Weights, biases, batch norm's gamma and beta.
+    macs : int
+        Multiply-accumulates of conv and linear layers for one input.
+    weight_bits : int
+        Bits of a weight of the layers that read quantised activations; 32 is float32.
+    activation_bits : int
+        Bits of a quantised activation; 32 where there is none.
     mbit : float
         Weights of conv and linear layers in millions of bits, the paper's measure of memory; its measure of
         compute is `total.operations`.
@@ -83,9 +93,9 @@ class Summary:
     multiply-accumulates: 6 float; binary / 64 + float: 6
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows, activation_bits):
         self.rows = rows
-        self.total = Row(
+        self.total = total = Row(
             "total", "", (),
             *(_added(getattr(row, name) for row in rows) for name in ("parameters", "macs")),
             sum(row.operations for row in rows),
@@ -93,7 +103,11 @@ class Summary:
             sum(row.bytes_packed for row in rows),
             sum(row.bytes_unpacked for row in rows),
         )  # fmt: skip
-        self.mbit = sum(bits * n for bits, n in self.total.weights.items()) / 1e6
+        self.weights, self.parameters, self.macs = (
+            sum(counts.values()) for counts in (total.weights, total.parameters, total.macs)
+        )
+        self.weight_bits, self.activation_bits = min(total.weights, default=FLOAT), activation_bits
+        self.mbit = sum(bits * n for bits, n in total.weights.items()) / 1e6
 
     def to_dict(self):
         """Return everything as values that JSON can hold."""
@@ -143,30 +157,6 @@ class Summary:
         yield f"multiply-accumulates: {each(self.total.macs)}; binary / 64 + float: {self.total.operations:,.0f}"
 
 
-class Cost(NamedTuple):
-    """What a network costs, in five numbers.
-
-    Attributes
-    ----------
-    weights : int
-        Weights of conv and linear layers, the count the paper compares networks by.
-    parameters : int
-        All parameters: weights, biases, batch norm's gamma and beta.
-    macs : int
-        Multiply-accumulates of conv and linear layers for one image.
-    weight_bits : int
-        Bits of a weight of the layers that read quantised activations; 32 is float32.
-    activation_bits : int
-        Bits of a quantised activation; 32 where there is none.
-    """
-
-    weights: int
-    parameters: int
-    macs: int
-    weight_bits: int
-    activation_bits: int
-
-
 def summary(model, in_shape):
     """Count what each layer of a network costs, by bit width.
 
@@ -198,7 +188,7 @@ def summary(model, in_shape):
     in_shape = [arguments.integer("summary", f"in_shape[{i}]", n, at_least=1) for i, n in enumerate(in_shape)]
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
-    of_weights = {id(quantizer) for quantizer in _weight_quantizers(model)}
+    of_weights = {id(getattr(module, "weight_quantizer", None)) for _, module in model.modules()}
     bits = {}  # from a tensor's id to the bits of its values, where it is quantised
     alive, rows, met = [x], [], set()
 
@@ -227,69 +217,8 @@ def summary(model, in_shape):
         _, fresh = tensors(module)
         if fresh:
             rows.append(_row(path, module, fresh, FLOAT, None))
-    return Summary(rows)
-
-
-def cost(model, in_shape):
-    """Count parameters, multiply-accumulates and bits of a network.
-
-    Parameters
-    ----------
-    model : Module
-    in_shape : tuple of int
-        Shape of one input without the batch axis: (H, W, C) or (IN,).
-
-    Returns
-    -------
-    Cost
-
-    Raises
-    ------
-    ValueError
-        If the model cannot take that input; names the layer.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, rng=rng, bias=False), nn.BatchNorm(8))
-    >>> cost(model, (32, 32, 3))
-    Cost(weights=216, parameters=232, macs=221184, weight_bits=32, activation_bits=32)
-    """
-    total = summary(model, in_shape).total
-    of_weights = _weight_quantizers(model)
-    activations = [m for _, m in model.modules() if isinstance(m, Quantizer) and m not in of_weights]
-    return Cost(
-        weights=sum(total.weights.values()),
-        parameters=sum(total.parameters.values()),
-        macs=sum(total.macs.values()),
-        weight_bits=min(total.weights, default=FLOAT),
-        activation_bits=max((quantizer.known("bits") for quantizer in activations), default=FLOAT),
-    )
-
-
-def count_weights(model):
-    """Count the weights of conv and linear layers.
-
-    Parameters
-    ----------
-    model : Module
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> count_weights(nn.Linear(3, 2, rng=np.random.default_rng(0)))
-    6
-    """
-    layers = [m for _, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    return sum({id(m.weight): m.weight.size for m in layers}.values())
-
-
-def _weight_quantizers(model):
-    found = (getattr(module, "weight_quantizer", None) for _, module in model.modules())
-    return [quantizer for quantizer in found if quantizer is not None]
+    quantizers = [m for _, m in model.modules() if isinstance(m, Quantizer) and id(m) not in of_weights]
+    return Summary(rows, max((quantizer.known("bits") for quantizer in quantizers), default=FLOAT))
 
 
 def _row(path, module, fresh, read, shape):

@@ -11,13 +11,13 @@ from duonet import arguments, parallel
 from duonet.experiments.materials import checked
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
+from duonet.experiments.run_folder import COSTS
 from duonet.experiments.run_settings import RunSettings, check_fields
 from duonet.experiments.studies import Study
 from duonet.text import aligned
 
 USUAL = ("float", "baseline", "binaryduo", "control")
 ABLATION = ("ternary", "restarted", "control_restarted")
-COSTS = ("weights", "parameters", "macs", "weight_bits", "activation_bits")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,9 @@ from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 PIXELS = 1 << 26  # of one image; more would be a fault, and not a network's input
+COSTS = ("weights", "parameters", "macs", "weight_bits", "activation_bits")  # of a `Summary`
 NETWORK = {"name": str, "epochs": str, "accuracy": float, "loss": float, "validation": [float]} | dict.fromkeys(
-    ("weights", "parameters", "macs", "weight_bits", "activation_bits"), int
+    COSTS, int
 )
 DECOUPLING = {
     "float64_images": int, "float64_relative_difference": float, "float32_images": int,

@@ -11,12 +11,13 @@ import numpy as np
 
 from duonet import data, parallel
 from duonet.checkpoint import load_checkpoint, save_checkpoint
-from duonet.costs import cost
+from duonet.costs import summary
 from duonet.experiments.difference import difference
 from duonet.experiments.environment import versions
 from duonet.experiments.materials import build, checked, loader
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import (
+    COSTS,
     check_about,
     check_agreement,
     check_network,
@@ -303,7 +304,8 @@ class _Run:
         for name, epochs, model, stage in named:
             score = evaluate(model, self._loader(self.splits.test))
             curve = [row["val_accuracy"] for row in self.earlier if row["stage"] == stage]
-            costs = cost(model, self.splits.train.images.shape[1:])._asdict()
+            counted = summary(model, self.splits.train.images.shape[1:])
+            costs = {key: getattr(counted, key) for key in COSTS}
             rows.append({"name": name, "epochs": epochs, **score._asdict(), "validation": curve, **costs})
         return rows
 

@@ -48,9 +48,9 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.costs import count_weights
+    >>> from duonet.costs import summary
     >>> model = alexnet(widths=(6, 16, 24, 24, 16, 64, 64), in_shape=(64, 64, 3), rng=np.random.default_rng(0))
-    >>> count_weights(model)
+    >>> summary(model, (64, 64, 3)).weights
     85794
     """
     widths, in_shape, classes = check("alexnet", variant, weights, widths, 7, in_shape, classes, rng)

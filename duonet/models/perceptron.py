@@ -35,8 +35,8 @@ def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.costs import count_weights
-    >>> count_weights(mlp(rng=np.random.default_rng(0)))
+    >>> from duonet.costs import summary
+    >>> summary(mlp(rng=np.random.default_rng(0)), (784,)).weights
     216320
     """
     inputs = arguments.integer("mlp", "inputs", inputs, at_least=1)

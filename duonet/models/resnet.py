@@ -59,8 +59,8 @@ def resnet18(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.costs import count_weights
-    >>> count_weights(resnet18(rng=np.random.default_rng(0)))
+    >>> from duonet.costs import summary
+    >>> summary(resnet18(rng=np.random.default_rng(0)), (224, 224, 3)).weights
     11678912
     """
     widths, in_shape, classes = check("resnet18", variant, weights, widths, 4, in_shape, classes, rng)
@@ -125,8 +125,8 @@ def resnet20(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.costs import count_weights
-    >>> count_weights(resnet20(rng=np.random.default_rng(0)))
+    >>> from duonet.costs import summary
+    >>> summary(resnet20(rng=np.random.default_rng(0)), (32, 32, 3)).weights
     270896
     """
     widths, in_shape, classes = check("resnet20", variant, weights, widths, 3, in_shape, classes, rng)

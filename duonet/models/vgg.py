@@ -50,8 +50,8 @@ def vgg7(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.costs import count_weights
-    >>> count_weights(vgg7("coupled", rng=np.random.default_rng(0)))
+    >>> from duonet.costs import summary
+    >>> summary(vgg7("coupled", rng=np.random.default_rng(0)), (32, 32, 3)).weights
     789782
     """
     return _vgg("vgg7", variant, widths, (1, 2, 3), in_shape, classes, weights, rng)
@@ -98,8 +98,8 @@ def vgg_deep(
     Examples
     --------
     >>> import numpy as np
-    >>> from duonet.costs import count_weights
-    >>> count_weights(vgg_deep("baseline", rng=np.random.default_rng(0)))
+    >>> from duonet.costs import summary
+    >>> summary(vgg_deep(rng=np.random.default_rng(0)), (28, 28, 1)).weights
     117852
     """
     return _vgg("vgg_deep", variant, widths, (1, 4, 7), in_shape, classes, weights, rng)

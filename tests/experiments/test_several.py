@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from duonet import cost
+from duonet import summary
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.cli import main
 from duonet.experiments import RunSettings, collect, runs_table, train
@@ -38,7 +38,7 @@ def test_the_table_is_mean_and_spread_of_the_results(folders):
     assert f"{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}" in lines[3]
     assert " 2 + 1 " in lines[3] and " 3 " in lines[2]
     model = load_model(folders[0] / "best.npz")
-    assert f"{cost(model, (28, 28, 1)).weights:,}" in runs_table(collect(folders[:1]))
+    assert f"{summary(model, (28, 28, 1)).weights:,}" in runs_table(collect(folders[:1]))
     assert "±" not in runs_table(collect(folders[:1])), "one seed has no spread"
 
 

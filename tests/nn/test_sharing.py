@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from duonet import Parameter, Tensor, cost, fold_batch_norm, nn, no_grad, optim, summary
-from duonet.costs import count_weights
+from duonet import Parameter, Tensor, fold_batch_norm, nn, no_grad, optim, summary
 from duonet.quant import Binary, Clip, LayerScaleSign
 
 
@@ -73,7 +72,7 @@ def test_parameters_are_counted_once_and_multiplications_every_time(twice, cycli
     counted = summary(cyclic, (3,))
     assert counted.total.parameters == {32: 9 + 3 + 3} and counted.total.macs == {32: 18}
     assert counted.rows[1].bytes_packed == 12
-    assert count_weights(twice) == 16 and count_weights(cyclic) == 9 and cost(cyclic, (3,)).parameters == 15
+    assert summary(twice, (4,)).weights == 16 and (counted.weights, counted.parameters) == (9, 15)
 
 
 def test_a_binary_layer_that_runs_twice_is_packed_once(rng):

@@ -750,7 +750,7 @@ assert sum(baseline) == 1_575_616 < sum(simple) == 1_674_733
 # </details>
 
 # %%
-from duonet import cost, coupled_widths, models
+from duonet import coupled_widths, models, summary
 
 narrow = coupled_widths((64, 64, 128, 128, 512), lambda w: sum(layer_weights(w, DOUBLED)), budget=sum(baseline))
 print("coupled widths:", narrow)
@@ -759,13 +759,13 @@ undoubled, doubled = layer_weights(narrow), layer_weights(narrow, DOUBLED)
 assert (sum(undoubled), sum(doubled)) == (789_782, 1_573_229)
 
 # %% [markdown]
-# These are the widths of the authors' code. The library's models do this by themselves; `cost` counts weights and
-# multiply-accumulates (MACs, one for each product that is added to a sum) of a network as it stands.
+# These are the widths of the authors' code. The library's models do this by themselves; `summary` counts weights
+# and multiply-accumulates (MACs, one for each product that is added to a sum) of a network as it stands.
 
 # %%
 vgg = {name: models.vgg7(name, rng=rng) for name in ("baseline", "coupled")}
 vgg["decoupled"] = decouple(vgg["coupled"])
-counts = {name: cost(model, (32, 32, 3)) for name, model in vgg.items()}
+counts = {name: summary(model, (32, 32, 3)) for name, model in vgg.items()}
 print("network      weights     MACs     activations")
 for name, count in counts.items():
     print(f"{name:9} {count.weights:>10,}  {count.macs / 1e6:5.2f} M   {count.activation_bits} bit")
@@ -815,7 +815,7 @@ def decoupled_mlp_weights(inputs, widths, classes):
 def check_decoupled_mlp_weights():
     for inputs, widths, classes in ((784, (128, 100, 90), 10), (20, (30,), 7)):
         model = models.mlp("ternary", inputs, widths, classes, rng=np.random.default_rng(4))
-        expected = cost(decouple(model), (inputs,)).weights
+        expected = summary(decouple(model), (inputs,)).weights
         assert decoupled_mlp_weights(inputs, widths, classes) == expected, (inputs, widths, classes)
 
 

@@ -133,7 +133,7 @@ def standardise(images, training_images):
 # widths ("ternary"), ternary at narrower widths ("coupled"). `rng` draws the initial weights.
 
 # %%
-from duonet import cost, decouple, models
+from duonet import decouple, models, summary
 
 
 def build(variant, seed):
@@ -157,11 +157,11 @@ networks["decoupled"] = decouple(networks["coupled"])
 # %%
 for name, model in networks.items():
     widths = [layer.weight.shape[1] for _, layer in model.modules() if hasattr(layer, "weight")]
-    learned = sum(p.size for p in model.parameters())
-    print(f"{name:9} {cost(model, (28, 28, 1)).weights:7,} weights, {learned:,} learned numbers; outputs {widths}")
+    counted = summary(model, (28, 28, 1))
+    print(f"{name:9} {counted.weights:7,} weights, {counted.parameters:,} learned numbers; outputs {widths}")
 
 # %%
-weights = {name: cost(model, (28, 28, 1)).weights for name, model in networks.items()}
+weights = {name: summary(model, (28, 28, 1)).weights for name, model in networks.items()}
 learned = {name: sum(p.size for p in model.parameters()) for name, model in networks.items()}
 assert weights["coupled"] < weights["decoupled"] < 2 * weights["coupled"]
 assert 0.99 < weights["decoupled"] / weights["baseline"] <= 1
