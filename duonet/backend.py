@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ def get_xp(x: object) -> ModuleType:
     raise TypeError(f"get_xp: expected a NumPy or CuPy array, got {type(x).__name__}")
 
 
-def is_array(x: object) -> bool:
+def is_array(x: object) -> TypeGuard[Array]:
     """Say whether `x` is an array of either module.
 
     Parameters

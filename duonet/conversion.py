@@ -1,13 +1,16 @@
 """From Python's numbers and lists to arrays, and back: what `float`, `format` and NumPy make of a Tensor."""
 
 import operator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import backend
+from duonet.backend import Array
 
 
-def from_python(data):
+def from_python(data: Any) -> npt.NDArray[Any]:
     """Make an array of numbers and nested lists: float32, or bool where all are.
 
     Parameters
@@ -63,55 +66,58 @@ class Conversions:
     (0.125, '0.12', array(0.125, dtype=float32))
     """
 
+    data: Array
+    requires_grad: bool
+
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Shape of the data, a tuple of int."""
         return self.data.shape
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """Dtype of the data."""
         return self.data.dtype
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """Number of axes."""
         return self.data.ndim
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of elements."""
         return self.data.size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.data)
 
     def __repr__(self):
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"{type(self).__name__}({np.array2string(self.numpy(), separator=', ')}, dtype={self.dtype}{grad})"
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.data)
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self.data.item())
 
-    def __int__(self):
+    def __int__(self) -> int:
         return int(self.data.item())
 
-    def __index__(self):
+    def __index__(self) -> int:
         return operator.index(self.numpy())
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def item(self):
+    def item(self) -> Any:
         """Return the single element as a Python number."""
         return self.data.item()
 
-    def numpy(self):
+    def numpy(self) -> npt.NDArray[Any]:
         """Return the data as a NumPy array: itself on the CPU, a copy from the GPU."""
         return backend.to_device(self.data, "cpu")

@@ -1,6 +1,7 @@
 """All parameters end to end in one array, so that an optimiser changes them in one go."""
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class FlatParameters:
     True
     """
 
-    def __init__(self, indices, optimizer):
+    def __init__(self, indices: list[int], optimizer: Any):
         self.optimizer, self.indices = optimizer, indices
         self.parameters = [optimizer.parameters[i] for i in indices]
         data = [p.data for p in self.parameters]
@@ -60,7 +61,7 @@ class FlatParameters:
     def _views(self, vector):
         return [vector[part].reshape(p.shape) for part, p in zip(self.parts, self.parameters)]
 
-    def gather(self):
+    def gather(self) -> None:
         """Copy the gradients to where they belong, and parameters that were replaced from outside."""
         for parameter, part, view in zip(self.parameters, self.parts, self.views):
             if parameter.data is not view:  # replaced from outside
@@ -76,7 +77,7 @@ class FlatParameters:
                     )
                 self.g[part] = parameter.grad.reshape(-1)
 
-    def update(self):
+    def update(self) -> None:
         """Have the optimiser change every parameter that has a gradient."""
         for start, stop, steps in self._runs():
             if backend.device_of(self.w) == "gpu":

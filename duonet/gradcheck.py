@@ -3,9 +3,13 @@
 Everything is float64: a central difference in float32 has no correct digits left to compare.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from duonet import backend
+from duonet.backend import Array
 from duonet.tape import Node, no_grad, smooth_forward, topological_order
 from duonet.tensor import Tensor
 
@@ -24,7 +28,9 @@ class SurrogateGradient(GradientError):
     """An op whose backward pass is on purpose not the derivative of its forward pass."""
 
 
-def numerical_gradient(function, *inputs, dy=None, step=STEP):
+def numerical_gradient(
+    function: Callable[..., Tensor], *inputs: Array, dy: Array | None = None, step: float = STEP
+) -> list[Array]:
     """Compute gradients by central differences, one coordinate at a time.
 
     dx_i = Σ dy · [f(x + h e_i) − f(x − h e_i)] / (2h)
@@ -68,7 +74,15 @@ def numerical_gradient(function, *inputs, dy=None, step=STEP):
     return gradients
 
 
-def check_gradients(function, *inputs, against=None, seed=0, step=STEP, rtol=1e-6, directions=2):
+def check_gradients(
+    function: Callable[..., Tensor],
+    *inputs: Array,
+    against: str | None = None,
+    seed: int = 0,
+    step: float = STEP,
+    rtol: float = 1e-6,
+    directions: int = 2,
+) -> None:
     """Check the backward pass of `function` at `inputs`, or raise with the numbers that disagree.
 
     The upstream gradient is random, so an op that ignores it is caught. For each input, the slope along random
@@ -126,7 +140,15 @@ def check_gradients(function, *inputs, against=None, seed=0, step=STEP, rtol=1e-
         _check(function, inputs, rng, step, rtol, directions, context, smooth=False)
 
 
-def check_surrogate(surrogate, low=-3.0, high=3.0, points=200, seed=0, step=STEP, rtol=1e-6):
+def check_surrogate(
+    surrogate: Any,
+    low: float = -3.0,
+    high: float = 3.0,
+    points: int = 200,
+    seed: int = 0,
+    step: float = STEP,
+    rtol: float = 1e-6,
+) -> None:
     """Check that a surrogate's `derivative` is the derivative of its `value`, at random points.
 
     Parameters

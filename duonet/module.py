@@ -1,13 +1,20 @@
 """`Module`: a tree of layers that knows its parameters, buffers and paths."""
 
+from __future__ import annotations
+
 import collections
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import backend, blas
+from duonet.backend import Array
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
+M = TypeVar("M", bound="Module")
 CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
 
 
@@ -65,9 +72,9 @@ class Module:
     samplewise = by_channel = rising = keeps_levels = copywise = translates = False
     in_training = ""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.training = True
-        self._observers = []
+        self._observers: list[Callable[..., object]] = []
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -83,11 +90,11 @@ class Module:
     def _unknown(cls, tag):
         return next(vars(base)[tag] for base in reversed(cls.__mro__) if tag in vars(base))
 
-    def known(self, tag):
+    def known(self, tag: str) -> Any:
         """Return a tag of the class, unless `forward` has been replaced on this module: then nothing is known."""
         return type(self)._unknown(tag) if "forward" in vars(self) else getattr(self, tag)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if "_observers" not in vars(self) and isinstance(value, (Module, Tensor)):
             raise AttributeError(_forgotten(self, f"before self.{name} is set"))
         _refuse_hidden(self, name, value)
@@ -99,7 +106,7 @@ class Module:
             )
         super().__setattr__(name, value)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if "_observers" not in vars(self):
             raise AttributeError(_forgotten(self, "first"))
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -108,11 +115,11 @@ class Module:
         """Leave the observers out of a copy, which is not what they were asked to watch."""
         return vars(self) | {"_observers": []}
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         """Compute the layer's output; subclasses define this."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Any) -> Any:
         """Run `forward`; errors about bad input are prefixed with the path of the layer they arose in."""
         try:
             with blas.one_thread():
@@ -135,13 +142,13 @@ class Module:
                 error.layer = self
         error.args = (f"{f'{error.path} {error.kind}'.strip()}: {error.said}",)
 
-    def children(self):
+    def children(self) -> Iterator[tuple[str, Module]]:
         """Yield (name, module) for each direct child; one that has two names comes twice."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
-    def modules(self, every_path=False):
+    def modules(self, every_path: bool = False) -> Iterator[tuple[str, Module]]:
         """Yield (path, module) for this module and all below it, parents first; the own path is "".
 
         Each module comes once, under the first of its paths, also where it is used in several places or a child
@@ -162,7 +169,7 @@ class Module:
         if every_path:
             met.remove(id(self))
 
-    def _tensors(self, every_path=False):
+    def _tensors(self, every_path: bool = False) -> Iterator[tuple[str, Tensor]]:
         met = set()
         for path, module in self.modules(every_path):
             for name, value in vars(module).items():
@@ -170,50 +177,50 @@ class Module:
                     met.add(id(value))
                     yield _join(path, name), value
 
-    def named_parameters(self, every_path=False):
+    def named_parameters(self, every_path: bool = False) -> Iterator[tuple[str, Parameter]]:
         """Yield (path, Parameter) for everything that is learned; once, or with `every_path` by all paths."""
         return ((path, t) for path, t in self._tensors(every_path) if isinstance(t, Parameter))
 
-    def named_buffers(self, every_path=False):
+    def named_buffers(self, every_path: bool = False) -> Iterator[tuple[str, Tensor]]:
         """Yield (path, Tensor) for state that is saved, not learned; once, or with `every_path` by all paths."""
         return ((path, t) for path, t in self._tensors(every_path) if not isinstance(t, Parameter))
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """List all parameters, each once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     @staticmethod
-    def array_shapes(**arguments):
+    def array_shapes(**arguments: Any) -> dict[str, tuple[int, ...]]:
         """Return by name the shapes of the large arrays that a constructor makes of its arguments."""
         return {}
 
-    def penalty(self):
+    def penalty(self) -> Tensor | None:
         """Return a Tensor without axes that `fit` adds to the loss; none by default."""
         return None
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in self.parameters():
             parameter.zero_grad()
 
-    def train(self, mode=True):
+    def train(self: M, mode: bool = True) -> M:
         """Put the whole tree into training mode, and return it."""
         for _, module in self.modules():
             module.training = mode
         return self
 
-    def eval(self):
+    def eval(self: M) -> M:
         """Put the whole tree into evaluation mode, and return it."""
         return self.train(False)
 
-    def to(self, device):
+    def to(self: M, device: str) -> M:
         """Move parameters and buffers to "cpu" or "gpu", in place, and return the module."""
         for _, tensor in self._tensors():
             tensor.data = backend.to_device(tensor.data, device)
             tensor.grad = None
         return self
 
-    def astype(self, dtype):
+    def astype(self: M, dtype: npt.DTypeLike) -> M:
         """Convert parameters and floating buffers to a floating dtype, in place, and return the module."""
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"astype: expected a floating dtype, got {np.dtype(dtype)}")
@@ -223,7 +230,7 @@ class Module:
                 tensor.grad = None
         return self
 
-    def reset_parameters(self, rng):
+    def reset_parameters(self, rng: np.random.Generator) -> None:
         """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer of two places only once.
 
         A layer with Parameters of its own says how they are drawn: without such a method it is refused.
@@ -240,11 +247,11 @@ class Module:
                 met.add(id(child))
                 yield from [child] if _draws(child) else child._drawing(met)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Return a dict from path to a NumPy copy of every parameter and buffer, under each of its paths."""
         return {path: np.array(tensor.numpy()) for path, tensor in self._tensors(every_path=True)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Array]) -> None:
         """Copy arrays into parameters and buffers; all of them fit, or nothing is changed.
 
         Parameters
@@ -263,7 +270,7 @@ class Module:
         name = f"load_state_dict: {type(self).__name__}"
         tensors = dict(self._tensors(every_path=True))
         arrays = fitting(name, state, {path: tensor.data for path, tensor in tensors.items()})
-        first = {}
+        first: dict[int, str] = {}
         for path, tensor in tensors.items():
             known = first.setdefault(id(tensor), path)
             if known != path and not np.array_equal(arrays[known], arrays[path], equal_nan=True):

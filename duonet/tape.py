@@ -7,15 +7,19 @@ computed.
 
 import contextlib
 import contextvars
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from duonet import backend, exact
+from duonet.backend import Array
+from duonet.inputs import name_of
 
 _recording = contextvars.ContextVar("recording", default=True)
 _smooth = contextvars.ContextVar("smooth", default=False)
 
 
 @contextlib.contextmanager
-def no_grad():
+def no_grad() -> Iterator[None]:
     """Switch the tape off: ops inside leave no graph behind.
 
     Examples
@@ -35,7 +39,7 @@ def no_grad():
 
 
 @contextlib.contextmanager
-def smooth_forward():
+def smooth_forward() -> Iterator[None]:
     """Make every op with a surrogate gradient compute its surrogate forwards as well.
 
     Inside, such an op is an ordinary differentiable function, so its backward pass can be checked numerically
@@ -74,35 +78,35 @@ class Node:
     Whatever else `forward` writes on it (`ctx.mask = ...`) is what the backward pass remembers.
     """
 
-    def __init__(self, function, parents, specs):
+    def __init__(self, function: type[Any], parents: tuple[Any, ...], specs: list[Any]):
         self.function = function
         self.parents = parents
         self.specs = specs  # (shape, dtype) of each input, None where there is no input
         self.needs = tuple([parent is not None for parent in parents])
-        self.hooks = []
-        self.watched = ()  # (count of changes in place, as it was then) of each input and of the result
+        self.hooks: list[Callable[[Array], object]] = []
+        self.watched: Sequence[Any] = ()  # (changes in place, as counted then) of each input and of the result
 
-    def check_unchanged(self):
+    def check_unchanged(self) -> None:
         """Raise RuntimeError if an input, or the result, has been changed in place since the forward pass."""
         for i, watched in enumerate(self.watched):
             if watched is not None and watched[0][0] != watched[1]:
                 name = self.function.name
                 what = "the result"
                 if i < len(self.specs):
-                    what = f"{self.function._input_name(i)} of shape {self.specs[i][0]}"
+                    what = f"{name_of(self.function, i)} of shape {self.specs[i][0]}"
                 raise RuntimeError(
                     f"backward: {what} of {name} was changed in place after the forward pass, as an optimiser's "
                     "step does; run the forward pass again"
                 )
 
-    def free(self):
+    def free(self) -> None:
         """Forget everything but the function, so that the arrays go and a second backward can say why."""
         function = self.function
         self.__dict__.clear()
-        self.function, self.parents, self.hooks = function, None, []
+        self.__dict__.update(function=function, parents=None, hooks=[])
 
 
-def recording():
+def recording() -> bool:
     """Say whether ops leave nodes behind just now.
 
     Examples
@@ -114,7 +118,7 @@ def recording():
     return _recording.get()
 
 
-def smooth():
+def smooth() -> bool:
     """Say whether ops with a surrogate gradient compute the surrogate forwards just now.
 
     Examples
@@ -125,7 +129,7 @@ def smooth():
     return _smooth.get()
 
 
-def backpropagate(output, dy):
+def backpropagate(output: Any, dy: Array) -> None:
     """Carry the gradient `dy` of a source back to the leaves below it, freeing the graph on the way.
 
     Parameters
@@ -171,7 +175,7 @@ def backpropagate(output, dy):
         source.free()
 
 
-def topological_order(output, asking):
+def topological_order(output: Any, asking: str) -> list[Any]:
     """List all sources below `output`, each before the sources it was computed from.
 
     A depth-first walk with its own stack: a network may be deeper than Python's recursion limit.
@@ -235,13 +239,13 @@ def _input_gradients(node, dy):
     for i, (gradient, wanted, spec) in enumerate(zip(gradients, node.needs, node.specs)):
         if wanted:
             if gradient is None:
-                raise RuntimeError(f"{name}: backward returned no gradient for {node.function._input_name(i)}")
+                raise RuntimeError(f"{name}: backward returned no gradient for {name_of(node.function, i)}")
             shape, dtype = spec
             gradient = _unbroadcast(backend.get_xp(gradient).asarray(gradient), shape)
             if gradient.shape != shape or gradient.dtype != dtype:
                 raise RuntimeError(
                     f"{name}: backward returned {gradient.dtype} of shape {gradient.shape} for "
-                    f"{node.function._input_name(i)}, which is {dtype} of shape {shape}"
+                    f"{name_of(node.function, i)}, which is {dtype} of shape {shape}"
                 )
         checked.append(gradient)
     return checked

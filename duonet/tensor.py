@@ -1,12 +1,22 @@
 """`Tensor` holds an array; `Function` says how an op goes forwards and backwards."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, backend, blas, engine
+from duonet.backend import Array
 from duonet.conversion import Conversions, from_python
+from duonet.inputs import together
 from duonet.tape import Node, backpropagate, recording, smooth
+
+Operand: TypeAlias = "Tensor | Array | float | np.number[Any]"
+Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 class Function:
@@ -53,17 +63,17 @@ class Function:
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     @staticmethod
-    def forward(ctx, *arrays, **options):
+    def forward(ctx: Any, *arrays: Any, **options: Any) -> Any:
         """Compute the output array from the input arrays."""
         raise NotImplementedError
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Array) -> Any:
         """Compute the gradient of the loss for each input from the output's, `dy`."""
         raise NotImplementedError
 
     @classmethod
-    def apply(cls, *inputs, **options):
+    def apply(cls, *inputs: Operand | None, **options: Any) -> Tensor:
         """Run the op on tensors, arrays and numbers, and put it on the tape where a gradient is wanted.
 
         Parameters
@@ -87,7 +97,7 @@ class Function:
         OutOfMemory
             If there is no room for what the op computes.
         """
-        arrays = cls._arrays(inputs)
+        arrays = together(cls, [x._data if isinstance(x, Tensor) else x for x in inputs])
         device = backend.device_of(next(a for a in arrays if a is not None))
         op = engine.version(cls, device, *arrays, **options)
         taping = recording()
@@ -123,51 +133,6 @@ class Function:
         if not hasattr(cls, "smooth"):
             raise ValueError(f"{cls.name}: its gradient has no smooth function behind it to compute instead")
         return cls.smooth
-
-    @classmethod
-    def _arrays(cls, inputs):
-        """Turn inputs into arrays of one dtype on one device, or say which two differ."""
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
-        given = [(i, a) for i, a in enumerate(arrays) if backend.is_array(a)]
-        if not given:
-            raise TypeError(f"{cls.name}: expected a Tensor or an array, got {type(inputs[0]).__name__}")
-        first, like = given[0]
-        xp, dtype = backend.get_xp(like), like.dtype
-        for i, a in given:
-            if type(a) is xp.ndarray and a.dtype is dtype and dtype in cls.dtypes and a.device == like.device:
-                continue
-            if backend.get_xp(a) is not xp:
-                cls._differ(first, f"on the {backend.device_of(like)}", i, f"on the {backend.device_of(a)}")
-            if a.device != like.device:
-                cls._differ(first, f"on GPU {like.device.id}", i, f"on GPU {a.device.id}")
-            arguments.array(cls.name, cls._input_name(i), a, cls.dtypes)
-            if a.dtype != dtype:
-                cls._differ(first, dtype, i, a.dtype, "an op converts nothing")
-        for i, a in enumerate(arrays):
-            if a is not None and not backend.is_array(a):
-                arrays[i] = cls._number(a, i, like)
-        return arrays
-
-    @classmethod
-    def _differ(cls, i, one, k, other, advice="move one of them first"):
-        a, b = cls._input_name(i), cls._input_name(k)
-        raise TypeError(f"{cls.name}: {a} is {one} but {b} is {other}; {advice}")
-
-    @classmethod
-    def _number(cls, value, i, like):
-        if not isinstance(value, (float, int, np.number)):  # of which `fitting` refuses some, complex among them
-            raise TypeError(
-                f"{cls.name}: {cls._input_name(i)} must be a Tensor, an array or a number, "
-                f"got {type(value).__name__}"
-            )
-        value = arguments.fitting(cls.name, cls._input_name(i), value, like.dtype)
-        return backend.get_xp(like).asarray(value, dtype=like.dtype)
-
-    @classmethod
-    def _input_name(cls, i):
-        code = cls.forward.__code__
-        names = code.co_varnames[1 : code.co_argcount]
-        return names[i] if i < len(names) else f"input {i}"
 
 
 class Tensor(Conversions):
@@ -205,38 +170,71 @@ class Tensor(Conversions):
     array([2., 4., 6.], dtype=float32)
     """
 
+    if TYPE_CHECKING:  # set by duonet.functional.operators, because this file does not know the ops
+
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def __contains__(self, value: Operand) -> bool: ...
+        def __add__(self, other: Operand) -> Tensor: ...
+        def __radd__(self, other: Operand) -> Tensor: ...
+        def __sub__(self, other: Operand) -> Tensor: ...
+        def __rsub__(self, other: Operand) -> Tensor: ...
+        def __mul__(self, other: Operand) -> Tensor: ...
+        def __rmul__(self, other: Operand) -> Tensor: ...
+        def __truediv__(self, other: Operand) -> Tensor: ...
+        def __rtruediv__(self, other: Operand) -> Tensor: ...
+        def __matmul__(self, other: Operand) -> Tensor: ...
+        def __rmatmul__(self, other: Operand) -> Tensor: ...
+        def __pow__(self, exponent: float) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def reshape(self, *shape: int | tuple[int, ...] | list[int]) -> Tensor: ...
+        def transpose(self, axes: tuple[int, ...] | None = None) -> Tensor: ...
+        @property
+        def T(self) -> Tensor: ...
+
     __array_ufunc__ = None  # so that `array * tensor` asks the Tensor
     __hash__ = object.__hash__
 
-    def __init__(self, data, requires_grad=False):
+    def __init__(self, data: npt.ArrayLike, requires_grad: bool = False):
         if isinstance(data, Tensor):
             raise TypeError("Tensor: data is a Tensor already; use .detach() for one without history")
         if not backend.is_array(data):
             data = np.asarray(data) if isinstance(data, np.generic) else from_python(data)
-        arguments.array("Tensor", "data", data, arguments.NUMBERS)
-        if requires_grad and data.dtype.kind != "f":
-            raise TypeError(f"Tensor: a gradient needs floating-point data, got {data.dtype}")
-        self._data = data
+        self._data = arguments.array("Tensor", "data", data, arguments.NUMBERS)
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"Tensor: a gradient needs floating-point data, got {self.dtype}")
         self._changes = [0]  # how often data was changed in place; one list for all tensors on the same data
         self.requires_grad = bool(requires_grad)
-        self.grad = None
-        self.hooks = []
-        self._node = None
+        self.grad: Array | None = None
+        self.hooks: list[Callable[[Array], object]] = []
+        self._node: Node | None = None
 
     @property
-    def data(self):
+    def data(self) -> Array:
         """The array."""
         return self._data
 
     @data.setter
-    def data(self, array):
+    def data(self, array: Array) -> None:
         array = np.asarray(array) if isinstance(array, np.generic) else array  # what sums of 0-d arrays are
         arguments.array(type(self).__name__, "data", array, arguments.NUMBERS)
         old, self._data = self._data, array
         if array is old or type(array) is not type(old) or (array.shape, array.dtype) != (old.shape, old.dtype):
             self.changed()
 
-    def changed(self):
+    def changed(self) -> None:
         """Say that `data` was changed in place: a backward pass through what was computed before is refused."""
         self._changes[0] += 1
 
@@ -246,17 +244,17 @@ class Tensor(Conversions):
             raise TypeError(f"copying a Tensor: it is a result of {self._node.function.name}; copy x.detach()")
         return {**vars(self), "hooks": []}
 
-    def detach(self):
+    def detach(self) -> Tensor:
         """Return a tensor on the same data without history."""
         tensor = Tensor(self.data)
         tensor._changes = self._changes
         return tensor
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the accumulated gradient."""
         self.grad = None
 
-    def add_hook(self, hook):
+    def add_hook(self, hook: Callable[[Array], object]) -> None:
         """Have `hook(dy)` called with this tensor's complete gradient during the next backward pass.
 
         Parameters
@@ -277,7 +275,7 @@ class Tensor(Conversions):
             raise TypeError(f"add_hook: hook must be callable, got {type(hook).__name__}")
         (self._node or self).hooks.append(hook)
 
-    def backward(self, dy=None):
+    def backward(self, dy: Tensor | Array | None = None) -> None:
         """Propagate the gradient `dy` of this tensor back to the leaves, adding to each leaf's `grad`.
 
         The graph is freed on the way; run the forward pass again before a second backward pass.
@@ -298,9 +296,8 @@ class Tensor(Conversions):
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not depend on anything that requires a gradient")
-        dy = self._upstream(dy)
         with blas.one_thread():
-            backpropagate(self._node or self, dy)
+            backpropagate(self._node or self, self._upstream(dy))
 
     def _upstream(self, dy):
         if dy is None:
@@ -337,5 +334,5 @@ class Parameter(Tensor):
     True
     """
 
-    def __init__(self, data):
+    def __init__(self, data: npt.ArrayLike):
         super().__init__(data, requires_grad=True)

@@ -2,7 +2,7 @@
 
 from duonet import arguments, backend, exact
 from duonet.functional.reduction import axes, refuse_empty
-from duonet.tensor import Function
+from duonet.tensor import Function, Tensor
 
 
 class ReLU(Function):
@@ -101,7 +101,7 @@ class LogSoftmax(Function):
         return dy - backend.get_xp(dy).exp(ctx.y) * exact.total(dy, ctx.axis, keepdims=True)
 
 
-def relu(x):
+def relu(x: Tensor) -> Tensor:
     """Cut off at zero, y = max(x, 0), with dx = dy where x > 0 and 0 elsewhere.
 
     Parameters
@@ -122,7 +122,7 @@ def relu(x):
     return ReLU.apply(x)
 
 
-def clip(x, low, high):
+def clip(x: Tensor, low: float, high: float) -> Tensor:
     """Limit to [low, high]; dx = dy where low < x < high and 0 elsewhere.
 
     Parameters
@@ -149,7 +149,7 @@ def clip(x, low, high):
     return Clip.apply(x, low=low, high=high)
 
 
-def hardtanh(x):
+def hardtanh(x: Tensor) -> Tensor:
     """Limit to [−1, 1]; dx = dy where −1 < x < 1 and 0 elsewhere.
 
     Parameters
@@ -170,7 +170,7 @@ def hardtanh(x):
     return clip(x, -1, 1)
 
 
-def sigmoid(x):
+def sigmoid(x: Tensor) -> Tensor:
     """Squash into (0, 1), y = 1 / (1 + e⁻ˣ), with dx = dy y (1 − y).
 
     Parameters
@@ -191,7 +191,7 @@ def sigmoid(x):
     return Sigmoid.apply(x)
 
 
-def tanh(x):
+def tanh(x: Tensor) -> Tensor:
     """Squash into (−1, 1), y = tanh x, with dx = dy (1 − y²).
 
     Parameters
@@ -212,7 +212,7 @@ def tanh(x):
     return Tanh.apply(x)
 
 
-def softmax(x, axis=-1):
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Turn scores into probabilities, y = eˣ / Σ eˣ, with dx = y (dy − Σ dy y).
 
     Parameters
@@ -235,7 +235,7 @@ def softmax(x, axis=-1):
     return Softmax.apply(x, axis=axes("softmax", x, axis))
 
 
-def log_softmax(x, axis=-1):
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Compute the logarithm of `softmax`, y = x − ln Σ eˣ, with dx = dy − softmax(x) Σ dy.
 
     Parameters

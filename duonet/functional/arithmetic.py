@@ -1,7 +1,10 @@
 """Elementwise arithmetic: the derivative of each op is one line, and broadcasting is left to the tape."""
 
+from collections.abc import Callable
+from typing import Any
+
 from duonet import arguments, backend
-from duonet.tensor import Function, Tensor
+from duonet.tensor import Function, Operand, Tensor
 
 
 class Add(Function):
@@ -121,7 +124,7 @@ class Sqrt(Function):
         return dy / (2 * ctx.y)
 
 
-def add(a, b):
+def add(a: Operand, b: Operand) -> Tensor:
     """Add elementwise, y = a + b, with da = dy and db = dy.
 
     Parameters
@@ -142,7 +145,7 @@ def add(a, b):
     return Add.apply(a, b)
 
 
-def sub(a, b):
+def sub(a: Operand, b: Operand) -> Tensor:
     """Subtract elementwise, y = a - b, with da = dy and db = -dy.
 
     Parameters
@@ -163,7 +166,7 @@ def sub(a, b):
     return Sub.apply(a, b)
 
 
-def mul(a, b):
+def mul(a: Operand, b: Operand) -> Tensor:
     """Multiply elementwise, y = a b, with da = dy b and db = dy a.
 
     Parameters
@@ -184,7 +187,7 @@ def mul(a, b):
     return Mul.apply(a, b)
 
 
-def div(a, b):
+def div(a: Operand, b: Operand) -> Tensor:
     """Divide elementwise, y = a / b, with da = dy / b and db = -dy a / b².
 
     Parameters
@@ -205,7 +208,7 @@ def div(a, b):
     return Div.apply(a, b)
 
 
-def neg(x):
+def neg(x: Tensor) -> Tensor:
     """Change the sign, y = -x, with dx = -dy.
 
     Parameters
@@ -225,7 +228,7 @@ def neg(x):
     return Neg.apply(x)
 
 
-def pow(x, exponent):
+def pow(x: Tensor, exponent: float) -> Tensor:
     """Raise to a fixed power, y = x ** n, with dx = dy n x ** (n - 1).
 
     Parameters
@@ -256,7 +259,7 @@ def pow(x, exponent):
     return Pow.apply(x, exponent=arguments.number("pow", "exponent", exponent))
 
 
-def exp(x):
+def exp(x: Tensor) -> Tensor:
     """Exponentiate, y = e ** x, with dx = dy y.
 
     Parameters
@@ -276,7 +279,7 @@ def exp(x):
     return Exp.apply(x)
 
 
-def log(x):
+def log(x: Tensor) -> Tensor:
     """Take the natural logarithm, y = ln x, with dx = dy / x.
 
     Parameters
@@ -297,7 +300,7 @@ def log(x):
     return Log.apply(x)
 
 
-def sqrt(x):
+def sqrt(x: Tensor) -> Tensor:
     """Take the square root, y = √x, with dx = dy / (2 y).
 
     Parameters
@@ -318,7 +321,7 @@ def sqrt(x):
     return Sqrt.apply(x)
 
 
-def compare(a, b, relation):
+def compare(a: Operand, b: Operand, relation: Callable[[Any, Any], Any]) -> Tensor:
     """Compare elementwise; the result is bool and has no gradient.
 
     Parameters

@@ -1,13 +1,17 @@
 """Arithmetic along the channels, the last axis, done the way that is fast in NumPy."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import backend
+from duonet.backend import Array
 
 
-def per_channel_numbers(owner, name, value):
+def per_channel_numbers(owner: str, name: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Check numbers for each channel, or one for all, and copy them.
 
     Parameters
@@ -38,13 +42,13 @@ def per_channel_numbers(owner, name, value):
     return numbers.astype(np.float64)
 
 
-def refuse_misfit(owner, name, vector, x):
+def refuse_misfit(owner: str, name: str, vector: Array, x: Array) -> None:
     """Raise ValueError unless a vector, the argument `name`, holds one number for each channel of x."""
     if vector.shape != x.shape[-1:]:
         raise ValueError(f"{owner}: {name} of shape {vector.shape} does not fit the channels of x {x.shape}")
 
 
-def sum_rows(rows):
+def sum_rows(rows: Array) -> Array:
     """Sum the rows of a matrix by a matrix product, which BLAS does far faster than `sum(axis=0)`.
 
     Parameters
@@ -66,7 +70,7 @@ def sum_rows(rows):
     return backend.get_xp(rows).ones(len(rows), rows.dtype) @ rows
 
 
-def per_channel(op, x, vector, out=None):
+def per_channel(op: Callable[..., Any], x: Array, vector: Array, out: Array | None = None) -> Array:
     """Compute op(x, vector) with one element of `vector` for each channel.
 
     Images are seen as rows of W C values beside W copies of the vector: with C values the inner loop is short, and

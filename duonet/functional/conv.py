@@ -8,8 +8,10 @@
 import numpy as np
 
 from duonet import arguments, backend
+from duonet.backend import Array
 from duonet.functional.channels import sum_rows
-from duonet.tensor import Function
+from duonet.inputs import together
+from duonet.tensor import Function, Tensor
 
 
 class Conv2d(Function):
@@ -42,7 +44,7 @@ class Conv2d(Function):
         return dx, dw, sum_rows(rows) if wants_bias else None
 
 
-def conv2d(x, w, bias=None, stride=1, padding=0):
+def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
     """Convolve (cross-correlate, as everywhere in deep learning) images with a bank of kernels.
 
     y[n, i, j, o] = bias[o] + Σ over (p, q, c) of x[n, s i + p − pad, s j + q − pad, c] w[p, q, c, o], and with
@@ -85,7 +87,7 @@ def conv2d(x, w, bias=None, stride=1, padding=0):
     return Conv2d.apply(x, w, bias, stride=stride, padding=padding)
 
 
-def conv2d_reference(x, w, bias=None, stride=1, padding=0):
+def conv2d_reference(x: Array, w: Array, bias: Array | None = None, stride: int = 1, padding: int = 0) -> Array:
     """Compute `conv2d` with six plain loops: the definition, on raw arrays, forwards only.
 
     Parameters
@@ -109,7 +111,7 @@ def conv2d_reference(x, w, bias=None, stride=1, padding=0):
     >>> conv2d_reference(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1))).item()
     4.0
     """
-    x, w, bias = Conv2d._arrays((x, w, bias))
+    x, w, bias = together(Conv2d, [x, w, bias])
     stride, padding = steps(stride, padding)
     check(x, w, bias, padding)
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -126,7 +128,7 @@ def conv2d_reference(x, w, bias=None, stride=1, padding=0):
     return y if bias is None else y + bias
 
 
-def im2col(x, kh, kw, stride, pad_h, pad_w):
+def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> Array:
     """Lay the windows of an image out as rows.
 
     Parameters
@@ -164,7 +166,7 @@ def im2col(x, kh, kw, stride, pad_h, pad_w):
     return windows.reshape(n * oh * ow, kh * kw * c)
 
 
-def col2im(cols, shape, kh, kw, stride, padding):
+def col2im(cols: Array, shape: tuple[int, ...], kh: int, kw: int, stride: int, padding: int) -> Array:
     """Add the rows of windows back into an image: the transpose of `im2col`.
 
     Parameters
@@ -196,13 +198,13 @@ def col2im(cols, shape, kh, kw, stride, padding):
     return padded[:, padding : padding + h, padding : padding + w]
 
 
-def steps(stride, padding):
+def steps(stride: int, padding: int) -> tuple[int, int]:
     """Check the steps of a convolution."""
     stride = arguments.integer("conv2d", "stride", stride, at_least=1)
     return stride, arguments.integer("conv2d", "padding", padding, at_least=0)
 
 
-def check(x, w, bias, padding):
+def check(x: Array, w: Array, bias: Array | None, padding: int) -> None:
     """Raise ValueError unless the arrays of a convolution fit."""
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(
@@ -220,7 +222,9 @@ def check(x, w, bias, padding):
         raise ValueError(f"conv2d: the kernel of w {w.shape} is larger than x {x.shape} with padding {padding}")
 
 
-def flips(x_shape, w_shape, dy_shape, stride, padding):
+def flips(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], dy_shape: tuple[int, ...], stride: int, padding: int
+) -> bool:
     """Say whether the input gradient is best computed as a convolution of dy with the flipped kernel.
 
     That writes each pixel once, but it exists for stride 1 only, and it multiplies H W instead of OH OW windows:
@@ -231,6 +235,6 @@ def flips(x_shape, w_shape, dy_shape, stride, padding):
     return stride == 1 and padding < min(w_shape[:2]) and h * w <= 2 * oh * ow
 
 
-def flipped(w):
+def flipped(w: Array) -> Array:
     """Turn kernels (KH, KW, C, OC) by half a turn and exchange their inputs and outputs."""
     return backend.get_xp(w).ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))

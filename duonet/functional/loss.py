@@ -1,7 +1,9 @@
 """Losses: one number for a batch. Shapes must agree exactly; nothing broadcasts here."""
 
+import numpy.typing as npt
+
 from duonet import arguments, backend, exact
-from duonet.tensor import Function, Tensor
+from duonet.tensor import Function, Operand, Tensor
 
 
 class SoftmaxCrossEntropy(Function):
@@ -85,7 +87,7 @@ def _onehot(name, logits, labels):
     return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
 
 
-def softmax_cross_entropy(logits, labels):
+def softmax_cross_entropy(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
     """Average the negative log-probability of the right class, L = −mean ln softmax(logits)[label].
 
     dlogits = dL (softmax(logits) − onehot(labels)) / N.
@@ -117,7 +119,7 @@ def softmax_cross_entropy(logits, labels):
     return SoftmaxCrossEntropy.apply(logits, onehot=_onehot("softmax_cross_entropy", logits, labels))
 
 
-def mse_loss(prediction, target):
+def mse_loss(prediction: Tensor, target: Operand) -> Tensor:
     """Average the squared difference, L = mean (prediction − target)².
 
     dprediction = 2 dL (prediction − target) / n, dtarget = −dprediction, over n elements.
@@ -145,7 +147,7 @@ def mse_loss(prediction, target):
     return MSELoss.apply(prediction, target)
 
 
-def squared_hinge_loss(logits, labels):
+def squared_hinge_loss(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
     """Average max(0, 1 − t logits)² over classes and images, t = +1 for the right class and −1 for the others.
 
     dlogits = −2 dL t max(0, 1 − t logits) / (N C).
@@ -192,5 +194,5 @@ def _squared_error_rows(prediction, target):
 
 
 # From raw arrays to (N,): the losses of the samples, whose mean the loss is, for who changes few samples.
-softmax_cross_entropy.rows = _cross_entropy_rows
-mse_loss.rows = _squared_error_rows
+softmax_cross_entropy.rows = _cross_entropy_rows  # type: ignore[attr-defined]
+mse_loss.rows = _squared_error_rows  # type: ignore[attr-defined]

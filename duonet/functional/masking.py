@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import arguments, backend, exact
-from duonet.tensor import Function
+from duonet.tensor import Function, Tensor
 
 
 class Dropout(Function):
@@ -22,7 +22,7 @@ class Dropout(Function):
         return exact.chain(dy, ctx.keep)
 
 
-def dropout(x, p, rng, channels=False):
+def dropout(x: Tensor, p: float, rng: np.random.Generator, channels: bool = False) -> Tensor:
     """Zero elements at random and scale the rest so that the mean stays: y = x mask / (1 − p).
 
     dx = dy mask / (1 − p).

@@ -1,8 +1,11 @@
 """Batch normalisation as one op, with its gradient worked out by hand."""
 
+from typing import Any
+
 from duonet import arguments, backend, exact
+from duonet.backend import Array
 from duonet.functional.channels import per_channel, sum_rows
-from duonet.tensor import Function
+from duonet.tensor import Function, Tensor
 
 
 class BatchNorm(Function):
@@ -52,14 +55,14 @@ class BatchNorm(Function):
         return tuple(exact.narrow(gradient, dtype) for gradient in (dx, dgamma, dbeta))
 
 
-def follow(running_mean, running_var, mean, var, rows, momentum):
+def follow(running_mean: Any, running_var: Any, mean: Array, var: Array, rows: int, momentum: float) -> None:
     """Move the running averages, if there are any, towards a batch's mean and unbiased variance, in place."""
     if running_mean is not None:
         running_mean += momentum * (mean - running_mean)
         running_var += momentum * (var * (rows / (rows - 1)) - running_var)
 
 
-def check(x, gamma, beta, running_mean, running_var, training):
+def check(x: Array, gamma: Array, beta: Array, running_mean: Any, running_var: Any, training: bool) -> None:
     """Raise ValueError unless the arguments of a batch norm fit."""
     channels = x.shape[-1] if x.ndim in (2, 4) else 0
     if not channels or gamma.shape != (channels,) or beta.shape != (channels,):
@@ -80,7 +83,16 @@ def check(x, gamma, beta, running_mean, running_var, training):
         raise ValueError(f"batch_norm: training needs more than one value per channel, got x {x.shape}")
 
 
-def batch_norm(x, gamma, beta, running_mean=None, running_var=None, training=True, momentum=0.1, eps=1e-5):
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalise each channel over all other axes, then scale and shift it: y = γ (x − mean) / σ + β.
 
     σ = √(var + eps). In training, mean and the biased variance are the batch's; with M values per channel

@@ -4,12 +4,21 @@ They are set here because `duonet.tensor` is one floor below the ops and does no
 """
 
 import operator
+from typing import Any
 
 from duonet.functional import arithmetic, products, reduction, shape
 from duonet.tensor import Tensor
 
 
-def _reshape(x, *new_shape):
+def _turned(op):
+    return lambda b, a: op(a, b)
+
+
+def _relation(relation):
+    return lambda a, b: arithmetic.compare(a, b, relation)
+
+
+def _reshape(x: Tensor, *new_shape: Any) -> Tensor:
     """Reshape to `x.reshape(2, 3)` or `x.reshape((2, 3))`; see `duonet.functional.reshape`."""
     return shape.reshape(x, new_shape[0] if new_shape and isinstance(new_shape[0], (tuple, list)) else new_shape)
 
@@ -20,33 +29,23 @@ def _iterate(x):
     return (x[i] for i in range(len(x)))
 
 
-Tensor.__iter__ = _iterate
-Tensor.__contains__ = lambda x, value: bool((x == value).data.any())
-Tensor.__add__ = arithmetic.add
-Tensor.__radd__ = lambda a, b: arithmetic.add(b, a)
-Tensor.__sub__ = arithmetic.sub
-Tensor.__rsub__ = lambda a, b: arithmetic.sub(b, a)
-Tensor.__mul__ = arithmetic.mul
-Tensor.__rmul__ = lambda a, b: arithmetic.mul(b, a)
-Tensor.__truediv__ = arithmetic.div
-Tensor.__rtruediv__ = lambda a, b: arithmetic.div(b, a)
-Tensor.__neg__ = arithmetic.neg
-Tensor.__pow__ = arithmetic.pow
-Tensor.__matmul__ = products.matmul
-Tensor.__rmatmul__ = lambda a, b: products.matmul(b, a)
-Tensor.__getitem__ = shape.getitem
-Tensor.__gt__ = lambda a, b: arithmetic.compare(a, b, operator.gt)
-Tensor.__ge__ = lambda a, b: arithmetic.compare(a, b, operator.ge)
-Tensor.__lt__ = lambda a, b: arithmetic.compare(a, b, operator.lt)
-Tensor.__le__ = lambda a, b: arithmetic.compare(a, b, operator.le)
-Tensor.__eq__ = lambda a, b: arithmetic.compare(a, b, operator.eq)
-Tensor.__ne__ = lambda a, b: arithmetic.compare(a, b, operator.ne)
-Tensor.exp = arithmetic.exp
-Tensor.log = arithmetic.log
-Tensor.sqrt = arithmetic.sqrt
-Tensor.sum = reduction.sum
-Tensor.mean = reduction.mean
-Tensor.max = reduction.max
-Tensor.reshape = _reshape
-Tensor.transpose = shape.transpose
-Tensor.T = property(shape.transpose, doc="The tensor with its axes reversed.")
+METHODS = {
+    "__add__": arithmetic.add, "__radd__": _turned(arithmetic.add),
+    "__sub__": arithmetic.sub, "__rsub__": _turned(arithmetic.sub),
+    "__mul__": arithmetic.mul, "__rmul__": _turned(arithmetic.mul),
+    "__truediv__": arithmetic.div, "__rtruediv__": _turned(arithmetic.div),
+    "__matmul__": products.matmul, "__rmatmul__": _turned(products.matmul),
+    "__neg__": arithmetic.neg, "__pow__": arithmetic.pow,
+    "__gt__": _relation(operator.gt), "__ge__": _relation(operator.ge),
+    "__lt__": _relation(operator.lt), "__le__": _relation(operator.le),
+    "__eq__": _relation(operator.eq), "__ne__": _relation(operator.ne),
+    "__contains__": lambda x, value: bool((x == value).data.any()),
+    "__iter__": _iterate, "__getitem__": shape.getitem,
+    "exp": arithmetic.exp, "log": arithmetic.log, "sqrt": arithmetic.sqrt,
+    "sum": reduction.sum, "mean": reduction.mean, "max": reduction.max,
+    "reshape": _reshape, "transpose": shape.transpose,
+    "T": property(shape.transpose, doc="The tensor with its axes reversed."),
+}  # fmt: skip
+
+for name, method in METHODS.items():
+    setattr(Tensor, name, method)

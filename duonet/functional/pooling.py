@@ -1,8 +1,9 @@
 """Pooling: every position inside the window is a strided view of the image, and a pool combines these views."""
 
 from duonet import arguments, backend, exact
+from duonet.backend import Array
 from duonet.functional import reduction
-from duonet.tensor import Function
+from duonet.tensor import Function, Tensor
 
 
 def _views(x, size, stride):
@@ -13,7 +14,7 @@ def _views(x, size, stride):
             yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
 
 
-def check(name, x, size, padding=0):
+def check(name: str, x: Array, size: int, padding: int = 0) -> None:
     """Raise ValueError unless the windows of a pool fit the images."""
     if x.ndim != 4:
         raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
@@ -79,7 +80,7 @@ class AvgPool2d(Function):
         return dx
 
 
-def max_pool2d(x, size=2, stride=None, padding=0):
+def max_pool2d(x: Tensor, size: int = 2, stride: int | None = None, padding: int = 0) -> Tensor:
     """Keep the largest value of each window; dx = dy at the first position that holds it.
 
     Parameters
@@ -117,7 +118,7 @@ def max_pool2d(x, size=2, stride=None, padding=0):
     return MaxPool2d.apply(x, size=size, stride=stride, padding=padding)
 
 
-def avg_pool2d(x, size=2, stride=None):
+def avg_pool2d(x: Tensor, size: int = 2, stride: int | None = None) -> Tensor:
     """Average each window; dx = dy / size² at each of its positions.
 
     Parameters
@@ -151,7 +152,7 @@ def avg_pool2d(x, size=2, stride=None):
     return AvgPool2d.apply(x, size=size, stride=stride)
 
 
-def global_avg_pool(x):
+def global_avg_pool(x: Tensor) -> Tensor:
     """Average each channel over the whole image; dx = dy / (H W) at each pixel.
 
     Parameters

@@ -1,7 +1,7 @@
 """Matrix products."""
 
 from duonet.functional.channels import sum_rows
-from duonet.tensor import Function
+from duonet.tensor import Function, Operand, Tensor
 
 
 class Matmul(Function):
@@ -45,7 +45,7 @@ class Linear(Function):
         return dx, dw, db
 
 
-def matmul(a, b):
+def matmul(a: Operand, b: Operand) -> Tensor:
     """Multiply matrices, y = a @ b, with da = dy @ bᵀ and db = aᵀ @ dy.
 
     Parameters
@@ -74,7 +74,7 @@ def matmul(a, b):
     return Matmul.apply(a, b)
 
 
-def linear(x, w, bias=None):
+def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply by a weight matrix and add a bias, y = x @ w + bias.
 
     dx = dy @ wᵀ, dw = xᵀ @ dy, dbias = Σ dy over the N rows.

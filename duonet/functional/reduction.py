@@ -1,9 +1,12 @@
 """Sums, means and maxima along axes."""
 
+from typing import Any
+
 import numpy as np
 
 from duonet import arguments, backend, exact
-from duonet.tensor import Function
+from duonet.backend import Array
+from duonet.tensor import Axis, Function, Tensor
 
 
 def _spread(y, shape, axis, keepdims):
@@ -13,7 +16,7 @@ def _spread(y, shape, axis, keepdims):
     return backend.get_xp(y).broadcast_to(y, shape)
 
 
-def refuse_empty(name, x, axis):
+def refuse_empty(name: str, x: Array, axis: Axis) -> None:
     """Raise ValueError if there is nothing along the axes, but something to compute of it."""
     if not x.size and x.sum(axis=axis).size:
         raise ValueError(f"{name}: x {x.shape} has no elements along axis {axis}")
@@ -66,7 +69,7 @@ class Max(Function):
         return exact.select(ctx.hit, _spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
 
 
-def axes(name, x, axis):
+def axes(name: str, x: Any, axis: Axis) -> Axis:
     """Check the axis, the tuple of axes, or None for all of them, that an op reduces `x` along."""
     if axis is None:
         return None
@@ -78,7 +81,7 @@ def axes(name, x, axis):
     return found if isinstance(axis, tuple) else found[0]
 
 
-def sum(x, axis=None, keepdims=False):
+def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Sum along axes, y = Σ x, with dx = dy repeated along them.
 
     Parameters
@@ -102,7 +105,7 @@ def sum(x, axis=None, keepdims=False):
     return Sum.apply(x, axis=axes("sum", x, axis), keepdims=keepdims)
 
 
-def mean(x, axis=None, keepdims=False):
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Average along axes, y = Σ x / n, with dx = dy / n repeated along them.
 
     Parameters
@@ -131,7 +134,7 @@ def mean(x, axis=None, keepdims=False):
     return Mean.apply(x, axis=axes("mean", x, axis), keepdims=keepdims)
 
 
-def max(x, axis=None, keepdims=False):
+def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Take the maximum along axes; dx = dy at the maximum, shared equally among ties.
 
     Parameters

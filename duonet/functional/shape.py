@@ -1,6 +1,8 @@
 """Moving elements about: the gradient goes back the way the elements came."""
 
 import copy
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +113,7 @@ class Getitem(Function):
         return exact.narrow(dx, dy.dtype)
 
 
-def reshape(x, shape):
+def reshape(x: Tensor, shape: Iterable[int]) -> Tensor:
     """Give the elements another shape; dx is dy in the old one.
 
     Parameters
@@ -138,7 +140,7 @@ def reshape(x, shape):
     return Reshape.apply(x, shape=shape)
 
 
-def transpose(x, axes=None):
+def transpose(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
     """Permute the axes; dx is dy permuted back.
 
     Parameters
@@ -164,7 +166,7 @@ def transpose(x, axes=None):
     return Transpose.apply(x, axes=axes)
 
 
-def concat(tensors, axis=-1):
+def concat(tensors: Iterable[Tensor], axis: int = -1) -> Tensor:
     """Join tensors along an axis; each gets its stretch of dy.
 
     Parameters
@@ -193,7 +195,7 @@ def concat(tensors, axis=-1):
     return Concat.apply(*tensors, axis=axis)
 
 
-def pad(x, widths, value=0):
+def pad(x: Tensor, widths: Iterable[tuple[int, int]], value: float = 0) -> Tensor:
     """Add a border of one value; dx is dy without it.
 
     Parameters
@@ -217,11 +219,11 @@ def pad(x, widths, value=0):
     >>> pad(Tensor([1.0]), [(1, 2)]).data
     array([0., 1., 0., 0.], dtype=float32)
     """
-    widths = [tuple(arguments.integer("pad", "widths", n) for n in pair) for pair in widths]
-    return Pad.apply(x, widths=widths, value=value)
+    pairs = [tuple(arguments.integer("pad", "widths", n) for n in pair) for pair in widths]
+    return Pad.apply(x, widths=pairs, value=value)
 
 
-def getitem(x, index):
+def getitem(x: Tensor, index: Any) -> Tensor:
     """Take elements, y = x[index]; dx is dy added into zeros at index.
 
     Parameters
