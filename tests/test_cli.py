@@ -35,10 +35,10 @@ def test_quiet_prints_the_table_alone(tmp_path, capsys):
     [
         (
             ["--model", "vgg99"],
-            "duonet: compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'; did you mean 'vgg7'?",
+            "duonet: compare: --model must be one of vgg_deep, vgg7, mlp, got 'vgg99'; did you mean 'vgg7'?",
         ),
-        (["--epochs", "1"], "duonet: compare: epochs must be an int at least 2, got 1"),
-        (["--weights", "half"], "duonet: train: weights must be one of float, binary, got 'half'"),
+        (["--epochs", "1"], "duonet: compare: --epochs must be an int at least 2, got 1"),
+        (["--weights", "half"], "duonet: compare: --weights must be one of float, binary, got 'half'"),
     ],
 )
 def test_bad_options_end_in_one_sentence(arguments, message, capsys, tmp_path):
@@ -68,7 +68,7 @@ def test_no_gpu_ends_in_one_sentence_that_says_what_was_looked_for(tmp_path, cap
     monkeypatch.setattr(backend, "why_no_gpu", lambda: "CuPy cannot be imported (No module named 'cupy')")
     assert main([*SMALL, "--device", "gpu", "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("duonet: train: device 'gpu' was asked for, but CuPy cannot be imported")
+    assert error.startswith("duonet: compare: --device cannot be gpu: CuPy cannot be imported")
     assert len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
@@ -140,10 +140,10 @@ def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--seeds", "0"], "duonet: mismatch: seeds must be an int at least 1, got 0"),
-        (["--samples", "7"], "duonet: mismatch: samples must be an int at least 500, got 7"),
-        (["--full", "--samples", "7"], "duonet: mismatch: samples must be an int at least 1000, got 7"),
-        (["--coordinates", "1"], "duonet: mismatch: coordinates must be an int at least 2, got 1"),
+        (["--seeds", "0"], "duonet: mismatch: --seeds must be an int at least 1, got 0"),
+        (["--samples", "7"], "duonet: mismatch: --samples must be an int at least 500, got 7"),
+        (["--full", "--samples", "7"], "duonet: mismatch: --samples must be an int at least 1000, got 7"),
+        (["--coordinates", "1"], "duonet: mismatch: --coordinates must be an int at least 2, got 1"),
     ],
 )
 def test_bad_options_of_mismatch_end_in_one_sentence(arguments, message, capsys, tmp_path):
@@ -178,7 +178,10 @@ def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tm
     words = [sys.executable, "-m", "duonet", command, *words, "--out", str(tmp_path / "run")]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert done.stderr.strip() == "duonet: DUONET_THREADS must be a whole number from 1 to 9999, got 'many'"
+    assert (
+        done.stderr.strip()
+        == f"duonet: {words[3]}: DUONET_THREADS must be a whole number from 1 to 9999, got 'many'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_too_little_memory_is_told_in_one_sentence(monkeypatch, capsys):
 
     monkeypatch.setattr("duonet.models.catalogue.build", full)
     assert main(["summary", "mlp"]) == 2
-    assert capsys.readouterr().err == "duonet: Unable to allocate 9. TiB for an array\n"
+    assert capsys.readouterr().err == "duonet: summary: Unable to allocate 9. TiB for an array\n"
 
 
 def test_a_closed_pipe_ends_quietly():
@@ -158,13 +158,13 @@ def test_a_checkpoint_is_summarised(tmp_path, capsys):
     "words, message",
     [
         (["vgg99"], "summary: vgg99 is neither a file nor one of vgg7, alexnet"),
-        (["vgg7", "--variant", "x"], "vgg7: variant must be one of float, baseline, ternary, coupled"),
-        (["vgg7", "--shortcut", "conv"], "vgg7: has no shortcuts"),
-        (["vgg7", "--input", "5", "5", "1"], "vgg7: in_shape must be"),
-        (["mlp", "--classes", "0"], "mlp: classes must be an int at least 1, got 0"),
-        (["vgg7", "--input", "32", "32", "0"], "vgg7: in_shape[2] must be an int at least 1, got 0"),
+        (["vgg7", "--variant", "x"], "summary: --variant must be one of float, baseline, ternary, coupled"),
+        (["vgg7", "--shortcut", "conv"], "summary: --shortcut 'conv' means nothing"),
+        (["vgg7", "--input", "5", "5", "1"], "summary: --input: in_shape must be"),
+        (["mlp", "--classes", "0"], "summary: --classes must be an int at least 1, got 0"),
+        (["vgg7", "--input", "32", "32", "0"], "summary: --input: in_shape[2] must be an int at least 1, got 0"),
         ([__file__], "is damaged, or not a checkpoint"),
-        ([__file__, "--width", "4"], "summary: width cannot be given beside the checkpoint"),
+        ([__file__, "--width", "4"], "summary: --width cannot be given beside the checkpoint"),
     ],
 )
 def test_bad_words_end_in_one_sentence(words, message, capsys):

@@ -35,13 +35,15 @@ def main(arguments=None):
     >>> main(["compare", "--images", "1"])
     2
     """
+    from duonet.experiments.fields import asked_by
+
     with usable(), warnings.catch_warnings():
         warnings.showwarning = lambda message, *rest, **more: complain(visible(f"duonet: {message}"))
         options = _parser().parse_args(arguments)
         if arguments is None:  # the process is this command's own
             parallel.keep_memory()
         try:
-            with _terminable(), parallel.threads():
+            with _terminable(), parallel.threads(), asked_by(options.word, options.flags):
                 options.command(options)
                 sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has seen enough
@@ -90,4 +92,6 @@ def _parser():
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
     for room in (runs, costs, studies):
         room.add(commands)
+    for command in commands.choices.values():
+        command.set_defaults(flags={a.dest: a.option_strings[0] for a in command._actions if a.option_strings})
     return parser

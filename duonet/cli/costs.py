@@ -42,6 +42,7 @@ def _network(options):
 
     from duonet.checkpoint import load_checkpoint
     from duonet.decoupling import decouple
+    from duonet.experiments.fields import BadSetting, settings_of
     from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
 
@@ -49,7 +50,9 @@ def _network(options):
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.model not in MODELS and Path(options.model).exists():
         if given:
-            raise ValueError(f"summary: {', '.join(given)} cannot be given beside the checkpoint {options.model}")
+            raise BadSetting(
+                "summary", next(iter(given)), f"cannot be given beside the checkpoint {options.model}"
+            )
         saved = load_checkpoint(run_file(options.model))
         in_shape = options.input or saved.about.get("in_shape")
         if not isinstance(in_shape, list) or not all(type(n) is int for n in in_shape):
@@ -62,5 +65,7 @@ def _network(options):
     variant = given.pop("variant", "baseline")
     asked = "coupled" if variant == "decoupled" else variant
     rng = np.random.default_rng(0)
-    model = build(options.model, asked, in_shape, given.pop("classes", classes), rng=rng, **given)
+    made_of = {name: name for name in names} | {"widths": "width", "in_shape": "input"}
+    with settings_of("summary", made_of):
+        model = build(options.model, asked, in_shape, given.pop("classes", classes), rng=rng, **given)
     return decouple(model) if variant == "decoupled" else model, in_shape

@@ -88,8 +88,9 @@ def add(commands):
 
 
 def _add_train(commands):
+    from duonet.experiments.fields import kind_of
     from duonet.experiments.recipes import RECIPES
-    from duonet.experiments.run_settings import RunSettings, kind_of
+    from duonet.experiments.run_settings import RunSettings
 
     command = commands.add_parser(
         "train",
@@ -117,13 +118,24 @@ def _add_train(commands):
 
 
 def _train(options):
-    from duonet.experiments.figures import plot_history
+    from duonet.experiments.fields import asked_by
     from duonet.experiments.run_settings import RunSettings, read_toml
-    from duonet.experiments.training import saved_settings, train
 
     names = [field.name for field in dataclasses.fields(RunSettings)]
-    given = {} if options.config is None else read_toml(options.config)
-    given |= {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    read = {} if options.config is None else read_toml(options.config)
+    typed = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    # What is refused is named as it was given: by its flag, or in its file.
+    files = {} if options.resume is None else {name: options.resume / "settings.toml" for name in names}
+    files |= dict.fromkeys(read, options.config)
+    with asked_by("train", {name: f"{path}: {name}" for name, path in files.items() if name not in typed}):
+        _train_with(options, read | typed)
+
+
+def _train_with(options, given):
+    from duonet.experiments.figures import plot_history
+    from duonet.experiments.run_settings import RunSettings
+    from duonet.experiments.training import saved_settings, train
+
     if options.resume is not None:
         if options.out is not None:
             raise ValueError("train: --resume names the folder; leave --out away")
@@ -177,7 +189,7 @@ def _predict(options):
     from duonet.experiments.scoring import predict_each
 
     if options.top < 1:
-        raise ValueError(f"predict: --top must be at least 1, got {options.top}")
+        raise ValueError(f"predict: --top must be an int at least 1, got {options.top}")
     names, answers = predict_each(options.checkpoint, options.images, options.resize, options.device)
     errors = []
     for path, answer in answers:

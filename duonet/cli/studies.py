@@ -56,7 +56,7 @@ def add(commands):
     command.add_argument("--seeds", type=int, help="number of seeds")
     command.add_argument("--width", type=int, help="width of the toy networks")
     command.add_argument("--samples", type=int, help="toy samples for one measurement")
-    command.add_argument("--images", type=int, help="real images for one measurement")
+    command.add_argument("--images", dest="measured_images", type=int, help="real images for one measurement")
     command.add_argument("--coordinates", type=int, help="weights to measure in each layer of the real network")
     command.add_argument("--out", type=Path, help="a folder for the results (runs/mismatch-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
@@ -73,7 +73,7 @@ def _compare(options):
         return
     settings, out = _asked(options, Settings, Settings())
     _say_how_to_resume("compare", out, options.quiet)
-    with words_for("compare", out):
+    with words_for("compare", out), _from_file(options, Settings):
         results = compare(settings, out, progress=not options.quiet)
     print(table(results), flush=True)  # before the figure, which may fail
     plot_comparison(results, out / "compare.png")
@@ -96,10 +96,9 @@ def _mismatch(options):
     if options.show is not None:
         print(show("mismatch", options.show))
         return
-    options.measured_images = options.images
     settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
     _say_how_to_resume("mismatch", out, options.quiet)
-    with words_for("mismatch", out):
+    with words_for("mismatch", out), _from_file(options, MismatchSettings):
         results = mismatch(settings, out, progress=not options.quiet)
     print("\n\n".join(tables(results).values()), flush=True)  # before the figures, which may fail
     plot_mismatch(results, out)
@@ -128,6 +127,15 @@ def _asked(options, kind, usual):
     if options.out is not None or given or getattr(options, "full", False):
         raise ValueError(f"{command}: --resume brings its own settings and folder; leave the other flags away")
     return saved_study(command, options.resume, kind), options.resume
+
+
+def _from_file(options, kind):
+    """Let a refused setting of a study that is resumed name the study's file."""
+    from duonet.experiments.fields import asked_by
+    from duonet.experiments.results import RESULTS
+
+    read = kind.__dataclass_fields__ if options.resume is not None else ()
+    return asked_by(options.word, {name: f"{options.resume}/{RESULTS}: {name}" for name in read})
 
 
 def _spent(results):

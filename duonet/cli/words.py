@@ -27,7 +27,7 @@ def said(error, command=""):
     ----------
     error : Exception
     command : str
-        Named in front of the system's errors, which do not name it themselves.
+        Stands in front, once.
 
     Returns
     -------
@@ -43,10 +43,14 @@ def said(error, command=""):
     if isinstance(error, OSError) and error.errno is not None:
         text = ": ".join(filter(None, (command, str(error.filename or ""), _reason(error))))
     elif isinstance(error, MemoryError):
-        text = str(error) or "memory is used up"
+        text = _after(command, str(error) or "memory is used up")
     else:
-        text = str(error) or type(error).__name__
+        text = _after(command, str(error) or type(error).__name__)
     return visible(text)
+
+
+def _after(command, text):
+    return text if not command or text.startswith(f"{command}: ") else f"{command}: {text}"
 
 
 def _reason(error):

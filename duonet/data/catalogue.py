@@ -48,18 +48,19 @@ def load(name, folder=None, size=None, grey=None):
     >>> load("imagenet")
     Traceback (most recent call last):
         ...
-    duonet.data.dataset.DataError: load: 'imagenet' is neither a folder nor one of fashion-mini, fashion-mnist, ...
+    duonet.data.dataset.DataError: load: name 'imagenet' is neither a folder nor one of fashion-mini, ...
     """
     if name not in NAMES:
         if not Path(name).is_dir():
-            raise DataError(f"load: {name!r} is neither a folder nor one of {', '.join(NAMES)}")
+            raise DataError(f"load: name {name!r} is neither a folder nor one of {', '.join(NAMES)}")
         if folder is not None:
             raise DataError(f"load: folder {folder} was given beside the folder of images {name}")
         return image_folder(name, size, grey)
     if size is not None or grey is not None:
-        raise DataError(f"load: size and grey are for a folder of images, and {name} has its own")
+        given = "grey" if size is None else "size"
+        raise DataError(f"load: {given} is for a folder of images, and {name} has its own")
     if name == "fashion-mini":
         if folder is not None:
-            raise DataError("load: fashion-mini comes with the package; it takes no folder")
+            raise DataError(f"load: folder {folder} was given, but fashion-mini comes with the package")
         return fashion_mini()
     return NAMES[name](folder)

@@ -8,11 +8,12 @@ import dataclasses
 import statistics
 
 from duonet import arguments, parallel
+from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.materials import checked
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_folder import COSTS
-from duonet.experiments.run_settings import RunSettings, check_fields
+from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.studies import Study
 from duonet.text import aligned
 
@@ -42,8 +43,8 @@ class Settings:
 
     Raises
     ------
-    ValueError
-        Naming the setting, what was expected and what came.
+    BadSetting
+        Naming the setting, what was expected and what came; a ValueError.
     """
 
     model: str = "vgg_deep"
@@ -57,10 +58,12 @@ class Settings:
     tf32: bool = False
 
     def __post_init__(self):
-        arguments.one_of("compare", "model", self.model, COMPARED)
+        with settings_of("compare", {"model": "model"}):
+            arguments.one_of("compare", "model", self.model, COMPARED)
         images = 2 * COMPARED[self.model]["batch_size"]
         check_fields("compare", self, {"seeds": 1, "epochs": 2, "images": images, "width": 2}, {})
-        self.runs()  # refuses whatever else makes no sense
+        with asked_by("compare", {}):
+            self.runs()  # refuses whatever else makes no sense
 
     def runs(self):
         """List the runs, (name, RunSettings), in the order in which they are made."""
@@ -108,8 +111,9 @@ def compare(settings, out, progress=True):
         If a GPU is asked for and there is none.
     """
     runs = settings.runs()
-    for _, run in runs[: len(runs) // settings.seeds]:
-        checked(run.resolved())
+    with asked_by("compare", {}):
+        for _, run in runs[: len(runs) // settings.seeds]:
+            checked(run.resolved())
     stages = next(run.resolved().stages() for _, run in runs if run.two_stages)
     fresh = {"images": runs[0][1].images, "stages": [epochs for epochs, _, _ in stages]}
     study = Study("compare", out, dataclasses.asdict(settings), fresh | {"methods": {}, "decoupling": []})

@@ -82,6 +82,21 @@ def _measure(settings, seed, name, method, which, records, tick):
         tick(1 / len(settings.network_steps))
 
 
+def check_images(settings):
+    """Refuse more images than there are, before anything is measured.
+
+    Parameters
+    ----------
+    settings : duonet.experiments.MismatchSettings
+
+    Raises
+    ------
+    BadSetting
+        If there are fewer images than the networks are to be trained on.
+    """
+    load_splits(_run_settings(settings, 0, "baseline"))
+
+
 def _run_settings(settings, seed, method):
     epochs, images = settings.network_epochs, settings.network_images
     recipe = COMPARED[MODEL] | {"epochs": epochs, "images": images, "test": False}

@@ -3,9 +3,11 @@
 import numpy as np
 
 from duonet import backend, data, models
+from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
 
 SCORED_AT_ONCE = 250  # images
+LOADED = {"name": "dataset", "folder": "data", "size": "size", "grey": "grey"}  # arguments of data.load
 
 
 def checked(settings):
@@ -26,8 +28,7 @@ def checked(settings):
     RuntimeError
         If a GPU is asked for and there is none.
     """
-    if settings.device == "gpu" and not backend.gpu_available():
-        raise RuntimeError(f"train: device 'gpu' was asked for, but {backend.why_no_gpu()}")
+    check_device("train", settings.device)
     if settings.tf32:
         backend.allow_tf32()  # before anything is computed
     splits = load_splits(settings)
@@ -35,7 +36,8 @@ def checked(settings):
     most = max(type(settings).padding, height, width)
     for name, value in (("padding", settings.padding), ("cutout", settings.cutout)):
         if value > most:
-            raise ValueError(f"train: {name} must be at most {most} for images of {height}×{width}, got {value}")
+            problem = f"must be at most {most} for images of {height}×{width}, got {value}"
+            raise BadSetting("train", name, problem)
     build(settings, splits)
     normalize = data.Normalize.of(splits.train.images)
     for dataset, rng in ((splits.train, np.random.default_rng(0)), (splits.validation, None), (splits.test, None)):
@@ -82,13 +84,14 @@ def load_splits(settings):
         If there are fewer images than the settings ask for.
     """
     size = None if settings.size is None else (settings.size, settings.size)
-    splits = data.load(settings.dataset, settings.data, size, settings.grey)
+    with settings_of("train", LOADED):
+        splits = data.load(settings.dataset, settings.data, size, settings.grey)
     for part, name in (("train", "images"), ("validation", "validation_images")):
         wanted, there = getattr(settings, name), len(getattr(splits, part).labels)
         if wanted is None:
             continue
         if wanted > there:
-            raise ValueError(f"train: {name} must be at most the {there} of {settings.dataset}, got {wanted}")
+            raise BadSetting("train", name, f"must be at most the {there} of {settings.dataset}, got {wanted}")
         splits = splits._replace(**{part: getattr(splits, part).take(wanted)})
     return splits
 
@@ -106,11 +109,13 @@ def build(settings, splits):
     Module
     """
     method = METHODS[settings.method]
-    model = models.build(
-        settings.model, method.variant, splits.train.images.shape[1:], len(splits.class_names),
-        rng=np.random.default_rng([settings.seed, 0]), width=settings.width, weights=settings.weights,
-        shortcut=settings.shortcut,
-    )  # fmt: skip
+    place = "dataset" if settings.size is None else "size"
+    with settings_of("train", {"shortcut": "shortcut", "widths": "width", "in_shape": place}):
+        model = models.build(
+            settings.model, method.variant, splits.train.images.shape[1:], len(splits.class_names),
+            rng=np.random.default_rng([settings.seed, 0]), width=settings.width, weights=settings.weights,
+            shortcut=settings.shortcut,
+        )  # fmt: skip
     if method.begin is not None:
         model = method.begin(model, np.random.default_rng([settings.seed, 0]))
     return model.to(settings.device)

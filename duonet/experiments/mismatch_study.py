@@ -11,8 +11,8 @@ import numpy as np
 
 from duonet import arguments, functional, parallel
 from duonet.experiments import images
+from duonet.experiments.fields import BadSetting, asked_by, check_fields, settings_of
 from duonet.experiments.records import Records
-from duonet.experiments.run_settings import check_fields
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, WIDTH, Lesson, area, with_surrogate
 from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
 from duonet.mismatch.objective import cut
@@ -57,8 +57,8 @@ class Settings:
 
     Raises
     ------
-    ValueError
-        Naming the setting, what was expected and what came.
+    BadSetting
+        Naming the setting, what was expected and what came; a ValueError.
     """
 
     seeds: int = 2
@@ -76,14 +76,13 @@ class Settings:
 
     def __post_init__(self):
         check_fields("mismatch", self, LEAST, {})
-        arguments.integer("mismatch", "samples", self.samples, at_least=100 * self.parts)
+        with settings_of("mismatch", {"samples": "samples"}):
+            arguments.integer("mismatch", "samples", self.samples, at_least=100 * self.parts)
         if self.measured_images > self.network_images:
-            raise ValueError(
-                f"mismatch: measured_images must be at most the {self.network_images} training images, "
-                f"got {self.measured_images}"
-            )
+            problem = f"must be at most the {self.network_images} training images, got {self.measured_images}"
+            raise BadSetting("mismatch", "measured_images", problem)
         if REFERENCE_STEP not in self.steps:
-            raise ValueError(f"mismatch: steps must hold {REFERENCE_STEP}, got {self.steps}")
+            raise BadSetting("mismatch", "steps", f"must hold {REFERENCE_STEP}, got {self.steps}")
 
 
 FULL = Settings(
@@ -122,6 +121,8 @@ def mismatch(settings, out, progress=True):
     ValueError
         If `out` holds a study with other settings.
     """
+    with asked_by("mismatch", {"images": "network_images", "epochs": "network_epochs"}):
+        images.check_images(settings)
     records = Records(settings, out, {"areas": _areas()})
     parts = [part for seed in range(settings.seeds) for part in _toy_parts(settings, seed)]
     parts += [part for seed in range(settings.seeds) for part in images.parts(settings, seed)]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from duonet import backend
+from duonet.experiments.fields import BadSetting
 from duonet.experiments.methods import METHODS
 from duonet.experiments.results import check_shape
 from duonet.experiments.run_settings import RunSettings
@@ -82,8 +83,8 @@ def made_settings(path, values):
     _must(not odd, path, "settings", ", ".join(odd))
     try:
         return RunSettings(**values)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    except BadSetting as error:
+        raise ValueError(f"{path} is damaged: {error.name} {error.problem}") from None
 
 
 def check_agreement(path, about, settings):

@@ -3,12 +3,10 @@
 import dataclasses
 import json
 import sys
-import typing
 from pathlib import Path
 
-import numpy as np
-
-from duonet import arguments, backend, data
+from duonet import backend, data
+from duonet.experiments.fields import BadSetting, check_fields
 from duonet.experiments.methods import METHODS, TRAINED
 from duonet.experiments.recipes import FLIPPED, RECIPES, scaled
 from duonet.files import replacing
@@ -78,8 +76,8 @@ class RunSettings:
 
     Raises
     ------
-    ValueError
-        Naming the setting, what was expected and what came.
+    BadSetting
+        Naming the setting, what was expected and what came; a ValueError.
     """
 
     model: str
@@ -111,14 +109,17 @@ class RunSettings:
     tf32: bool = False
 
     def __post_init__(self):
-        check_fields("train", self, LEAST, CHOICES)
+        check_fields("RunSettings", self, LEAST, CHOICES)
         if self.tf32 and self.device != "gpu":
-            raise ValueError("train: tf32 is of device 'gpu', got device 'cpu'")
-        least = 1 + (self.finetune_epochs or 1)
-        if self.two_stages and self.epochs is not None and self.epochs < least:
-            raise ValueError(
-                f"train: epochs must be at least {least} for the two stages of {self.method}, got {self.epochs}"
-            )
+            raise BadSetting("RunSettings", "tf32", "needs device gpu, got cpu")
+        if not self.two_stages or self.epochs is None or self.epochs > (self.finetune_epochs or 1):
+            return
+        if self.epochs > 1:
+            problem = f"must be below the {self.epochs} epochs of both stages, got {self.finetune_epochs}"
+            raise BadSetting("RunSettings", "finetune_epochs", problem)
+        raise BadSetting(
+            "RunSettings", "epochs", f"must be at least 2 for the two stages of {self.method}, got {self.epochs}"
+        )
 
     @property
     def two_stages(self):
@@ -236,75 +237,12 @@ def read_toml(path):
     try:
         text = raw.decode("utf-8-sig")  # an editor may have put a byte order mark in front
     except UnicodeDecodeError:
-        raise ValueError(f"train: {path} is not TOML: it is not written in UTF-8; save it so") from None
+        raise ValueError(f"{path} is not TOML: it is not written in UTF-8; save it so") from None
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an endless number is a ValueError, no TOMLDecodeError
-        raise ValueError(f"train: {path} is not TOML: {error}") from None
+        raise ValueError(f"{path} is not TOML: {error}") from None
     names = {field.name for field in dataclasses.fields(RunSettings)}
     if unknown := sorted(values.keys() - names):
-        raise ValueError(
-            f"train: {path}: {', '.join(unknown)} is not among the settings {', '.join(sorted(names))}"
-        )
+        raise ValueError(f"{path}: {', '.join(unknown)} is not among the settings {', '.join(sorted(names))}")
     return values
-
-
-def check_fields(owner, settings, least, choices):
-    """Check the fields of a frozen dataclass by their types, and make NumPy's numbers Python's.
-
-    Parameters
-    ----------
-    owner : str
-        Of the command, for messages.
-    settings : dataclass
-        Fields may be None where that is their default; tuples hold positive numbers.
-    least : dict
-        From a field's name to its smallest number.
-    choices : dict
-        From a field's name to the words that it may be.
-
-    Raises
-    ------
-    ValueError
-        Naming the setting, what was expected and what came.
-    """
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value is None and field.default is None:
-            continue
-        bounds = {"at_least": least[field.name]} if field.name in least else {}
-        try:
-            if field.name in choices:
-                value = arguments.one_of(owner, field.name, value, choices[field.name])
-            else:
-                value = _checked(owner, field.name, value, kind_of(field), bounds)
-        except TypeError as error:  # settings may come from a file, where a wrong type is a wrong value
-            raise ValueError(str(error)) from None
-        object.__setattr__(settings, field.name, value)
-
-
-def _checked(owner, name, value, kind, bounds):
-    if kind is int:
-        return arguments.integer(owner, name, value, **bounds)
-    if kind is float:
-        return arguments.number(owner, name, value, **bounds)
-    if kind is tuple:
-        numbers = arguments.instance(owner, name, value, tuple)
-        return tuple(arguments.number(owner, name, number, above=0) for number in numbers)
-    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise ValueError(f"{owner}: {name} is no text that a file can hold in UTF-8, {value!r}; rename the folder")
-    return arguments.instance(owner, name, bool(value) if isinstance(value, np.bool_) else value, kind)
-
-
-def kind_of(field):
-    """Return the type of a setting: str, int, float, bool or tuple, where None is allowed beside it or not.
-
-    Parameters
-    ----------
-    field : dataclasses.Field
-
-    Returns
-    -------
-    type
-    """
-    return next(iter(typing.get_args(field.type)), field.type)

@@ -9,6 +9,7 @@ import numpy as np
 from duonet import backend, data, parallel
 from duonet.checkpoint import load_checkpoint
 from duonet.data.folder import part_folders
+from duonet.experiments.fields import check_device, settings_of
 from duonet.experiments.run_folder import check_about, check_agreement, check_network
 from duonet.folding import fold_batch_norm
 from duonet.functional import log_softmax
@@ -51,10 +52,12 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
         a folder's may have been trained on: without folders called train and test, or where the training
         was, its training images must be those of the training, whatever the path.
     """
+    check_device("evaluate", device)
     saved, about = load_run(checkpoint, device)
     height, width, channels = about["in_shape"]
     own = dataset not in data.NAMES
-    splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
+    with settings_of("evaluate", {"name": "dataset", "folder": "data"}):
+        splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
     chosen = getattr(splits, part)
     _check_shape(f"evaluate: {dataset}", chosen.images.shape[1:], about["in_shape"])
     if list(splits.class_names) != about["class_names"]:
@@ -164,6 +167,7 @@ def predict_each(checkpoint, images, resize=False, device="cpu"):
     images = list(images)
     if not images:
         raise ValueError("predict: there are no images")
+    check_device("predict", device)
     saved, about = load_run(checkpoint, device)
     return about["class_names"], _answers(fused(saved.model.eval())[0], about, images, resize, device)
 

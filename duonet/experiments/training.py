@@ -91,10 +91,10 @@ def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=Non
     out = Path(out)
     if resume:
         if differences := saved_settings(out).differences(settings):
-            raise ValueError(f"train: {out} was started with other settings: {'; '.join(differences)}")
+            raise ValueError(f"{out} was started with other settings: {'; '.join(differences)}")
         if settings.dataset not in data.NAMES and not Path(settings.dataset).is_dir():
             raise ValueError(
-                f"train: the images of {out} are no longer in {settings.dataset}; say where they are: "
+                f"the images of {out} are no longer in {settings.dataset}; say where they are: "
                 f"duonet train {settings.model} FOLDER --resume {out}"
             )
     splits = checked(settings)
@@ -118,7 +118,7 @@ def _make_folder(out):
     except FileExistsError:
         raise
     except OSError as error:
-        raise CannotWrite(f"train: the folder {out} cannot be made ({error.strerror})") from error
+        raise CannotWrite(f"the folder {out} cannot be made ({error.strerror})") from error
     if any(not path.name.startswith(".") for path in out.iterdir()):
         raise FileExistsError(out)
 
@@ -174,9 +174,7 @@ class _Run:
         self.saved = load_checkpoint(path, self.settings.device)
         about = self.saved.about
         if not isinstance(about, dict) or any(about.get(k) != self.about[k] for k in DATA):
-            raise ValueError(
-                f"train: {self.out} was started with other images than those of {self.settings.dataset}"
-            )
+            raise ValueError(f"{self.out} was started with other images than those of {self.settings.dataset}")
         check_about(path, about)
         check_agreement(path, about, self.settings)
         check_progress(path, self.saved, [epochs for epochs, _, _ in self.stages])
@@ -321,7 +319,7 @@ def _writing(path):
         yield
     except OSError as error:
         raise CannotWrite(
-            f"train: {path} cannot be written ({error.strerror or error}); what was written before is whole, and "
+            f"{path} cannot be written ({error.strerror or error}); what was written before is whole, and "
             "the run can be resumed"
         ) from error
 
@@ -336,7 +334,7 @@ def _locked(out):
         try:
             lock.acquire()
         except Timeout:
-            raise RunInUse(f"train: another process is training in {out}") from None
+            raise RunInUse(f"another process is training in {out}") from None
     try:
         yield
     finally:

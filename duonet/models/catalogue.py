@@ -68,7 +68,7 @@ def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, wei
     options = {"widths": widths, "weights": weights, "shortcut": shortcut}
     options = {key: value for key, value in options.items() if value is not None}
     if "shortcut" in options and "shortcut" not in takes:
-        raise ValueError(f"{name}: has no shortcuts, so shortcut={shortcut!r} means nothing")
+        raise ValueError(f"{name}: shortcut {shortcut!r} means nothing, as there are no shortcuts")
     shape = {"in_shape": in_shape} if "in_shape" in takes else {"inputs": math.prod(in_shape)}
     return builder(variant, classes=classes, rng=rng, **shape, **options)
 

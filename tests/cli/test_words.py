@@ -11,12 +11,12 @@ from duonet.cli.words import said
 @pytest.mark.parametrize(
     "error, words",
     [
-        (MemoryError(), "memory is used up"),
-        (MemoryError("Unable to allocate 9 GiB"), "Unable to allocate 9 GiB"),
-        (ValueError(), "ValueError"),
-        (RuntimeError(""), "RuntimeError"),
-        (OSError(), "OSError"),
-        (OSError("no answer from \x1b[1mserver"), "no answer from \\x1b[1mserver"),
+        (MemoryError(), "run: memory is used up"),
+        (MemoryError("Unable to allocate 9 GiB"), "run: Unable to allocate 9 GiB"),
+        (ValueError(), "run: ValueError"),
+        (RuntimeError(""), "run: RuntimeError"),
+        (OSError(), "run: OSError"),
+        (OSError("no answer from \x1b[1mserver"), "run: no answer from \\x1b[1mserver"),
         (IsADirectoryError(21, os.strerror(21), "a"), "run: a: is a folder, where a file is expected"),
         (OSError(28, os.strerror(28)), "run: the disk is full"),
         (OSError(22, "Is neither a file nor a pipe", "a\nb"), "run: a\\nb: is neither a file nor a pipe"),

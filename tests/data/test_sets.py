@@ -461,7 +461,7 @@ def test_a_folder_that_is_not_one_is_refused(album, spoil, message):
     [
         (lambda f: data.load("imagenet"), "'imagenet' is neither a folder nor one of fashion-mini, fashion-mnist"),
         (lambda f: data.load("fashion-mini", f), "fashion-mini comes with the package"),
-        (lambda f: data.load("mnist", f, size=(2, 2)), "size and grey are for a folder of images"),
+        (lambda f: data.load("mnist", f, size=(2, 2)), "size is for a folder of images"),
         (lambda f: data.load(str(f), f), "was given beside the folder of images"),
         (lambda f: data.image_folder(f / "blue"), "holds 0 folders of a class"),
         (lambda f: data.load("fashion-mnist", f), "fashion_mnist: .* has no train-images-idx3-ubyte.gz"),

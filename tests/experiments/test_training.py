@@ -350,17 +350,20 @@ def test_settings_choose_optimizer_schedule_and_augmentation():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model": "vgg99"}, "train: model must be one of vgg7, resnet20, .*, got 'vgg99'"),
-        ({"epochs": 1}, "train: epochs must be at least 2 for the two stages of binaryduo, got 1"),
-        ({"epochs": 2.5}, "train: epochs must be an int at least 1, got float 2.5"),
-        ({"lr": float("nan")}, "train: lr must be a number at least 0, got nan"),
-        ({"lr": "fast"}, "train: lr must be a number at least 0, got str 'fast'"),
-        ({"dataset": "by\udcff"}, "train: dataset is no text that a file can hold in UTF-8, 'by.udcff'; rename"),
-        ({"flip": 1}, "train: flip must be a bool, got int"),
-        ({"seed": None}, "train: seed must be an int at least 0, got NoneType None"),
-        *(({name: "x"}, f"train: {name} must be one of .*, got 'x'") for name in CHOICES),
+        ({"model": "vgg99"}, "RunSettings: model must be one of vgg7, resnet20, .*, got 'vgg99'"),
+        ({"epochs": 1}, "RunSettings: epochs must be at least 2 for the two stages of binaryduo, got 1"),
+        ({"epochs": 2.5}, "RunSettings: epochs must be an int at least 1, got float 2.5"),
+        ({"lr": float("nan")}, "RunSettings: lr must be a number at least 0, got nan"),
+        ({"lr": "fast"}, "RunSettings: lr must be a number at least 0, got str 'fast'"),
+        (
+            {"dataset": "by\udcff"},
+            "RunSettings: dataset is no text that a file can hold in UTF-8, 'by.udcff'; rename",
+        ),
+        ({"flip": 1}, "RunSettings: flip must be a bool, got int"),
+        ({"seed": None}, "RunSettings: seed must be an int at least 0, got NoneType None"),
+        *(({name: "x"}, f"RunSettings: {name} must be one of .*, got 'x'") for name in CHOICES),
         *(
-            ({name: least - 1}, f"train: {name} must be an? .* at least {least}, got {least - 1}")
+            ({name: least - 1}, f"RunSettings: {name} must be an? .* at least {least}, got {least - 1}")
             for name, least in LEAST.items()
         ),
     ],
@@ -373,9 +376,12 @@ def test_bad_settings_are_refused(change, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (RunSettings("vgg7", "fashion-mini", shortcut="conv"), "vgg7: has no shortcuts"),
-        (RunSettings("alexnet", "fashion-mini"), "alexnet: in_shape must be .* at least 63×63 pixels, got"),
-        (RunSettings("mlp", "nowhere"), "load: 'nowhere' is neither a folder nor one of"),
+        (
+            RunSettings("vgg7", "fashion-mini", shortcut="conv"),
+            "train: shortcut 'conv' means nothing, as there are no shortcuts",
+        ),
+        (RunSettings("alexnet", "fashion-mini"), "train: dataset: in_shape must be .* at least 63×63 pixels, got"),
+        (RunSettings("mlp", "nowhere"), "train: dataset: name 'nowhere' is neither a folder nor one of"),
         (
             RunSettings("mlp", "fashion-mini", images=9000),
             "train: images must be at most the 8000 of fashion-mini",
@@ -419,7 +425,7 @@ def test_damaged_runs_are_refused_by_name(whole, tmp_path, capsys):
     assert "settings.toml is damaged: it does not say dataset" in capsys.readouterr().err
     (tmp_path / "a.toml").write_text('model = ["mlp"]\ndataset = "mnist"\n')
     assert main(["train", "--config", str(tmp_path / "a.toml")]) == 2
-    assert "train: model must be one of vgg7, resnet20" in capsys.readouterr().err
+    assert f"train: {tmp_path}/a.toml: model must be one of vgg7, resnet20" in capsys.readouterr().err
 
 
 def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
@@ -449,10 +455,16 @@ def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
     [
         (["mlp"], "duonet: train: give dataset, or --resume RUN"),
         ([], "duonet: train: give model and dataset, or --resume RUN"),
-        (["--resume", "/nowhere"], "duonet: /nowhere holds no run of duonet train: it has no settings.toml"),
+        (
+            ["--resume", "/nowhere"],
+            "duonet: train: /nowhere holds no run of duonet train: it has no settings.toml",
+        ),
         (["--resume", "/nowhere", "--out", "a"], "duonet: train: --resume names the folder; leave --out away"),
-        (["mlp", "mnist", "--epochs", "0"], "duonet: train: epochs must be an int at least 1, got 0"),
-        (["mlp", "/nowhere"], "duonet: load: '/nowhere' is neither a folder nor one of fashion-mini"),
+        (["mlp", "mnist", "--epochs", "0"], "duonet: train: --epochs must be an int at least 1, got 0"),
+        (
+            ["mlp", "/nowhere"],
+            "duonet: train: dataset: name '/nowhere' is neither a folder nor one of fashion-mini",
+        ),
     ],
 )
 def test_bad_words_end_in_one_sentence(words, message, capsys, tmp_path, monkeypatch):

@@ -48,11 +48,11 @@ def test_asked_for_too_late(products):
 def test_the_commands_ask_for_it_on_a_gpu_alone(capsys, tmp_path, monkeypatch):
     for command in (["compare"], ["train", "mlp", "fashion-mini"]):
         assert main([*command, "--tf32", "--out", str(tmp_path / "run")]) == 2
-        assert capsys.readouterr().err == "duonet: train: tf32 is of device 'gpu', got device 'cpu'\n"
+        assert capsys.readouterr().err == f"duonet: {command[0]}: --tf32 needs device gpu, got cpu\n"
         monkeypatch.setattr(backend, "gpu_available", lambda: True)
         monkeypatch.setattr(backend, "why_no_gpu", lambda: "somebody took it")
         assert main([*command, "--device", "gpu", "--tf32", "--out", str(tmp_path / "run")]) == 2
-        assert capsys.readouterr().err == "duonet: tf32: no GPU: somebody took it\n"
+        assert capsys.readouterr().err == f"duonet: {command[0]}: tf32: no GPU: somebody took it\n"
         assert not list(tmp_path.iterdir())
 
 

@@ -173,7 +173,7 @@ def test_build_passes_on_what_a_model_takes_and_refuses_the_rest():
         (lambda: models.build("vgg99", "baseline", (8, 8, 1), 3, rng=rng), "build: model must be one of vgg7"),
         (
             lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, shortcut="conv"),
-            "vgg7: has no shortcuts",
+            "vgg7: shortcut 'conv' means nothing",
         ),
         (lambda: models.build("vgg7", "baseline", (8, 8, 1), 3, rng=rng, width=0), "vgg7: width must be an int"),
     ):
