@@ -1,19 +1,28 @@
 """Which version of an op runs: the plain one, written to be read, or a twin that computes the same faster.
 
 The plain op is the definition, and runs anywhere. A twin is a subclass of it for one device, in `duonet.fast`
-(cache and threads on the CPU) or `duonet.gpu` (kernels); the calls that it does not suit run the plain op.
-`Function.apply` asks `version`, and so does an optimiser's step; nothing else chooses.
+(cache and threads on the CPU), `duonet.compiled` (numba, where it is installed) or `duonet.gpu` (kernels); the
+calls that none suits run the plain op. `Function.apply` asks `version`, and so does an optimiser's step; nothing
+else chooses. What an op knows of the array that it made, it can say by `attach` to the op that takes it.
 """
 
 import contextlib
 import contextvars
+import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 T = TypeVar("T", bound=type)
 
-_twins: dict[tuple[type, str], type] = {}
-_plain = contextvars.ContextVar("plain", default=False)
+_twins: dict[tuple[type, str], list[type]] = {}
+_ROOMS = {"cpu": ("compiled", "cpu"), "gpu": ("gpu",)}  # the faster first
+_refused: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("refused", default=())
+_waiting: dict[str, Callable[[], object]] = {}  # what registers the twins of a room, until somebody asks for them
+_lock = threading.RLock()
+# By the id of an array a weak reference to it, and what is known of it by name.
+_attached: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
 
 
 def twin(device: str) -> Callable[[T], T]:
@@ -21,7 +30,8 @@ def twin(device: str) -> Callable[[T], T]:
 
     Parameters
     ----------
-    device : {"cpu", "gpu"}
+    device : {"cpu", "compiled", "gpu"}
+        "compiled" runs on the CPU as well, and is asked first. Of several twins the one registered last is.
 
     Returns
     -------
@@ -41,12 +51,41 @@ def twin(device: str) -> Callable[[T], T]:
     """
 
     def register(cls):
-        op = cls.__bases__[0]
+        base = cls.__bases__[0]
+        op = cls.twin_of = vars(base).get("twin_of", base)  # a twin may derive from another twin
         cls.name = getattr(op, "name", cls.__name__)  # messages name the op, whichever version ran
-        _twins[op, device] = cls
+        _twins.setdefault((op, device), []).insert(0, cls)
         return cls
 
     return register
+
+
+def register_later(device: str, load: Callable[[], object]) -> None:
+    """Have twins registered when the first op asks for a version on their device: their import takes a while.
+
+    Parameters
+    ----------
+    device : {"cpu", "compiled", "gpu"}
+    load : callable
+        Imports them.
+
+    Examples
+    --------
+    >>> register_later("example", lambda: print("loaded"))
+    >>> found = _found(object, "example"), _found(object, "example")
+    loaded
+    """
+    _waiting[device] = load
+
+
+def _found(op: type, device: str) -> list[type]:
+    """Return the twins of an op, the best first."""
+    if device in _waiting:
+        with _lock:  # a second thread waits until all are there
+            if load := _waiting.get(device):
+                load()
+                _waiting.pop(device)
+    return _twins.get((op, device), [])
 
 
 def version(op: type, device: str, *arrays: Any, **options: Any) -> Any:
@@ -77,30 +116,95 @@ def version(op: type, device: str, *arrays: Any, **options: Any) -> Any:
     ...     version(Conv2d, "cpu") is Conv2d
     True
     """
-    found = None if plain() else _twins.get((op, device))
-    suits = getattr(found, "suits", None)
-    return found if found and (not suits or not arrays or suits(*arrays, **options)) else op
+    refused = _refused.get()
+    for room in _ROOMS[device]:
+        if room not in refused:
+            for found in _found(op, room):
+                suits = getattr(found, "suits", None)
+                if not suits or not arrays or suits(*arrays, **options):
+                    return found
+    return op
 
 
-def plain() -> bool:
-    """Say whether the plain version of every op runs just now.
+def attach(array: Any, **known: object) -> Any:
+    """Say something of an array to whoever is handed this very array; make it read-only, so that it stays true.
+
+    A view of it is another array, of which nothing is known.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    **known : object
+        By name; added to what was said before.
 
     Returns
     -------
-    bool
+    numpy.ndarray
+        `array`.
 
     Examples
     --------
-    >>> with plain_ops():
-    ...     plain()
-    True
+    >>> import numpy as np
+    >>> x = attach(np.ones(3), levels=(0, 1))
+    >>> known(x, "levels"), known(x[:2], "levels"), x.flags.writeable
+    ((0, 1), None, False)
     """
-    return _plain.get()
+    key = id(array)
+    array.flags.writeable = False
+    entry = _attached.get(key)
+    if entry is None or entry[0]() is not array:
+        entry = _attached[key] = weakref.ref(array, lambda _: _attached.pop(key, None)), {}
+    entry[1].update(known)
+    return array
+
+
+def known(array: Any, name: str) -> Any:
+    """Return what was attached to an array, or None.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    name : str
+
+    Returns
+    -------
+    object
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> known(np.ones(3), "levels")
+    """
+    entry = _attached.get(id(array))
+    return entry[1].get(name) if entry and not array.flags.writeable and entry[0]() is array else None
 
 
 @contextlib.contextmanager
-def plain_ops() -> Iterator[None]:
+def without(*rooms: str) -> Iterator[None]:
+    """Leave the twins of some rooms aside inside: to check the others, or to see what these are worth.
+
+    Parameters
+    ----------
+    *rooms : {"compiled", "cpu", "gpu"}
+
+    Examples
+    --------
+    >>> with without("compiled"):
+    ...     pass  # NumPy's twins run, whether or not numba is installed
+    """
+    token = _refused.set((*_refused.get(), *rooms))
+    try:
+        yield
+    finally:
+        _refused.reset(token)
+
+
+def plain_ops() -> AbstractContextManager[None]:
     """Run the plain version of every op inside: to read along, to check its twin, to see what the twin is worth.
+
+    Returns
+    -------
+    context manager
 
     Examples
     --------
@@ -111,8 +215,4 @@ def plain_ops() -> Iterator[None]:
     array([[-1., -1.],
            [ 1.,  1.]], dtype=float32)
     """
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
+    return without("compiled", "cpu", "gpu")

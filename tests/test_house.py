@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import io
 import pkgutil
@@ -47,6 +48,13 @@ def imports(path):
         elif isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
             yield from (name[1] if len(name) > 1 else "__init__" for name in names if name[0] == "duonet")
+
+
+def modules():
+    """All modules that can be imported here: those of `duonet.compiled` need numba, and never come with the package."""
+    for module in pkgutil.walk_packages([str(ROOT)], "duonet."):
+        if not module.name.startswith("duonet.compiled.") or importlib.util.find_spec("numba"):
+            yield module
 
 
 def code_lines(path):
@@ -101,7 +109,7 @@ def test_importing_duonet_needs_numpy_alone():
         "import sys\n"
         "class Refuse:\n"
         "    def find_spec(self, name, *rest):\n"
-        "        if name.split('.')[0] in ('matplotlib', 'tqdm', 'threadpoolctl', 'cupy', 'pooch'):\n"
+        "        if name.split('.')[0] in ('matplotlib', 'tqdm', 'threadpoolctl', 'cupy', 'numba', 'pooch'):\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "import duonet, numpy as np\n"
@@ -150,13 +158,13 @@ def test_every_public_name_has_a_numpydoc_docstring(name):
 
 
 def test_every_module_says_what_it_is_for():
-    for module in pkgutil.walk_packages([str(ROOT)], "duonet."):
+    for module in modules():
         if module.name != "duonet.__main__":
             assert importlib.import_module(module.name).__doc__, module.name
 
 
 def test_no_module_is_shadowed_by_a_name_of_its_package():
-    for module in pkgutil.walk_packages([str(ROOT)], "duonet."):
+    for module in modules():
         package, _, name = module.name.rpartition(".")
         if name != "__main__":
             importlib.import_module(module.name)
@@ -196,7 +204,7 @@ def unannotated(function):
     return [name for name in wanted if name not in function.__annotations__ and name not in first]
 
 
-@pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages([str(ROOT)], "duonet.")])
+@pytest.mark.parametrize("name", [m.name for m in modules()])
 def test_every_public_signature_has_its_types(name):
     if name == "duonet.__main__" or any(f"{name}.".startswith(f"{room}.") for room in UNTYPED):
         return

@@ -40,7 +40,7 @@ class Conv2d(conv.Conv2d):
     def backward(ctx, dy):
         wants_x, wants_w, wants_bias = ctx.needs
         dy = np.ascontiguousarray(dy)
-        dx = _input_gradient(dy, ctx.w, ctx.x.shape, ctx.stride, ctx.padding) if wants_x else None
+        dx = input_gradient(dy, ctx.w, ctx.x.shape, ctx.stride, ctx.padding) if wants_x else None
         dw = _weight_gradient(ctx.x, dy, ctx.w.shape, ctx.stride, ctx.padding) if wants_w else None
         db = sum_rows(dy.reshape(-1, dy.shape[-1])) if wants_bias else None
         return dx, dw, db
@@ -179,7 +179,7 @@ def _sum_of_products(factors, chunks, shape, dtype):
     return first
 
 
-def _input_gradient(dy, w, shape, stride, padding):
+def input_gradient(dy, w, shape, stride, padding):
     """Compute dx as a convolution of dy with the flipped kernel, or as col2im(dy @ wᵀ); see the plain op."""
     kh, kw, c, oc = w.shape
     if conv.flips(shape, w.shape, dy.shape, stride, padding):

@@ -1,0 +1,184 @@
+"""Activations of two or three levels as small numbers: four binary ones, or three ternary ones, in a byte.
+
+A value is a digit, the number of levels below it; some neighbouring digits d make one index Σ b^i d_i, with b = 2
+levels 0 … 15 for four (a nibble), with b = 3 levels 0 … 26 for three. The staircase says which levels there are
+(`says_levels`), and nobody ever searches an array for them.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from duonet import engine
+from duonet.compiled.running import given, kernel, share
+from duonet.quant.staircase import Staircase
+
+TOGETHER = {2: 4, 3: 3}  # levels: digits in an index
+
+
+class Code(NamedTuple):
+    """What the digits of an array stand for.
+
+    Attributes
+    ----------
+    levels : tuple of float
+        The value of each digit, rising.
+    """
+
+    levels: tuple
+
+    @property
+    def base(self) -> int:
+        """How many levels there are."""
+        return len(self.levels)
+
+    @property
+    def together(self) -> int:
+        """How many digits make an index."""
+        return TOGETHER[self.base]
+
+    @property
+    def rows(self) -> int:
+        """How many indices there are: the rows of a table."""
+        return self.base**self.together
+
+    @property
+    def zero(self) -> int:
+        """The index of zeros alone, where 0 is a level."""
+        return self.levels.index(0.0) * (self.rows - 1) // (self.base - 1) if 0.0 in self.levels else 0
+
+
+def says_levels(y: np.ndarray, staircase: Staircase) -> np.ndarray:
+    """Attach to the output of a staircase which levels it has, where they are few enough.
+
+    Parameters
+    ----------
+    y : numpy.ndarray
+    staircase : Staircase
+        A subclass that computes something of its own says nothing.
+
+    Returns
+    -------
+    numpy.ndarray
+        `y`, read-only where something was said.
+
+    Examples
+    --------
+    >>> from duonet.quant import Ternary
+    >>> engine.known(says_levels(np.ones((1, 2), "float32"), Ternary()), "levels")
+    (0.0, 0.5, 1.0)
+    """
+    levels = tuple(float(np.float32(level)) for level in staircase.levels)
+    its_own = type(staircase).__call__ is Staircase.__call__
+    return engine.attach(y, levels=levels) if its_own and len(levels) <= max(TOGETHER) and y.ndim > 1 else y
+
+
+@functools.lru_cache(maxsize=64)
+def _code(levels, bordered):
+    found = tuple(sorted({*levels, *([0.0] if bordered else [])}))
+    return Code(found) if len(found) in TOGETHER else None
+
+
+def code_of(x: np.ndarray, bordered: bool) -> Code | None:
+    """Return how an array can be coded, from what the op that made it has said; None where it cannot.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+    bordered : bool
+        Whether a border of zeros will be laid around it, so that 0 is a level as well.
+
+    Returns
+    -------
+    Code or None
+
+    Examples
+    --------
+    >>> x = engine.attach(np.ones(2, "float32"), levels=(-1.0, 1.0))
+    >>> code_of(x, False).levels, code_of(x, True).levels, code_of(x[:1], False)
+    ((-1.0, 1.0), (-1.0, 0.0, 1.0), None)
+    """
+    levels = engine.known(x, "levels")
+    return _code(levels, bordered) if levels and x.dtype == np.float32 else None
+
+
+def packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
+    """Return the indices of neighbouring channels, with a border of zeros; the plain form is `plainly_packed`.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (N, H, W, C), of the code's levels.
+    code : Code
+    padding : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, H + 2 padding, W + 2 padding, ⌈C / together⌉), uint8; digits for channels that do not exist are 0.
+    """
+    n, h, w, c = x.shape
+    groups = -(-c // code.together)
+    out = np.empty((n, h + 2 * padding, w + 2 * padding, groups), np.uint8)
+    if padding:
+        out[:, :padding] = out[:, padding + h :] = code.zero
+        out[:, :, :padding] = out[:, :, padding + w :] = code.zero
+    steps = np.array([*code.levels[1:], np.nan][:2], np.float32)  # nothing reaches a NaN
+    share(_pack, n * h, x.size / 16, given(x), steps, code.together, padding, out)
+    return out
+
+
+def plainly_packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
+    """Do what `packed` does in NumPy, to be read.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+    code : Code
+    padding : int
+
+    Returns
+    -------
+    numpy.ndarray
+
+    Examples
+    --------
+    >>> x = np.array([1, 0, 1, 1, 0, 1], "float32").reshape(1, 1, 1, 6)
+    >>> plainly_packed(x, Code((0.0, 1.0))).ravel()  # 1 + 4 + 8, and 2
+    array([13,  2], dtype=uint8)
+    """
+    n, h, w, c = x.shape
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    digits = np.searchsorted(np.array(code.levels, x.dtype), x)
+    digits = np.pad(digits, ((0, 0), (0, 0), (0, 0), (0, -c % code.together)))
+    weights = code.base ** np.arange(code.together)
+    return (digits.reshape(*digits.shape[:3], -1, code.together) @ weights).astype(np.uint8)
+
+
+@kernel
+def _pack(start, stop, x, steps, together, padding, out):
+    n, h, w, c = x.shape
+    groups = out.shape[3]
+    low, high = steps
+    digits = np.zeros((w, groups * together), np.uint8)
+    flat, into = digits.reshape(-1), out.reshape(-1)
+    for t in range(start, stop):
+        image, row = divmod(t, h)
+        if groups * together == c:
+            values = x[image, row].reshape(-1)
+            for i in range(w * c):
+                flat[i] = np.uint8(values[i] >= low) + np.uint8(values[i] >= high)
+        else:
+            for q in range(w):
+                for i in range(c):
+                    digits[q, i] = np.uint8(x[image, row, q, i] >= low) + np.uint8(x[image, row, q, i] >= high)
+        at = ((image * out.shape[1] + row + padding) * out.shape[2] + padding) * groups
+        part = into[at : at + w * groups]
+        if together == 4:
+            words = flat.view(np.uint32)  # the top byte of the product is d0 + 2 d1 + 4 d2 + 8 d3
+            for i in range(w * groups):
+                part[i] = np.uint8((words[i] * np.uint32(0x01020408)) >> np.uint32(24))
+        else:
+            for i in range(w * groups):
+                part[i] = flat[3 * i] + np.uint8(3) * flat[3 * i + 1] + np.uint8(9) * flat[3 * i + 2]
