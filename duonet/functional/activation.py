@@ -1,13 +1,16 @@
-"""Smooth and piecewise-linear activations. The staircases are in `duonet.quant`."""
+"""Smooth and piecewise-linear activations, of the shape of x. The staircases are in `duonet.quant`."""
 
 from duonet import arguments, backend, exact
 from duonet.functional.reduction import axes, refuse_empty
 from duonet.tensor import Function, Tensor
 
 
-class ReLU(Function):
-    """y = max(x, 0).   dx = dy where x > 0, else 0 (the kink at 0 takes 0)."""
+def relu(x: Tensor) -> Tensor:
+    """Cut off at zero: y = max(x, 0), dx = dy where x > 0, else 0 (the kink at 0 takes 0)."""
+    return ReLU.apply(x)
 
+
+class ReLU(Function):
     name = "relu"
 
     @staticmethod
@@ -20,9 +23,24 @@ class ReLU(Function):
         return exact.select(ctx.mask, dy)
 
 
-class Clip(Function):
-    """y = min(max(x, low), high).   dx = dy where low < x < high, else 0."""
+def clip(x: Tensor, low: float, high: float) -> Tensor:
+    """Limit to an interval: y = min(max(x, low), high), dx = dy where low < x < high, else 0.
 
+    Parameters
+    ----------
+    x : Tensor
+    low, high : number
+        May be infinite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `low` is not below `high`, or the dtype of `x` cannot hold a bound.
+    """
+    return Clip.apply(x, low=low, high=high)
+
+
+class Clip(Function):
     @staticmethod
     def forward(ctx, x, *, low, high):
         low, high = (arguments.fitting("clip", n, v, x.dtype) for n, v in (("low", low), ("high", high)))
@@ -36,9 +54,17 @@ class Clip(Function):
         return exact.select(ctx.mask, dy)
 
 
-class Sigmoid(Function):
-    """y = σ(x) = 1 / (1 + e⁻ˣ).   dx = dy y (1 − y), and 1 − y is σ(−x)."""
+def hardtanh(x: Tensor) -> Tensor:
+    """Limit x to [−1, 1], by `clip`."""
+    return clip(x, -1, 1)
 
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Squash into (0, 1): y = σ(x) = 1 / (1 + e⁻ˣ), dx = dy y (1 − y), where 1 − y is σ(−x)."""
+    return Sigmoid.apply(x)
+
+
+class Sigmoid(Function):
     @staticmethod
     def forward(ctx, x):
         ctx.x, ctx.y = x, _sigmoid(x)
@@ -49,9 +75,12 @@ class Sigmoid(Function):
         return dy * ctx.y * _sigmoid(-ctx.x)
 
 
-class Tanh(Function):
-    """y = tanh x.   dx = dy (1 − y²), and 1 − y² is 4 σ(2x) σ(−2x)."""
+def tanh(x: Tensor) -> Tensor:
+    """Squash into (−1, 1): y = tanh x, dx = dy (1 − y²), where 1 − y² is 4 σ(2x) σ(−2x)."""
+    return Tanh.apply(x)
 
+
+class Tanh(Function):
     @staticmethod
     def forward(ctx, x):
         ctx.x = x
@@ -68,9 +97,12 @@ def _sigmoid(x):
     return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.abs(x)))
 
 
-class Softmax(Function):
-    """y = eˣ / Σ eˣ.   dx = y (dy − Σ dy y)."""
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """Turn scores into probabilities, whose sum along `axis` is 1: y = eˣ / Σ eˣ, dx = y (dy − Σ dy y)."""
+    return Softmax.apply(x, axis=axes("softmax", x, axis))
 
+
+class Softmax(Function):
     @staticmethod
     def forward(ctx, x, *, axis):
         refuse_empty("softmax", x, axis)
@@ -85,9 +117,12 @@ class Softmax(Function):
         return ctx.y * (dy - exact.total(dy * ctx.y, ctx.axis, keepdims=True))
 
 
-class LogSoftmax(Function):
-    """y = x − ln Σ eˣ.   dx = dy − softmax(x) Σ dy."""
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """Compute the logarithm of `softmax` along `axis`: y = x − ln Σ eˣ, dx = dy − softmax(x) Σ dy."""
+    return LogSoftmax.apply(x, axis=axes("log_softmax", x, axis))
 
+
+class LogSoftmax(Function):
     @staticmethod
     def forward(ctx, x, *, axis):
         refuse_empty("log_softmax", x, axis)
@@ -99,160 +134,3 @@ class LogSoftmax(Function):
     @staticmethod
     def backward(ctx, dy):
         return dy - backend.get_xp(dy).exp(ctx.y) * exact.total(dy, ctx.axis, keepdims=True)
-
-
-def relu(x: Tensor) -> Tensor:
-    """Cut off at zero, y = max(x, 0), with dx = dy where x > 0 and 0 elsewhere.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> relu(Tensor([-1.0, 2.0])).data
-    array([0., 2.], dtype=float32)
-    """
-    return ReLU.apply(x)
-
-
-def clip(x: Tensor, low: float, high: float) -> Tensor:
-    """Limit to [low, high]; dx = dy where low < x < high and 0 elsewhere.
-
-    Parameters
-    ----------
-    x : Tensor
-    low, high : number
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `low` is not below `high`, or a bound is no number that the dtype of `x` can hold; it may be infinite.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> clip(Tensor([-1.0, 0.5, 2.0]), 0, 1).data
-    array([0. , 0.5, 1. ], dtype=float32)
-    """
-    return Clip.apply(x, low=low, high=high)
-
-
-def hardtanh(x: Tensor) -> Tensor:
-    """Limit to [−1, 1]; dx = dy where −1 < x < 1 and 0 elsewhere.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> hardtanh(Tensor([-3.0, 0.5])).data
-    array([-1. ,  0.5], dtype=float32)
-    """
-    return clip(x, -1, 1)
-
-
-def sigmoid(x: Tensor) -> Tensor:
-    """Squash into (0, 1), y = 1 / (1 + e⁻ˣ), with dx = dy y (1 − y).
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> sigmoid(Tensor([0.0])).data
-    array([0.5], dtype=float32)
-    """
-    return Sigmoid.apply(x)
-
-
-def tanh(x: Tensor) -> Tensor:
-    """Squash into (−1, 1), y = tanh x, with dx = dy (1 − y²).
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> tanh(Tensor([0.0])).data
-    array([0.], dtype=float32)
-    """
-    return Tanh.apply(x)
-
-
-def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Turn scores into probabilities, y = eˣ / Σ eˣ, with dx = y (dy − Σ dy y).
-
-    Parameters
-    ----------
-    x : Tensor
-    axis : int
-        Axis along which the result sums to 1.
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> softmax(Tensor([1.0, 1.0])).data
-    array([0.5, 0.5], dtype=float32)
-    """
-    return Softmax.apply(x, axis=axes("softmax", x, axis))
-
-
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Compute the logarithm of `softmax`, y = x − ln Σ eˣ, with dx = dy − softmax(x) Σ dy.
-
-    Parameters
-    ----------
-    x : Tensor
-    axis : int
-        Axis along which the probabilities sum to 1.
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> log_softmax(Tensor([0.0, 0.0])).data.round(4)
-    array([-0.6931, -0.6931], dtype=float32)
-    """
-    return LogSoftmax.apply(x, axis=axes("log_softmax", x, axis))

@@ -14,36 +14,6 @@ from duonet.inputs import together
 from duonet.tensor import Function, Tensor
 
 
-class Conv2d(Function):
-    """y[n, i, j] = Σ over (p, q, c) of x[n, s i + p, s j + q, c] w[p, q, c].   For dx, dw see `conv2d`."""
-
-    @staticmethod
-    def forward(ctx, x, w, bias, *, stride, padding):
-        check(x, w, bias, padding)
-        kh, kw, c, oc = w.shape
-        y = im2col(x, kh, kw, stride, padding, padding) @ w.reshape(-1, oc)
-        ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
-        oh, ow = ((size + 2 * padding - k) // stride + 1 for size, k in ((x.shape[1], kh), (x.shape[2], kw)))
-        y = y.reshape(len(x), oh, ow, oc)
-        return y if bias is None else y + bias
-
-    @staticmethod
-    def backward(ctx, dy):
-        wants_x, wants_w, wants_bias = ctx.needs
-        x, w, stride, padding = ctx.x, ctx.w, ctx.stride, ctx.padding
-        kh, kw, c, oc = w.shape
-        rows = dy.reshape(-1, oc)
-        dx = dw = None
-        if wants_x and flips(x.shape, w.shape, dy.shape, stride, padding):
-            windows = im2col(dy, kh, kw, 1, kh - 1 - padding, kw - 1 - padding)
-            dx = (windows @ flipped(w).reshape(-1, c)).reshape(x.shape)
-        elif wants_x:
-            dx = col2im(rows @ w.reshape(-1, oc).T, x.shape, kh, kw, stride, padding)
-        if wants_w:  # the windows are laid out again, rather than kept: they are KH KW times the image
-            dw = (im2col(x, kh, kw, stride, padding, padding).T @ rows).reshape(w.shape)
-        return dx, dw, sum_rows(rows) if wants_bias else None
-
-
 def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
     """Convolve (cross-correlate, as everywhere in deep learning) images with a bank of kernels.
 
@@ -76,7 +46,6 @@ def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, pa
 
     Examples
     --------
-    >>> import numpy as np
     >>> from duonet import Tensor
     >>> x = Tensor(np.arange(9, dtype="float32").reshape(1, 3, 3, 1))
     >>> conv2d(x, Tensor(np.ones((2, 2, 1, 1), "float32"))).data[0, :, :, 0]
@@ -87,24 +56,38 @@ def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, pa
     return Conv2d.apply(x, w, bias, stride=stride, padding=padding)
 
 
+class Conv2d(Function):
+    @staticmethod
+    def forward(ctx, x, w, bias, *, stride, padding):
+        check(x, w, bias, padding)
+        kh, kw, c, oc = w.shape
+        y = im2col(x, kh, kw, stride, padding, padding) @ w.reshape(-1, oc)
+        ctx.x, ctx.w, ctx.stride, ctx.padding = x, w, stride, padding
+        oh, ow = ((size + 2 * padding - k) // stride + 1 for size, k in ((x.shape[1], kh), (x.shape[2], kw)))
+        y = y.reshape(len(x), oh, ow, oc)
+        return y if bias is None else y + bias
+
+    @staticmethod
+    def backward(ctx, dy):
+        wants_x, wants_w, wants_bias = ctx.needs
+        x, w, stride, padding = ctx.x, ctx.w, ctx.stride, ctx.padding
+        kh, kw, c, oc = w.shape
+        rows = dy.reshape(-1, oc)
+        dx = dw = None
+        if wants_x and flips(x.shape, w.shape, dy.shape, stride, padding):
+            windows = im2col(dy, kh, kw, 1, kh - 1 - padding, kw - 1 - padding)
+            dx = (windows @ flipped(w).reshape(-1, c)).reshape(x.shape)
+        elif wants_x:
+            dx = col2im(rows @ w.reshape(-1, oc).T, x.shape, kh, kw, stride, padding)
+        if wants_w:  # the windows are laid out again, rather than kept: they are KH KW times the image
+            dw = (im2col(x, kh, kw, stride, padding, padding).T @ rows).reshape(w.shape)
+        return dx, dw, sum_rows(rows) if wants_bias else None
+
+
 def conv2d_reference(x: Array, w: Array, bias: Array | None = None, stride: int = 1, padding: int = 0) -> Array:
-    """Compute `conv2d` with six plain loops: the definition, on raw arrays, forwards only.
+    """Compute `conv2d` by six plain loops: the definition, forwards only, on raw arrays x, w and bias.
 
-    Parameters
-    ----------
-    x, w, bias : numpy.ndarray
-        Shapes as for `conv2d`.
-    stride, padding : int
-
-    Returns
-    -------
-    numpy.ndarray
-        (N, OH, OW, OC)
-
-    Raises
-    ------
-    ValueError
-        As `conv2d`.
+    Shapes, `stride`, `padding` and errors are those of `conv2d`.
 
     Examples
     --------
@@ -129,7 +112,7 @@ def conv2d_reference(x: Array, w: Array, bias: Array | None = None, stride: int 
 
 
 def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> Array:
-    """Lay the windows of an image out as rows.
+    """Lay the windows of images (N, H, W, C) out as rows: (N OH OW, KH KW C).
 
     Parameters
     ----------
@@ -137,11 +120,6 @@ def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> A
         (N, H, W, C)
     kh, kw, stride, pad_h, pad_w : int
         Window size, pixels between windows, zeros on each side.
-
-    Returns
-    -------
-    array
-        (N OH OW, KH KW C)
 
     Examples
     --------
@@ -167,20 +145,15 @@ def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> A
 
 
 def col2im(cols: Array, shape: tuple[int, ...], kh: int, kw: int, stride: int, padding: int) -> Array:
-    """Add the rows of windows back into an image: the transpose of `im2col`.
+    """Add the rows of windows back into images: the transpose of `im2col`.
 
     Parameters
     ----------
     cols : array
         (N OH OW, KH KW C)
     shape : tuple of int
-        (N, H, W, C) of the image.
+        (N, H, W, C), of the images returned.
     kh, kw, stride, padding : int
-
-    Returns
-    -------
-    array
-        (N, H, W, C)
 
     Examples
     --------

@@ -6,9 +6,32 @@ from duonet import arguments, backend, exact
 from duonet.tensor import Function, Operand, Tensor
 
 
-class SoftmaxCrossEntropy(Function):
-    """y = −mean ln softmax(logits)[label].   dlogits = dy (softmax(logits) − onehot) / N."""
+def softmax_cross_entropy(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
+    """Average the negative log-probability of the right class: y = −mean ln softmax(logits)[label].
 
+    dlogits = dy (softmax(logits) − onehot(labels)) / N.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (N, C)
+    labels : array of int
+        (N,), each in 0..C−1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not fit, there are no logits, or a label is no integer in its range.
+
+    Examples
+    --------
+    >>> softmax_cross_entropy(Tensor([[0.0, 0.0]]), [1]).data.round(4)
+    np.float32(0.6931)
+    """
+    return SoftmaxCrossEntropy.apply(logits, onehot=_onehot("softmax_cross_entropy", logits, labels))
+
+
+class SoftmaxCrossEntropy(Function):
     @staticmethod
     def forward(ctx, logits, *, onehot):
         xp = backend.get_xp(logits)
@@ -24,9 +47,15 @@ class SoftmaxCrossEntropy(Function):
         return exact.chain(dy / len(ctx.onehot), ctx.softmax - ctx.onehot)
 
 
-class MSELoss(Function):
-    """y = mean (prediction − target)².   dprediction = 2 dy (prediction − target) / n, dtarget = −dprediction."""
+def mse_loss(prediction: Tensor, target: Operand) -> Tensor:
+    """Average the squared difference: y = mean (prediction − target)², of two equal shapes.
 
+    dprediction = 2 dy (prediction − target) / n, dtarget = −dprediction, over n elements.
+    """
+    return MSELoss.apply(prediction, target)
+
+
+class MSELoss(Function):
     name = "mse_loss"
 
     @staticmethod
@@ -46,9 +75,25 @@ class MSELoss(Function):
         return dprediction, -dprediction
 
 
-class SquaredHingeLoss(Function):
-    """y = mean max(0, 1 − t logits)², t = ±1.   dlogits = −2 dy t max(0, 1 − t logits) / n."""
+def squared_hinge_loss(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
+    """Average over classes and images: y = mean max(0, 1 − t logits)², t = 1 for the right class, else −1.
 
+    dlogits = −2 dy t max(0, 1 − t logits) / (N C). Shapes and errors are those of `softmax_cross_entropy`, and
+    `labels` as well.
+
+    References
+    ----------
+    The loss of Hubara et al., Binarized Neural Networks, NeurIPS 2016.
+
+    Examples
+    --------
+    >>> squared_hinge_loss(Tensor([[2.0, 0.5]]), [0]).item()
+    1.125
+    """
+    return SquaredHingeLoss.apply(logits, onehot=_onehot("squared_hinge_loss", logits, labels))
+
+
+class SquaredHingeLoss(Function):
     @staticmethod
     def forward(ctx, logits, *, onehot):
         ctx.sign = 2 * onehot - 1
@@ -85,102 +130,6 @@ def _onehot(name, logits, labels):
             f"got {labels.min()}..{labels.max()}"
         )
     return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
-
-
-def softmax_cross_entropy(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
-    """Average the negative log-probability of the right class, L = −mean ln softmax(logits)[label].
-
-    dlogits = dL (softmax(logits) − onehot(labels)) / N.
-
-    Parameters
-    ----------
-    logits : Tensor
-        (N, C)
-    labels : array of int
-        (N,), each in 0..C−1.
-
-    Returns
-    -------
-    Tensor
-        0-d.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, there are no logits, or a label is out of range.
-    TypeError
-        If labels are not integers.
-
-    Examples
-    --------
-    >>> softmax_cross_entropy(Tensor([[0.0, 0.0]]), [1]).data.round(4)
-    np.float32(0.6931)
-    """
-    return SoftmaxCrossEntropy.apply(logits, onehot=_onehot("softmax_cross_entropy", logits, labels))
-
-
-def mse_loss(prediction: Tensor, target: Operand) -> Tensor:
-    """Average the squared difference, L = mean (prediction − target)².
-
-    dprediction = 2 dL (prediction − target) / n, dtarget = −dprediction, over n elements.
-
-    Parameters
-    ----------
-    prediction, target : Tensor
-        Equal shapes.
-
-    Returns
-    -------
-    Tensor
-        0-d.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ or are empty.
-
-    Examples
-    --------
-    >>> mse_loss(Tensor([1.0, 2.0]), Tensor([1.0, 4.0])).item()
-    2.0
-    """
-    return MSELoss.apply(prediction, target)
-
-
-def squared_hinge_loss(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
-    """Average max(0, 1 − t logits)² over classes and images, t = +1 for the right class and −1 for the others.
-
-    dlogits = −2 dL t max(0, 1 − t logits) / (N C).
-
-    Parameters
-    ----------
-    logits : Tensor
-        (N, C)
-    labels : array of int
-        (N,), each in 0..C−1.
-
-    Returns
-    -------
-    Tensor
-        0-d.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, there are no logits, or a label is out of range.
-    TypeError
-        If labels are not integers.
-
-    References
-    ----------
-    The loss of Hubara et al., Binarized Neural Networks, NeurIPS 2016.
-
-    Examples
-    --------
-    >>> squared_hinge_loss(Tensor([[2.0, 0.5]]), [0]).item()
-    1.125
-    """
-    return SquaredHingeLoss.apply(logits, onehot=_onehot("squared_hinge_loss", logits, labels))
 
 
 def _cross_entropy_rows(logits, labels):

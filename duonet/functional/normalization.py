@@ -8,14 +8,60 @@ from duonet.functional.channels import per_channel, sum_rows
 from duonet.tensor import Function, Tensor
 
 
-class BatchNorm(Function):
-    """y = γ x̂ + β with x̂ = (x − mean) / √(var + eps).
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel over all other axes: y = γ x̂ + β with x̂ = (x − mean) / σ and σ = √(var + eps).
 
-    Training: with σ = √(var + eps), M rows and sums over them, dβ = Σ dy, dγ = Σ dy x̂ and
-    dx = γ/σ · (dy − dβ/M − x̂ dγ/M); the two subtracted terms are what mean and variance pass on.
-    Evaluation: mean and variance are constants, so dx = γ/σ · dy.
+    In training, mean and the biased variance are the batch's: with sums over the M values of a channel, dβ = Σ dy,
+    dγ = Σ dy x̂ and dx = γ/σ · (dy − dβ/M − x̂ dγ/M); mean and variance pass on the two subtracted terms.
+    In evaluation they are the running averages, constants, and dx = γ/σ · dy.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, H, W, C) or (N, C)
+    gamma, beta : Tensor
+        (C,)
+    running_mean, running_var : array, optional
+        (C,), raw arrays. In training they are moved towards the batch's mean and unbiased variance, **in
+        place**: they are state, not inputs. Evaluation reads them.
+    training : bool
+    momentum : float
+        Weight of the new batch in the running averages, from 0 to 1.
+    eps : float
+        Added to the variance, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not fit, running averages are missing in evaluation, a training batch has at most one value
+        per channel, or momentum or eps is out of bounds.
+
+    References
+    ----------
+    Ioffe, Szegedy: Batch Normalization, ICML 2015, section 3. Constants as in PyTorch.
+
+    Examples
+    --------
+    >>> batch_norm(Tensor([[1.0], [3.0]]), Tensor([1.0]), Tensor([5.0]), eps=0.0).data
+    array([[4.],
+           [6.]], dtype=float32)
     """
+    momentum = arguments.number("batch_norm", "momentum", momentum, at_least=0, at_most=1)
+    eps = arguments.number("batch_norm", "eps", eps, at_least=0)
+    averages = {"running_mean": running_mean, "running_var": running_var}
+    return BatchNorm.apply(x, gamma, beta, **averages, training=training, momentum=momentum, eps=eps)
 
+
+class BatchNorm(Function):
     @staticmethod
     def forward(ctx, x, gamma, beta, *, running_mean, running_var, training, momentum, eps):
         check(x, gamma, beta, running_mean, running_var, training)
@@ -81,68 +127,3 @@ def check(x: Array, gamma: Array, beta: Array, running_mean: Any, running_var: A
         raise ValueError("batch_norm: evaluation needs running_mean and running_var")
     if training and x.size <= channels:
         raise ValueError(f"batch_norm: training needs more than one value per channel, got x {x.shape}")
-
-
-def batch_norm(
-    x: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    running_mean: Array | None = None,
-    running_var: Array | None = None,
-    training: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Normalise each channel over all other axes, then scale and shift it: y = γ (x − mean) / σ + β.
-
-    σ = √(var + eps). In training, mean and the biased variance are the batch's; with M values per channel
-    dβ = Σ dy, dγ = Σ dy (x − mean)/σ, dx = γ/σ · (dy − dβ/M − (x − mean)/σ · dγ/M).
-    In evaluation they are the running averages, and dx = γ/σ · dy.
-
-    Parameters
-    ----------
-    x : Tensor
-        (N, H, W, C) or (N, C)
-    gamma, beta : Tensor
-        (C,)
-    running_mean, running_var : array, optional
-        (C,), raw arrays. In training they are moved towards the batch's mean and unbiased variance, **in
-        place**: they are state, not inputs. Evaluation reads them.
-    training : bool
-    momentum : float
-        Weight of the new batch in the running averages, from 0 to 1.
-    eps : float
-        Added to the variance, at least 0.
-
-    Returns
-    -------
-    Tensor
-        Shape of `x`.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, running averages are missing in evaluation, a training batch has at most one value
-        per channel, or momentum or eps is out of bounds.
-
-    References
-    ----------
-    Ioffe, Szegedy: Batch Normalization, ICML 2015, section 3. Constants as in PyTorch.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> batch_norm(Tensor([[1.0], [3.0]]), Tensor([1.0]), Tensor([5.0]), eps=0.0).data
-    array([[4.],
-           [6.]], dtype=float32)
-    """
-    return BatchNorm.apply(
-        x,
-        gamma,
-        beta,
-        running_mean=running_mean,
-        running_var=running_var,
-        training=training,
-        momentum=arguments.number("batch_norm", "momentum", momentum, at_least=0, at_most=1),
-        eps=arguments.number("batch_norm", "eps", eps, at_least=0),
-    )

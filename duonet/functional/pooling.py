@@ -6,31 +6,41 @@ from duonet.functional import reduction
 from duonet.tensor import Function, Tensor
 
 
-def _views(x, size, stride):
-    """Yield, for each position in the window, the view of `x` (N, H, W, C) that holds it for every output."""
-    oh, ow = (x.shape[1] - size) // stride + 1, (x.shape[2] - size) // stride + 1
-    for i in range(size):
-        for j in range(size):
-            yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
+def max_pool2d(x: Tensor, size: int = 2, stride: int | None = None, padding: int = 0) -> Tensor:
+    """Keep the largest x of each window; dx = dy at the first position that holds it.
 
+    Parameters
+    ----------
+    x : Tensor
+        (N, H, W, C)
+    size : int
+        Height and width of a window.
+    stride : int, optional
+        Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
+    padding : int
+        Pixels added on each side, at most half the size; no maximum is taken from them.
 
-def check(name: str, x: Array, size: int, padding: int = 0) -> None:
-    """Raise ValueError unless the windows of a pool fit the images."""
-    if x.ndim != 4:
-        raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
-    if min(x.shape[1:3]) + 2 * padding < size:
-        raise ValueError(f"{name}: windows of size {size} do not fit x {x.shape}")
+    Returns
+    -------
+    Tensor
+        (N, (H + 2 padding − size) // stride + 1, (W + 2 padding − size) // stride + 1, C)
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` has not four axes or is smaller than a window, or a number is no int in its range.
 
-def _window(name, size, stride):
-    """Check size and stride, which is the size by default."""
-    size = arguments.integer(name, "size", size, at_least=1)
-    return size, size if stride is None else arguments.integer(name, "stride", stride, at_least=1)
+    Examples
+    --------
+    >>> max_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
+    array([4.], dtype=float32)
+    """
+    size, stride = _window("max_pool2d", size, stride)
+    padding = arguments.integer("max_pool2d", "padding", padding, at_least=0, at_most=size // 2)
+    return MaxPool2d.apply(x, size=size, stride=stride, padding=padding)
 
 
 class MaxPool2d(Function):
-    """y = largest x in each window.   dx = dy at the first position that holds it."""
-
     @staticmethod
     def forward(ctx, x, *, size, stride, padding):
         check("max_pool2d", x, size, padding)
@@ -58,9 +68,16 @@ class MaxPool2d(Function):
         return dx[:, p : dx.shape[1] - p, p : dx.shape[2] - p] if p else dx
 
 
-class AvgPool2d(Function):
-    """y = mean of x in each window.   dx = dy / size², summed over the windows that x is part of."""
+def avg_pool2d(x: Tensor, size: int = 2, stride: int | None = None) -> Tensor:
+    """Average each window; dx = dy / size², summed over the windows that x is part of.
 
+    Arguments, shapes and errors are those of `max_pool2d`: size, stride, without padding.
+    """
+    size, stride = _window("avg_pool2d", size, stride)
+    return AvgPool2d.apply(x, size=size, stride=stride)
+
+
+class AvgPool2d(Function):
     @staticmethod
     def forward(ctx, x, *, size, stride):
         check("avg_pool2d", x, size)
@@ -80,102 +97,30 @@ class AvgPool2d(Function):
         return dx
 
 
-def max_pool2d(x: Tensor, size: int = 2, stride: int | None = None, padding: int = 0) -> Tensor:
-    """Keep the largest value of each window; dx = dy at the first position that holds it.
-
-    Parameters
-    ----------
-    x : Tensor
-        (N, H, W, C)
-    size : int
-        Height and width of a window.
-    stride : int, optional
-        Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
-    padding : int
-        Pixels added on each side, at most half the size; no maximum is taken from them.
-
-    Returns
-    -------
-    Tensor
-        (N, (H + 2 padding − size) // stride + 1, (W + 2 padding − size) // stride + 1, C)
-
-    Raises
-    ------
-    ValueError
-        If `x` has not four axes or is smaller than a window, the padding is more than half of one, or size or
-        stride is below 1.
-    TypeError
-        If size, stride or padding is no int.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> max_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
-    array([4.], dtype=float32)
-    """
-    size, stride = _window("max_pool2d", size, stride)
-    padding = arguments.integer("max_pool2d", "padding", padding, at_least=0, at_most=size // 2)
-    return MaxPool2d.apply(x, size=size, stride=stride, padding=padding)
-
-
-def avg_pool2d(x: Tensor, size: int = 2, stride: int | None = None) -> Tensor:
-    """Average each window; dx = dy / size² at each of its positions.
-
-    Parameters
-    ----------
-    x : Tensor
-        (N, H, W, C)
-    size : int
-        Height and width of a window.
-    stride : int, optional
-        Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
-
-    Returns
-    -------
-    Tensor
-        (N, (H − size) // stride + 1, (W − size) // stride + 1, C)
-
-    Raises
-    ------
-    ValueError
-        If `x` has not four axes or is smaller than a window, or size or stride is below 1.
-    TypeError
-        If size or stride is no int.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> avg_pool2d(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data.ravel()
-    array([2.5], dtype=float32)
-    """
-    size, stride = _window("avg_pool2d", size, stride)
-    return AvgPool2d.apply(x, size=size, stride=stride)
-
-
 def global_avg_pool(x: Tensor) -> Tensor:
-    """Average each channel over the whole image; dx = dy / (H W) at each pixel.
-
-    Parameters
-    ----------
-    x : Tensor
-        (N, H, W, C)
-
-    Returns
-    -------
-    Tensor
-        (N, C)
-
-    Raises
-    ------
-    ValueError
-        If `x` has not four axes.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> global_avg_pool(Tensor([[[[1.0], [2.0]], [[4.0], [3.0]]]])).data
-    array([[2.5]], dtype=float32)
-    """
+    """Average each channel over the whole image, from x (N, H, W, C) to (N, C); dx = dy / (H W)."""
     if x.ndim != 4:
         raise ValueError(f"global_avg_pool: expected x (N, H, W, C), got shape {x.shape}")
     return reduction.mean(x, axis=(1, 2))
+
+
+def _views(x, size, stride):
+    """Yield, for each position in the window, the view of `x` (N, H, W, C) that holds it for every output."""
+    oh, ow = (x.shape[1] - size) // stride + 1, (x.shape[2] - size) // stride + 1
+    for i in range(size):
+        for j in range(size):
+            yield x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
+
+
+def check(name: str, x: Array, size: int, padding: int = 0) -> None:
+    """Raise ValueError unless the windows of a pool fit the images."""
+    if x.ndim != 4:
+        raise ValueError(f"{name}: expected x (N, H, W, C), got shape {x.shape}")
+    if min(x.shape[1:3]) + 2 * padding < size:
+        raise ValueError(f"{name}: windows of size {size} do not fit x {x.shape}")
+
+
+def _window(name, size, stride):
+    """Check size and stride, which is the size by default."""
+    size = arguments.integer(name, "size", size, at_least=1)
+    return size, size if stride is None else arguments.integer(name, "stride", stride, at_least=1)

@@ -4,9 +4,15 @@ from duonet.functional.channels import sum_rows
 from duonet.tensor import Function, Operand, Tensor
 
 
-class Matmul(Function):
-    """y = a @ b.   da = dy @ bᵀ, db = aᵀ @ dy."""
+def matmul(a: Operand, b: Operand) -> Tensor:
+    """Multiply matrices: y = a @ b, da = dy @ bᵀ, db = aᵀ @ dy.
 
+    From a (..., M, K) and b (..., K, N) to (..., M, N); leading axes broadcast.
+    """
+    return Matmul.apply(a, b)
+
+
+class Matmul(Function):
     @staticmethod
     def forward(ctx, a, b):
         if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
@@ -21,9 +27,16 @@ class Matmul(Function):
         return dy @ ctx.b.swapaxes(-1, -2), ctx.a.swapaxes(-1, -2) @ dy
 
 
-class Linear(Function):
-    """y = x @ w + b.   dx = dy @ wᵀ, dw = xᵀ @ dy, db = Σ dy over the rows."""
+def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply by a weight matrix and add a bias: y = x @ w + bias.
 
+    dx = dy @ wᵀ, dw = xᵀ @ dy, dbias = Σ dy over the N rows. From x (N, IN), w (IN, OUT) and an optional bias
+    (OUT,) to (N, OUT).
+    """
+    return Linear.apply(x, w, bias)
+
+
+class Linear(Function):
     @staticmethod
     def forward(ctx, x, w, bias):
         if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
@@ -43,65 +56,3 @@ class Linear(Function):
         dw = ctx.x.T @ dy if wants_w else None
         db = sum_rows(dy) if wants_bias else None
         return dx, dw, db
-
-
-def matmul(a: Operand, b: Operand) -> Tensor:
-    """Multiply matrices, y = a @ b, with da = dy @ bᵀ and db = aᵀ @ dy.
-
-    Parameters
-    ----------
-    a : Tensor
-        (..., M, K)
-    b : Tensor
-        (..., K, N); leading axes broadcast.
-
-    Returns
-    -------
-    Tensor
-        (..., M, N)
-
-    Raises
-    ------
-    ValueError
-        If either has fewer than two axes, or the inner lengths differ.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]])).data
-    array([[11.]], dtype=float32)
-    """
-    return Matmul.apply(a, b)
-
-
-def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply by a weight matrix and add a bias, y = x @ w + bias.
-
-    dx = dy @ wᵀ, dw = xᵀ @ dy, dbias = Σ dy over the N rows.
-
-    Parameters
-    ----------
-    x : Tensor
-        (N, IN)
-    w : Tensor
-        (IN, OUT)
-    bias : Tensor, optional
-        (OUT,)
-
-    Returns
-    -------
-    Tensor
-        (N, OUT)
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> linear(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]]), Tensor([0.5])).data
-    array([[11.5]], dtype=float32)
-    """
-    return Linear.apply(x, w, bias)

@@ -9,22 +9,27 @@ from duonet.backend import Array
 from duonet.tensor import Axis, Function, Tensor
 
 
-def _spread(y, shape, axis, keepdims):
-    """Put back the axes that a reduction dropped, so that `y` broadcasts to `shape` again."""
-    if axis is not None and not keepdims:
-        y = backend.get_xp(y).expand_dims(y, axis)
-    return backend.get_xp(y).broadcast_to(y, shape)
+def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Sum along axes: y = Σ x, dx = dy repeated along them.
 
+    Parameters
+    ----------
+    x : Tensor
+    axis : int or tuple of int, optional
+        All axes by default.
+    keepdims : bool
+        Keep each of them with length 1.
 
-def refuse_empty(name: str, x: Array, axis: Axis) -> None:
-    """Raise ValueError if there is nothing along the axes, but something to compute of it."""
-    if not x.size and x.sum(axis=axis).size:
-        raise ValueError(f"{name}: x {x.shape} has no elements along axis {axis}")
+    Examples
+    --------
+    >>> from duonet import Tensor
+    >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).data
+    array([4., 6.], dtype=float32)
+    """
+    return Sum.apply(x, axis=axes("sum", x, axis), keepdims=keepdims)
 
 
 class Sum(Function):
-    """y = Σ x.   dx = dy, repeated along the axes that were summed."""
-
     @staticmethod
     def forward(ctx, x, *, axis, keepdims):
         ctx.shape, ctx.axis, ctx.keepdims = x.shape, axis, keepdims
@@ -35,9 +40,15 @@ class Sum(Function):
         return _spread(dy, ctx.shape, ctx.axis, ctx.keepdims)
 
 
-class Mean(Function):
-    """y = Σ x / n.   dx = dy / n, repeated along the axes that were averaged."""
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Average x along axes: y = Σ x / n, dx = dy / n repeated along them; `axis` and `keepdims` as for `sum`.
 
+    ValueError if there is nothing to average.
+    """
+    return Mean.apply(x, axis=axes("mean", x, axis), keepdims=keepdims)
+
+
+class Mean(Function):
     @staticmethod
     def forward(ctx, x, *, axis, keepdims):
         ctx.shape, ctx.axis, ctx.keepdims = x.shape, axis, keepdims
@@ -52,9 +63,22 @@ class Mean(Function):
         return _spread(dx, ctx.shape, ctx.axis, ctx.keepdims)
 
 
-class Max(Function):
-    """y = max x.   dx = dy where x is the maximum, shared equally among ties."""
+def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Take the maximum along axes: dx = dy where x is the maximum, shared equally among ties.
 
+    `axis` and `keepdims` are those of `sum`; ValueError if there is nothing to take it of.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 3.0, 3.0], requires_grad=True)
+    >>> max(x).backward()
+    >>> x.grad
+    array([0. , 0.5, 0.5], dtype=float32)
+    """
+    return Max.apply(x, axis=axes("max", x, axis), keepdims=keepdims)
+
+
+class Max(Function):
     @staticmethod
     def forward(ctx, x, *, axis, keepdims):
         refuse_empty("max", x, axis)
@@ -69,6 +93,19 @@ class Max(Function):
         return exact.select(ctx.hit, _spread(dy, ctx.hit.shape, ctx.axis, ctx.keepdims) / ties)
 
 
+def _spread(y, shape, axis, keepdims):
+    """Put back the axes that a reduction dropped, so that `y` broadcasts to `shape` again."""
+    if axis is not None and not keepdims:
+        y = backend.get_xp(y).expand_dims(y, axis)
+    return backend.get_xp(y).broadcast_to(y, shape)
+
+
+def refuse_empty(name: str, x: Array, axis: Axis) -> None:
+    """Raise ValueError if there is nothing along the axes, but something to compute of it."""
+    if not x.size and x.sum(axis=axis).size:
+        raise ValueError(f"{name}: x {x.shape} has no elements along axis {axis}")
+
+
 def axes(name: str, x: Any, axis: Axis) -> Axis:
     """Check the axis, the tuple of axes, or None for all of them, that an op reduces `x` along."""
     if axis is None:
@@ -79,87 +116,3 @@ def axes(name: str, x: Any, axis: Axis) -> Axis:
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: axis {axis} names an axis twice")
     return found if isinstance(axis, tuple) else found[0]
-
-
-def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Sum along axes, y = Σ x, with dx = dy repeated along them.
-
-    Parameters
-    ----------
-    x : Tensor
-    axis : int or tuple of int, optional
-        All axes by default.
-    keepdims : bool
-        Keep each summed axis with length 1.
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).data
-    array([4., 6.], dtype=float32)
-    """
-    return Sum.apply(x, axis=axes("sum", x, axis), keepdims=keepdims)
-
-
-def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Average along axes, y = Σ x / n, with dx = dy / n repeated along them.
-
-    Parameters
-    ----------
-    x : Tensor
-    axis : int or tuple of int, optional
-        All axes by default.
-    keepdims : bool
-        Keep each averaged axis with length 1.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to average.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).data
-    array([1.5, 3.5], dtype=float32)
-    """
-    return Mean.apply(x, axis=axes("mean", x, axis), keepdims=keepdims)
-
-
-def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Take the maximum along axes; dx = dy at the maximum, shared equally among ties.
-
-    Parameters
-    ----------
-    x : Tensor
-    axis : int or tuple of int, optional
-        All axes by default.
-    keepdims : bool
-        Keep each reduced axis with length 1.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to take it of.
-
-    Examples
-    --------
-    >>> from duonet import Tensor
-    >>> x = Tensor([1.0, 3.0, 3.0], requires_grad=True)
-    >>> max(x).backward()
-    >>> x.grad
-    array([0. , 0.5, 0.5], dtype=float32)
-    """
-    return Max.apply(x, axis=axes("max", x, axis), keepdims=keepdims)

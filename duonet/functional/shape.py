@@ -10,9 +10,21 @@ from duonet import arguments, backend, exact
 from duonet.tensor import Function, Tensor
 
 
-class Reshape(Function):
-    """y = x in another shape.   dx = dy in x's shape."""
+def reshape(x: Tensor, shape: Iterable[int]) -> Tensor:
+    """Give the elements of x another shape, in which one length may be -1; dx is dy in the old shape.
 
+    TypeError or ValueError if they do not fit, or `shape` holds anything but lengths.
+
+    Examples
+    --------
+    >>> reshape(Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
+    (2, 2)
+    """
+    shape = tuple(arguments.integer("reshape", "shape", n, at_least=-1) for n in shape)
+    return Reshape.apply(x, shape=shape)
+
+
+class Reshape(Function):
     dtypes = arguments.NUMBERS
 
     @staticmethod
@@ -28,9 +40,15 @@ class Reshape(Function):
         return dy.reshape(ctx.shape)
 
 
-class Transpose(Function):
-    """y = x with its axes permuted.   dx = dy with the inverse permutation."""
+def transpose(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
+    """Permute the axes of x: axis i of the result is `axes[i]`, reversed by default; dx is dy permuted back.
 
+    TypeError or ValueError if `axes` is no permutation.
+    """
+    return Transpose.apply(x, axes=axes)
+
+
+class Transpose(Function):
     dtypes = arguments.NUMBERS
 
     @staticmethod
@@ -46,9 +64,23 @@ class Transpose(Function):
         return dy.transpose([ctx.axes.index(i) for i in range(len(ctx.axes))])
 
 
-class Concat(Function):
-    """y = inputs joined along an axis.   Each input's gradient is its stretch of dy."""
+def concat(tensors: Iterable[Tensor], axis: int = -1) -> Tensor:
+    """Join tensors along an axis, equal in all others; each gets its stretch of dy.
 
+    TypeError or ValueError if there is none, shapes disagree, or they have no such axis.
+
+    Examples
+    --------
+    >>> concat([Tensor([1.0]), Tensor([2.0, 3.0])]).data
+    array([1., 2., 3.], dtype=float32)
+    """
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("concat: expected at least one tensor, got none")
+    return Concat.apply(*tensors, axis=axis)
+
+
+class Concat(Function):
     dtypes = arguments.NUMBERS
 
     @staticmethod
@@ -73,9 +105,31 @@ class Concat(Function):
         return tuple(pieces)
 
 
-class Pad(Function):
-    """y = x with a border of one value.   dx = dy without the border."""
+def pad(x: Tensor, widths: Iterable[tuple[int, int]], value: float = 0) -> Tensor:
+    """Add a border of one value to x; dx is dy without it.
 
+    Parameters
+    ----------
+    x : Tensor
+    widths : sequence of (int, int)
+        Elements before and after, for each axis.
+    value : number
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `widths` is not one pair >= 0 per axis, or the dtype of `x` cannot hold the value.
+
+    Examples
+    --------
+    >>> pad(Tensor([1.0]), [(1, 2)]).data
+    array([0., 1., 0., 0.], dtype=float32)
+    """
+    pairs = [tuple(arguments.integer("pad", "widths", n) for n in pair) for pair in widths]
+    return Pad.apply(x, widths=pairs, value=value)
+
+
+class Pad(Function):
     dtypes = arguments.NUMBERS
 
     @staticmethod
@@ -93,138 +147,8 @@ class Pad(Function):
         return dy[ctx.inside]
 
 
-class Getitem(Function):
-    """y = x[index].   dx = zeros with dy added at index, so an element taken twice gets both gradients."""
-
-    dtypes = arguments.NUMBERS
-
-    @staticmethod
-    def forward(ctx, x, *, index):
-        ctx.shape = x.shape
-        if ctx.needs[0]:  # a copy: the caller may fill an array of indices anew before the backward pass
-            ctx.index = copy.deepcopy(index)
-        return x[index]
-
-    @staticmethod
-    def backward(ctx, dy):
-        xp = backend.get_xp(dy)
-        dx = xp.zeros(ctx.shape, exact.wide(dy).dtype)
-        xp.add.at(dx, ctx.index, exact.wide(dy))
-        return exact.narrow(dx, dy.dtype)
-
-
-def reshape(x: Tensor, shape: Iterable[int]) -> Tensor:
-    """Give the elements another shape; dx is dy in the old one.
-
-    Parameters
-    ----------
-    x : Tensor
-    shape : sequence of int
-        One entry may be -1.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the elements do not fit, or `shape` holds anything but lengths.
-
-    Examples
-    --------
-    >>> reshape(Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
-    (2, 2)
-    """
-    shape = tuple(arguments.integer("reshape", "shape", n, at_least=-1) for n in shape)
-    return Reshape.apply(x, shape=shape)
-
-
-def transpose(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
-    """Permute the axes; dx is dy permuted back.
-
-    Parameters
-    ----------
-    x : Tensor
-    axes : tuple of int, optional
-        Axis `i` of the result is axis `axes[i]` of `x`; reversed by default.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `axes` is not a permutation.
-
-    Examples
-    --------
-    >>> transpose(Tensor([[1.0, 2.0, 3.0]])).shape
-    (3, 1)
-    """
-    return Transpose.apply(x, axes=axes)
-
-
-def concat(tensors: Iterable[Tensor], axis: int = -1) -> Tensor:
-    """Join tensors along an axis; each gets its stretch of dy.
-
-    Parameters
-    ----------
-    tensors : sequence of Tensor
-        Shapes equal but for `axis`.
-    axis : int
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none, shapes disagree, or they have no such axis.
-
-    Examples
-    --------
-    >>> concat([Tensor([1.0]), Tensor([2.0, 3.0])]).data
-    array([1., 2., 3.], dtype=float32)
-    """
-    tensors = tuple(tensors)
-    if not tensors:
-        raise ValueError("concat: expected at least one tensor, got none")
-    return Concat.apply(*tensors, axis=axis)
-
-
-def pad(x: Tensor, widths: Iterable[tuple[int, int]], value: float = 0) -> Tensor:
-    """Add a border of one value; dx is dy without it.
-
-    Parameters
-    ----------
-    x : Tensor
-    widths : sequence of (int, int)
-        Elements before and after, for each axis.
-    value : number
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `widths` is not one pair >= 0 per axis, or the dtype of `x` cannot hold the value.
-
-    Examples
-    --------
-    >>> pad(Tensor([1.0]), [(1, 2)]).data
-    array([0., 1., 0., 0.], dtype=float32)
-    """
-    pairs = [tuple(arguments.integer("pad", "widths", n) for n in pair) for pair in widths]
-    return Pad.apply(x, widths=pairs, value=value)
-
-
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """Take elements, y = x[index]; dx is dy added into zeros at index.
+    """Take elements: y = x[index]. dx is dy added into zeros at index, so an element taken twice gets both.
 
     Parameters
     ----------
@@ -232,10 +156,6 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     index : int, slice, array of int, or tuple of these
         As for NumPy. Tensors of int serve as arrays. An array of indices on a GPU is taken modulo the length, as
         CuPy does: looking at it would make the host wait.
-
-    Returns
-    -------
-    Tensor
 
     Raises
     ------
@@ -257,3 +177,21 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             index
         ]  # raises IndexError, where CuPy would take a list modulo the length
     return Getitem.apply(x, index=index)
+
+
+class Getitem(Function):
+    dtypes = arguments.NUMBERS
+
+    @staticmethod
+    def forward(ctx, x, *, index):
+        ctx.shape = x.shape
+        if ctx.needs[0]:  # a copy: the caller may fill an array of indices anew before the backward pass
+            ctx.index = copy.deepcopy(index)
+        return x[index]
+
+    @staticmethod
+    def backward(ctx, dy):
+        xp = backend.get_xp(dy)
+        dx = xp.zeros(ctx.shape, exact.wide(dy).dtype)
+        xp.add.at(dx, ctx.index, exact.wide(dy))
+        return exact.narrow(dx, dy.dtype)
