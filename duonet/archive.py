@@ -1,4 +1,4 @@
-"""Named arrays in one npz file. Only what is written here is read, and it is looked at before it is unpacked."""
+"""Named arrays in one npz file. Only files written here are read, and each is checked before it is unpacked."""
 
 import io
 import math

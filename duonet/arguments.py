@@ -1,4 +1,4 @@
-"""Checks of arguments in one manner: a message names who was called, the argument, what it may be and what came.
+"""Checks of arguments: a message names the function, the argument, what it may be and what was given.
 
 Each check returns the argument: `self.eps = arguments.number("BatchNorm", "eps", eps, above=0)`.
 """
@@ -27,12 +27,12 @@ NUMBERS = FLOATS | {np.dtype(code) for code in "?bBhHiIlLqQ"}
 
 
 def number(owner: str, name: str, value: object, **bounds: float) -> float:
-    """Return a finite real number within the bounds, as an int or a float: NumPy's would change an array's dtype.
+    """Return a finite real number within bounds, as Python's int or float: NumPy's would change an array's dtype.
 
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : number
         A Python or NumPy number; no bool.
     **bounds
@@ -71,7 +71,7 @@ def integer(owner: str, name: str, value: object, **bounds: int) -> int:
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : int
         A Python or NumPy integer; no bool, and no float even where it is whole.
     **bounds
@@ -110,7 +110,7 @@ def axis(owner: str, value: object, ndim: int) -> int:
     Parameters
     ----------
     owner : str
-        Who was called.
+        The function, for messages.
     value : int
         From -ndim to ndim - 1.
     ndim : int
@@ -141,13 +141,13 @@ def axis(owner: str, value: object, ndim: int) -> int:
 def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
     """Return a real number that an array of the dtype can hold, as an int or a float.
 
-    Floats are rounded as always, and may be infinite or NaN; what is not may not become so. Integers hold whole
+    Floats are rounded as usual, and hold infinity and NaN; a finite number must stay finite. Integers hold whole
     numbers of their range.
 
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : number
     dtype : numpy.dtype
 
@@ -188,14 +188,14 @@ def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
 
 
 def array(owner: str, name: str, value: Any, dtypes: frozenset[np.dtype[Any]] = FLOATS) -> npt.NDArray[Any]:
-    """Return an array of numbers that can be computed with: real, in the machine's byte order, and an ndarray.
+    """Return an array of real numbers that is a plain ndarray in the machine's byte order.
 
-    NumPy's matrix and masked arrays multiply and add in ways of their own, and are refused.
+    Matrices and masked arrays are refused: they multiply and add by rules of their own.
 
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : numpy.ndarray, numpy.generic or cupy.ndarray
     dtypes : frozenset of numpy.dtype
         `FLOATS`, or `NUMBERS`, which holds integers and bool as well.
@@ -207,7 +207,7 @@ def array(owner: str, name: str, value: Any, dtypes: frozenset[np.dtype[Any]] = 
     Raises
     ------
     TypeError
-        If it is another array.
+        If it is anything else.
 
     Examples
     --------
@@ -234,12 +234,12 @@ def array(owner: str, name: str, value: Any, dtypes: frozenset[np.dtype[Any]] = 
 
 
 def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> str:
-    """Return a word that is among the choices.
+    """Return a word that is one of the choices.
 
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : str
     choices : collection of str
 
@@ -250,7 +250,7 @@ def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> st
     Raises
     ------
     ValueError
-        If it is not among them; the nearest is suggested.
+        If it is none of them; the message suggests the nearest.
 
     Examples
     --------
@@ -272,7 +272,7 @@ def generator(owner: str, name: str, value: object) -> np.random.Generator:
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : numpy.random.Generator
 
     Returns
@@ -302,7 +302,7 @@ def instance(owner: str, name: str, value: object, kind: type[T]) -> T:
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The function and the argument, for messages.
     value : object
     kind : type
 

@@ -1,7 +1,7 @@
-"""The only file that knows CuPy exists: which array module an array belongs to, and moving arrays about.
+"""Which module an array belongs to, NumPy or CuPy, and moving arrays between devices. No other file knows CuPy.
 
-There is no global switch. Every op asks `get_xp` for the module of the arrays in its hands, so the same code
-runs on the CPU (NumPy) and on a GPU (CuPy).
+There is no global switch. Every op asks `get_xp` for the module of its arrays, so the same code runs on the
+CPU (NumPy) and on a GPU (CuPy).
 """
 
 import functools
@@ -21,7 +21,7 @@ WHEELS = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the dri
 
 
 class OutOfMemory(MemoryError):
-    """A device has no room left; the message says for what, how much was asked for, and what helps."""
+    """A device is out of memory: the message says for what, how much was needed, and what helps."""
 
 
 def get_xp(x: object) -> ModuleType:
@@ -98,7 +98,7 @@ def device_of(x: object) -> str:
 
 
 def owner(x: Array) -> Array:
-    """Return the array whose memory `x` is a view of; `x` itself where that is its own.
+    """Return the array that owns the memory of `x`: `x` itself, or the array it is a view of.
 
     Parameters
     ----------
@@ -207,13 +207,13 @@ def allow_tf32() -> None:
     """Let the GPU round the factors of float32 matrix products to TF32's 10 bits.
 
     Sums keep the bits of float32. So do numbers of at most 11 significant bits: of binary and ternary activations,
-    0, ½ and ±1, nothing is lost; weights and gradients are rounded. CuPy settles the question with the first
-    product of a process, for the rest of it, so ask before anything is computed.
+    0, ½ and ±1, nothing is lost; weights and gradients are rounded. CuPy decides once, at the
+    first product of a process, so call this before computing anything.
 
     Raises
     ------
     RuntimeError
-        If there is no GPU, or CuPy goes on in full float32: a product came before, or the GPU has no TF32.
+        If there is no GPU, or CuPy stays with float32: the process has multiplied before, or the GPU has no TF32.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def to_device(x: Array, device: str) -> Array:
     ValueError
         If `device` is neither of the two.
     RuntimeError
-        If a GPU is asked for and none can be used; the message says what was looked for.
+        If `device` is "gpu" and none can be used; the message says why.
     OutOfMemory
         If there is no room for it on the GPU.
 
@@ -274,14 +274,14 @@ def to_device(x: Array, device: str) -> Array:
 
 
 def out_of_memory(what: str, error: MemoryError) -> OutOfMemory:
-    """Make the `OutOfMemory` that says what met a MemoryError of NumPy or CuPy.
+    """Make an `OutOfMemory` of a MemoryError from NumPy or CuPy.
 
     Parameters
     ----------
     what : str
         What the memory was for.
     error : MemoryError
-        One that has been made here already is returned as it is.
+        An `OutOfMemory` is returned as it is.
 
     Returns
     -------

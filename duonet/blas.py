@@ -1,7 +1,7 @@
-"""BLAS at one thread while the package computes, and as it was before and afterwards.
+"""BLAS at one thread while the package computes, and as before afterwards.
 
-A matrix product has other bits on other numbers of BLAS threads, and they would fight over the cores with
-`duonet.parallel`'s. The number is the whole process's: while one thread holds it at one, it is one for all.
+The bits of a matrix product depend on the number of BLAS threads, and these would compete for the cores with those
+of `duonet.parallel`. The number belongs to the process: while one thread holds it at one, it is one for all.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ import threading
 def one_thread() -> contextlib.AbstractContextManager[None]:
     """Return a context manager that holds BLAS at one thread; without threadpoolctl it does nothing.
 
-    The number is put back when the last thread that holds it leaves. To change it takes some microseconds,
-    inside another such context nothing: every op holds it, a model for all its ops, a loop for all its steps.
+    The number is put back when the last thread that holds it leaves. Changing it takes some microseconds, and
+    nothing inside another such context: every op holds it, a model for all its ops, a loop for all its steps.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
 
 
 def can_be_told() -> bool:
-    """Say whether threadpoolctl is there, by which BLAS is told.
+    """Say whether threadpoolctl is installed, which sets the number of threads.
 
     Examples
     --------

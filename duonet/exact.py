@@ -1,4 +1,4 @@
-"""Arithmetic that goes wrong in plain form: a 0 that selects, and meets an infinity; long sums in float16."""
+"""Arithmetic whose plain form goes wrong: a factor 0 that selects, and meets infinity; long sums in float16."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from duonet.backend import Array
 
 
 def select(mask: Array, x: Array) -> Array:
-    """Return x where the mask is true and 0 elsewhere, whatever x is there.
+    """Return x where the mask is true and 0 elsewhere, even where x is infinite or NaN.
 
     `mask * x` is NaN where x is infinite, and NumPy's `where` takes 14 times as long. The bits of x, read as an
     integer and multiplied by 0 or 1, are 0 or x.
@@ -37,7 +37,7 @@ def select(mask: Array, x: Array) -> Array:
 
 
 def bits(x: Array) -> Array:
-    """View the bits of a NumPy array of floats as integers, on which products and differences select.
+    """View the bits of a NumPy array of floats as integers, from which products and differences select.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def wide(x: Array) -> Array:
 
 
 def narrow(y: Array, dtype: np.dtype[Any]) -> Array:
-    """Return what was computed of `wide` arrays in float16 again where that was their dtype, else as it is.
+    """Return y as float16 where that is `dtype`, else as it is: the way back from `wide`.
 
     Parameters
     ----------

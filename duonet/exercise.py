@@ -1,4 +1,4 @@
-"""Exercises in notebooks: an answer that is not there yet is no error."""
+"""Exercises in notebooks: a missing answer is no error."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ def attempt(check: Callable[[], object]) -> None:
     Parameters
     ----------
     check : callable
-        Takes nothing; calls what the reader wrote and raises AssertionError where that is wrong.
+        Takes no argument; calls the reader's code, and raises AssertionError if it is wrong.
 
     Raises
     ------
     AssertionError
-        Whatever else `check` raises comes through as it is; only NotImplementedError means "not done yet".
+        As raised by `check`. Other errors pass through too; only NotImplementedError means "not done yet".
 
     Examples
     --------

@@ -14,10 +14,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to; when the block ends it becomes `path`, if it fails it is removed.
+    """Yield a temporary path to write to: it becomes `path` when the block ends, and is removed if that fails.
 
-    A link stays, and what it points to is written. A file that exists keeps its mode, and its owner where the
-    system allows. A pipe, a terminal or another device is written into, and nothing is put in its place.
+    A link stays, and its target is written. An existing file keeps its mode, and its owner where the system
+    allows. A pipe, a terminal or another device is written to, never replaced.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If there is no such folder, or one that cannot be written to; if `path` is a folder, a socket or a disk, or
-        write-protected. All of this before the block begins.
+        If the folder does not exist or cannot be written to, or `path` is a folder, a socket, a disk or
+        write-protected: all checked before the block begins.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def _renamed(target, before):
 
 
 def _poured(path, stream):
-    """Write into what has no contents to replace, once the contents are whole."""
+    """Write to a pipe or another device, once the contents are complete."""
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, f"part{path.suffix[:9]}")
         part.touch()
@@ -104,7 +104,7 @@ def _check(path, before, stream):
 
 
 def _stream(status):
-    """Return the standard stream that this is, if it is one: a replaced file would take what was printed along."""
+    """Return the standard stream with this status, or None: to replace its file would lose what was printed."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or none
             if os.path.samestat(os.fstat(stream.fileno()), status):
@@ -113,7 +113,7 @@ def _stream(status):
 
 
 def _dress(part, before):
-    """Give the file the owner and the mode of the one before."""
+    """Give the file the owner and mode of its predecessor."""
     now = os.stat(part)
     if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
         with contextlib.suppress(PermissionError):
@@ -122,7 +122,7 @@ def _dress(part, before):
 
 
 def _settle(folder):
-    """Make the new name last; a folder that cannot be read, or not be synchronised, keeps it all the same."""
+    """Make the new name survive a power cut, where the folder can be synchronised."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

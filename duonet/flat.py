@@ -1,4 +1,4 @@
-"""All parameters end to end in one array, so that an optimiser changes them in one go."""
+"""All parameters end to end in one array, so that an optimiser updates them in a few operations."""
 
 import functools
 from typing import Any
@@ -11,10 +11,10 @@ CACHE_LINE = 128  # bytes, of a GPU
 
 
 class FlatParameters:
-    """Parameters of one dtype, of which each becomes a part of one array, as do gradients and state.
+    """Parameters of one dtype as parts of one array, and their gradients and state likewise.
 
-    An update is then a few long operations instead of a few for each of many small arrays. Parameters that held
-    the same array no longer do. Parameters in float16 are updated in float32: small gradients squared would be 0.
+    An update is then a few long operations instead of a few for each of many small arrays. Parameters that shared
+    an array no longer do. Parameters in float16 are updated in float32: small gradients squared would be 0.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ STATES = {
 
 
 class Generators:
-    """Random generators by number: one that is used in two places stays one.
+    """Random generators by number: a generator used in two places stays one object.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Numerical gradients, and checks that hold an op's backward pass against them.
+"""Numerical gradients, and checks of an op's backward pass against them.
 
 Everything is float64: a central difference in float32 has no correct digits left to compare.
 """
@@ -18,7 +18,7 @@ STEP = 1e-5
 
 
 class GradientError(AssertionError):
-    """A gradient that disagrees with the numerical one, or a check that could not have failed."""
+    """A gradient unlike its numerical value, or a check that could not have failed."""
 
 
 class NonDifferentiablePoint(GradientError):
@@ -26,7 +26,7 @@ class NonDifferentiablePoint(GradientError):
 
 
 class SurrogateGradient(GradientError):
-    """An op whose backward pass is on purpose not the derivative of its forward pass."""
+    """An op whose backward pass is deliberately not the derivative of its forward pass."""
 
 
 def numerical_gradient(

@@ -1,4 +1,4 @@
-"""What a training leaves behind: one row of figures for every epoch."""
+"""The record of a training: one row of figures for each epoch."""
 
 import csv
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ class History:
         return [row.get(name) for row in self.rows]
 
     def save(self, path: str | Path) -> None:
-        """Write the rows as CSV, replacing an older file only when done; what a row does not have stays empty."""
+        """Write the rows as CSV, replacing an older file only when done; a missing figure stays empty."""
         columns = dict.fromkeys(name for row in self.rows for name in row)
         with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             if columns:

@@ -25,8 +25,8 @@ class Module:
     learned, such as a running average); a `Module` is a child. Paths join the names: `features.conv1.weight`.
     Layers in a list, tuple or dict would not be found: `ModuleList` holds them.
 
-    The rest of the package knows a layer by the tags of its class, and assumes nothing where none is stated. A
-    subclass with a `forward` of its own states again which of them hold.
+    The rest of the package knows a layer by the tags of its class, and assumes nothing without them. A subclass
+    that overrides `forward` states again which of them hold.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Module:
     keeps_levels : bool
         Class tag: the output holds values of the input, and perhaps zeros.
     copywise : bool
-        Class tag: where both copies of a decoupled activation come, it does the same to each as to the one before.
+        Class tag: it treats each copy of a decoupled activation as it treated the original.
     translates : bool
         Class tag: f(x + c) = f(x) + c for any number c of each channel.
     in_training : str
@@ -112,7 +112,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __getstate__(self):
-        """Leave the observers out of a copy, which is not what they were asked to watch."""
+        """Leave the observers out of a copy: they watch the original."""
         return vars(self) | {"_observers": []}
 
     def forward(self, *inputs: Any) -> Any:
@@ -132,7 +132,7 @@ class Module:
         return output
 
     def _locate(self, error):
-        """Grow the path in front of the message by that from this module to the layer that raised it."""
+        """Put the path from this module to the layer that raised the error in front of the message."""
         if not hasattr(error, "layer"):
             error.layer, error.path, error.said, error.kind = self, "", str(error), type(self).__name__
         else:
@@ -143,7 +143,7 @@ class Module:
         error.args = (f"{f'{error.path} {error.kind}'.strip()}: {error.said}",)
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """Yield (name, module) for each direct child; one that has two names comes twice."""
+        """Yield (name, module) for each direct child; a child with two names comes twice."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -152,8 +152,8 @@ class Module:
         """Yield (path, module) for this module and all below it, parents first; the own path is "".
 
         Each module comes once, under the first of its paths, also where it is used in several places or a child
-        refers to its parent. With `every_path` it comes under each of them; where one leads back to a module that
-        it began in, it ends.
+        refers to its parent. With `every_path` it comes under each of them; a path ends where it leads
+        back to a module on it.
         """
         return self._walk("", set(), every_path)
 
@@ -231,9 +231,9 @@ class Module:
         return self
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer of two places only once.
+        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer used twice only once.
 
-        A layer with Parameters of its own says how they are drawn: without such a method it is refused.
+        A layer with Parameters must say how they are drawn, by such a method, or it is refused.
         """
         for layer in list(self._drawing({id(self)})):
             layer.reset_parameters(rng)

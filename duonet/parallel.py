@@ -109,7 +109,7 @@ def _share_out(work, chunks, n):
     try:
         take()
     finally:
-        for other in others:  # none may still be writing when the caller goes on, or is told of an error
+        for other in others:  # none may still be writing when the caller continues or learns of an error
             other.cancel() or other.exception()
     for other in others:
         if not other.cancelled():
@@ -179,18 +179,18 @@ def keep_memory() -> None:
 
 @contextlib.contextmanager
 def threads(n: int | None = None) -> Iterator[None]:
-    """Share work out among `n` threads inside, and hold BLAS at one all the time.
+    """Share work among `n` threads inside the block, and hold BLAS at one.
 
     No result depends on `n`: chunks are cut by shapes alone, and BLAS runs single-threaded in every op of the
-    package, inside or outside. Inside it does so in products of your own as well, whose bits would be others on
-    other numbers of BLAS threads, and is not told anew at every op. Afterwards BLAS has as many threads as before.
-    `fit`, `evaluate`, `measure` and the commands do all of their work inside. Where threadpoolctl is missing, BLAS
-    cannot be told, and nothing is shared out.
+    package, inside or outside. Inside, this includes products of your own, and BLAS need not be told at every op.
+    Afterwards it has as many threads as before.
+    `fit`, `evaluate`, `measure` and the commands do all of their work inside. Without threadpoolctl, BLAS
+    cannot be told, and no work is shared.
 
     Parameters
     ----------
     n : int, optional
-        By default that of the `with` around this one; without one `DUONET_THREADS`, or else the number of cores.
+        By default that of the enclosing `with`, else `DUONET_THREADS`, else the number of cores.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def _usual():
     return int(asked)
 
 
-@functools.lru_cache(maxsize=4)  # the threads of a pool that is forgotten end
+@functools.lru_cache(maxsize=4)  # the threads of a dropped pool end
 def _pool(pid, helpers):
     """Return the pool of a process and a number of threads beside the caller; a forked child makes its own."""
     return ThreadPoolExecutor(helpers, thread_name_prefix="duonet")

@@ -1,4 +1,4 @@
-"""What is shown of an epoch while it runs."""
+"""Progress of an epoch, shown while it runs."""
 
 import sys
 import time

@@ -107,7 +107,7 @@ class Node:
 
 
 def recording() -> bool:
-    """Say whether ops leave nodes behind just now.
+    """Say whether ops record nodes at present.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def recording() -> bool:
 
 
 def smooth() -> bool:
-    """Say whether ops with a surrogate gradient compute the surrogate forwards just now.
+    """Say whether ops with a surrogate gradient compute the surrogate forwards at present.
 
     Examples
     --------

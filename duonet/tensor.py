@@ -23,8 +23,8 @@ class Function:
     """An op: static `forward(ctx, *arrays, **options)` and `backward(ctx, dy)` on raw arrays.
 
     `backward` returns one gradient for each input, in the same order (a single array for one input). It may leave
-    a broadcast input's gradient at the output's shape: the tape sums it, once and centrally. Gradients of
-    gradients do not exist here: `backward` works on raw arrays and leaves no graph.
+    a broadcast input's gradient at the output's shape: the tape sums it. There are no gradients of gradients:
+    `backward` works on raw arrays and leaves no graph.
 
     Attributes
     ----------
@@ -149,8 +149,8 @@ class Tensor(Conversions):
     Attributes
     ----------
     data : numpy.ndarray or cupy.ndarray
-        May be assigned anew, or changed by `t.data -= ...`; a backward pass through what was computed before a
-        change in place is refused. Other changes in place, as `t.data[...] = ...`, go unseen: call `changed()`.
+        May be assigned, or changed by `t.data -= ...`; a backward pass through results from before a change in
+        place is refused. Other changes in place, such as `t.data[...] = ...`, go unseen: call `changed()`.
     grad : array or None
         Gradient of the loss, accumulated over backward passes until `zero_grad`; shape and dtype of `data`.
 
@@ -230,7 +230,7 @@ class Tensor(Conversions):
             self.changed()
 
     def changed(self) -> None:
-        """Say that `data` was changed in place: a backward pass through what was computed before is refused."""
+        """Say that `data` was changed in place: a backward pass through earlier results is refused."""
         self._changes[0] += 1
 
     def __getstate__(self):

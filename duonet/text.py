@@ -1,4 +1,4 @@
-"""Text for a terminal: tables, lines, and names that cannot command it."""
+"""Text for a terminal: tables, lines, and names without control codes."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import TextIO
 
 
 def visible(text: str) -> str:
-    r"""Write what does not print as an escape: a name from elsewhere may hold codes that move the cursor.
+    r"""Write unprintable characters as escapes: a name from elsewhere may hold codes that move the cursor.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def watched(stream: TextIO | None) -> bool:
-    """Say whether a stream is a terminal, where progress can be shown; one that is closed or missing is not.
+    """Say whether a stream is an open terminal, where progress can be shown.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def watched(stream: TextIO | None) -> bool:
 
 
 def tell(line: str) -> None:
-    """Print a line at once, where there is somewhere to print to.
+    """Print a line at once, unless standard output is missing or closed.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def tell(line: str) -> None:
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> str:
-    """Lay rows of words out in columns: the first to the left, the others to the right, a rule under the header.
+    """Lay out rows of words as a table: first column flush left, the others flush right, a rule under the header.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> str:
 
 
 def printable(text: str, limit: int = 400) -> str:
-    r"""Make words from elsewhere fit for a terminal: one line, and nothing that it would obey.
+    r"""Make text from elsewhere safe for a terminal: one line, no control codes.
 
     Parameters
     ----------

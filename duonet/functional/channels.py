@@ -1,4 +1,4 @@
-"""Arithmetic along the channels, the last axis, done the way that is fast in NumPy."""
+"""Arithmetic along the channels, the last axis, in the way that is fast in NumPy."""
 
 import math
 from collections.abc import Callable

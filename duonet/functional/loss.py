@@ -142,6 +142,6 @@ def _squared_error_rows(prediction, target):
     return ((prediction - target) ** 2).reshape(len(prediction), -1).mean(axis=1)
 
 
-# From raw arrays to (N,): the losses of the samples, whose mean the loss is, for who changes few samples.
+# From raw arrays to the (N,) losses of the samples, whose mean is the loss: for estimators of few samples.
 softmax_cross_entropy.rows = _cross_entropy_rows  # type: ignore[attr-defined]
 mse_loss.rows = _squared_error_rows  # type: ignore[attr-defined]
