@@ -22,7 +22,7 @@ from duonet import functional as F
 from duonet.experiments.images import take_statistics
 from duonet.experiments.toy import Lesson
 from duonet.mismatch import coarse_gradient, coordinate_gradient, evolution_gradient, sample_coordinates
-from duonet.mismatch.estimators import GeneralForm
+from duonet.mismatch.general import GeneralForm
 from duonet.mismatch.objective import Objective, weighted_layers
 
 GENERAL_COORDINATES = 24  # of each layer, in one round

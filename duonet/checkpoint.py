@@ -3,7 +3,9 @@
 import hashlib
 import json
 import platform
-from typing import NamedTuple
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,13 +55,22 @@ class Checkpoint(NamedTuple):
     model: Module
     optimizer: Optimizer | None
     schedule: Schedule | None
-    generators: dict
+    generators: dict[str, np.random.Generator]
     history: History
-    about: dict
-    versions: dict
+    about: dict[str, Any]
+    versions: dict[str, str]
 
 
-def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=None, history=None, about=None):
+def save_checkpoint(
+    path: str | Path,
+    model: Module,
+    *,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    generators: dict[str, np.random.Generator] | None = None,
+    history: History | None = None,
+    about: dict[str, Any] | None = None,
+) -> None:
     """Write everything that training needs to go on; an older file is replaced once the new one is whole.
 
     Parameters
@@ -94,7 +105,8 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     (0.1, Sequential()
       0: Linear(2, 1))
     """
-    table, classes = Generators(), {}
+    table = Generators()
+    classes: dict[str, type] = {}
     try:
         _refuse_shared(model)
         meta = {
@@ -129,7 +141,7 @@ def save_checkpoint(path, model, *, optimizer=None, schedule=None, generators=No
     _write(path, packed)
 
 
-def load_checkpoint(path, device="cpu", classes=()):
+def load_checkpoint(path: str | Path, device: str = "cpu", classes: Iterable[type] = ()) -> Checkpoint:
     """Rebuild model, optimiser, schedule and generators from a file of `save_checkpoint` alone.
 
     Parameters
@@ -167,7 +179,7 @@ def load_checkpoint(path, device="cpu", classes=()):
         raise CheckpointError(f"load_checkpoint: {path} cannot be rebuilt: {_said(error)}") from error
 
 
-def load_model(path, device="cpu", classes=()):
+def load_model(path: str | Path, device: str = "cpu", classes: Iterable[type] = ()) -> Module:
     """Rebuild a model from a checkpoint alone, in evaluation mode.
 
     Parameters
@@ -202,7 +214,7 @@ def load_model(path, device="cpu", classes=()):
     return load_checkpoint(path, device, classes).model.eval()
 
 
-def save_weights(path, model):
+def save_weights(path: str | Path, model: Module) -> None:
     """Write every parameter and buffer of a model to one npz file, replacing an older one only when done.
 
     For a model that no file can rebuild; `save_checkpoint` also keeps how the model is built.
@@ -224,7 +236,7 @@ def save_weights(path, model):
     _write(path, pack(model.state_dict()))
 
 
-def load_weights(path, model):
+def load_weights(path: str | Path, model: Module) -> None:
     """Read a file of `save_weights` into a model of the same shape; nothing changes if it does not fit.
 
     Parameters

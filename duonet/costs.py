@@ -1,11 +1,12 @@
 """What a network costs: parameters, multiply-accumulates and bytes, by bit width."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from duonet import arguments, backend, nn
+from duonet.module import Module
 from duonet.nn.watching import evaluating, watch
 from duonet.quant import Quantizer
 from duonet.tape import no_grad
@@ -43,16 +44,16 @@ class Row(NamedTuple):
 
     path: str
     kind: str
-    output_shape: tuple
-    parameters: dict
-    macs: dict
+    output_shape: tuple[int, ...]
+    parameters: dict[int, int]
+    macs: dict[int, int]
     operations: float
-    weights: dict
+    weights: dict[int, int]
     bytes_packed: int
     bytes_unpacked: int
 
     @property
-    def share_binarised(self):
+    def share_binarised(self) -> float:
         """The share of the parameters that have one bit, 0 to 1."""
         total = sum(self.parameters.values())
         return self.parameters.get(1, 0) / total if total else 0.0
@@ -93,15 +94,16 @@ class Summary:
     multiply-accumulates: 6 float; binary / 64 + float: 6
     """
 
-    def __init__(self, rows, activation_bits):
+    def __init__(self, rows: list[Row], activation_bits: int):
         self.rows = rows
         self.total = total = Row(
             "total", "", (),
-            *(_added(getattr(row, name) for row in rows) for name in ("parameters", "macs")),
-            sum(row.operations for row in rows),
-            _added(row.weights for row in rows),
-            sum(row.bytes_packed for row in rows),
-            sum(row.bytes_unpacked for row in rows),
+            parameters=_added(row.parameters for row in rows),
+            macs=_added(row.macs for row in rows),
+            operations=sum(row.operations for row in rows),
+            weights=_added(row.weights for row in rows),
+            bytes_packed=sum(row.bytes_packed for row in rows),
+            bytes_unpacked=sum(row.bytes_unpacked for row in rows),
         )  # fmt: skip
         self.weights, self.parameters, self.macs = (
             sum(counts.values()) for counts in (total.weights, total.parameters, total.macs)
@@ -109,7 +111,7 @@ class Summary:
         self.weight_bits, self.activation_bits = min(total.weights, default=FLOAT), activation_bits
         self.mbit = sum(bits * n for bits, n in total.weights.items()) / 1e6
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
 
         def values(row):
@@ -126,7 +128,7 @@ class Summary:
             "mbit": self.mbit,
         }
 
-    def __str__(self):
+    def __str__(self) -> str:
         wide = {"W": sorted(self.total.parameters) or [FLOAT], "MAC": sorted(self.total.macs) or [FLOAT]}
         header = ["layer", "output"]
         header += [f"{what}{bits}" for what, all_bits in wide.items() for bits in all_bits]
@@ -157,7 +159,7 @@ class Summary:
         yield f"multiply-accumulates: {each(self.total.macs)}; binary / 64 + float: {self.total.operations:,.0f}"
 
 
-def summary(model, in_shape):
+def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     """Count what each layer of a network costs, by bit width.
 
     Parameters
@@ -185,11 +187,11 @@ def summary(model, in_shape):
     >>> counted.total.weights, round(counted.mbit, 2)
     ({32: 3632, 1: 267264}, 0.38)
     """
-    in_shape = [arguments.integer("summary", f"in_shape[{i}]", n, at_least=1) for i, n in enumerate(in_shape)]
+    shape = [arguments.integer("summary", f"in_shape[{i}]", n, at_least=1) for i, n in enumerate(in_shape)]
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
-    x = Tensor(backend.get_xp(like).zeros((1, *in_shape), like.dtype))
+    x = Tensor(backend.get_xp(like).zeros((1, *shape), like.dtype))
     of_weights = {id(getattr(module, "weight_quantizer", None)) for _, module in model.modules()}
-    bits = {}  # from a tensor's id to the bits of its values, where it is quantised
+    bits: dict[int, int] = {}  # from a tensor's id to the bits of its values, where it is quantised
     alive, rows, met = [x], [], set()
 
     def see(path, module, inputs, output):

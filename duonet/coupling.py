@@ -4,10 +4,13 @@ The first half of `decouple`: a walk from the output to the input.
 """
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from duonet import nn
+from duonet.module import join
 from duonet.quant import Ternary
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class CannotDecouple(ValueError):
@@ -49,21 +52,21 @@ class Junction(NamedTuple):
     wanted: bool
 
 
-def is_ternary(layer):
+def is_ternary(layer: nn.Module) -> bool:
     """Say whether a layer is a ternary activation."""
     return isinstance(layer, nn.QuantActivation) and isinstance(layer.staircase, Ternary)
 
 
-def kind(layer):
+def kind(layer: nn.Module) -> type:
     """Return the class whose `forward` the layer runs; a subclass with one of its own is another kind of layer."""
     if "forward" in vars(layer):
         return object
     return next(cls for cls in type(layer).__mro__ if "forward" in vars(cls) or "__call__" in vars(cls))
 
 
-def refuse_ties(model):
+def refuse_ties(model: nn.Module) -> None:
     """Refuse a tensor that two layers share: doubled in one place, it would have to stay as it is in the other."""
-    seen = {}
+    seen: dict[int, str] = {}
     for path, tensor in model._tensors(every_path=True):
         if seen.setdefault(id(tensor), path) != path:
             raise CannotDecouple(
@@ -71,23 +74,18 @@ def refuse_ties(model):
             )
 
 
-def as_sequential(layer):
+def as_sequential(layer: nn.Module) -> nn.Module:
     """Return the layer, in a Sequential of its own unless it is one."""
     return layer if kind(layer) is nn.Sequential else in_mode_of(layer, nn.Sequential(layer))
 
 
-def in_mode_of(layer, new):
+def in_mode_of(layer: nn.Module, new: M) -> M:
     """Give a new layer the mode of the old one, and return it."""
     new.training = layer.training
     return new
 
 
-def join(path, name):
-    """Return the path of a child."""
-    return f"{path}.{name}" if path else name
-
-
-def needs_norm(want, found):
+def needs_norm(want: Want, found: str) -> CannotDecouple:
     """Say that no batch norm doubles what a ternary activation reads."""
     return CannotDecouple(
         f"decouple: {want.path}: a ternary activation needs a batch norm before it, whose two copies are then "
@@ -95,7 +93,19 @@ def needs_norm(want, found):
     )
 
 
-def wanted(layer, path, want):
+def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
+    """Return the model as a Sequential and what `wanted` finds in it; refuse what nothing can double."""
+    refuse_ties(model)
+    chain = as_sequential(model)
+    if not any(is_ternary(layer) for _, layer in chain.modules()):
+        raise CannotDecouple("decouple: the model has no ternary activation; there is nothing to decouple")
+    want, found = wanted(chain, "", None)
+    if want is not None:
+        raise needs_norm(want, "nothing")
+    return chain, found
+
+
+def wanted(layer: nn.Module, path: str, want: Want | None) -> tuple[Want | None, dict[str, Want | Junction]]:
     """Return the `Want` of a layer's input, given that of its output; None where there is none.
 
     Beside it comes a dict: from the path of each batch norm whose output must be doubled to its `Want`, and from
@@ -118,7 +128,7 @@ def _want_of(layer, path, want):
 
 @_want_of.register
 def _(layer: nn.Sequential, path, want):
-    found = {}
+    found: dict[str, Want | Junction] = {}
     for name, child in reversed(list(layer.children())):
         want, below = wanted(child, join(path, name), want)
         found |= below
@@ -159,6 +169,6 @@ def _(layer: nn.Residual, path, want):
     return None if read is None else Want(read.path), found | below | {path: junction}
 
 
-def paths_of(layer):
+def paths_of(layer: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     """Return body and shortcut of a `Residual`, None for the identity."""
     return as_sequential(layer.body), None if layer.shortcut is None else as_sequential(layer.shortcut)

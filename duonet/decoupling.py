@@ -11,19 +11,8 @@ import functools
 import numpy as np
 
 from duonet import backend, nn
-from duonet.coupling import (
-    CannotDecouple,
-    Want,
-    as_sequential,
-    in_mode_of,
-    is_ternary,
-    join,
-    kind,
-    needs_norm,
-    paths_of,
-    refuse_ties,
-    wanted,
-)
+from duonet.coupling import CannotDecouple, Want, found_in, in_mode_of, is_ternary, kind, paths_of
+from duonet.module import join
 from duonet.quant import Binary, Shifted
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -32,7 +21,7 @@ SHIFT = 0.25  # the two binary copies fire this far above and below the middle o
 SHIFTS = ("threshold", "beta")
 
 
-def decouple(model, shift="threshold"):
+def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
     """Turn each ternary activation of a coupled network into two binary ones.
 
     The new network is the same function: the same activations (a ternary one is the mean of its two copies),
@@ -76,13 +65,7 @@ def decouple(model, shift="threshold"):
     """
     if shift not in SHIFTS:
         raise ValueError(f"decouple: shift must be 'threshold' or 'beta', got {shift!r}")
-    refuse_ties(model)
-    chain = as_sequential(model)
-    if not any(is_ternary(layer) for _, layer in chain.modules()):
-        raise CannotDecouple("decouple: the model has no ternary activation; there is nothing to decouple")
-    want, found = wanted(chain, "", None)
-    if want is not None:
-        raise needs_norm(want, "nothing")
+    chain, found = found_in(model)
     decoupled, channels = _rebuild(copy.deepcopy(chain), "", None, found, shift)
     if channels is not None:
         raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a ternary activation")

@@ -4,18 +4,22 @@ Those of this package are known, and those that are handed in; nothing is import
 """
 
 import inspect
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from duonet import nn, optim, quant
+from duonet.backend import Array
 from duonet.generators import Generators
+from duonet.module import join
 from duonet.tensor import Tensor
 
 ROOMS = {"nn": nn, "quant": quant, "optim": optim}
 BASES = (nn.Module, quant.Staircase, quant.Surrogate, optim.Optimizer, optim.Schedule)
 FUNCTIONS = {f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal)}
 FUNCTION, NONE = type(nn.he_normal), type(None)
-ARGUMENTS = {  # by name, what is not a plain number, word or list
+ARGUMENTS: dict[str, Any] = {  # by name, what is not a plain number, word or list
     "body": nn.Module, "shortcut": (nn.Module, NONE), "staircase": quant.Staircase, "surrogate": quant.Surrogate,
     "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (quant.Quantizer, NONE),
 }  # fmt: skip
@@ -23,7 +27,7 @@ PLAIN = (bool, int, float, str, tuple, NONE)
 PASSING = ("_observers", "_vectors", "parameters")  # attributes that are no part of what is saved
 
 
-def describe(value, generators, path="", classes=None):
+def describe(value: Any, generators: Generators, path: str = "", classes: dict[str, type] | None = None) -> Any:
     """Describe a model, optimiser, schedule, staircase or surrogate by JSON values.
 
     Parameters
@@ -60,7 +64,7 @@ def describe(value, generators, path="", classes=None):
         return [describe(item, generators, path, classes) for item in value]
     if isinstance(value, np.random.Generator):
         return {"generator": generators.number(value)}
-    if FUNCTIONS.get(getattr(value, "__name__", None)) is value:
+    if isinstance(value, FUNCTION) and FUNCTIONS.get(value.__name__) is value:
         return {"function": value.__name__}
     name = next(
         (f"{room}.{type(value).__name__}" for room, module in ROOMS.items()
@@ -76,19 +80,19 @@ def describe(value, generators, path="", classes=None):
         if classes is not None and classes.setdefault(name, type(value)) is not type(value):
             raise ValueError(f"{where}{name} is the name of two classes, so no file can tell them apart")
     if isinstance(value, (nn.Sequential, nn.ModuleList)):
-        layers = [[key, describe(layer, generators, _join(path, key), classes)] for key, layer in value.children()]
+        layers = [[key, describe(layer, generators, join(path, key), classes)] for key, layer in value.children()]
         return {"class": name, "layers": layers}
     try:
         arguments = _arguments(value)
     except (AttributeError, IndexError) as error:
         raise ValueError(f"{where}{name}: {error}, so no file can rebuild it") from error
     arguments = {
-        key: describe(argument, generators, _join(path, key), classes) for key, argument in arguments.items()
+        key: describe(argument, generators, join(path, key), classes) for key, argument in arguments.items()
     }
     return {"class": name, "arguments": arguments}
 
 
-def by_name(classes):
+def by_name(classes: Iterable[type]) -> dict[str, type]:
     """Check classes that are handed in.
 
     Parameters
@@ -113,7 +117,7 @@ def by_name(classes):
     >>> list(by_name([Mine]))
     ['Mine']
     """
-    known = {}
+    known: dict[str, type] = {}
     for cls in classes:
         if not (inspect.isclass(cls) and issubclass(cls, BASES)):
             raise TypeError(f"classes: expected classes of layers, quantisers and the like, got {cls!r:.60}")
@@ -122,7 +126,14 @@ def by_name(classes):
     return known
 
 
-def rebuild(description, generators, arrays=None, path="", classes=None, **more):
+def rebuild(
+    description: Any,
+    generators: Generators,
+    arrays: dict[str, Array] | None = None,
+    path: str = "",
+    classes: dict[str, type] | None = None,
+    **more: Any,
+) -> Any:
     """Make the object again that `describe` described; weights are zero.
 
     Parameters
@@ -174,16 +185,16 @@ def rebuild(description, generators, arrays=None, path="", classes=None, **more)
             raise ValueError(f"{path or 'it'} is described by {', '.join(map(repr, description)):.80}")
     arguments, handed_in = {}, "." not in name
     for key, argument in given.items():
-        arguments[key] = rebuild(argument, generators, arrays, _join(path, key), classes)
+        arguments[key] = rebuild(argument, generators, arrays, join(path, key), classes)
         if not (handed_in or isinstance(arguments[key], ARGUMENTS.get(key, PLAIN))):
-            raise TypeError(f"{_join(path, key)} cannot be {type(arguments[key]).__name__}")
+            raise TypeError(f"{join(path, key)} cannot be {type(arguments[key]).__name__}")
     try:
         return _make(cls, arguments | more, None if handed_in else arrays, path)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise ValueError(f"{path or name}: {error}") from error
 
 
-def difference(one, other, path=""):
+def difference(one: Any, other: Any, path: str = "") -> str | None:
     """Find something in which what was rebuilt differs from what was described, but for the numbers in tensors.
 
     Parameters
@@ -212,14 +223,14 @@ def difference(one, other, path=""):
         one, other = one[1], other[1]
     if isinstance(one, dict) and isinstance(other, dict):
         parts = [(key, one.get(key), other.get(key)) for key in one | other]
-        missing = next((_join(path, str(key)) for key in one.keys() ^ other.keys()), None)
+        missing = next((join(path, str(key)) for key in one.keys() ^ other.keys()), None)
     elif isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         parts = [(i, a, b) for i, (a, b) in enumerate(zip(one, other))]
         missing = None if len(one) == len(other) else path
     else:
         return None if _same(one, other) else path
     return missing or next(
-        (found for key, a, b in parts if (found := difference(a, b, _join(path, str(key))))), None
+        (found for key, a, b in parts if (found := difference(a, b, join(path, str(key))))), None
     )
 
 
@@ -251,7 +262,7 @@ def _layers(layers, generators, arrays, path, classes):
     for layer in layers:
         match layer:
             case [str(name), dict(description)] if name not in rebuilt:
-                rebuilt[name] = rebuild(description, generators, arrays, _join(path, name), classes)
+                rebuilt[name] = rebuild(description, generators, arrays, join(path, name), classes)
             case _:
                 raise ValueError(f"{path or 'it'} has a layer without a name and a description of its own")
     return rebuilt
@@ -293,7 +304,7 @@ def _zeros(rng, shape, stride):
 def _check_shapes(shapes, arrays, path):
     """Refuse a layer that would take memory for arrays of other shapes than the file's."""
     for name, shape in shapes.items():
-        array = arrays.get(_join(path, name))
+        array = arrays.get(join(path, name))
         if array is None or array.shape != shape:
             found = "missing" if array is None else f"{array.shape}"
             raise ValueError(f"its {name} is {found}, but described with shape {shape}")
@@ -318,7 +329,3 @@ def _known(table, key, kind):
     if key not in table:
         raise ValueError(f"unknown {kind} {key!r}")
     return table[key]
-
-
-def _join(path, name):
-    return f"{path}.{name}" if path else name

@@ -6,13 +6,14 @@ import numpy as np
 
 from duonet import backend, nn
 from duonet.coupling import in_mode_of, kind
+from duonet.module import Module
 from duonet.nn.containers import Sequential
 from duonet.quant import FoldedStaircase
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 
-def fold_batch_norm(model):
+def fold_batch_norm(model: Module) -> Module:
     """Return a copy of a trained model for evaluation, whose staircases compare what batch norm would have read.
 
     In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included, so y reaches

@@ -3,7 +3,8 @@
 import sys
 
 from duonet import arguments, backend, engine
-from duonet.coupling import in_mode_of, join, kind
+from duonet.coupling import in_mode_of, kind
+from duonet.module import join
 from duonet.nn import BatchNorm, Module, QuantActivation, Residual, Sequential
 from duonet.quant import activation as ops
 from duonet.tape import smooth
@@ -35,11 +36,11 @@ class BatchNormQuantize(Module):
     array([0., 1.], dtype=float32)
     """
 
-    def __init__(self, norm, activation):
+    def __init__(self, norm: BatchNorm, activation: QuantActivation):
         super().__init__()
         self.norm, self.activation = norm, activation
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) or (N, C), same shape out."""
         norm, activation = self.norm, self.activation
         inputs = x, norm.gamma, norm.beta
@@ -62,7 +63,7 @@ def _has_twin(inputs, options):
     return engine.version(op, backend.device_of(arrays[0]), *arrays, **options) is not op
 
 
-def fuse(model):
+def fuse(model: Module) -> Module:
     """Return the model with every batch norm and the staircase right behind it as one op; print which.
 
     Both hold the same layers: training one trains the other, and checkpoints, `summary`, `decouple`, `observe` are
@@ -105,7 +106,7 @@ def fuse(model):
     return new
 
 
-def fused(model):
+def fused(model: Module) -> tuple[Module, list[tuple[str, str]]]:
     """Do what `fuse` does, and print nothing.
 
     Parameters
@@ -123,7 +124,7 @@ def fused(model):
     >>> fused(Sequential())
     (Sequential(), [])
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     return _fused(model, "", pairs, {}), pairs
 
 

@@ -68,6 +68,7 @@ class Module:
     array([2., 6.], dtype=float32)
     """
 
+    tags: tuple[str, ...]
     tags = ("samplewise", "by_channel", "rising", "keeps_levels", "copywise", "translates", "in_training")
     samplewise = by_channel = rising = keeps_levels = copywise = translates = False
     in_training = ""
@@ -165,7 +166,7 @@ class Module:
             _refuse_hidden(self, name, value)  # a list may have been filled since
         yield path, self
         for name, child in self.children():
-            yield from child._walk(_join(path, name), met, every_path)
+            yield from child._walk(join(path, name), met, every_path)
         if every_path:
             met.remove(id(self))
 
@@ -175,7 +176,7 @@ class Module:
             for name, value in vars(module).items():
                 if isinstance(value, Tensor) and (every_path or id(value) not in met):
                     met.add(id(value))
-                    yield _join(path, name), value
+                    yield join(path, name), value
 
     def named_parameters(self, every_path: bool = False) -> Iterator[tuple[str, Parameter]]:
         """Yield (path, Parameter) for everything that is learned; once, or with `every_path` by all paths."""
@@ -190,7 +191,7 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     @staticmethod
-    def array_shapes(**arguments: Any) -> dict[str, tuple[int, ...]]:
+    def array_shapes(*_: Any, **arguments: Any) -> dict[str, tuple[int, ...]]:
         """Return by name the shapes of the large arrays that a constructor makes of its arguments."""
         return {}
 
@@ -292,7 +293,7 @@ class Module:
         met[id(self)] = path
         lines = [f"{type(self).__name__}({self._settings()})"]
         for name, child in self.children():
-            first, *rest = child._lines(_join(path, name), met)
+            first, *rest = child._lines(join(path, name), met)
             lines += [f"  {name}: {first}"] + [f"  {line}" for line in rest]
         return lines
 
@@ -328,5 +329,6 @@ def _forgotten(module, when):
     return f"{type(module).__name__}: its __init__ must call super().__init__() {when}"
 
 
-def _join(path, name):
+def join(path: str, name: str) -> str:
+    """Return the path of a child."""
     return f"{path}.{name}" if path else name

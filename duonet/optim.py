@@ -48,21 +48,23 @@ class Optimizer:
     array([0.95], dtype=float32)
     """
 
-    buffers = ()  # names of the lists of arrays that a subclass keeps, one array for each parameter
+    buffers: tuple[
+        str, ...
+    ] = ()  # names of the lists of arrays that a subclass keeps, one array for each parameter
 
-    def __init__(self, parameters, lr):
+    def __init__(self, parameters: Iterable[Parameter], lr: float):
         self.parameters = _listed(type(self).__name__, parameters)
         self.base_lr = self.lr = lr
         self.steps = [0] * len(self.parameters)
         self._flatten()
 
     @property
-    def lr(self):
+    def lr(self) -> float:
         """The learning rate of the next step."""
         return self._lr
 
     @lr.setter
-    def lr(self, value):
+    def lr(self, value: float) -> None:
         self._lr = arguments.number(type(self).__name__, "lr", value, at_least=0)
 
     def _flatten(self):
@@ -82,7 +84,7 @@ class Optimizer:
             for array, copied in zip(getattr(self, name), state[name]):
                 array[...] = copied
 
-    def step(self):
+    def step(self) -> None:
         """Update every parameter that has a gradient."""
         for vector in self._vectors:
             vector.gather()
@@ -100,7 +102,7 @@ class Optimizer:
         """
         raise NotImplementedError
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Return a dict from name to a NumPy copy of everything that `step` has changed but the parameters."""
         state = {"steps": np.array(self.steps), "lr": np.array(float(self.lr))}
         for name in self.buffers:
@@ -108,7 +110,7 @@ class Optimizer:
                 state[f"{name}.{i}"] = np.array(backend.to_device(array, "cpu"))
         return state
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state_dict`; all of it fits, or ValueError is raised and nothing is changed."""
         name = type(self).__name__
         arrays = fitting(f"{name}: the state does not fit", state, self.state_dict())
@@ -119,7 +121,7 @@ class Optimizer:
             for i, array in enumerate(getattr(self, buffer)):
                 array[...] = backend.to_device(arrays[f"{buffer}.{i}"], backend.device_of(array))
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget all gradients."""
         for parameter in self.parameters:
             parameter.zero_grad()
@@ -182,7 +184,14 @@ class SGD(Optimizer):
 
     buffers = ("velocity",)
 
-    def __init__(self, parameters, lr, momentum=0.9, nesterov=False, weight_decay=0.0):
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ):
         self.momentum = arguments.number("SGD", "momentum", momentum, at_least=0, below=1)
         self.weight_decay = arguments.number("SGD", "weight_decay", weight_decay, at_least=0)
         self.nesterov = nesterov
@@ -233,7 +242,14 @@ class Adam(Optimizer):
 
     buffers = ("mean", "square")
 
-    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
         name = type(self).__name__
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise TypeError(f"{name}: betas must be two numbers, got {betas!r:.60}")
@@ -289,7 +305,14 @@ class AdamW(Adam):
     array([0.95], dtype=float32)
     """
 
-    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def _update(self, w, g, mean, square, *, steps):

@@ -23,7 +23,7 @@ class QuantizerError(AssertionError):
     """A quantiser that does not do what its class says; the message names the clause."""
 
 
-def check_quantizer(quantizer, shape=(1000, 4), seed=0):
+def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), seed: int = 0) -> None:
     """Try out all that a quantiser says of itself, or raise with the clause that does not hold.
 
     Dtype and shape are kept and the input is left alone; training is deterministic or draws, as the tag says, and

@@ -1,12 +1,15 @@
 """Everything that a checkpoint describes, made again. What a file says is checked before it is used."""
 
+from typing import Any
+
 from duonet import nn
+from duonet.backend import Array
 from duonet.description import describe, rebuild
 from duonet.generators import Generators
 from duonet.history import History
 from duonet.optim import Optimizer, Schedule
 
-META = {
+META: dict[str, Any] = {
     "model": dict, "optimizer": (dict, type(None)), "optimized": list, "schedule": (dict, type(None)),
     "generators": list, "named": dict, "history": list, "about": dict, "versions": dict, "frozen": list,
     "evaluating": list,
@@ -14,7 +17,9 @@ META = {
 DEPTH = 200
 
 
-def restored(arrays, meta, device="cpu", classes=None):
+def restored(
+    arrays: dict[str, Array], meta: dict[str, Any], device: str = "cpu", classes: dict[str, type] | None = None
+) -> dict[str, Any]:
     """Make everything again.
 
     Parameters
@@ -61,8 +66,8 @@ def restored(arrays, meta, device="cpu", classes=None):
     model.to(device)
     optimizer = None
     if meta["optimizer"] is not None:
-        parameters = dict(model.named_parameters())
-        parameters = [_one(parameters, path, "parameter") for path in meta["optimized"]]
+        named = dict(model.named_parameters())
+        parameters = [_one(named, path, "parameter") for path in meta["optimized"]]
         optimizer = _made(Optimizer, meta["optimizer"], table, classes, parameters=parameters)
         optimizer.load_state_dict(moments)
     schedule = None if meta["schedule"] is None else _made(Schedule, meta["schedule"], table, classes)

@@ -1,11 +1,12 @@
 """How narrow a coupled network must be for its decoupled form to cost no more than the baseline."""
 
 import math
+from collections.abc import Callable, Sequence
 
 from duonet import arguments
 
 
-def coupled_widths(widths, count, budget):
+def coupled_widths(widths: Sequence[int], count: Callable[[tuple[int, ...]], int], budget: int) -> tuple[int, ...]:
     """Narrow a network so that, once decoupled, it stays within the baseline's parameters.
 
     Decoupling doubles the inputs of each coupled layer, so every width is divided by √2 and rounded down. The

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from duonet import engine, parallel
+from duonet.backend import Array
 from duonet.fast import winograd
 from duonet.fast.products import multiply, transposed_multiply
 from duonet.functional import conv
@@ -179,7 +180,7 @@ def _sum_of_products(factors, chunks, shape, dtype):
     return first
 
 
-def input_gradient(dy, w, shape, stride, padding):
+def input_gradient(dy: Array, w: Array, shape: tuple[int, ...], stride: int, padding: int) -> Array:
     """Compute dx as a convolution of dy with the flipped kernel, or as col2im(dy @ wᵀ); see the plain op."""
     kh, kw, c, oc = w.shape
     if conv.flips(shape, w.shape, dy.shape, stride, padding):

@@ -1,8 +1,10 @@
 """Matrix products in pieces of the size that BLAS likes."""
 
 import functools
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 # OpenBLAS multiplies matrices with M N K <= 10⁶ in place, larger ones after copying them into an order of its own,
 # which tall and narrow matrices repay badly: 78 against 49 GFLOP/s for (M, 36) @ (36, 12), 108 against 93 for
@@ -10,7 +12,7 @@ import numpy as np
 SMALL = 1_000_000
 
 
-def multiply(a, b, out):
+def multiply(a: npt.NDArray[Any], b: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Compute out = a @ b, with (..., M, K) @ (..., K, N), in pieces of some rows."""
     *stack, m, k = a.shape
     n = b.shape[-1]
@@ -23,7 +25,9 @@ def multiply(a, b, out):
     return out
 
 
-def transposed_multiply(a, b, out):
+def transposed_multiply(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], out: npt.NDArray[Any] | None
+) -> npt.NDArray[Any]:
     """Compute out = aᵀ @ b, with (..., M, K) and (..., M, N), as a sum over pieces of some rows."""
     *stack, m, k = a.shape
     n = b.shape[-1]

@@ -9,7 +9,11 @@ References
 Lavin, Gray: Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.1.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from duonet import parallel
 from duonet.fast.products import multiply
@@ -18,13 +22,13 @@ KERNELS = 2048  # C OC; with fewer, the transforms cost more than the products s
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
-def suits(w_shape, stride, oh, ow):
+def suits(w_shape: tuple[int, ...], stride: int, oh: int, ow: int) -> bool:
     """Say whether this is the faster way for kernels (3, 3, C, OC) and outputs of OH×OW pixels."""
     kh, kw, c, oc = w_shape
     return kh == kw == 3 and stride == 1 and oh % 2 == ow % 2 == 0 and min(c, oc) >= 32 and c * oc >= KERNELS
 
 
-def correlate(x, w, pad_h, pad_w):
+def correlate(x: npt.NDArray[Any], w: npt.NDArray[Any], pad_h: int, pad_w: int) -> npt.NDArray[Any]:
     """Compute y = x ∗ w, stride 1, for (N, H, W, C) images and (3, 3, C, OC) kernels."""
     c, oc = w.shape[2:]
     n, th, tw = len(x), x.shape[1] // 2 + pad_h - 1, x.shape[2] // 2 + pad_w - 1
@@ -51,7 +55,9 @@ def correlate(x, w, pad_h, pad_w):
     return y
 
 
-def weight_gradient_factors(x, dy, padding):
+def weight_gradient_factors(
+    x: npt.NDArray[Any], dy: npt.NDArray[Any], padding: int
+) -> tuple[list[slice], Callable[..., Any]]:
     """Return the chunks, and the function from a chunk of images to A dy Aᵀ (16, T, OC) and Bᵀ d B (16, T, C).
 
     The sum of their products is d(G w Gᵀ), transposed; `from_transformed` takes it to dw.
@@ -80,7 +86,7 @@ def weight_gradient_factors(x, dy, padding):
     return _chunks(n, th * tw, max(c, oc), x.itemsize), factors
 
 
-def from_transformed(total):
+def from_transformed(total: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Take d(G w Gᵀ), transposed and laid out as (16, OC, C), to dw (3, 3, C, OC)."""
     _, oc, c = total.shape
     kernels = (np.kron(G, G).T.astype(total.dtype) @ total.reshape(16, -1)).reshape(3, 3, oc, c)

@@ -4,6 +4,7 @@ import functools
 import operator
 
 from duonet import backend, engine
+from duonet.backend import Array
 from duonet.functional import conv as plain
 from duonet.functional.channels import sum_rows
 from duonet.gpu import kernels
@@ -37,7 +38,7 @@ class Conv2d(plain.Conv2d):
         return dx, dw, db
 
 
-def im2col(x, kh, kw, stride, pad_h, pad_w):
+def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> Array:
     """Lay the windows of an image out as rows: `duonet.functional.conv.im2col` in one kernel.
 
     Parameters
@@ -71,7 +72,7 @@ def im2col(x, kh, kw, stride, pad_h, pad_w):
     return cols
 
 
-def col2im(cols, x, kh, kw, stride, padding):
+def col2im(cols: Array, x: Array, kh: int, kw: int, stride: int, padding: int) -> None:
     """Add the rows of windows back into an image: `duonet.functional.conv.col2im` in one kernel.
 
     Parameters

@@ -2,10 +2,12 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from duonet import backend
+from duonet.backend import Array
 
 THREADS = 256  # in a block
 MOST = 2**31 - 2**12  # elements: kernels count in 32 bits, and their last block may reach beyond the end
@@ -13,7 +15,14 @@ OPTIONS = ("--std=c++17", "--fmad=false")
 C_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
-def launch(source, name, dtype, grid, *arguments, unit=None):
+def launch(
+    source: str,
+    name: str,
+    dtype: np.dtype[Any],
+    grid: int | tuple[int, int],
+    *arguments: Array | float | None,
+    unit: str | None = None,
+) -> None:
     """Start a kernel in blocks of `THREADS`, and do not wait for it.
 
     Parameters
@@ -33,8 +42,11 @@ def launch(source, name, dtype, grid, *arguments, unit=None):
     """
     xp = backend.get_xp(next(a for a in arguments if backend.is_array(a)))
     kernel = _kernel(xp, source, name, np.dtype(dtype), unit)
-    grid = grid if isinstance(grid, tuple) else (grid,)
-    kernel(grid, (THREADS,), tuple(_argument(a, dtype.type) for a in arguments))
+    kernel(
+        grid if isinstance(grid, tuple) else (grid,),
+        (THREADS,),
+        tuple(_argument(a, dtype.type) for a in arguments),
+    )
 
 
 def _argument(value, kind):
@@ -55,7 +67,7 @@ def _module(xp, source, dtype, unit):
     return xp.RawModule(code=code(source, dtype, unit), options=OPTIONS)
 
 
-def code(source, dtype, unit=None):
+def code(source: str, dtype: np.dtype[Any], unit: str | None = None) -> str:
     """Read a .cu file and say in front what `T` and `UNIT` are.
 
     As macros they would reach into the compiler's own headers, which have a `template <typename T>`.
@@ -81,7 +93,7 @@ def code(source, dtype, unit=None):
     return f"typedef {C_NAMES[dtype]} T; typedef {unit or 'T'} UNIT;\n{text}"
 
 
-def suit(*arrays):
+def suit(*arrays: Array | None) -> bool:
     """Say whether kernels can take these arrays: of one floating dtype, and each counted in 32 bits.
 
     Parameters
@@ -101,7 +113,7 @@ def suit(*arrays):
     return all(a.dtype == there[0].dtype and a.dtype in C_NAMES and 0 < a.size <= MOST for a in there)
 
 
-def blocks(n):
+def blocks(n: int) -> int:
     """Count the blocks that give each of `n` elements a thread.
 
     Parameters
@@ -120,7 +132,7 @@ def blocks(n):
     return -(-n // THREADS)
 
 
-def channel_blocks(n, channels):
+def channel_blocks(n: int, channels: int) -> int:
     """Count blocks whose threads, all of them one stride apart, meet one channel each and nothing else.
 
     The number of threads is a multiple of the channels, so a thread that walks on by it stays in its channel and

@@ -5,6 +5,7 @@ They round as the formulas of `duonet.optim` do: the same bits as on the CPU, sa
 
 from duonet import engine
 from duonet import optim as plain
+from duonet.backend import Array
 from duonet.gpu import kernels
 
 
@@ -43,7 +44,9 @@ def _rates(optimizer):
     return {name: getattr(optimizer, name) for name in ("lr", "betas", "eps", "weight_decay")}
 
 
-def sgd(w, g, velocity, *, lr, momentum, nesterov, weight_decay):
+def sgd(
+    w: Array, g: Array, velocity: Array, *, lr: float, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
     """Update `w` and `velocity` in place: v ← μ v + g, w ← w − lr v, or with Nesterov w ← w − lr (g + μ v).
 
     Parameters
@@ -58,7 +61,18 @@ def sgd(w, g, velocity, *, lr, momentum, nesterov, weight_decay):
     kernels.launch("optim", "sgd", w.dtype, kernels.blocks(w.size), w, g, velocity, w.size, *numbers)
 
 
-def adam(w, g, mean, square, *, lr, betas, eps, weight_decay, steps):
+def adam(
+    w: Array,
+    g: Array,
+    mean: Array,
+    square: Array,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    steps: int,
+) -> None:
     """Update `w`, `mean` and `square` in place by Adam; weight_decay · w is added to the gradient.
 
     Parameters
@@ -74,7 +88,18 @@ def adam(w, g, mean, square, *, lr, betas, eps, weight_decay, steps):
     _adam(w, g, mean, square, lr, betas, eps, steps, weight_decay, 1)
 
 
-def adamw(w, g, mean, square, *, lr, betas, eps, weight_decay, steps):
+def adamw(
+    w: Array,
+    g: Array,
+    mean: Array,
+    square: Array,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    steps: int,
+) -> None:
     """Update `w`, `mean` and `square` in place by AdamW; `w` is first scaled by 1 − lr · weight_decay.
 
     Parameters

@@ -5,8 +5,10 @@ import functools
 import numpy as np
 
 from duonet import backend, engine, exact
+from duonet.backend import Array
 from duonet.functional.channels import refuse_misfit
 from duonet.gpu import kernels
+from duonet.quant import Staircase, Surrogate
 from duonet.quant import activation as plain
 from duonet.quant.surrogate import Clip, Identity, ReLU, Shifted
 
@@ -29,7 +31,13 @@ class Quantize(plain.Quantize):
         return dy if ctx.slope is None else exact.chain(dy, ctx.slope)
 
 
-def quantized(x, staircase, surrogate, slope, normalization=(None, None, None, None)):
+def quantized(
+    x: Array,
+    staircase: Staircase,
+    surrogate: Surrogate,
+    slope: bool,
+    normalization: tuple[Array | None, ...] = (None, None, None, None),
+) -> tuple[Array, Array | None]:
     """Quantise an array, normalised or as it is, and compute the slope to multiply its gradient with.
 
     Parameters
@@ -65,7 +73,7 @@ def quantized(x, staircase, surrogate, slope, normalization=(None, None, None, N
     return y, surrogate.derivative(x) if slope and not windowed(surrogate) else mask
 
 
-def windowed(surrogate):
+def windowed(surrogate: Surrogate) -> bool:
     """Say whether the kernel knows the surrogate's slope: 1 everywhere, or 1 in a window and 0 outside.
 
     Parameters

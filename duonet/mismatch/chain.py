@@ -1,6 +1,10 @@
 """Which networks the fast form serves: chains of layers that act as their classes say."""
 
+from collections.abc import Callable
+from typing import Any
+
 from duonet import nn
+from duonet.module import Module, join
 from duonet.quant import Staircase
 from duonet.tape import smooth
 
@@ -9,7 +13,7 @@ class CannotServe(ValueError):
     """A model or layer for which only the general form is right; says why."""
 
 
-def chain(model, path):
+def chain(model: Module, path: str) -> tuple[list[Module], int]:
     """List the layers of nested Sequentials in order, and the place of the layer at `path` among them.
 
     Parameters
@@ -82,10 +86,10 @@ def _leaves(module, path):
         yield path, module
         return
     for name, child in module.children():
-        yield from _leaves(child, f"{path}.{name}" if path else name)
+        yield from _leaves(child, join(path, name))
 
 
-def table(staircase, part=lambda threshold: threshold):
+def table(staircase: Staircase, part: Callable[..., Any] = lambda threshold: threshold) -> Staircase:
     """Return the staircase that thresholds and levels alone make, of some of the channels.
 
     Parameters

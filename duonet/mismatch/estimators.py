@@ -1,14 +1,19 @@
 """Gradients of a quantised network's loss: the one that back-propagation gives, and two of the smoothed loss."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, backend, parallel
 from duonet.mismatch.chain import CannotServe
 from duonet.mismatch.fast import FastForm
+from duonet.mismatch.general import GeneralForm, losses_around
 from duonet.mismatch.objective import Objective, known_layers, sample_coordinates, weighted_layers
+from duonet.module import Module
 from duonet.tape import recording
+from duonet.tensor import Tensor
 
 FORMS = ("fast", "general")
 DIRECTIONS = ("gaussian", "orthogonal")
@@ -38,16 +43,18 @@ class Estimate(NamedTuple):
     ''
     """
 
-    values: np.ndarray
-    coordinates: np.ndarray
+    values: npt.NDArray[Any]
+    coordinates: npt.NDArray[Any]
     size: int
-    stderr: np.ndarray | None = None
+    stderr: npt.NDArray[Any] | None = None
     evaluations: int = 0
     note: str = ""
 
 
 @parallel.threads()
-def coarse_gradient(model, loss, batch, layers=None):
+def coarse_gradient(
+    model: Module, loss: Callable[..., Tensor], batch: tuple[Any, Any], layers: list[str] | None = None
+) -> dict[str, Estimate]:
     """Back-propagate: the chain rule with the surrogate's derivative in place of the staircase's.
 
     For z = x W, y = staircase(z): dW = xᵀ (dy · surrogate'(z)). It is the gradient of no function in general.
@@ -101,17 +108,17 @@ def coarse_gradient(model, loss, batch, layers=None):
 
 @parallel.threads()
 def coordinate_gradient(
-    model,
-    loss,
-    batch,
-    step=0.1,
-    layers=None,
+    model: Module,
+    loss: Callable[..., Tensor],
+    batch: tuple[Any, Any],
+    step: float = 0.1,
+    layers: list[str] | None = None,
     *,
-    coordinates=None,
-    rng=None,
-    form="fast",
-    memory=512,
-):
+    coordinates: int | dict[str, npt.NDArray[Any]] | None = None,
+    rng: np.random.Generator | None = None,
+    form: str = "fast",
+    memory: float = 512,
+) -> dict[str, Estimate]:
     """Estimate the coordinate discrete gradient g_i = [L(w + ε e_i) − L(w − ε e_i)] / (2ε).
 
     With ε not infinitesimal this is exactly the i-th derivative of the loss smoothed along that axis, the mean
@@ -173,15 +180,16 @@ def coordinate_gradient(
     arguments.number("coordinate_gradient", "step", step, above=0)
     arguments.one_of("coordinate_gradient", "form", form, FORMS)
     arguments.number("coordinate_gradient", "memory", memory, above=0)
-    objective, layers = Objective(model, loss, batch), weighted_layers(model, layers)
+    objective, measured = Objective(model, loss, batch), weighted_layers(model, layers)
     if not isinstance(coordinates, dict):
-        coordinates = sample_coordinates(model, coordinates, rng, layers)
+        coordinates = sample_coordinates(model, coordinates, rng, list(measured))
     known_layers(model, "coordinates", coordinates)
     estimates = {}
-    for path, layer in layers.items():
+    for path, layer in measured.items():
         size, chosen = layer.weight.size, _checked(coordinates, path, layer.weight.size)
         _refuse_lost("coordinate_gradient: step", step, path, layer.weight)
-        note, solver = "", GeneralForm(objective, layer.weight)
+        note = ""
+        solver: GeneralForm | FastForm = GeneralForm(objective, layer.weight)
         if form == "fast":
             try:
                 solver = FastForm(objective, path, memory)
@@ -194,7 +202,17 @@ def coordinate_gradient(
 
 
 @parallel.threads()
-def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=256, directions="gaussian", rng):
+def evolution_gradient(
+    model: Module,
+    loss: Callable[..., Tensor],
+    batch: tuple[Any, Any],
+    sigma: float = 0.1,
+    layers: list[str] | None = None,
+    *,
+    samples: int = 256,
+    directions: str = "gaussian",
+    rng: np.random.Generator,
+) -> dict[str, Estimate]:
     """Estimate the evolution-strategies gradient of each layer, ∇ E_u L(w + σu) with u ~ N(0, I).
 
     Antithetic form: g = (1/2Kσ) Σ_k [L(w + σ u_k) − L(w − σ u_k)] u_k over K directions in the layer's weights,
@@ -261,7 +279,7 @@ def evolution_gradient(model, loss, batch, sigma=0.1, layers=None, *, samples=25
         _refuse_lost("evolution_gradient: sigma", sigma, path, weight)
         total, squares = np.zeros(size), np.zeros(size)
         for direction in _directions(rng, samples, size, directions == "orthogonal"):
-            up, down = _losses_around(objective, weight, sigma * direction.reshape(weight.shape))
+            up, down = losses_around(objective, weight, sigma * direction.reshape(weight.shape))
             term = (up - down) / (2 * sigma) * direction
             total += term
             squares += term * term
@@ -291,41 +309,6 @@ def _checked(coordinates, path, size):
             f"got {repr(coordinates.get(path)):.60}"
         )
     return flat
-
-
-class GeneralForm:
-    """Losses of any model after moving single weights: two whole forward passes for each.
-
-    Parameters
-    ----------
-    objective : Objective
-    weight : Parameter
-    """
-
-    def __init__(self, objective, weight):
-        self.objective, self.weight = objective, weight
-
-    def losses(self, coordinates, step):
-        """Compute L(w + ε e_i) and L(w − ε e_i) for flat indices i: (len(coordinates), 2), float64."""
-        out = np.empty((len(coordinates), 2))
-        for k, i in enumerate(coordinates):
-            move = np.zeros(self.weight.size)
-            move[i] = step
-            out[k] = _losses_around(self.objective, self.weight, move.reshape(self.weight.shape))
-        return out
-
-
-def _losses_around(objective, weight, move):
-    """Compute L(w + move) and L(w − move), and put the weight back."""
-    start = weight.data
-    move = backend.to_device(move.astype(start.dtype), backend.device_of(start))
-    try:
-        weight.data = start + move
-        up = objective.value()
-        weight.data = start - move
-        return up, objective.value()
-    finally:
-        weight.data = start
 
 
 def _directions(rng, samples, size, orthogonal):

@@ -10,12 +10,15 @@ losses are those of the full forward passes, up to the rounding of z.
 
 import copy
 import functools
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import backend, nn, parallel
 from duonet.coupling import kind
 from duonet.mismatch.chain import CannotServe, chain, table
+from duonet.mismatch.objective import Objective
 from duonet.quant import Staircase
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -55,7 +58,7 @@ class FastForm:
     True
     """
 
-    def __init__(self, objective, path, memory=512):
+    def __init__(self, objective: Objective, path: str, memory: float = 512):
         self.objective, self.path, self.memory = objective, path, memory
         layers, at = chain(objective.model, path)
         self.layer = layers[at]
@@ -68,7 +71,7 @@ class FastForm:
         self._share_memory()
         _Channel(self, 0, 0.0)
 
-    def losses(self, coordinates, step):
+    def losses(self, coordinates: npt.NDArray[Any], step: float) -> npt.NDArray[Any]:
         """Compute the losses with each weight moved up and down.
 
         Parameters
@@ -159,7 +162,7 @@ class FastForm:
         """List the weight rows of the first input channel: one for each position in the window."""
         return range(0, self.layer.weight.data[..., 0].size, self.layer.weight.shape[-2])
 
-    def column(self, row, image=None):
+    def column(self, row: int, image: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return what one weight meets: (N,) of a linear layer, (N, OH, OW) of a convolution.
 
         `row` is the weight's flat index among those of its output channel. `image` stands in for the input.

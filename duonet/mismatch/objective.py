@@ -1,9 +1,15 @@
 """The loss of a model on one batch: a number that must not change by itself."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, backend, nn
+from duonet.backend import Array
 from duonet.fusing import fused
+from duonet.module import Module
 from duonet.nn.watching import observe
 from duonet.tape import no_grad, topological_order
 from duonet.tensor import Parameter, Tensor
@@ -40,7 +46,7 @@ class Objective:
     True
     """
 
-    def __init__(self, model, loss, batch):
+    def __init__(self, model: Module, loss: Callable[..., Tensor], batch: tuple[Any, Any]):
         x, target = _pair(batch)
         _refuse_no_module(model)
         self.model, self.x = model, x
@@ -56,25 +62,25 @@ class Objective:
         if not np.isclose(mean, self.at_start):
             raise ValueError(f"mismatch: loss.rows gives a mean of {mean:.9g}, but loss {self.at_start:.9g}")
 
-    def rows_of(self, output, samples=slice(None)):
+    def rows_of(self, output: Array, samples: Any = slice(None)) -> Array | None:
         """Compute the loss of single samples from their outputs, or None where the loss has no `rows`."""
         rows = getattr(self._given_loss, "rows", None)
         if rows is None or not backend.is_array(self._target):
             return None
         return rows(output.astype(np.float64, copy=False), self._target[samples])
 
-    def value(self):
+    def value(self) -> float:
         """Compute L with the model's present weights."""
         with no_grad():
             return self.of_output(self._run(Tensor(self.x)).data)
 
-    def of_output(self, output):
+    def of_output(self, output: Array) -> float:
         """Compute L from the model's output on the batch, a raw array."""
         with no_grad():
             value = self._loss(Tensor(output.astype(self._dtype, copy=False)), self._target)
         return self._number(value)
 
-    def gradients(self, parameters):
+    def gradients(self, parameters: list[Parameter]) -> list[Array | None]:
         """Back-propagate L to some parameters, frozen or not: an array each, None where it does not reach.
 
         Afterwards `grad` and `requires_grad` are as they were, of everything that took part.
@@ -176,7 +182,7 @@ def _refuse_training_mode(model):
             raise ValueError(f"mismatch: {name} is in training mode, where it {what}; call model.eval() first")
 
 
-def weighted_layers(model, layers=None):
+def weighted_layers(model: Module, layers: list[str] | None = None) -> dict[str, Module]:
     """Find the layers whose weights are measured.
 
     Parameters
@@ -211,7 +217,7 @@ def weighted_layers(model, layers=None):
     return {path: found[path] for path in layers}
 
 
-def known_layers(model, name, paths):
+def known_layers(model: Module, name: str, paths: Iterable[str]) -> dict[str, Module]:
     """Find the layers with weights by all of their paths, and refuse paths that are not among them.
 
     Parameters
@@ -250,7 +256,9 @@ def _has_weight(module):
     return isinstance(getattr(module, "weight", None), Parameter)
 
 
-def sample_coordinates(model, count, rng=None, layers=None):
+def sample_coordinates(
+    model: Module, count: int | None, rng: np.random.Generator | None = None, layers: list[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """Draw weights of each layer without replacement.
 
     Parameters
@@ -287,13 +295,13 @@ def sample_coordinates(model, count, rng=None, layers=None):
     sizes = {path: layer.weight.size for path, layer in weighted_layers(model, layers).items()}
     return {
         path: np.arange(size)
-        if count is None or count >= size
+        if rng is None or count is None or count >= size
         else np.sort(rng.choice(size, count, replace=False))
         for path, size in sizes.items()
     }
 
 
-def cut(batch, parts):
+def cut(batch: tuple[Any, Any], parts: int) -> list[tuple[Any, Any]]:
     """Cut a batch into disjoint parts of equal size; samples left over are dropped.
 
     Parameters
@@ -320,7 +328,7 @@ def cut(batch, parts):
     """
     x, target = _pair(batch)
     parts = arguments.integer("mismatch", "parts", parts, at_least=1, at_most=len(x))
-    rows = len(target) if hasattr(target, "__len__") and getattr(target, "ndim", 1) else 0
+    rows = len(target) if hasattr(target, "__len__") and getattr(target, "ndim", True) else 0
     if rows != len(x):
         raise ValueError(f"mismatch: target has {rows} rows for {len(x)} samples, so it cannot be cut")
     size = len(x) // parts

@@ -1,18 +1,24 @@
 """The mismatch of every layer, as a table that prints, saves and draws itself."""
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from duonet import arguments, parallel
 from duonet.mismatch.estimators import (
+    Estimate,
     coarse_gradient,
     coordinate_gradient,
     evolution_gradient,
 )
 from duonet.mismatch.objective import cut, sample_coordinates, weighted_layers
 from duonet.mismatch.statistics import bootstrap, cosine, cosine_of, divide, jackknife, paired_products, root
+from duonet.module import Module
+from duonet.tensor import Tensor
 from duonet.text import aligned
 
 
@@ -86,11 +92,16 @@ class Mismatch:
     conv1  0.1111         3           3   1.00    33.3 %        3
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows: list[LayerMismatch]):
         self.rows = rows
 
     @classmethod
-    def between(cls, coarse, smoothed, rng=None):
+    def between(
+        cls,
+        coarse: list[dict[str, Estimate]],
+        smoothed: list[dict[str, Estimate]],
+        rng: np.random.Generator | None = None,
+    ) -> Mismatch:
         """Hold estimates against each other, layer by layer.
 
         Parameters
@@ -123,10 +134,10 @@ class Mismatch:
                 return row
         raise KeyError(layer)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists and numbers, with NaN as None, ready for JSON."""
         return {
             "layers": [
@@ -138,7 +149,7 @@ class Mismatch:
             ]
         }
 
-    def plot(self, axes=None):
+    def plot(self, axes: Any = None) -> Any:
         """Draw one bar a layer, with its interval where there is one.
 
         Parameters
@@ -155,7 +166,11 @@ class Mismatch:
 
             axes = plt.figure(figsize=(6, 3), layout="constrained").subplots()
         for i, row in enumerate(self.rows):
-            error = None if row.low is None else [[max(0, row.cosine - row.low)], [max(0, row.high - row.cosine)]]
+            error = (
+                None
+                if row.low is None or row.high is None
+                else [[max(0, row.cosine - row.low)], [max(0, row.high - row.cosine)]]
+            )
             axes.bar(i, row.cosine, yerr=error, color="#7aa6d8", edgecolor="white", capsize=3)
         axes.set_xticks(range(len(self.rows)), [row.layer for row in self.rows], rotation=45, ha="right")
         axes.axhline(0, color="0.6", linewidth=1)
@@ -163,7 +178,7 @@ class Mismatch:
         axes.spines[["top", "right"]].set_visible(False)
         return axes
 
-    def __str__(self):
+    def __str__(self) -> str:
         header = [
             "layer",
             "cosine",
@@ -185,7 +200,17 @@ class Mismatch:
 
 
 @parallel.threads()
-def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate", parts=1, **options):
+def measure(
+    model: Module,
+    loss: Callable[..., Tensor],
+    batch: tuple[Any, Any],
+    *,
+    step: float = 0.1,
+    layers: list[str] | None = None,
+    estimator: str = "coordinate",
+    parts: int = 1,
+    **options: Any,
+) -> Mismatch:
     """Measure, layer by layer, how far the coarse gradient points away from that of the smoothed loss.
 
     cos = c · g / (|c| |g|), with c from back-propagation and g from the chosen estimator, over the same weights.
@@ -246,7 +271,10 @@ def measure(model, loss, batch, *, step=0.1, layers=None, estimator="coordinate"
     return Mismatch.between([coarse_gradient(model, loss, part, layers) for part in batches], smoothed)
 
 
-ESTIMATORS = {"coordinate": coordinate_gradient, "evolution": evolution_gradient}
+ESTIMATORS: dict[str, Callable[..., dict[str, Estimate]]] = {
+    "coordinate": coordinate_gradient,
+    "evolution": evolution_gradient,
+}
 
 
 def _refuse_unlike(coarse, smoothed):

@@ -11,15 +11,18 @@ This is the correction for attenuation (Spearman 1904) with the reliability take
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 RESAMPLES = 1000
 COVERAGE = 0.95
 DEVIATIONS = 1.96  # of a normal variable to either side, for that coverage
 
 
-def cosine(a, b):
+def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Compute the cosine of the angle between two vectors along the last axis; NaN where one is zero.
 
     Parameters
@@ -57,7 +60,7 @@ def _scaled(a):
     return np.ldexp(a, -np.frexp(largest)[1])
 
 
-def paired_products(c, g):
+def paired_products(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return c·g, c·c and g·g weight by weight, (3, weights), from parts (K, weights).
 
     With one part the plain products; with more, the mean over pairs of different parts.
@@ -69,13 +72,13 @@ def paired_products(c, g):
     return np.array([a.sum(axis=0) * b.sum(axis=0) - (a * b).sum(axis=0) for a, b in pairs]) / (k * (k - 1))
 
 
-def cosine_of(sums):
+def cosine_of(sums: Iterable[float]) -> float:
     """Compute c·g / √(c·c g·g) from the three sums; NaN where a squared norm is not positive."""
     cg, cc, gg = (float(s) for s in sums)
     return cg / math.sqrt(cc * gg) if cc > 0 and gg > 0 else math.nan
 
 
-def bootstrap(products, rng):
+def bootstrap(products: npt.NDArray[Any], rng: np.random.Generator) -> tuple[float, float]:
     """Return the middle 95 % of what resampled weights give; NaN where many of them give no cosine."""
     weights = products.shape[1]
     drawn = (cosine_of(products[:, rng.integers(0, weights, weights)].sum(axis=1)) for _ in range(RESAMPLES))
@@ -83,10 +86,11 @@ def bootstrap(products, rng):
     if len(cosines) < COVERAGE * RESAMPLES:
         return math.nan, math.nan
     edge = 50 * (1 - COVERAGE)
-    return tuple(float(v) for v in np.percentile(cosines, [edge, 100 - edge]))
+    low, high = np.percentile(cosines, [edge, 100 - edge])
+    return float(low), float(high)
 
 
-def jackknife(c, g):
+def jackknife(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> tuple[float, float]:
     """Return cosine ± 1.96 standard errors, from leaving out one part at a time; NaN with two parts."""
     k = len(c)
     if k == 2:
@@ -97,11 +101,11 @@ def jackknife(c, g):
     return here - DEVIATIONS * stderr, here + DEVIATIONS * stderr
 
 
-def root(square):
+def root(square: float) -> float:
     """Return √square, NaN below 0."""
     return math.sqrt(square) if square >= 0 else math.nan
 
 
-def divide(a, b):
+def divide(a: float, b: float) -> float:
     """Return a / b, NaN where b is 0."""
     return a / b if b else math.nan

@@ -9,12 +9,17 @@ depends on w through its length and its angle θ to w*, because for one row z of
 """
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, functional, nn
+from duonet.backend import Array
+from duonet.nn import Sequential
 from duonet.quant import Binary
 from duonet.quant import surrogate as surrogates
+from duonet.tensor import Tensor
 
 SURROGATES = {
     "identity": surrogates.Identity(),
@@ -25,7 +30,9 @@ SURROGATES = {
 PARALLEL = 1e-14  # an angle below that is rounding
 
 
-def population_loss(v, w, v_star, w_star):
+def population_loss(
+    v: npt.NDArray[Any], w: npt.NDArray[Any], v_star: npt.NDArray[Any], w_star: npt.NDArray[Any]
+) -> float:
     """Compute E f = ⅛ [vᵀ(I + 11ᵀ)v − 2vᵀ((1 − 2θ/π)I + 11ᵀ)v* + v*ᵀ(I + 11ᵀ)v*].
 
     Computed is ⅛ [|v − v*|² + (1ᵀ(v − v*))² + 4θ/π vᵀv*], the same: near the minimum the terms above cancel.
@@ -51,7 +58,9 @@ def population_loss(v, w, v_star, w_star):
     return float((apart @ apart + apart.sum() ** 2 + 4 / math.pi * _angle(w, w_star) * (v @ v_star)) / 8)
 
 
-def true_gradient(v, w, v_star, w_star):
+def true_gradient(
+    v: npt.NDArray[Any], w: npt.NDArray[Any], v_star: npt.NDArray[Any], w_star: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
     """Compute ∂E f/∂w = −vᵀv* / (2π|w|) · Pw* / |Pw*|, with P = I − wwᵀ/|w|².
 
     From the loss: only θ depends on w, ∂E f/∂θ = vᵀv* / 2π, and ∂θ/∂w = −Pw* / (|w| |Pw*|).
@@ -79,7 +88,9 @@ def true_gradient(v, w, v_star, w_star):
     return -(v @ v_star) / (2 * math.pi * length) * _across(w / length, w_star)
 
 
-def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
+def expected_coarse_gradient(
+    surrogate: str, v: npt.NDArray[Any], w: npt.NDArray[Any], v_star: npt.NDArray[Any], w_star: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
     """Compute the expected coarse gradient E[Zᵀ(μ'(Zw) ∘ v) (vᵀσ(Zw) − v*ᵀσ(Zw*))] with surrogate μ.
 
     The rows of Z are independent, so only three expectations over one row z enter: with a = E[z μ'(zᵀw)],
@@ -144,7 +155,7 @@ def expected_coarse_gradient(surrogate, v, w, v_star, w_star):
     return own - v @ v_star * c - (total * total_star - v @ v_star) / 2 * a
 
 
-def step_network(v, w, surrogate="relu"):
+def step_network(v: npt.NDArray[Any], w: npt.NDArray[Any], surrogate: str = "relu") -> Sequential:
     """Build vᵀσ(Zw) as a model: a 1×1 convolution over m pixels of n channels, the step, and a linear layer.
 
     Parameters
@@ -183,7 +194,7 @@ def step_network(v, w, surrogate="relu"):
     return model.eval()
 
 
-def half_squared_error(output, target):
+def half_squared_error(output: Tensor, target: Tensor | Array) -> Tensor:
     """Compute ½ mean (output − target)², the loss of the two-layer network.
 
     Parameters

@@ -1,7 +1,10 @@
 """AlexNet, as BinaryDuo has it: convolutions throughout, batch norm, channel dropout."""
 
+import numpy as np
+
 from duonet import nn
 from duonet.models.common import activation, check, weight_quantizer
+from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)
@@ -9,7 +12,15 @@ PUBLISHED = (88, 192, 256, 256, 192, 2400, 4096)  # of the coupled network with 
 DROPOUT = 0.1
 
 
-def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1000, weights="binary", *, rng):
+def alexnet(
+    variant: str = "baseline",
+    widths: tuple[int, ...] = WIDTHS,
+    in_shape: tuple[int, ...] = (224, 224, 3),
+    classes: int = 1000,
+    weights: str = "binary",
+    *,
+    rng: np.random.Generator,
+) -> Sequential:
     """Build AlexNet, with six quantised activations.
 
     conv11 stride 4 P N A | conv5 P N A | conv3 N A | conv3 N A | conv3 P N A | conv over what is left N A D |
@@ -77,7 +88,7 @@ def alexnet(variant="baseline", widths=WIDTHS, in_shape=(224, 224, 3), classes=1
         else:
             widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])
 
-    layers = {}
+    layers: dict[str, nn.Module] = {}
     for i, (size, inputs, outputs) in enumerate(shapes(widths), start=1):
         layers[f"conv{i}"] = nn.Conv2d(
             inputs,

@@ -2,14 +2,18 @@
 
 import inspect
 import math
+from collections.abc import Callable
+
+import numpy as np
 
 from duonet import arguments
 from duonet.models.alex import alexnet
 from duonet.models.perceptron import mlp
 from duonet.models.resnet import resnet18, resnet20
 from duonet.models.vgg import vgg7, vgg_deep
+from duonet.nn import Sequential
 
-MODELS = {
+MODELS: dict[str, Callable[..., Sequential]] = {
     "vgg7": vgg7,
     "alexnet": alexnet,
     "resnet18": resnet18,
@@ -19,7 +23,18 @@ MODELS = {
 }
 
 
-def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, weights=None, shortcut=None):
+def build(
+    name: str,
+    variant: str,
+    in_shape: tuple[int, ...],
+    classes: int,
+    *,
+    rng: np.random.Generator,
+    widths: tuple[int, ...] | None = None,
+    width: int | None = None,
+    weights: str | None = None,
+    shortcut: str | None = None,
+) -> Sequential:
     """Build a model by its name.
 
     Parameters
@@ -73,7 +88,7 @@ def build(name, variant, in_shape, classes, *, rng, widths=None, width=None, wei
     return builder(variant, classes=classes, rng=rng, **shape, **options)
 
 
-def defaults(name):
+def defaults(name: str) -> tuple[tuple[int, ...], int]:
     """Return the input shape and the number of classes that a model is meant for.
 
     Parameters

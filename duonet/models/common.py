@@ -1,15 +1,27 @@
 """What the models share: variants, and the quantised activations they stand for."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from duonet import arguments, nn
-from duonet.quant import Binary, Clip, LayerScaleSign, Ternary
+from duonet.module import Module
+from duonet.quant import Binary, Clip, LayerScaleSign, Quantizer, Ternary
 
 VARIANTS = ("float", "baseline", "ternary", "coupled")
 WEIGHTS = ("float", "binary")
 
 
-def check(model, variant, weights, widths, depth, in_shape, classes, rng):
+def check(
+    model: str,
+    variant: str,
+    weights: str,
+    widths: Sequence[int],
+    depth: int | None,
+    in_shape: tuple[int, ...],
+    classes: int,
+    rng: np.random.Generator,
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Refuse what no model can be built from.
 
     Parameters
@@ -40,11 +52,11 @@ def check(model, variant, weights, widths, depth, in_shape, classes, rng):
     arguments.one_of(model, "variant", variant, VARIANTS)
     arguments.one_of(model, "weights", weights, WEIGHTS)
     arguments.generator(model, "rng", rng)
-    widths, in_shape = (_counts(model, name, n) for name, n in (("widths", widths), ("in_shape", in_shape)))
-    if len(widths) != (depth or len(widths) or 1):
+    wide, shape = (_counts(model, name, n) for name, n in (("widths", widths), ("in_shape", in_shape)))
+    if len(wide) != (depth or len(wide) or 1):
         many = "" if depth is None else f"{depth} "
-        raise ValueError(f"{model}: widths must be {many}positive ints, got {widths}")
-    return widths, in_shape, arguments.integer(model, "classes", classes, at_least=1)
+        raise ValueError(f"{model}: widths must be {many}positive ints, got {wide}")
+    return wide, shape, arguments.integer(model, "classes", classes, at_least=1)
 
 
 def _counts(model, name, numbers):
@@ -53,7 +65,7 @@ def _counts(model, name, numbers):
     return tuple(arguments.integer(model, f"{name}[{i}]", n, at_least=1) for i, n in enumerate(numbers))
 
 
-def activation(variant):
+def activation(variant: str) -> Module:
     """Return a fresh activation layer: ReLU for "float", binary for "baseline", ternary for the other two.
 
     Parameters
@@ -74,7 +86,7 @@ def activation(variant):
     return nn.QuantActivation(Binary() if variant == "baseline" else Ternary(), Clip(0, 1))
 
 
-def weight_quantizer(weights):
+def weight_quantizer(weights: str) -> Quantizer | None:
     """Return None for "float" weights and a new `LayerScaleSign` for "binary" ones.
 
     Parameters

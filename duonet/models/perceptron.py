@@ -1,11 +1,22 @@
 """Multi-layer perceptrons."""
 
+import numpy as np
+
 from duonet import arguments, nn
 from duonet.models.common import activation, check, weight_quantizer
+from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
 
-def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="float", *, rng):
+def mlp(
+    variant: str = "baseline",
+    inputs: int = 784,
+    widths: tuple[int, ...] = (128,) * 8,
+    classes: int = 10,
+    weights: str = "float",
+    *,
+    rng: np.random.Generator,
+) -> Sequential:
     """Build a perceptron: flatten, then linear, batch norm and activation for each width, then linear.
 
     Parameters
@@ -50,7 +61,7 @@ def mlp(variant="baseline", inputs=784, widths=(128,) * 8, classes=10, weights="
         budget = sum(a * b for a, b in zip((inputs, *widths), (*widths, classes)))
         widths = coupled_widths(widths, decoupled_weights, budget)
 
-    layers = {"flatten": nn.Flatten()}
+    layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
     for i, (a, b) in enumerate(zip((inputs, *widths), widths)):
         layers[f"linear{i + 1}"] = nn.Linear(
             a, b, rng=rng, bias=False, weight_quantizer=weight_quantizer(weights) if i else None

@@ -1,7 +1,10 @@
 """ResNets with the activation in front of the conv, as BinaryDuo and Bi-Real Net have them."""
 
+import numpy as np
+
 from duonet import arguments, nn
 from duonet.models.common import activation, check, weight_quantizer
+from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
 WIDTHS18 = (64, 128, 256, 512)
@@ -10,15 +13,15 @@ SHORTCUTS = ("block", "conv")
 
 
 def resnet18(
-    variant="baseline",
-    widths=WIDTHS18,
-    in_shape=(224, 224, 3),
-    classes=1000,
-    weights="binary",
-    shortcut="block",
+    variant: str = "baseline",
+    widths: tuple[int, ...] = WIDTHS18,
+    in_shape: tuple[int, ...] = (224, 224, 3),
+    classes: int = 1000,
+    weights: str = "binary",
+    shortcut: str = "block",
     *,
-    rng,
-):
+    rng: np.random.Generator,
+) -> Sequential:
     """Build ResNet-18: conv7 stride 2 N ReLU P N, four stages of two blocks, ReLU, global average pool, linear.
 
     A block is A conv3 N A conv3 N plus its input, with N = batch norm, A = activation, P = 3×3 max pool of stride
@@ -78,15 +81,15 @@ def resnet18(
 
 
 def resnet20(
-    variant="baseline",
-    widths=(16, 32, 64),
-    in_shape=(32, 32, 3),
-    classes=10,
-    weights="float",
-    shortcut="block",
+    variant: str = "baseline",
+    widths: tuple[int, ...] = (16, 32, 64),
+    in_shape: tuple[int, ...] = (32, 32, 3),
+    classes: int = 10,
+    weights: str = "float",
+    shortcut: str = "block",
     *,
-    rng,
-):
+    rng: np.random.Generator,
+) -> Sequential:
     """Build ResNet-20, for small images: conv3 N, three stages of three blocks, ReLU, global average pool, linear.
 
     A block is A conv3 N A conv3 N plus its input, with N = batch norm, A = activation. Where a stage shrinks the

@@ -1,19 +1,22 @@
 """VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim deep one in which gradient mismatch hurts."""
 
+import numpy as np
+
 from duonet import nn
 from duonet.models.common import activation, check, weight_quantizer
+from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
 
 def vgg7(
-    variant="baseline",
-    widths=(64, 64, 128, 128, 512, 512),
-    in_shape=(32, 32, 3),
-    classes=10,
-    weights="float",
+    variant: str = "baseline",
+    widths: tuple[int, ...] = (64, 64, 128, 128, 512, 512),
+    in_shape: tuple[int, ...] = (32, 32, 3),
+    classes: int = 10,
+    weights: str = "float",
     *,
-    rng,
-):
+    rng: np.random.Generator,
+) -> Sequential:
     """Build VGG-7, the CIFAR-10 network of BinaryDuo: five quantised activations.
 
     conv3 N A | conv3 P N A | conv3 P N A | conv3 P N A | conv over what is left N A | conv1 N ReLU | conv1, with
@@ -58,14 +61,14 @@ def vgg7(
 
 
 def vgg_deep(
-    variant="baseline",
-    widths=(12, 12, 24, 24, 24, 48, 48, 48, 96, 96),
-    in_shape=(28, 28, 1),
-    classes=10,
-    weights="float",
+    variant: str = "baseline",
+    widths: tuple[int, ...] = (12, 12, 24, 24, 24, 48, 48, 48, 96, 96),
+    in_shape: tuple[int, ...] = (28, 28, 1),
+    classes: int = 10,
+    weights: str = "float",
     *,
-    rng,
-):
+    rng: np.random.Generator,
+) -> Sequential:
     """Build a slim, deep VGG with nine quantised activations.
 
     conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and the same once more | conv over what is left N A |

@@ -3,14 +3,7 @@
 from duonet.module import Module
 from duonet.nn.containers import AverageCopies, ModuleList, Replicate, Residual, Sequential
 from duonet.nn.init import binaryduo_normal, he_normal
-from duonet.nn.layers import (
-    BatchNorm,
-    Clip,
-    Dropout,
-    Flatten,
-    PadChannels,
-    ReLU,
-)
+from duonet.nn.layers import BatchNorm, Clip, Dropout, Flatten, PadChannels, ReLU
 from duonet.nn.pools import AvgPool2d, GlobalAvgPool, MaxPool2d
 from duonet.nn.watching import Record, observe
 from duonet.nn.weighted import Conv2d, Linear

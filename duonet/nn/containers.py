@@ -1,10 +1,23 @@
 """Modules made of modules."""
 
+from collections.abc import Iterable, Iterator, Mapping
+
 from duonet import functional
 from duonet.module import Module
+from duonet.tensor import Tensor
 
 
-class Sequential(Module):
+class _Layers(Module):
+    """Modules in a row, by number."""
+
+    def __iter__(self) -> Iterator[Module]:
+        return (layer for _, layer in self.children())
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+
+class Sequential(_Layers):
     """Layers one after the other.
 
     Parameters
@@ -31,7 +44,7 @@ class Sequential(Module):
 
     samplewise = True
 
-    def __init__(self, *layers):
+    def __init__(self, *layers: Module | Mapping[str, Module]):
         super().__init__()
         if len(layers) == 1 and isinstance(layers[0], dict):
             named = layers[0]
@@ -46,17 +59,11 @@ class Sequential(Module):
                 raise ValueError(f"Sequential: {name!r} cannot name a layer")
             setattr(self, name, layer)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Run all layers."""
         for layer in self:
             x = layer(x)
         return x
-
-    def __iter__(self):
-        return (layer for _, layer in self.children())
-
-    def __len__(self):
-        return len(list(self.children()))
 
     def __getitem__(self, i):
         """Return layer `i`, or for a slice the Sequential of those layers, which are shared."""
@@ -64,7 +71,7 @@ class Sequential(Module):
         return Sequential(dict(layers)) if isinstance(i, slice) else layers[1]
 
 
-class ModuleList(Module):
+class ModuleList(_Layers):
     """Layers in a list, for a module whose `forward` decides what runs when.
 
     Layers in a list of Python's own would be found by nobody, neither an optimiser nor a checkpoint.
@@ -98,24 +105,18 @@ class ModuleList(Module):
     (1, 2)
     """
 
-    def __init__(self, modules=()):
+    def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
         if isinstance(modules, Module):
             raise TypeError(f"ModuleList: expected a list of Modules, got {type(modules).__name__}")
         for module in modules:
             self.append(module)
 
-    def append(self, module):
+    def append(self, module: Module) -> None:
         """Add a Module at the end."""
         if not isinstance(module, Module):
             raise TypeError(f"ModuleList: {len(self)} must be a Module, got {type(module).__name__}")
         setattr(self, str(len(self)), module)
-
-    def __len__(self):
-        return len(list(self.children()))
-
-    def __iter__(self):
-        return (layer for _, layer in self.children())
 
     def __getitem__(self, i):
         """Return layer `i`, or for a slice the ModuleList of those layers, which are shared."""
@@ -141,14 +142,14 @@ class Residual(Module):
 
     samplewise = True
 
-    def __init__(self, body, shortcut=None):
+    def __init__(self, body: Module, shortcut: Module | None = None):
         super().__init__()
         for name, path in (("body", body), ("shortcut", shortcut)):
             if not isinstance(path, Module) and not (path is None and name == "shortcut"):
                 raise TypeError(f"Residual: {name} must be a Module, got {type(path).__name__}")
         self.body, self.shortcut = body, shortcut
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Run both paths and add them; their shapes must be equal."""
         y = self.body(x)
         x = x if self.shortcut is None else self.shortcut(x)
@@ -169,7 +170,7 @@ class AverageCopies(Module):
 
     samplewise = True
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(..., 2 C) to (..., C)."""
         channels, odd = divmod(x.shape[-1], 2)
         if odd:
@@ -189,6 +190,6 @@ class Replicate(Module):
 
     samplewise = by_channel = rising = keeps_levels = True
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., 2 C)."""
         return functional.concat([x, x], axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 from duonet import arguments
 
 
-def binaryduo_normal(rng, shape, stride=1):
+def binaryduo_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1) -> np.ndarray:
     """Draw from a normal distribution with standard deviation √(4 / n), n = k² C_in + ⌈k / stride⌉² C_out.
 
     n counts the inputs of an output and the outputs that an input reaches.
@@ -39,7 +39,7 @@ def binaryduo_normal(rng, shape, stride=1):
     return _normal("binaryduo_normal", rng, shape, math.sqrt(4 / n))
 
 
-def he_normal(rng, shape, stride=1):
+def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1) -> np.ndarray:
     """Draw from a normal distribution with standard deviation √(2 / fan-in).
 
     Parameters

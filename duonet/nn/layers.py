@@ -33,7 +33,7 @@ class BatchNorm(Module):
     samplewise = by_channel = rising = True
     in_training = "uses the statistics of the batch and moves its running averages"
 
-    def __init__(self, channels, momentum=0.1, eps=1e-5):
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
         channels = arguments.integer("BatchNorm", "channels", channels, at_least=1)
         self.momentum = arguments.number("BatchNorm", "momentum", momentum, at_least=0, at_most=1)
@@ -44,22 +44,22 @@ class BatchNorm(Module):
         self.running_var = Tensor(np.ones(channels, np.float32))
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """How many."""
         return self.gamma.size
 
     @staticmethod
-    def array_shapes(*, channels, **others):
+    def array_shapes(*, channels: int, **others: object) -> dict[str, tuple[int, ...]]:
         """One entry a channel in each."""
         return dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), (channels,))
 
-    def reset_parameters(self, rng):
+    def reset_parameters(self, rng: np.random.Generator) -> None:
         """Back to gamma 1, beta 0 and fresh running averages; nothing here is random."""
         for tensor, value in ((self.gamma, 1), (self.beta, 0), (self.running_mean, 0), (self.running_var, 1)):
             tensor.data[...] = value
             tensor.changed()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) or (N, C), same shape out."""
         return functional.batch_norm(x, self.gamma, self.beta, **self._options())
 
@@ -82,7 +82,7 @@ class ReLU(Module):
 
     samplewise = by_channel = rising = True
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
         return functional.relu(x)
 
@@ -103,14 +103,14 @@ class Clip(Module):
 
     samplewise = by_channel = rising = True
 
-    def __init__(self, low, high):
+    def __init__(self, low: float, high: float):
         super().__init__()
         self.low = arguments.fitting("Clip", "low", low, np.dtype(float))
         self.high = arguments.fitting("Clip", "high", high, np.dtype(float))
         if not low < high:
             raise ValueError(f"Clip: low must be below high, got low={low}, high={high}")
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
         return functional.clip(x, self.low, self.high)
 
@@ -134,11 +134,11 @@ class PadChannels(Module):
 
     samplewise = keeps_levels = True
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.channels = arguments.integer("PadChannels", "channels", channels, at_least=1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., channels)."""
         more = self.channels - x.shape[-1]
         if more < 0:
@@ -160,7 +160,7 @@ class Flatten(Module):
 
     samplewise = keeps_levels = copywise = True
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, ...) to (N, product of the rest)."""
         return functional.reshape(x, (len(x), math.prod(x.shape[1:])))  # -1 says nothing where there are no images
 
@@ -184,18 +184,18 @@ class Dropout(Module):
 
     samplewise = by_channel = rising = keeps_levels = copywise = True
 
-    def __init__(self, p, *, rng, channels=False):
+    def __init__(self, p: float, *, rng: np.random.Generator, channels: bool = False):
         super().__init__()
         self.p = arguments.number("Dropout", "p", p, at_least=0, below=1)
         self.rng = arguments.generator("Dropout", "rng", rng)
         self.channels = channels
 
     @property
-    def in_training(self):
+    def in_training(self) -> str:  # type: ignore[override]
         """What happens where `p` is not 0."""
         return "draws a new mask at every call" if self.p else ""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
         return functional.dropout(x, self.p, self.rng, self.channels) if self.training else x
 

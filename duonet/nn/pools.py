@@ -2,6 +2,7 @@
 
 from duonet import arguments, functional
 from duonet.module import Module
+from duonet.tensor import Tensor
 
 
 class _Pool2d(Module):
@@ -36,11 +37,11 @@ class MaxPool2d(_Pool2d):
 
     samplewise = by_channel = rising = keeps_levels = copywise = translates = True
 
-    def __init__(self, size=2, stride=None, padding=0):
+    def __init__(self, size: int = 2, stride: int | None = None, padding: int = 0):
         super().__init__(size, stride)
         self.padding = arguments.integer("MaxPool2d", "padding", padding, at_least=0, at_most=self.size // 2)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, OH, OW, C)."""
         return functional.max_pool2d(x, self.size, self.stride, self.padding)
 
@@ -67,7 +68,7 @@ class AvgPool2d(_Pool2d):
 
     samplewise = by_channel = rising = copywise = translates = True
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, OH, OW, C)."""
         return functional.avg_pool2d(x, self.size, self.stride)
 
@@ -85,6 +86,6 @@ class GlobalAvgPool(Module):
 
     samplewise = by_channel = rising = copywise = True
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, C)."""
         return functional.global_avg_pool(x)

@@ -2,9 +2,13 @@
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterator
 
 from duonet import backend
+from duonet.backend import Array
+from duonet.module import Module
 from duonet.nn.layers import BatchNorm
+from duonet.tensor import Tensor
 
 
 class Record:
@@ -24,13 +28,13 @@ class Record:
     True
     """
 
-    def __init__(self, output):
+    def __init__(self, output: Array):
         self.output = output
         self.gradient = None
 
 
 @contextlib.contextmanager
-def observe(model):
+def observe(model: Module) -> Iterator[dict[str, Record]]:
     """Record the output of every layer, and its gradient, while the block runs.
 
     Parameters
@@ -64,7 +68,7 @@ def observe(model):
 
 
 @contextlib.contextmanager
-def evaluating(model):
+def evaluating(model: Module) -> Iterator[Module]:
     """Keep the model in evaluation mode while the block runs; then every layer has the mode it had.
 
     Parameters
@@ -94,7 +98,7 @@ def evaluating(model):
 
 
 @contextlib.contextmanager
-def watch(model, see):
+def watch(model: Module, see: Callable[..., None]) -> Iterator[None]:
     """Call `see(path, module, inputs, output)` whenever a layer has run, while the block runs.
 
     Parameters
@@ -125,7 +129,7 @@ def watch(model, see):
             module._observers.remove(partial)
 
 
-def first_not_finite(model):
+def first_not_finite(model: Module) -> str | None:
     """Name the first parameter or running average that holds NaN or infinity.
 
     Parameters
@@ -140,7 +144,7 @@ def first_not_finite(model):
     --------
     >>> first_not_finite(BatchNorm(2))
     """
-    numbers = [(f"parameter {path}", p) for path, p in model.named_parameters()]
+    numbers: list[tuple[str, Tensor]] = [(f"parameter {path}", p) for path, p in model.named_parameters()]
     for path, layer in model.modules():
         if isinstance(layer, BatchNorm):
             pair = ("running_mean", layer.running_mean), ("running_var", layer.running_var)
@@ -148,7 +152,7 @@ def first_not_finite(model):
     return next((name for name, tensor in numbers if not all_finite(tensor.data)), None)
 
 
-def all_finite(array):
+def all_finite(array: Array) -> bool:
     """Say whether an array holds neither NaN nor infinity.
 
     Parameters

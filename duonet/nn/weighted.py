@@ -1,5 +1,7 @@
 """Layers with weights, which may be quantised."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from duonet import arguments, backend, functional
@@ -8,11 +10,14 @@ from duonet.nn.init import binaryduo_normal
 from duonet.quant.quantizer import Quantizer
 from duonet.signs import sign_product
 from duonet.tape import smooth
-from duonet.tensor import Parameter
+from duonet.tensor import Parameter, Tensor
 
 
 def _size(axis):
-    return property(lambda layer: layer.weight.shape[axis])
+    def size(self) -> int:
+        return self.weight.shape[axis]
+
+    return property(size)
 
 
 class _Weighted(Module):
@@ -40,7 +45,7 @@ class _Weighted(Module):
             self.bias.data[...] = 0
             self.bias.changed()
 
-    def reset_parameters(self, rng):
+    def reset_parameters(self, rng: np.random.Generator) -> None:
         """Draw the weights anew, and what the quantiser learns; the bias becomes 0."""
         if self.weight_quantizer is not None:
             self.weight_quantizer.reset_parameters(rng)
@@ -81,18 +86,29 @@ class Linear(_Weighted):
     samplewise = True
     inputs, outputs = _size(-2), _size(-1)
 
-    def __init__(self, inputs, outputs, *, rng, bias=True, weight_quantizer=None, init=binaryduo_normal):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rng: np.random.Generator,
+        bias: bool = True,
+        weight_quantizer: Quantizer | None = None,
+        init: Callable[..., np.ndarray] = binaryduo_normal,
+    ):
         super().__init__()
         inputs = arguments.integer("Linear", "inputs", inputs, at_least=1)
         outputs = arguments.integer("Linear", "outputs", outputs, at_least=1)
         self._set("Linear", (inputs, outputs), rng, bias, weight_quantizer, init)
 
     @staticmethod
-    def array_shapes(*, inputs, outputs, bias=True, **others):
+    def array_shapes(
+        *, inputs: int, outputs: int, bias: bool = True, **others: object
+    ) -> dict[str, tuple[int, ...]]:
         """Shapes of weight and bias."""
         return {"weight": (inputs, outputs)} | ({"bias": (outputs,)} if bias else {})
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, IN) to (N, OUT)."""
         return self._product(functional.linear, x)
 
@@ -128,31 +144,33 @@ class Conv2d(_Weighted):
 
     def __init__(
         self,
-        channels,
-        out_channels,
-        kernel_size,
+        channels: int,
+        out_channels: int,
+        kernel_size: int,
         *,
-        rng,
-        stride=1,
-        padding=0,
-        bias=True,
-        weight_quantizer=None,
-        init=binaryduo_normal,
+        rng: np.random.Generator,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        weight_quantizer: Quantizer | None = None,
+        init: Callable[..., np.ndarray] = binaryduo_normal,
     ):
         super().__init__()
         sizes = {"kernel_size": kernel_size, "channels": channels, "out_channels": out_channels}
-        size, *channels = (arguments.integer("Conv2d", name, n, at_least=1) for name, n in sizes.items())
+        size, *ends = (arguments.integer("Conv2d", name, n, at_least=1) for name, n in sizes.items())
         self.stride = arguments.integer("Conv2d", "stride", stride, at_least=1)
         self.padding = arguments.integer("Conv2d", "padding", padding, at_least=0)
-        self._set("Conv2d", (size, size, *channels), rng, bias, weight_quantizer, init)
+        self._set("Conv2d", (size, size, *ends), rng, bias, weight_quantizer, init)
 
     @staticmethod
-    def array_shapes(*, channels, out_channels, kernel_size, bias=True, **others):
+    def array_shapes(
+        *, channels: int, out_channels: int, kernel_size: int, bias: bool = True, **others: object
+    ) -> dict[str, tuple[int, ...]]:
         """Shapes of weight and bias."""
         weight = (kernel_size, kernel_size, channels, out_channels)
         return {"weight": weight} | ({"bias": (out_channels,)} if bias else {})
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, OH, OW, OC)."""
         return self._product(functional.conv2d, x, self.stride, self.padding)
 

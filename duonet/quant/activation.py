@@ -7,7 +7,7 @@ from duonet.functional.normalization import BatchNorm
 from duonet.quant.quantizer import Quantizer
 from duonet.quant.staircase import Staircase
 from duonet.quant.surrogate import Surrogate
-from duonet.tensor import Function
+from duonet.tensor import Function, Tensor
 
 
 class Quantize(Function):
@@ -48,7 +48,7 @@ class BatchNormQuantize(Function):
         return BatchNorm.backward(ctx.norm, Quantize.backward(ctx.steps, dy))
 
 
-def quantize(x, staircase, surrogate):
+def quantize(x: Tensor, staircase: Staircase, surrogate: Surrogate) -> Tensor:
     """Apply a staircase forwards and the derivative of a surrogate backwards.
 
     y = staircase(x), dx = dy · surrogate'(x). The staircase's own derivative is zero almost everywhere; what
@@ -103,7 +103,7 @@ class QuantActivation(Quantizer):
 
     samplewise = by_channel = rising = True
 
-    def __init__(self, staircase, surrogate):
+    def __init__(self, staircase: Staircase, surrogate: Surrogate):
         super().__init__()
         for name, value, kind in (("staircase", staircase, Staircase), ("surrogate", surrogate, Surrogate)):
             if not isinstance(value, kind):
@@ -111,11 +111,11 @@ class QuantActivation(Quantizer):
         self.staircase, self.surrogate = staircase, surrogate
 
     @property
-    def bits(self):
+    def bits(self) -> int:  # type: ignore[override]
         """Those of the staircase."""
         return self.staircase.bits
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
         return quantize(x, self.staircase, self.surrogate)
 

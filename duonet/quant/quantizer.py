@@ -42,6 +42,6 @@ class Quantizer(Module):
     deterministic = True
     homogeneous = two_valued = False
 
-    def scales(self, shape):
+    def scales(self, shape: tuple[int, ...]) -> int:
         """Count the float scales that go with weights of a shape, beside the Parameters; none by default."""
         return 0

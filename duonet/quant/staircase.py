@@ -1,10 +1,13 @@
 """Staircases: functions of few levels. A staircase knows its thresholds and levels, and nothing of gradients."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, backend
+from duonet.backend import Array
 from duonet.functional.channels import per_channel, per_channel_numbers, refuse_misfit
 
 
@@ -35,7 +38,7 @@ class Staircase:
     array([-1.,  0.,  0.,  4.])
     """
 
-    def __init__(self, thresholds, levels):
+    def __init__(self, thresholds: Iterable[npt.ArrayLike], levels: Iterable[float]):
         name = type(self).__name__
         self.thresholds = tuple(per_channel_numbers(name, "each threshold", t) for t in thresholds)
         self.levels = tuple(float(arguments.number(name, "each level", level)) for level in levels)
@@ -52,17 +55,17 @@ class Staircase:
             raise ValueError(f"{name}: levels must rise, got {levels}")
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits that hold one output value."""
         return math.ceil(math.log2(len(self.levels)))
 
     @property
-    def tabular(self):
+    def tabular(self) -> bool:
         """Whether thresholds and levels are all there is to it: a subclass may compute something of its own."""
         kind = type(self)
         return kind.__call__ is Staircase.__call__ and kind._reached is Staircase._reached
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """Quantise an array of any shape, keeping its dtype."""
         xp = backend.get_xp(arguments.array(type(self).__name__, "x", x))
         first, *rest = (self._reached(x, xp.asarray(t, dtype=x.dtype)) for t in self.thresholds)
@@ -113,7 +116,7 @@ class FoldedStaircase(Staircase):
            [0., 0.]])
     """
 
-    def __init__(self, thresholds, levels, falls):
+    def __init__(self, thresholds: Iterable[npt.ArrayLike], levels: Iterable[float], falls: npt.ArrayLike):
         self.thresholds = tuple(np.asarray(t, dtype=np.float64) for t in thresholds)
         self.levels, self.falls = tuple(float(level) for level in levels), np.asarray(falls)
 
@@ -158,11 +161,11 @@ class Binary(Staircase):
     array([0., 1., 1.])
     """
 
-    def __init__(self, threshold=0.5):
+    def __init__(self, threshold: npt.ArrayLike = 0.5):
         super().__init__([threshold], [0, 1])
 
     @property
-    def threshold(self):
+    def threshold(self) -> Array:
         """Where it steps."""
         return self.thresholds[0]
 
@@ -215,7 +218,7 @@ class Uniform(Staircase):
     array([0.   , 0.333, 0.667, 1.   ])
     """
 
-    def __init__(self, bits):
+    def __init__(self, bits: int):
         bits = arguments.integer("Uniform", "bits", bits, at_least=1, at_most=8)
         n = 2**bits - 1
         super().__init__([(k - 0.5) / n for k in range(1, n + 1)], [k / n for k in range(n + 1)])

@@ -6,8 +6,10 @@ rises where the staircase rises. Any surrogate pairs with any staircase. Those f
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments, backend
+from duonet.backend import Array
 from duonet.functional.channels import per_channel, per_channel_numbers, refuse_misfit
 
 
@@ -25,11 +27,11 @@ class Surrogate:
     array([6.])
     """
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """Compute the function at `x`; shape and dtype of `x`."""
         raise NotImplementedError
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """Compute its derivative at `x`; dtype of `x`, or bool where the slope is only ever 0 or 1."""
         raise NotImplementedError
 
@@ -57,11 +59,11 @@ class Identity(Surrogate):
     array([1., 1.])
     """
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """Copy the input."""
         return x.copy()
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """1."""
         return self._xp(x).ones_like(x)
 
@@ -75,11 +77,11 @@ class ReLU(Surrogate):
     array([False, False,  True])
     """
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """max(x, 0)."""
         return self._xp(x).maximum(x, 0)
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """1[x > 0]."""
         return x > 0
 
@@ -109,15 +111,15 @@ class Clip(Surrogate):
     array([ True, False])
     """
 
-    def __init__(self, low, high, closed=False):
+    def __init__(self, low: float, high: float, closed: bool = False):
         self.low = arguments.number("Clip", "low", low)
         self.high, self.closed = arguments.number("Clip", "high", high, above=low), closed
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """min(max(x, low), high)."""
         return self._xp(x).clip(x, self.low, self.high)
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """1 inside the window, 0 outside."""
         if self.closed:
             return (x >= self.low) & (x <= self.high)
@@ -135,13 +137,13 @@ class Polynomial(Surrogate):
     array([0., 1., 2., 0.])
     """
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """Inside [−1, 1] x (2 − |x|), outside the sign."""
         xp = self._xp(x)
         inside = xp.clip(x, -1, 1)
         return inside * (2 - xp.abs(inside))
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """2 − 2|x| inside [−1, 1], 0 outside."""
         xp = self._xp(x)
         return 2 * xp.maximum(1 - xp.abs(x), 0)
@@ -168,16 +170,16 @@ class SwishSign(Surrogate):
     array([ 5.     ,  4.84616, -0.19499])
     """
 
-    def __init__(self, beta):
+    def __init__(self, beta: float):
         self.beta = arguments.number("SwishSign", "beta", beta, above=0)
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """tanh(βx/2) + βx / (1 + cosh βx), the same as above written without overflow in σ."""
         x = self._limited(x, 100 / self.beta)
         t = backend.get_xp(x).tanh(0.5 * self.beta * x)
         return t + 0.5 * self.beta * x * (1 - t * t)
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """β(2 − βx tanh(βx/2)) / (1 + cosh βx), with 1 / (1 + cosh u) = (1 − tanh²(u/2)) / 2."""
         x = self._limited(x, 100 / self.beta)
         t = backend.get_xp(x).tanh(0.5 * self.beta * x)
@@ -205,15 +207,15 @@ class Tanh(Surrogate):
     array([3.])
     """
 
-    def __init__(self, scale):
+    def __init__(self, scale: float):
         self.scale = arguments.number("Tanh", "scale", scale, above=0)
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """tanh(t x)."""
         x = self._limited(x, 100 / self.scale)
         return backend.get_xp(x).tanh(self.scale * x)
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """Slope t (1 − tanh²(t x))."""
         return self.scale * (1 - self.value(x) ** 2)
 
@@ -229,13 +231,13 @@ class Triangle(Surrogate):
     array([0. , 1. , 0.5])
     """
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """½ + x − ½ x|x| inside [−1, 1], 0 and 1 outside."""
         xp = self._xp(x)
         inside = xp.clip(x, -1, 1)
         return 0.5 + inside - 0.5 * inside * xp.abs(inside)
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """1 − |x| inside [−1, 1], 0 outside."""
         xp = self._xp(x)
         return xp.maximum(1 - xp.abs(x), 0)
@@ -261,7 +263,7 @@ class Shifted(Surrogate):
     array([False,  True,  True, False])
     """
 
-    def __init__(self, surrogate, offset):
+    def __init__(self, surrogate: Surrogate, offset: npt.ArrayLike):
         self.surrogate = surrogate
         self.offset = per_channel_numbers("Shifted", "offset", offset)
 
@@ -273,11 +275,11 @@ class Shifted(Surrogate):
         refuse_misfit("Shifted", "offset", offset, x)
         return per_channel(xp.subtract, x, offset)
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """Compute the value at x − offset."""
         return self.surrogate.value(self._move(x))
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """Compute the derivative at x − offset."""
         return self.surrogate.derivative(self._move(x))
 
@@ -301,17 +303,17 @@ class ZeroOne(Surrogate):
     array([0., 1., 2., 0.])
     """
 
-    def __init__(self, surrogate):
+    def __init__(self, surrogate: Surrogate):
         self.surrogate = surrogate
 
     def _move(self, x):
         return 2 * arguments.array("ZeroOne", "x", x) - 1
 
-    def value(self, x):
+    def value(self, x: Array) -> Array:
         """½(1 + s(2x − 1))."""
         return 0.5 * (1 + self.surrogate.value(self._move(x)))
 
-    def derivative(self, x):
+    def derivative(self, x: Array) -> Array:
         """s'(2x − 1)."""
         return self.surrogate.derivative(self._move(x))
 

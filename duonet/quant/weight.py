@@ -4,7 +4,7 @@ import numpy as np
 
 from duonet import backend, exact
 from duonet.quant.quantizer import Quantizer
-from duonet.tensor import Function
+from duonet.tensor import Function, Tensor
 
 
 def _sign(w):
@@ -72,11 +72,11 @@ class LayerScaleSign(Quantizer):
     bits = 1
     homogeneous = two_valued = True
 
-    def forward(self, w):
+    def forward(self, w: Tensor) -> Tensor:
         """Any shape, same shape out, of two values."""
         return SignByLayer.apply(w)
 
-    def scales(self, shape):
+    def scales(self, shape: tuple[int, ...]) -> int:
         """One."""
         return 1
 
@@ -101,10 +101,10 @@ class FilterScaleSign(Quantizer):
     bits = 1
     homogeneous = two_valued = True
 
-    def forward(self, w):
+    def forward(self, w: Tensor) -> Tensor:
         """(..., OC), same shape out, of two values a channel."""
         return SignByFilter.apply(w)
 
-    def scales(self, shape):
+    def scales(self, shape: tuple[int, ...]) -> int:
         """One for each output channel."""
         return shape[-1]
