@@ -11,7 +11,7 @@ from duonet.engine import plain_ops
 from duonet.folding import fold_batch_norm
 from duonet.fusing import fuse
 from duonet.gradcheck import check_gradients, check_surrogate, numerical_gradient
-from duonet.inference import pack
+from duonet.inference import load_packed, pack, save_packed
 from duonet.parallel import threads
 from duonet.quantcheck import check_quantizer
 from duonet.tape import no_grad, smooth_forward
@@ -25,6 +25,7 @@ __version__ = VERSION
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_quantizer", "check_surrogate",
     "coupled_widths", "data", "decouple", "evaluate", "fit", "fold_batch_norm", "functional", "fuse",
-    "load_checkpoint", "load_model", "mismatch", "models", "nn", "no_grad", "numerical_gradient", "optim",
-    "pack", "plain_ops", "quant", "save_checkpoint", "smooth_forward", "summary", "threads",
+    "load_checkpoint", "load_model", "load_packed", "mismatch", "models", "nn", "no_grad", "numerical_gradient",
+    "optim", "pack", "plain_ops", "quant", "save_checkpoint", "save_packed", "smooth_forward", "summary",
+    "threads",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: `duonet train`, `evaluate`, `predict`, `runs`, `summary`, `compare`, `mismatch`."""
+"""The command line: `duonet train`, `evaluate`, `predict`, `pack`, `run`, `compare`, `mismatch` and others."""
 
 import argparse
 import contextlib
@@ -8,7 +8,7 @@ import threading
 import warnings
 
 from duonet import parallel
-from duonet.cli import costs, runs, studies
+from duonet.cli import costs, packed, runs, studies
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
 from duonet.text import visible
@@ -90,7 +90,7 @@ def _parser():
     parser = _Parser(prog="duonet", description="Binary-activation networks, from scratch.")
     parser.add_argument("--version", action="version", version=f"duonet {VERSION}")
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
-    for room in (runs, costs, studies):
+    for room in (runs, costs, packed, studies):
         room.add(commands)
     for command in commands.choices.values():
         command.set_defaults(flags={a.dest: a.option_strings[0] for a in command._actions if a.option_strings})

@@ -19,7 +19,7 @@ def add(commands):
         description="Print what every layer of a network costs, by bit width.",
     )
     command.set_defaults(command=_summary)
-    command.add_argument("model", help=f"one of {', '.join(MODELS)}, a run folder or a checkpoint")
+    command.add_argument("model", help=f"one of {', '.join(MODELS)}, a run folder, a checkpoint or a packed file")
     command.add_argument("--variant", help="float, baseline, ternary, coupled or decoupled (baseline)")
     command.add_argument("--weights", help="float or binary")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
@@ -32,7 +32,13 @@ def add(commands):
 def _summary(options):
     from duonet.costs import summary
 
-    counted = summary(*_network(options))
+    packed = Path(options.model)
+    if packed.suffix == ".duo" and packed.exists():
+        from duonet.inference import load_packed, packed_summary
+
+        counted = packed_summary(load_packed(packed))
+    else:
+        counted = summary(*_network(options))
     print(json.dumps(counted.to_dict(), indent=1) if options.json else counted)
 
 

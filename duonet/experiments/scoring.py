@@ -169,10 +169,24 @@ def predict_each(checkpoint, images, resize=False, device="cpu"):
         raise ValueError("predict: there are no images")
     check_device("predict", device)
     saved, about = load_run(checkpoint, device)
-    return about["class_names"], _answers(fused(saved.model.eval())[0], about, images, resize, device)
+    return about["class_names"], answers(fused(saved.model.eval())[0], about, images, resize, device)
 
 
-def _answers(model, about, images, resize, device):
+def answers(model, about, images, resize=False, device="cpu"):
+    """Answer image files one after the other by any function from a Tensor of images to a Tensor of logits.
+
+    Parameters
+    ----------
+    model : callable
+    about : dict
+        `in_shape`, `mean` and `std`.
+    images, resize, device
+        As for `predict`.
+
+    Yields
+    ------
+    (path, numpy.ndarray) or (path, ValueError)
+    """
     normalize = data.Normalize(about["mean"], about["std"])
     for start in range(0, len(images), PICTURES):
         paths = images[start : start + PICTURES]

@@ -13,8 +13,9 @@ from duonet.arguments import instance
 from duonet.coupling import join, kind
 from duonet.folding import fold_batch_norm
 from duonet.inference.floats import FloatLayer
-from duonet.inference.layers import Layer, SignLayer, StepLayer, Sum, unit
+from duonet.inference.layers import Layer, StepLayer, Sum, unit
 from duonet.inference.network import PackedNetwork
+from duonet.inference.products import SignLayer
 from duonet.quant import FoldedStaircase
 from duonet.tape import no_grad
 from duonet.tensor import Tensor

@@ -7,7 +7,8 @@ import duonet
 from duonet import Tensor, models, nn, no_grad, quant
 from duonet.inference import CannotPack, pack
 from duonet.inference.counting import planes, signed_counts, words
-from duonet.inference.layers import WORTH, SignLayer, Steps, unit, values
+from duonet.inference.layers import Steps, unit, values
+from duonet.inference.products import WORTH, SignLayer
 
 SHAPES = {
     "vgg7": (16, 16, 3),

@@ -1,0 +1,90 @@
+"""`duonet pack` and `run`: a trained network as a file of bits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from duonet.cli.streams import complain
+from duonet.cli.words import said
+from duonet.text import visible
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+    """
+    command = commands.add_parser(
+        "pack",
+        help="write a trained network with its binary layers as bits",
+        description="Pack the network of a checkpoint: weights and activations of two values become bits, batch "
+        "norm becomes thresholds, and the logits stay the same to the last bit.",
+    )
+    command.set_defaults(command=_pack)
+    command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the file to write, such as a.duo"
+    )
+    command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
+
+    command = commands.add_parser(
+        "run",
+        help="class probabilities of image files by a packed network",
+        description="Print the probability of each class for PNG or JPEG files, the likeliest first.",
+    )
+    command.set_defaults(command=_run)
+    command.add_argument("packed", type=Path, help="a file of duonet pack")
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files")
+    command.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
+    command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from duonet.checkpoint import load_checkpoint
+    from duonet.experiments.scoring import run_file
+    from duonet.inference import pack, packed_summary, save_packed
+
+    saved = load_checkpoint(run_file(options.checkpoint))
+    about = saved.about if isinstance(saved.about, dict) else {}
+    shape = options.input or about.get("in_shape")
+    if not isinstance(shape, list) or not all(type(n) is int for n in shape):
+        raise ValueError(f"pack: {options.checkpoint} does not say what its input is; give --input H W C")
+    kept = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
+    network = pack(saved.model.eval(), tuple(shape), kept)
+    save_packed(options.out, network)
+    total = packed_summary(network).total
+    weights = 4 * sum(tensor.size for _, tensor in saved.model._tensors())
+    print(
+        visible(
+            f"{options.out}: {total.bytes_packed:,} bytes, {weights / total.bytes_packed:.1f} times fewer than "
+            f"{weights:,} in float32; {str(network).removeprefix('PackedNetwork: ')}"
+        )
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from duonet.experiments.scoring import answers
+    from duonet.inference import load_packed
+    from duonet.tensor import Tensor
+
+    if options.top < 1:
+        raise ValueError(f"run: --top must be at least 1, got {options.top}")
+    network = load_packed(options.packed)
+    if network.in_shape is None or len(network.in_shape) != 3 or not {"mean", "std"} <= network.about.keys():
+        raise ValueError(f"run: {options.packed} does not say how images are prepared for it")
+    names = network.about.get("class_names") or [f"class {i}" for i in range(network.out_shape[0])]
+    about = network.about | {"in_shape": network.in_shape}
+    wrong = 0
+    for path, answer in answers(lambda x: Tensor(network(x.data)), about, options.images, options.resize):
+        if isinstance(answer, ValueError):
+            wrong += 1
+            complain(f"duonet: {said(answer)}")
+            continue
+        best = sorted(zip(answer, names), reverse=True)[: options.top]
+        print(visible(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best)))
+    if wrong:
+        raise ValueError(f"run: no answer for {wrong} of {len(options.images)} images")
