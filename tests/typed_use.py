@@ -7,7 +7,20 @@ mypy says so.
 import numpy as np
 
 import duonet
-from duonet import Function, Parameter, Tensor, backend, no_grad, numerical_gradient, threads
+from duonet import (
+    Function,
+    Parameter,
+    Tensor,
+    backend,
+    mismatch,
+    models,
+    nn,
+    no_grad,
+    numerical_gradient,
+    optim,
+    quant,
+    threads,
+)  # fmt: skip
 from duonet import functional as F
 from duonet.history import History
 from duonet.module import Module
@@ -49,6 +62,56 @@ def right(x: Tensor, a: backend.Array) -> float:
     duonet.check_gradients(model, a, against="surrogate")
     factor: float = Cosine(10)(2.5)
     return factor + float(y) + float(gradient.sum()) + len(History())
+
+
+class Thirds(quant.Quantizer):
+    bits = 2
+
+    def forward(self, w: Tensor) -> Tensor:
+        return quant.quantize(w, quant.Staircase([-0.3, 0.3], [-1, 0, 1]), quant.Identity())
+
+    def scales(self, shape: tuple[int, ...]) -> int:
+        return shape[-1]
+
+
+def right_about_models(rng: np.random.Generator, a: backend.Array) -> float:
+    act = nn.QuantActivation(quant.Binary([0.0, 0.5]), quant.Shifted(quant.Clip(0, 1), 0.25))
+    layers = {"norm": nn.BatchNorm(2), "act": act, "linear": nn.Linear(2, 3, rng=rng, weight_quantizer=Thirds())}
+    model = nn.Sequential({**layers}).to("cpu").eval()
+    model = nn.Sequential(*model, nn.Residual(nn.ReLU()))[:2]
+    with nn.observe(model) as records:
+        model(a)
+    width: int = layers["norm"].channels + len(nn.ModuleList(model)) + act.bits
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer.load_state_dict(optimizer.state_dict())
+    binary: nn.Module = duonet.decouple(models.mlp("coupled", rng=rng), shift="beta").eval()
+    counted = duonet.summary(binary, a.shape[1:])
+    found = duonet.mismatch.measure(model, F.mse_loss, (a, a), layers=["linear"], coordinates=20, rng=rng)
+    estimates = mismatch.coarse_gradient(model, F.mse_loss, (a, a))
+    duonet.save_checkpoint("a.npz", model, optimizer=optimizer, generators={"rng": rng}, about={"epochs": 3})
+    classes: list[type] = [type(layer) for layer in duonet.load_model("a.npz", classes=[Thirds]).children()]
+    values = records["act"].output.sum() + estimates["linear"].values.sum() + found["linear"].cosine
+    return counted.macs + width + float(values) + len(classes)
+
+
+def wrong_about_models(rng: np.random.Generator, model: nn.Sequential, a: backend.Array) -> None:
+    nn.Sequential(F.relu)  # type: ignore[arg-type]
+    nn.Linear(2, 3)  # type: ignore[call-arg]
+    nn.Conv2d(2, 3, 3, rng=0)  # type: ignore[arg-type]
+    nn.BatchNorm("2")  # type: ignore[arg-type]
+    nn.QuantActivation(quant.Clip(0, 1), quant.Binary())  # type: ignore[arg-type]
+    quant.Staircase([0], ["a", "b"])  # type: ignore[list-item]
+    quant.Clip(0, "1")  # type: ignore[arg-type]
+    optim.Adam(model.parameters(), lr="0.1")  # type: ignore[arg-type]
+    optim.SGD(model, lr=0.1)  # type: ignore[arg-type]
+    models.vgg7("baseline")  # type: ignore[call-arg]
+    duonet.decouple(a)  # type: ignore[arg-type]
+    duonet.fuse(None)  # type: ignore[arg-type]
+    duonet.summary(model, 3)  # type: ignore[arg-type]
+    mismatch.measure(model, F.mse_loss, a, step=0.1)  # type: ignore[arg-type]
+    mismatch.evolution_gradient(model, F.mse_loss, (a, a))  # type: ignore[call-arg]
+    duonet.save_checkpoint("a.npz", model, optimizer="SGD")  # type: ignore[arg-type]
+    print(duonet.summary(model, (3,)).no_such)  # type: ignore[attr-defined]
 
 
 def wrong(x: Tensor, a: backend.Array, model: Scale) -> None:
