@@ -225,10 +225,7 @@ def allow_tf32() -> None:
 
     os.environ["CUPY_TF32"] = "1"
     if products.get_compute_type(np.dtype(np.float32)) != products.COMPUTE_TYPE_TF32:
-        raise RuntimeError(
-            "tf32: CuPy stays with float32, because this process has multiplied matrices before it asked, "
-            "or the GPU has none (it takes compute capability 8.0)"
-        )
+        raise RuntimeError("tf32: CuPy stays with float32: this process multiplied before, or the GPU has no TF32")
 
 
 def to_device(x: Array, device: str) -> Array:

@@ -196,9 +196,7 @@ def _check(function, inputs, rng, step, rtol, directions, context, smooth):
     y = function(*tensors)
     _refuse_modified(inputs, before)
     if not isinstance(y, Tensor) or not y.requires_grad:
-        raise GradientError(
-            "check_gradients: the function's result does not depend on its inputs through the tape"
-        )
+        raise GradientError("check_gradients: the result does not depend on the inputs through the tape")
     if not smooth:
         _refuse_surrogates(y)
     dy = rng.standard_normal(y.shape)

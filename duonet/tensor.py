@@ -298,8 +298,7 @@ class Tensor(Conversions):
         if dy is None:
             if self.size != 1:
                 raise ValueError(
-                    f"backward: a tensor of shape {self.shape} needs its gradient, backward(dy); "
-                    "only a single element has the obvious one, 1"
+                    f"backward: only a single element has a default dy; pass one of shape {self.shape}"
                 )
             return backend.get_xp(self.data).ones_like(self.data)
         dy = dy.data if isinstance(dy, Tensor) else np.asarray(dy) if isinstance(dy, np.generic) else dy
@@ -310,9 +309,7 @@ class Tensor(Conversions):
             raise ValueError(f"backward: dy must be {self.dtype} of shape {self.shape}, got {got}")
         here, there = backend.device_of(self.data), backend.device_of(dy)
         if here != there:
-            raise TypeError(
-                f"backward: the tensor is on the {here} but dy is on the {there}; move one of them first"
-            )
+            raise TypeError(f"backward: the tensor is on the {here} but dy is on the {there}; move one of them")
         return dy
 
 

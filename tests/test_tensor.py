@@ -164,7 +164,7 @@ def test_the_graph_lets_go_of_its_arrays():
 @pytest.mark.parametrize(
     "dy, message",
     [
-        (None, "a tensor of shape .2,. needs its gradient"),
+        (None, "pass one of shape .2,."),
         (np.ones(3), r"dy must be float64 of shape \(2,\), got float64 of shape \(3,\)"),
         (np.ones(2, "float32"), "got float32 of shape"),
         ([1.0, 1.0], "got list"),

@@ -180,15 +180,11 @@ def steps(stride: int, padding: int) -> tuple[int, int]:
 def check(x: Array, w: Array, bias: Array | None, padding: int) -> None:
     """Raise ValueError unless the arrays of a convolution fit."""
     if x.ndim != 4 or w.ndim != 4:
-        raise ValueError(
-            f"conv2d: expected x (N, H, W, C) and w (KH, KW, C, OC), got shapes {x.shape} and {w.shape}"
-        )
+        raise ValueError(f"conv2d: expected x (N, H, W, C) and w (KH, KW, C, OC), got {x.shape} and {w.shape}")
     if 0 in w.shape:
         raise ValueError(f"conv2d: w {w.shape} has no elements")
     if x.shape[3] != w.shape[2]:
-        raise ValueError(
-            f"conv2d: x has {x.shape[3]} channels (shape {x.shape}) but w expects {w.shape[2]} (shape {w.shape})"
-        )
+        raise ValueError(f"conv2d: x has {x.shape[3]} channels, w expects {w.shape[2]}: got {x.shape}, {w.shape}")
     if bias is not None and bias.shape != w.shape[3:]:
         raise ValueError(f"conv2d: bias has shape {bias.shape}, expected {w.shape[3:]} for w {w.shape}")
     if x.shape[1] + 2 * padding < w.shape[0] or x.shape[2] + 2 * padding < w.shape[1]:

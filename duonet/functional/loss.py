@@ -61,9 +61,7 @@ class MSELoss(Function):
     @staticmethod
     def forward(ctx, prediction, target):
         if prediction.shape != target.shape:
-            raise ValueError(
-                f"mse_loss: prediction {prediction.shape} and target {target.shape} must be equal in shape"
-            )
+            raise ValueError(f"mse_loss: prediction {prediction.shape} and target {target.shape} differ in shape")
         if not prediction.size:
             raise ValueError(f"mse_loss: prediction {prediction.shape} is empty: there is no mean")
         ctx.difference = prediction - target
@@ -125,10 +123,7 @@ def _onehot(name, logits, labels):
     classes = logits.shape[1]
     # Looking at a GPU array would stall the training step, so there the check is left to the loader.
     if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(
-            f"{name}: labels must lie in 0..{classes - 1} for logits {logits.shape}, "
-            f"got {labels.min()}..{labels.max()}"
-        )
+        raise ValueError(f"{name}: labels must lie in 0..{classes - 1}, got {labels.min()}..{labels.max()}")
     return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
 
 

@@ -119,10 +119,8 @@ def check(x: Array, gamma: Array, beta: Array, running_mean: Any, running_var: A
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both running_mean and running_var, or neither")
     if running_mean is not None and not running_mean.shape == running_var.shape == (channels,):
-        raise ValueError(
-            f"batch_norm: running_mean and running_var must have shape ({channels},) for x {x.shape}, "
-            f"got {running_mean.shape} and {running_var.shape}"
-        )
+        got = f"{running_mean.shape} and {running_var.shape}"
+        raise ValueError(f"batch_norm: running_mean and running_var must have shape ({channels},), got {got}")
     if not training and running_mean is None:
         raise ValueError("batch_norm: evaluation needs running_mean and running_var")
     if training and x.size <= channels:

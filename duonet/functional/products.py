@@ -16,9 +16,7 @@ class Matmul(Function):
     @staticmethod
     def forward(ctx, a, b):
         if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-            raise ValueError(
-                f"matmul: cannot multiply a {a.shape} by b {b.shape}; expected (..., M, K) @ (..., K, N)"
-            )
+            raise ValueError(f"matmul: a {a.shape} does not fit b {b.shape}; expected (..., M, K) @ (..., K, N)")
         ctx.a, ctx.b = a, b
         return a @ b
 

@@ -136,7 +136,7 @@ class Pad(Function):
     def forward(ctx, x, *, widths, value):
         if len(widths) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in widths):
             raise ValueError(
-                f"pad: widths {widths} must hold one pair (before, after) >= 0 per axis of x {x.shape}"
+                f"pad: widths {widths} must be pairs (before, after) >= 0, one per axis of x {x.shape}"
             )
         value = arguments.fitting("pad", "value", value, x.dtype)
         ctx.inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))

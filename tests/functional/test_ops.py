@@ -294,7 +294,7 @@ BAD_INPUT = [
     (
         lambda: F.conv2d(ones(8, 32, 32, 3), ones(3, 3, 2, 16)),
         ValueError,
-        "conv2d: x has 3 channels .shape .8, 32, 32, 3.. but w expects 2",
+        "conv2d: x has 3 channels, w expects 2: got .8, 32, 32, 3., .3, 3, 2, 16.",
     ),
     (lambda: F.conv2d(ones(32, 32, 3), ones(3, 3, 3, 1)), ValueError, r"conv2d: expected x \(N, H, W, C\)"),
     (
@@ -319,7 +319,7 @@ BAD_INPUT = [
     ),
     (lambda: F.linear(ones(2, 3), ones(4, 5)), ValueError, r"linear: x \(2, 3\) does not fit w \(4, 5\)"),
     (lambda: F.linear(ones(2, 3), ones(3, 5), ones(3)), ValueError, r"linear: bias has shape \(3,\)"),
-    (lambda: ones(2, 3) @ ones(2, 3), ValueError, r"matmul: cannot multiply a \(2, 3\) by b \(2, 3\)"),
+    (lambda: ones(2, 3) @ ones(2, 3), ValueError, r"matmul: a \(2, 3\) does not fit b \(2, 3\)"),
     (lambda: F.max_pool2d(ones(1, 1, 4, 1)), ValueError, "max_pool2d: windows of size 2 do not fit x"),
     (lambda: F.avg_pool2d(ones(4, 4)), ValueError, r"avg_pool2d: expected x \(N, H, W, C\)"),
     (
@@ -358,7 +358,7 @@ BAD_INPUT = [
         ValueError,
         r"must have shape \(3,\)",
     ),
-    (lambda: F.softmax_cross_entropy(ones(2, 3), [0, 3]), ValueError, r"labels must lie in 0..2 .* got 0..3"),
+    (lambda: F.softmax_cross_entropy(ones(2, 3), [0, 3]), ValueError, r"labels must lie in 0..2, got 0..3"),
     (lambda: F.softmax_cross_entropy(ones(2, 3), [-1, 0]), ValueError, "got -1..0"),
     (
         lambda: F.softmax_cross_entropy(ones(2, 3), [0]),
