@@ -1,4 +1,4 @@
-"""`duonet pack` and `run`: a trained network as a file of bits."""
+"""`duonet pack`, `run` and `export-c`: a trained network as a file of bits."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def add(commands: Any) -> None:
         "--out", type=Path, required=True, metavar="FILE", help="the file to write, such as a.duo"
     )
     command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
+
+    command = commands.add_parser(
+        "export-c",
+        help="write a packed network as one C99 header",
+        description="Write a C99 header that runs a packed network: no allocation, no library, and whole numbers "
+        "from the first activation to the last.",
+    )
+    command.set_defaults(command=_export)
+    command.add_argument("packed", type=Path, help="a file of duonet pack")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="what to write, such as a.h")
+    command.add_argument("--name", help="what its names begin with (the file's name)")
 
     command = commands.add_parser(
         "run",
@@ -64,6 +75,13 @@ def _pack(options: argparse.Namespace) -> None:
             f"{weights:,} in float32; {str(network).removeprefix('PackedNetwork: ')}"
         )
     )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from duonet.inference import export_c, load_packed
+
+    memory = export_c(options.out, load_packed(options.packed), options.name)
+    print(visible(f"{options.out}: {memory.flash:,} bytes of flash beside its code, {memory.ram:,} bytes of RAM"))
 
 
 def _run(options: argparse.Namespace) -> None:
