@@ -18,14 +18,13 @@ import numpy as np
 
 from duonet import engine
 from duonet.compiled.codes import Code, code_of, packed
-from duonet.compiled.rows import add, aligned, byte, load, store, zero
+from duonet.compiled.dense import input_gradient
+from duonet.compiled.rows import add, aligned, blocks, byte, load, store, zero
 from duonet.compiled.running import given, kernel, parts, share
 from duonet.compiled.tables import grow, slide, spread
-from duonet.fast import conv as fast
 from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
-WIDTHS = 32, 24, 16, 12, 8, 4  # floats in a row of registers
 PIXELS = 512  # that a task goes through, for one row of outputs
 FORWARD_BYTES, BACKWARD_BYTES = 48 << 10, 24 << 10  # of a block of tables
 
@@ -53,37 +52,9 @@ class Conv2d(conv.Conv2d):
     @staticmethod
     def backward(ctx, dy):
         wants_x, wants_w, wants_bias = ctx.needs
-        dy = np.ascontiguousarray(dy)
-        dx = fast.input_gradient(dy, ctx.w, ctx.shape, ctx.stride, ctx.padding) if wants_x else None
+        dx = input_gradient(dy, ctx.w, ctx.shape, ctx.stride, ctx.padding) if wants_x else None
         dw = weight_gradient(ctx.indices, ctx.code, dy, ctx.w.shape, ctx.stride) if wants_w else None
         return dx, dw, sum_rows(dy.reshape(-1, dy.shape[-1])) if wants_bias else None
-
-
-@functools.cache
-def blocks(outputs: int) -> tuple[int, tuple[int, ...]]:
-    """Return the width W of a row of outputs, and the output with which each block begins.
-
-    Parameters
-    ----------
-    outputs : int
-        At least 4.
-
-    Returns
-    -------
-    (int, tuple of int)
-
-    Examples
-    --------
-    >>> blocks(128), blocks(12), blocks(45)
-    ((32, (0, 32, 64, 96)), (12, (0,)), (24, (0, 21)))
-    """
-
-    def cost(width):  # a look-up, and an addition for each register of 16
-        count = -(-outputs // width)
-        return count * (2 + width // 16 + bool(width % 16)), count * width
-
-    width = min((width for width in WIDTHS if width <= outputs), key=cost)
-    return width, tuple(min(start, outputs - width) for start in range(0, outputs, width))
 
 
 def correlate(indices: np.ndarray, code: Code, w: np.ndarray, bias: np.ndarray | None, stride: int) -> np.ndarray:

@@ -8,6 +8,7 @@ would leave that to its guess whether the arrays overlap.
 Indices count floats from the beginning of an array's memory, whatever its shape; nothing checks them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from numba.extending import intrinsic, models, register_model
 from duonet import arguments
 
 FLOAT, INT64 = ir.FloatType(), ir.IntType(64)
+WIDTHS = 32, 24, 16, 12, 8, 4  # floats in a row
 PIECES = 16, 8, 4  # floats in one LLVM vector; others, such as 24, it would take apart into single floats
 Typed = tuple[Any, Callable[..., Any]]  # what an operation is to numba: a signature, and what writes its code
 LINE = 64  # bytes of a cache line; a load that crosses one takes twice as long
@@ -137,18 +139,17 @@ def number(typing: Any, array: Any, at: Any) -> Typed:
 
 
 @intrinsic(prefer_literal=True)
-def zeros(typing: Any, count: Any, lanes: Any) -> Typed:
-    """Return `count` rows of zeros, a tuple that stays in registers as well."""
-    row = Row(lanes.literal_value)
+def repeated(typing: Any, row: Any, count: Any) -> Typed:
+    """Return a row `count` times, as a tuple that stays in registers as well."""
     rows = types.UniTuple(row, count.literal_value)
 
     def generate(context, builder, signature, values):
         built = ir.Constant(context.get_value_type(rows), ir.Undefined)
         for k in range(len(rows)):
-            built = builder.insert_value(built, _zero(builder, row), k)
+            built = builder.insert_value(built, values[0], k)
         return built
 
-    return rows(count, lanes), generate
+    return rows(row, count), generate
 
 
 @intrinsic
@@ -202,6 +203,36 @@ def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+@functools.cache
+def blocks(outputs: int) -> tuple[int, tuple[int, ...]]:
+    """Return the width of a row of outputs, and the output with which each block of that width begins.
+
+    Where the width does not divide the outputs, the last block begins earlier, and computes what it shares with
+    the one before again.
+
+    Parameters
+    ----------
+    outputs : int
+        At least 4.
+
+    Returns
+    -------
+    (int, tuple of int)
+
+    Examples
+    --------
+    >>> blocks(128), blocks(12), blocks(45)
+    ((32, (0, 32, 64, 96)), (12, (0,)), (24, (0, 21)))
+    """
+
+    def cost(width):  # of a look-up, and of an addition for each register of 16
+        count = -(-outputs // width)
+        return count * (2 + width // 16 + bool(width % 16)), count * width
+
+    width = min((width for width in WIDTHS if width <= outputs), key=cost)
+    return width, tuple(min(start, outputs - width) for start in range(0, outputs, width))
 
 
 def _pointer(context, builder, array_type, array, at):

@@ -1,8 +1,12 @@
 """Batch normalisation in two passes over memory each way: one for the sums, one for the result."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from duonet import engine, exact, parallel
+from duonet.backend import Array
 from duonet.functional import normalization
 from duonet.quant import activation
 
@@ -19,7 +23,7 @@ class BatchNorm(normalization.BatchNorm):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, **options):
-        rows = _remember(ctx, x, gamma, beta, options)
+        rows = remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(rows.x.shape)
         normalize = _normalizer(ctx, rows, beta)
@@ -28,7 +32,7 @@ class BatchNorm(normalization.BatchNorm):
 
     @staticmethod
     def backward(ctx, dy):
-        return _gradients(ctx, _Rows(dy).x.__getitem__)
+        return _gradients(ctx, Rows(dy).x.__getitem__)
 
 
 @engine.twin("cpu")
@@ -39,7 +43,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, *, staircase, surrogate, **options):
-        rows = _remember(ctx, x, gamma, beta, options)
+        rows = remember(ctx, x, gamma, beta, options)
         y = np.empty(x.shape, x.dtype)
         out = y.reshape(-1, rows.repeat, rows.channels)
         ctx.slope = np.empty(out.shape, surrogate.derivative(x[:0]).dtype) if any(ctx.needs) else None
@@ -58,7 +62,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
     @staticmethod
     def backward(ctx, dy):
-        upstream = _Rows(dy).x
+        upstream = Rows(dy).x
         slope = ctx.slope.reshape(upstream.shape)
 
         def through_surrogate(some):
@@ -68,13 +72,20 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         return _gradients(ctx, through_surrogate)
 
 
-def _remember(ctx, x, gamma, beta, options):
+def remember(
+    ctx: Any,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    options: dict[str, Any],
+    mean_and_variance: Callable | None = None,
+) -> "Rows":
     """Find the mean and variance, keep what the backward pass needs, and return the rows of x."""
     running_mean, running_var, training = (options[k] for k in ("running_mean", "running_var", "training"))
     normalization.check(x, gamma, beta, running_mean, running_var, training)
-    rows = _Rows(x)
+    rows = Rows(x)
     if training:
-        mean, var = (a.astype(x.dtype) for a in _mean_and_variance(rows))
+        mean, var = (a.astype(x.dtype) for a in (mean_and_variance or _mean_and_variance)(rows))
         normalization.follow(running_mean, running_var, mean, var, rows.count, options["momentum"])
     else:
         mean, var = (a.astype(x.dtype) for a in (running_mean, running_var))  # copies: they move on in training
@@ -97,7 +108,7 @@ def _normalizer(ctx, rows, beta):
 
 def _gradients(ctx, upstream):
     """Compute dx, dγ and dβ; `upstream` gives some rows of dy."""
-    rows, dtype = _Rows(ctx.x), ctx.x.dtype
+    rows, dtype = Rows(ctx.x), ctx.x.dtype
     mean = rows.wide(ctx.mean)
 
     def sums(some):
@@ -126,10 +137,10 @@ def _gradients(ctx, upstream):
     return dx, dgamma, dbeta
 
 
-class _Rows:
+class Rows:
     """An image batch as rows of W C values (C alone, NumPy's inner loop is short), and its chunks."""
 
-    def __init__(self, x):
+    def __init__(self, x: Array) -> None:
         self.channels = x.shape[-1]
         self.repeat = x.shape[-2] if x.ndim == 4 else 1
         self.count = x.size // self.channels
@@ -137,15 +148,26 @@ class _Rows:
         self.chunks = parallel.chunks(len(self.x), self.x.shape[1] * x.itemsize)
         self.ones = np.ones(self.chunks[0].stop + 1, x.dtype)  # chunks differ in length by one row
 
-    def wide(self, vector):
+    def wide(self, vector: Array) -> Array:
         """Repeat a vector (C,) for every pixel of a row."""
         return np.tile(vector, self.repeat)
 
-    def sum(self, x):
+    def sum(self, x: Array) -> Array:
         """Sum rows x, by a matrix product: BLAS does that four times faster than `sum`."""
         return self.ones[: len(x)] @ x
 
-    def total(self, parts):
+    def near_mean(self) -> Array:
+        """Average a sample, (C,)."""
+        sample = self.x[:: 1 + len(self.x) // SAMPLE]
+        return sample.sum(axis=0).reshape(self.repeat, -1).sum(axis=0) / (len(sample) * self.repeat)
+
+    def moments(self, about: Array, parts: Any) -> tuple[Array, Array]:
+        """Return mean and variance, (C,) each, from sums of x − about and of its squares."""
+        total, squares = self.total(parts)
+        shift = total / self.count
+        return about + shift, squares / self.count - shift**2
+
+    def total(self, parts: Any) -> Array:
         """Add up what chunks found, (W C,) each, in float64: for (first, second) in every part, two (C,) sums."""
         sums = np.sum(parts, axis=0, dtype=np.float64)
         return sums.reshape(2, self.repeat, self.channels).sum(axis=1)
@@ -153,8 +175,7 @@ class _Rows:
 
 def _mean_and_variance(rows):
     """Compute both in one pass, from sums about a sample's mean: about 0, squares would drown a small variance."""
-    sample = rows.x[:: 1 + len(rows.x) // SAMPLE]
-    about = (sample.sum(axis=0).reshape(rows.repeat, -1).sum(axis=0)) / (len(sample) * rows.repeat)
+    about = rows.near_mean()
     wide = rows.wide(about)
 
     def sums(some):
@@ -162,6 +183,4 @@ def _mean_and_variance(rows):
         centred = np.subtract(x, wide, out=parallel.scratch(x.shape, x.dtype))
         return rows.sum(centred), np.einsum("mc,mc->c", centred, centred)
 
-    total, squares = rows.total(parallel.run(sums, rows.chunks))
-    shift = total / rows.count
-    return about + shift, squares / rows.count - shift**2
+    return rows.moments(about, parallel.run(sums, rows.chunks))

@@ -11,7 +11,7 @@ if compiled.why_not():
 import numba  # noqa: E402
 
 from duonet.compiled import rows  # noqa: E402
-from duonet.compiled.rows import add, byte, fma, load, number, outer, put, store, zero, zeros  # noqa: E402
+from duonet.compiled.rows import add, byte, fma, load, number, outer, put, repeated, store, zero  # noqa: E402
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 24])
@@ -21,7 +21,7 @@ def test_operations_on_rows(rng, lanes):
         x, y = load(a, byte(places, 0), lanes), load(a, 3, lanes)
         store(out, 0, add(x, y))
         store(out, lanes, fma(number(a, 2), x, y))
-        both = outer(outer(zeros(2, lanes), a, 0, 1, x), a, 4, 2, y)
+        both = outer(outer(repeated(zero(lanes), 2), a, 0, 1, x), a, 4, 2, y)
         put(out, 2 * lanes, lanes, both)
         store(out, 4 * lanes, zero(lanes))
 
