@@ -4,7 +4,11 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+import numpy.typing as npt
+from sphinx.util.typing import stringify_annotation
+
 import duonet
+from duonet.backend import Array
 
 HERE = Path(__file__).resolve().parent
 TUTORIALS = HERE.parent / "tutorials"
@@ -53,6 +57,15 @@ def escape_bars(app, what, name, thing, options, lines):
             lines[i] = line.replace("|", r"\|")
 
 
+def name_types(app, what, name, thing, options, signature, returned):
+    """Show the names of array types, where NumPy's aliases stand for half a line."""
+    for alias, short in ((npt.ArrayLike, "ArrayLike"), (Array, "Array")):
+        long = stringify_annotation(alias, "smart")
+        signature, returned = (text and text.replace(long, short) for text in (signature, returned))
+    return signature, returned
+
+
 def setup(app):
     """Connect what is above."""
+    app.connect("autodoc-process-signature", name_types)
     app.connect("autodoc-process-docstring", escape_bars)
