@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from duonet import nn
-from duonet.experiments import MismatchSettings, images, mismatch, tables
+from duonet.experiments import MismatchSettings, images, mismatch, mismatch_study, tables
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
 from duonet.experiments.images import take_statistics
 from duonet.experiments.mismatch_study import FULL
+from duonet.experiments.recipes import COMPARED
 from duonet.experiments.records import resolved, select, spread
 from duonet.experiments.study_tables import cell, raw_cell
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate
@@ -20,9 +21,17 @@ from duonet.models import mlp
 from duonet.quant import Binary, Clip, Identity, Ternary, Triangle
 
 SMALL = MismatchSettings(
-    seeds=2, width=10, steps=(0.1,), samples=1000, training_steps=2, network_images=128, network_epochs=2, measured_images=24,
+    seeds=2, width=8, steps=(0.1,), samples=500, training_steps=2, network_images=128, network_epochs=2, measured_images=24,
     coordinates=2, directions=(0.2,),
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    """Measure a narrow network on real images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COMPARED[images.MODEL], "width", 6)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +67,14 @@ def test_the_measurements_are_those_of_the_problem(study):
     assert np.sqrt(np.mean(np.square(errors))) < 1.5
 
 
-def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
+def leave_out(monkeypatch, *parts):
+    """Measure nothing of these parts, whose generators are their own."""
+    for part in parts:
+        monkeypatch.setattr(mismatch_study, part, lambda *rest: None)
+
+
+def test_the_same_seed_gives_the_same_numbers(study, tmp_path, monkeypatch):
+    leave_out(monkeypatch, "_ground_truth", "_evolution")
     results, _ = study
     again = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "again", progress=False)
     assert select(results, "toy", seed=0) == select(again, "toy")
@@ -171,11 +187,10 @@ def test_a_line_more_among_activations_and_surrogates_is_measured_told_and_drawn
     monkeypatch.setitem(ACTIVATIONS, "late", (Binary(0.7), Clip(0, 1)))
     for width in (0.2, 0.3):
         monkeypatch.setitem(SURROGATES, f"narrow {width}", Clip(0.5 - width, 0.5 + width))
-    monkeypatch.setattr(
-        images, "parts", lambda settings, seed: []
-    )  # no line of theirs: those of the study will do
+    leave_out(monkeypatch, "_ground_truth", "_evolution")  # those of the study will do
+    monkeypatch.setattr(images, "parts", lambda settings, seed: [])
     results = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "run", progress=False)
-    results["records"] += select(study[0], "network")
+    results["records"] += [row for kind in ("truth", "evolution", "network") for row in select(study[0], kind)]
     assert len(select(results, "toy", activation="late")) == 2 * 4
     assert any("late" in text for text in tables(results).values())
     assert any("narrow 0.3" in text for text in tables(results).values())
