@@ -13,7 +13,7 @@ echo "$*" >> "$ASKED"
 while [ $# -gt 0 ]; do
     case $1 in
     --resume) touch "$2/result.json"; exit ;;
-    --out) mkdir -p "$2"; touch "$2/settings.toml"; sleep 60; exit ;;
+    --out) mkdir -p "$2"; touch "$2/settings.toml"; sleep "$TAKES"; exit 124 ;;
     esac
     shift
 done
@@ -29,9 +29,10 @@ def call(tmp_path):
     python.write_text(PYTHON)
     python.chmod(0o755)
 
-    def call(*arguments):
+    def call(*arguments, takes=0):
         asked.write_text("")
         settings = {"OUT": str(tmp_path / "out"), "PYTHON": str(python), "ASKED": str(asked), "DATA": "/data/a b"}
+        settings["TAKES"] = str(takes)  # seconds of a training, which then ends as if it had run out of time
         result = subprocess.run(
             [SCRIPT, *arguments], env=os.environ | settings, capture_output=True, text=True, timeout=60
         )
@@ -54,10 +55,11 @@ def test_stages_are_done_once(call, tmp_path):
 
 
 def test_training_stops_in_time_and_goes_on(call, tmp_path):
-    result, asked = call("train=1")
-    assert result.returncode == 1 and "out of time after 1 s" in result.stdout and len(asked) == 1
+    result, asked = call("train=3", takes=60)
+    assert result.returncode == 1 and "out of time after 3 s" in result.stdout and len(asked) == 1
+    assert result.stdout.count("waits for another call") == 11
     run = tmp_path / "out" / "runs" / "baseline-float-0"
     assert "--method baseline --weights float --seed 0 --device gpu" in asked[0] and "--data /data/a b" in asked[0]
-    result, asked = call("train=1")
-    assert asked[0] == f"-m duonet train --resume {run} --data /data/a b" and len(asked) == 3
-    assert "binaryduo" in asked[1] and asked[2].startswith(f"-m duonet runs {run} --json")
+    result, asked = call("train=600")
+    assert asked[0] == f"-m duonet train --resume {run} --data /data/a b" and len(asked) == 1 + 11 + 1
+    assert "binaryduo" in asked[1] and asked[-1].startswith(f"-m duonet runs {run} --json")
