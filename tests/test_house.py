@@ -31,7 +31,7 @@ LESSON = (
     "tape", "tensor", "backend", "functional", "module", "quant", "nn", "gradcheck", "coupling", "decoupling", "widths",
     "optim",
 )  # fmt: skip
-LESSON_LINES = 2530
+LESSON_LINES = 2490
 
 
 def room_of(path):
@@ -188,8 +188,9 @@ def signatures(module):
             yield name, inspect.unwrap(thing)
             continue
         members = {m: inspect.getattr_static(thing, m) for m in dir(thing) if not m.startswith("_")}
-        if "__init__" in vars(thing):
-            members["__init__"] = thing.__init__
+        members |= {
+            m: vars(thing)[m] for m in ("__init__", "__call__", "__getitem__", "__len__") if m in vars(thing)
+        }
         for member, found in members.items():
             # An op's forward and backward are its formulas, on raw arrays, under Function's signature.
             if member in ("forward", "backward", "smooth", "suits") and duonet.Function in thing.__mro__[1:]:

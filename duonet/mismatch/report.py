@@ -127,7 +127,7 @@ class Mismatch:
             [_row(path, [c[path] for c in coarse], [g[path] for g in smoothed], rng) for path in smoothed[0]]
         )
 
-    def __getitem__(self, layer):
+    def __getitem__(self, layer: str) -> LayerMismatch:
         """Return the row of a layer, by its path."""
         for row in self.rows:
             if row.layer == layer:

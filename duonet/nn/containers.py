@@ -1,6 +1,7 @@
 """Modules made of modules."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from duonet import functional
 from duonet.module import Module
@@ -65,7 +66,7 @@ class Sequential(_Layers):
             x = layer(x)
         return x
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         """Return layer `i`, or for a slice the Sequential of those layers, which are shared."""
         layers = list(self.children())[i]
         return Sequential(dict(layers)) if isinstance(i, slice) else layers[1]
@@ -118,7 +119,7 @@ class ModuleList(_Layers):
             raise TypeError(f"ModuleList: {len(self)} must be a Module, got {type(module).__name__}")
         setattr(self, str(len(self)), module)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         """Return layer `i`, or for a slice the ModuleList of those layers, which are shared."""
         found = list(self)[i]
         return ModuleList(found) if isinstance(i, slice) else found
