@@ -1,4 +1,4 @@
-"""Checkpoints: one npz file, without pickle, from which training goes on to the last bit."""
+"""Checkpoints: one npz file, without pickle, from which training continues to the last bit."""
 
 import hashlib
 import json
@@ -45,11 +45,6 @@ class Checkpoint(NamedTuple):
         Whatever was said about the run when saving.
     versions : dict
         Of duonet, NumPy and Python, when saving.
-
-    Examples
-    --------
-    >>> Checkpoint._fields
-    ('model', 'optimizer', 'schedule', 'generators', 'history', 'about', 'versions')
     """
 
     model: Module
@@ -71,7 +66,7 @@ def save_checkpoint(
     history: History | None = None,
     about: dict[str, Any] | None = None,
 ) -> None:
-    """Write everything that training needs to go on; an older file is replaced once the new one is whole.
+    """Write everything that training needs to continue; an older file is replaced once the new one is whole.
 
     Parameters
     ----------
@@ -195,11 +190,8 @@ def load_model(path: str | Path, device: str = "cpu", classes: Iterable[type] = 
 
     Raises
     ------
-    CheckpointError
-        If the file is damaged, of another kind, from a newer duonet, or names a class that is not known; says
-        which.
-    FileNotFoundError
-        If there is no such file.
+    CheckpointError, FileNotFoundError
+        As `load_checkpoint`.
 
     Examples
     --------

@@ -35,11 +35,6 @@ class Row(NamedTuple):
         Parameters and running averages, each in its own number of bits, scales in float32.
     bytes_unpacked : int
         The same as arrays in memory.
-
-    Examples
-    --------
-    >>> Row("act", "ReLU", (4,), {}, {}, 0.0, {}, 0, 0).share_binarised
-    0.0
     """
 
     path: str
@@ -171,9 +166,9 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     Returns
     -------
     Summary
-        A row for every layer that has no layers below it, or parameters of its own, each time that it runs; at the
-        end one, without a shape, for parameters of layers that never run. Multiply-accumulates are those of conv
-        and linear layers and count every time, parameters the first time.
+        A row each time a layer runs that has no layers below it, or has parameters; then one, without a shape, for
+        each layer with parameters that never runs. Multiply-accumulates (of conv and linear layers) count every
+        time, parameters the first time.
 
     Raises
     ------

@@ -58,14 +58,14 @@ def is_ternary(layer: nn.Module) -> bool:
 
 
 def kind(layer: nn.Module) -> type:
-    """Return the class whose `forward` the layer runs; a subclass with one of its own is another kind of layer."""
+    """Return the class that defines the layer's `forward`; a subclass that overrides it is another kind."""
     if "forward" in vars(layer):
         return object
     return next(cls for cls in type(layer).__mro__ if "forward" in vars(cls) or "__call__" in vars(cls))
 
 
 def refuse_ties(model: nn.Module) -> None:
-    """Refuse a tensor that two layers share: doubled in one place, it would have to stay as it is in the other."""
+    """Refuse a tensor that two layers share: decoupling may double it in one place and not in the other."""
     seen: dict[int, str] = {}
     for path, tensor in model._tensors(every_path=True):
         if seen.setdefault(id(tensor), path) != path:
@@ -75,7 +75,7 @@ def refuse_ties(model: nn.Module) -> None:
 
 
 def as_sequential(layer: nn.Module) -> nn.Module:
-    """Return the layer, in a Sequential of its own unless it is one."""
+    """Return the layer, wrapped in a Sequential unless it is one."""
     return layer if kind(layer) is nn.Sequential else in_mode_of(layer, nn.Sequential(layer))
 
 

@@ -157,7 +157,7 @@ def rebuild(
     Raises
     ------
     TypeError, ValueError
-        If the description names something that is not known, or arguments that it does not take.
+        If the description names an unknown class or function, or arguments that it does not take.
 
     Examples
     --------

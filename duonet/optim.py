@@ -111,7 +111,7 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state_dict`; all of it fits, or ValueError is raised and nothing is changed."""
+        """Continue from a `state_dict`; all of it fits, or ValueError is raised and nothing changes."""
         name = type(self).__name__
         arrays = fitting(f"{name}: the state does not fit", state, self.state_dict())
         if arrays["steps"].min() < 0:
@@ -276,19 +276,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay acts on the weights directly: w ← w − lr · weight_decay · w beside Adam's step.
 
-    Parameters
-    ----------
-    parameters : list of Parameter
-    lr : float
-    betas : (float, float)
-        Decay of m and v.
-    eps : float
-    weight_decay : float
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `Optimizer`.
+    Arguments and errors are those of `Adam`.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""`check_quantizer`: whether a quantiser does what its class says, tried out."""
+"""`check_quantizer`: tests whether a quantiser keeps the promises of its class."""
 
 import copy
 import tempfile
@@ -20,16 +20,16 @@ ROUNDING = 64 * np.finfo(np.float64).eps
 
 
 class QuantizerError(AssertionError):
-    """A quantiser that does not do what its class says; the message names the clause."""
+    """A quantiser breaks a promise of its class; the message names the clause."""
 
 
 def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), seed: int = 0) -> None:
-    """Try out all that a quantiser says of itself, or raise with the clause that does not hold.
+    """Test every promise of a quantiser, and raise with the first broken clause.
 
     Dtype and shape are kept and the input is left alone; training is deterministic or draws, as the tag says, and
     evaluation neither draws nor changes the state; values need as many bits and scales as stated; backward is the
-    gradient of the surrogate and reaches the input and every Parameter; every other tag that is stated holds; a
-    checkpoint brings it back; on a GPU, where there is one, the values are those of the CPU.
+    gradient of the surrogate and reaches the input and every Parameter; every other stated tag holds; a
+    checkpoint restores it; a GPU, where there is one, gives the values of the CPU.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Everything that a checkpoint describes, made again. What a file says is checked before it is used."""
+"""Everything that a checkpoint describes, rebuilt. The file is not trusted: every value is checked before use."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ DEPTH = 200
 def restored(
     arrays: dict[str, Array], meta: dict[str, Any], device: str = "cpu", classes: dict[str, type] | None = None
 ) -> dict[str, Any]:
-    """Make everything again.
+    """Rebuild everything.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def restored(
     Raises
     ------
     TypeError, ValueError
-        If the description says what none of duonet's would.
+        If no checkpoint of duonet has such a description.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How narrow a coupled network must be for its decoupled form to cost no more than the baseline."""
+"""Widths of a coupled network whose decoupled form costs no more than the baseline."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Which networks the fast form serves: chains of layers that act as their classes say."""
+"""The networks that the fast form serves: chains of layers that act as their classes say."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Gradients of a quantised network's loss: the one that back-propagation gives, and two of the smoothed loss."""
+"""Gradients of a quantised network's loss: by back-propagation, and two of the smoothed loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,12 +35,7 @@ class Estimate(NamedTuple):
     evaluations : int
         Losses that went into it.
     note : str
-        How it was computed, where that is not as asked.
-
-    Examples
-    --------
-    >>> Estimate(np.ones(2), np.arange(2), 2).note
-    ''
+        How it was computed, where not as asked.
     """
 
     values: npt.NDArray[Any]
@@ -222,7 +217,7 @@ def evolution_gradient(
     Parameters
     ----------
     model : Module
-        In evaluation mode. Its weights are put back, whatever happens.
+        In evaluation mode. Its weights are always restored.
     loss : callable
         (output, target) to a Tensor of one element.
     batch : tuple

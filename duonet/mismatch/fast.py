@@ -4,7 +4,7 @@ Moving one weight W[..., i, j] by ε moves one output channel, z_j by ε times t
 So the part of the network before the layer is run once; the layers after it that treat every channel by itself
 (pooling, batch norm, activations) are run on channel j alone; and where the channel comes out of a staircase it
 has changed for few samples, in few ways: with binary activations, a linear layer's channel in one way a sample,
-whichever weight was moved. Only the distinct changed rows go on through the rest of the network, together. The
+whichever weight was moved. Only the distinct changed rows pass through the rest of the network, together. The
 losses are those of the full forward passes, up to the rounding of z.
 """
 

@@ -1,4 +1,4 @@
-"""The loss of a model on one batch: a number that must not change by itself."""
+"""The loss of a model on one batch: without a change of weights, always the same number."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,7 +27,7 @@ class Objective:
         nearby losses has few digits left in float32. Where it is a mean over the samples it may have an attribute
         `rows`, from raw arrays to the (N,) losses of the samples, as those of `duonet.functional` have.
     batch : tuple
-        (x, target): the input, array or Tensor of N >= 1 samples, and whatever `loss` takes second.
+        (x, target): the input, array or Tensor of N >= 1 samples, and the second argument of `loss`.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def alexnet(
     Raises
     ------
     ValueError
-        If an argument is outside what is listed.
+        If an argument is not as listed.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What the models share: variants, and the quantised activations they stand for."""
+"""Variants of a model, and their quantised activations; checks of the arguments."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def check(
     classes: int,
     rng: np.random.Generator,
 ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Refuse what no model can be built from.
+    """Refuse arguments that no model can be built from.
 
     Parameters
     ----------

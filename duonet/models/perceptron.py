@@ -41,7 +41,7 @@ def mlp(
     Raises
     ------
     ValueError
-        If an argument is outside what is listed.
+        If an argument is not as listed.
 
     Examples
     --------

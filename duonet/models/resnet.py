@@ -53,7 +53,7 @@ def resnet18(
     Raises
     ------
     ValueError
-        If an argument is outside what is listed.
+        If an argument is not as listed.
 
     References
     ----------
@@ -119,7 +119,7 @@ def resnet20(
     Raises
     ------
     ValueError
-        If an argument is outside what is listed.
+        If an argument is not as listed.
 
     References
     ----------

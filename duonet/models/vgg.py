@@ -44,7 +44,7 @@ def vgg7(
     Raises
     ------
     ValueError
-        If an argument is outside what is listed.
+        If an argument is not as listed.
 
     References
     ----------
@@ -96,7 +96,7 @@ def vgg_deep(
     Raises
     ------
     ValueError
-        If an argument is outside what is listed.
+        If an argument is not as listed.
 
     Examples
     --------

@@ -75,7 +75,7 @@ class Sequential(_Layers):
 class ModuleList(_Layers):
     """Layers in a list, for a module whose `forward` decides what runs when.
 
-    Layers in a list of Python's own would be found by nobody, neither an optimiser nor a checkpoint.
+    Neither optimisers nor checkpoints find layers in a plain Python list.
 
     Parameters
     ----------

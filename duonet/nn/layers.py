@@ -45,7 +45,7 @@ class BatchNorm(Module):
 
     @property
     def channels(self) -> int:
-        """How many."""
+        """Number of channels."""
         return self.gamma.size
 
     @staticmethod
@@ -119,12 +119,12 @@ class Clip(Module):
 
 
 class PadChannels(Module):
-    """Channels of zeros after those that are there, as in a shortcut that widens.
+    """Zero channels appended to the input's, as in a shortcut that widens.
 
     Parameters
     ----------
     channels : int
-        How many there are afterwards.
+        Number of output channels.
 
     Examples
     --------
@@ -192,7 +192,7 @@ class Dropout(Module):
 
     @property
     def in_training(self) -> str:  # type: ignore[override]
-        """What happens where `p` is not 0."""
+        """Empty where `p` is 0."""
         return "draws a new mask at every call" if self.p else ""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,12 +20,6 @@ class Record:
         The layer's latest output.
     gradient : array or None
         Gradient of the loss with respect to it, once `backward` has run.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> Record(np.zeros(2)).gradient is None
-    True
     """
 
     def __init__(self, output: Array):

@@ -4,11 +4,11 @@ from duonet.module import Module
 
 
 class Quantizer(Module):
-    """A module from numbers to numbers of few bits; a subclass defines `forward` and states what is so of it.
+    """A module from numbers to numbers of few bits; a subclass defines `forward` and states the tags that hold.
 
     It may have Parameters that are learned, such as a range, and buffers. As `weight_quantizer` of a conv or
-    linear layer it is a child of that layer and handed the latent weight at every use; else it is a layer as any
-    other. In evaluation mode it draws nothing. `duonet.check_quantizer` tries out all that is said here.
+    linear layer it is a child of that layer and reads the latent weight at every use; elsewhere it is an ordinary
+    layer. In evaluation mode it draws nothing. `duonet.check_quantizer` tests every statement here.
 
     Attributes
     ----------
@@ -17,8 +17,8 @@ class Quantizer(Module):
     deterministic : bool
         Class tag: whether equal inputs give equal outputs in training mode as well.
     homogeneous : bool
-        Class tag: whether q([W/2; W/2]) = [q(W); q(W)]/2 for weights (..., IN, OUT) stacked along IN, but for the
-        order in which a scale is summed. `decouple` needs it of weights.
+        Class tag: whether q([W/2; W/2]) = [q(W); q(W)]/2 for weights (..., IN, OUT) stacked along IN, up to the
+        order of summation of a scale. `decouple` needs it of weights.
     two_valued : bool
         Class tag: whether weights (..., OUT) become ±α, with one α for each output channel, or one for all. The
         layer then sums signs and multiplies by α afterwards: sums of whole inputs are not rounded.

@@ -61,7 +61,7 @@ class Staircase:
 
     @property
     def tabular(self) -> bool:
-        """Whether thresholds and levels are all there is to it: a subclass may compute something of its own."""
+        """Whether thresholds and levels say everything: a subclass may compute something else."""
         kind = type(self)
         return kind.__call__ is Staircase.__call__ and kind._reached is Staircase._reached
 

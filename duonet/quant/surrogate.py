@@ -60,11 +60,9 @@ class Identity(Surrogate):
     """
 
     def value(self, x: Array) -> Array:
-        """Copy the input."""
         return x.copy()
 
     def derivative(self, x: Array) -> Array:
-        """1."""
         return self._xp(x).ones_like(x)
 
 
@@ -78,11 +76,9 @@ class ReLU(Surrogate):
     """
 
     def value(self, x: Array) -> Array:
-        """max(x, 0)."""
         return self._xp(x).maximum(x, 0)
 
     def derivative(self, x: Array) -> Array:
-        """1[x > 0]."""
         return x > 0
 
 
@@ -116,11 +112,9 @@ class Clip(Surrogate):
         self.high, self.closed = arguments.number("Clip", "high", high, above=low), closed
 
     def value(self, x: Array) -> Array:
-        """min(max(x, low), high)."""
         return self._xp(x).clip(x, self.low, self.high)
 
     def derivative(self, x: Array) -> Array:
-        """1 inside the window, 0 outside."""
         if self.closed:
             return (x >= self.low) & (x <= self.high)
         return (x > self.low) & (x < self.high)
@@ -138,13 +132,11 @@ class Polynomial(Surrogate):
     """
 
     def value(self, x: Array) -> Array:
-        """Inside [−1, 1] x (2 − |x|), outside the sign."""
         xp = self._xp(x)
         inside = xp.clip(x, -1, 1)
         return inside * (2 - xp.abs(inside))
 
     def derivative(self, x: Array) -> Array:
-        """2 − 2|x| inside [−1, 1], 0 outside."""
         xp = self._xp(x)
         return 2 * xp.maximum(1 - xp.abs(x), 0)
 
@@ -211,12 +203,10 @@ class Tanh(Surrogate):
         self.scale = arguments.number("Tanh", "scale", scale, above=0)
 
     def value(self, x: Array) -> Array:
-        """tanh(t x)."""
         x = self._limited(x, 100 / self.scale)
         return backend.get_xp(x).tanh(self.scale * x)
 
     def derivative(self, x: Array) -> Array:
-        """Slope t (1 − tanh²(t x))."""
         return self.scale * (1 - self.value(x) ** 2)
 
 
@@ -232,13 +222,11 @@ class Triangle(Surrogate):
     """
 
     def value(self, x: Array) -> Array:
-        """½ + x − ½ x|x| inside [−1, 1], 0 and 1 outside."""
         xp = self._xp(x)
         inside = xp.clip(x, -1, 1)
         return 0.5 + inside - 0.5 * inside * xp.abs(inside)
 
     def derivative(self, x: Array) -> Array:
-        """1 − |x| inside [−1, 1], 0 outside."""
         xp = self._xp(x)
         return xp.maximum(1 - xp.abs(x), 0)
 
@@ -276,11 +264,9 @@ class Shifted(Surrogate):
         return per_channel(xp.subtract, x, offset)
 
     def value(self, x: Array) -> Array:
-        """Compute the value at x − offset."""
         return self.surrogate.value(self._move(x))
 
     def derivative(self, x: Array) -> Array:
-        """Compute the derivative at x − offset."""
         return self.surrogate.derivative(self._move(x))
 
     def __repr__(self):
@@ -310,11 +296,9 @@ class ZeroOne(Surrogate):
         return 2 * arguments.array("ZeroOne", "x", x) - 1
 
     def value(self, x: Array) -> Array:
-        """½(1 + s(2x − 1))."""
         return 0.5 * (1 + self.surrogate.value(self._move(x)))
 
     def derivative(self, x: Array) -> Array:
-        """s'(2x − 1)."""
         return self.surrogate.derivative(self._move(x))
 
     def __repr__(self):
