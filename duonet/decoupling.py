@@ -77,8 +77,8 @@ def _last(chain):
     return [path for path, layer in chain.modules() if not list(layer.children())][-1]
 
 
-# From the input to the output, of a copy of the network: what does each layer become? `channels` are those of one
-# copy where the layer's input has been doubled, and None where it has not.
+# From the input to the output, in a copy of the network: what does each layer become? `channels` counts the
+# channels of one copy where the layer's input comes doubled; elsewhere it is None.
 
 
 def _rebuild(layer, path, channels, found, shift):

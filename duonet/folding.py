@@ -14,13 +14,13 @@ from duonet.tensor import Tensor
 
 
 def fold_batch_norm(model: Module) -> Module:
-    """Return a copy of a trained model for evaluation, whose staircases compare what batch norm would have read.
+    """Return a copy of a model for evaluation, whose staircases read the input of the batch norm before them.
 
     In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included, so y reaches
-    a threshold where x reaches another one. That one is found by bisection over the floating-point numbers: every
-    output keeps its bits, unless x is NaN, or infinite where γ is 0. A batch norm stays as it is before anything
-    but a QuantActivation, since folded into a convolution it would be rounded otherwise, and before a staircase
-    whose class computes something of its own.
+    a threshold where x reaches another one, found by bisection over the floating-point numbers. Every output keeps
+    its bits, unless x is NaN, or infinite where γ is 0. A batch norm stays before anything but a QuantActivation,
+    since folding it into a convolution would change the rounding, and before a staircase whose class overrides
+    the comparison.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def fold_batch_norm(model: Module) -> Module:
     Returns
     -------
     Module
-        In evaluation mode; it has no gradients of use.
+        In evaluation mode; its gradients mean nothing.
 
     Examples
     --------

@@ -12,15 +12,15 @@ from duonet.tensor import Tensor
 
 FUSED = {cls: cls.forward for cls in (BatchNorm, QuantActivation)}  # what is read, and may be replaced by one op
 NOTHING = (
-    "nothing: it takes a BatchNorm with a QuantActivation right behind it, in Sequentials and Residuals, "
-    "and leaves what has a forward of its own"
+    "nothing: it takes a BatchNorm followed by a QuantActivation, in Sequentials and Residuals, "
+    "and leaves modules that override forward"
 )
 
 
 class BatchNormQuantize(Module):
-    """A batch norm and the staircase behind it, run as one op where that has a faster twin. Made by `fuse`.
+    """A batch norm and the staircase behind it, run as one op where this has a faster twin. Made by `fuse`.
 
-    One after the other they run where somebody looks in between: an observer, a debugger, `smooth_forward`.
+    They run one after the other for an observer, a debugger and `smooth_forward`.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def _has_twin(inputs, options):
 
 
 def fuse(model: Module) -> Module:
-    """Return the model with every batch norm and the staircase right behind it as one op; print which.
+    """Return the model with each batch norm and the staircase behind it as one op; print their names.
 
     Both hold the same layers: training one trains the other, and checkpoints, `summary`, `decouple`, `observe` are
     for the model that was given. Outputs, gradients and running averages keep their bits. `fit` and `evaluate` run

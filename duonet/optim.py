@@ -276,7 +276,19 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay acts on the weights directly: w ← w − lr · weight_decay · w beside Adam's step.
 
-    Arguments and errors are those of `Adam`.
+    Parameters
+    ----------
+    parameters : list of Parameter
+    lr : float
+    betas : (float, float)
+        Decay of m and v.
+    eps : float
+    weight_decay : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `Optimizer`.
 
     References
     ----------

@@ -93,7 +93,7 @@ def _kept(quantizer, x):
                 tensor = Tensor(given, requires_grad=True)
                 y = _copy(quantizer, dtype).train(training)(tensor)
                 if (y.dtype, y.shape) != (given.dtype, given.shape):
-                    return f"{given.dtype} of shape {given.shape} came out as {y.dtype} of shape {y.shape}"
+                    return f"{given.dtype} of shape {given.shape} became {y.dtype} of shape {y.shape}"
                 y.backward(np.ones_like(given))
                 if not np.array_equal(given, before):
                     return "it modified its input"
@@ -113,12 +113,12 @@ def _values(quantizer, x):
         channels: _most(ys, True),
     }
     if counts[channels] > 2**bits:
-        return f"bits is {bits}, but there are {counts[channels]} values to one scale"
+        return f"bits is {bits}, but one scale has {counts[channels]} values"
     needed, used = min(n for n in counts if counts[n] <= 2**bits), counts.get(scales, counts[1])
     if used <= 2 ** (bits - 1):
         return f"bits is {bits}, but {used} values need {(used - 1).bit_length()}"
     if not (needed == scales or needed < channels and 1 < scales < channels):
-        return f"scales({x.shape}) is {scales}, but the values are those of {needed}"
+        return f"scales({x.shape}) is {scales}, but the values need {needed}"
     return ""
 
 
@@ -137,7 +137,7 @@ def _gradient(quantizer, x):
             return f"no finite gradient reaches {name}"
     penalty = quantizer.penalty()
     if penalty is not None and not (isinstance(penalty, Tensor) and penalty.shape == ()):
-        return "penalty() is no Tensor without axes"
+        return "penalty() must return a Tensor without axes, or None"
     for parameter in parameters.values():
         parameter.zero_grad()
         parameter.requires_grad = False
@@ -167,7 +167,7 @@ def _draws(quantizer, x):
     generators = [value for value in held if isinstance(value, np.random.Generator)]
     one, other = (_of(_copy(quantizer, generators=generators).train(), x) for _ in range(2))
     if np.array_equal(one, other) != quantizer.known("deterministic"):
-        return f"deterministic is {quantizer.known('deterministic')}, which is not so in training mode"
+        return f"deterministic is {quantizer.known('deterministic')}, but training mode shows the opposite"
     state = quantizer.eval().state_dict()
     if not np.array_equal(_of(quantizer, x), _of(quantizer, x)):
         return "it draws in evaluation mode"
@@ -180,7 +180,7 @@ def _tags(quantizer, x):
     quantizer.eval()
     for tag, holds in HOLDS.items():
         if quantizer.known(tag) and not holds(lambda x: _of(quantizer, x), x):
-            return f"it says that it is {tag}, which is not so"
+            return f"its tag says {tag}, but its values do not"
     return ""
 
 
@@ -236,5 +236,5 @@ def _on_gpu(quantizer, x):
     if backend.device_of(there) != "gpu":
         return "its values are not on the GPU, where the input is"
     if not np.allclose(here, backend.to_device(there, "cpu"), rtol=ROUNDING, atol=0):
-        return "its values on the GPU are not those of the CPU"
+        return "its values on the GPU differ from those on the CPU"
     return ""

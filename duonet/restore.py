@@ -104,7 +104,7 @@ def _one(things, path, kind):
 
 
 def _check_depth(meta):
-    """Refuse what is nested so deeply that walking it would end in RecursionError."""
+    """Refuse a description so deep that walking it would raise RecursionError."""
     level = [meta]
     for _ in range(DEPTH):
         level = [

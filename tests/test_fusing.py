@@ -139,7 +139,7 @@ UNFUSED = {
 def test_what_cannot_be_fused_comes_back_as_it_is_and_that_is_said(capsys, rng, build):
     model = build(rng)
     assert fuse(model) is model
-    assert capsys.readouterr().out.startswith("fuse: nothing: it takes a BatchNorm with a QuantActivation")
+    assert capsys.readouterr().out.startswith("fuse: nothing: it takes a BatchNorm followed by a QuantActivation")
     x = batch(rng, (5, 3))
     np.testing.assert_array_equal(fused(model)[0](x).data, model(x).data)
 

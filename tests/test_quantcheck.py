@@ -152,22 +152,22 @@ class Forgetful(Pact):
 LIARS = {
     "dtype": (
         of(LayerScaleSign, forward=narrow),
-        "float64 .* came out as f",
+        "float64 .* became f",
     ),
-    "shape": (of(LayerScaleSign, forward=lambda self, x: cut(x)[..., :1]), "came out as .* of shape"),
+    "shape": (of(LayerScaleSign, forward=lambda self, x: cut(x)[..., :1]), "became .* of shape"),
     "input": (of(LayerScaleSign, forward=spoil), "modified its input|changed in place"),
-    "too few bits": (of(Pact, bits=1), "bits is 1, but there are 4 values to one scale"),
+    "too few bits": (of(Pact, bits=1), "bits is 1, but one scale has 4 values"),
     "too many bits": (of(Pact, bits=3), "bits is 3, but 4 values need 2"),
     "a scale too few": (
         of(LayerScaleSign, scales=lambda self, shape: 0),
-        r"scales\(.*\) is 0, but the values are .* 1",
+        r"scales\(.*\) is 0, but the values need 1",
     ),
     "a scale for each filter": (
         of(LayerScaleSign, scales=lambda self, shape: shape[-1]),
         r"scales\(.*is 4, .* 1 ",
     ),
-    "one scale for all": (of(FilterScaleSign, scales=lambda self, shape: 1), r"scales\(.*is 1, .* of 4"),
-    "a scale that is fixed": (of(Pact, scales=lambda self, shape: 1), r"scales\(.*is 1, .* of 0"),
+    "one scale for all": (of(FilterScaleSign, scales=lambda self, shape: 1), r"scales\(.*is 1, .* need 4"),
+    "a scale that is fixed": (of(Pact, scales=lambda self, shape: 1), r"scales\(.*is 1, .* need 0"),
     "surrogate": (
         of(Pact, bits=1, forward=lambda self, x: Wrong.apply(x) * self.alpha),
         "slope along a random dir",
@@ -227,7 +227,10 @@ def leaves_the_gpu(self, x):
 
 
 def test_a_liar_on_a_gpu_is_caught(standin):
-    for forward, message in ((other_on_a_gpu, "are not those of the CPU"), (leaves_the_gpu, "not on the GPU|gpu")):
+    for forward, message in (
+        (other_on_a_gpu, "differ from those on the CPU"),
+        (leaves_the_gpu, "not on the GPU|gpu"),
+    ):
         liar = of(Pact, bits=32, rising=False, forward=forward)
         with pytest.raises(QuantizerError, match=message):
             check_quantizer(liar())

@@ -51,7 +51,7 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
     if type(layer) not in (nn.Linear, nn.Conv2d):
         raise CannotServe(f"it is a {type(layer).__name__}, neither Linear nor Conv2d")
     if layer.weight_quantizer is not None:
-        raise CannotServe("its weights are quantised, so that one of them moves the scale of all")
+        raise CannotServe("its weights are quantised, so one of them moves the scale of all")
     holders = [m for _, m in leaves for _, t in m.named_parameters() if t is layer.weight]
     if len(holders) > 1:
         raise CannotServe("its weight is used more than once")

@@ -246,8 +246,7 @@ def known_layers(model: Module, name: str, paths: Iterable[str]) -> dict[str, Mo
     for path in paths:
         if path not in found:
             raise ValueError(
-                f"mismatch: {name}: there is no layer {path!r} with a weight; those of the model are "
-                f"{', '.join(found)}"
+                f"mismatch: {name}: no layer {path!r} has a weight; layers with weights are {', '.join(found)}"
             )
     return found
 

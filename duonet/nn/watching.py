@@ -1,4 +1,4 @@
-"""Looking at layers: `observe`, `watch`, `evaluating`, which puts every mode back, and `first_not_finite`."""
+"""Looking at layers: `observe`, `watch`, `evaluating`, which restores every mode, and `first_not_finite`."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ class Record:
 
     def __init__(self, output: Array):
         self.output = output
-        self.gradient = None
+        self.gradient: Array | None = None
 
 
 @contextlib.contextmanager

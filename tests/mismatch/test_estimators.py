@@ -390,7 +390,7 @@ def noisy(output, target):
         ({"step": float("inf")}, "step must be a number above 0, got inf"),
         ({"step": 1e-9}, "step 1e-09 is lost beside weights of layer '0', float32 up to"),
         ({"step": float("nan")}, "step must be a number above 0, got nan"),
-        ({"layers": ["9"]}, "there is no layer '9' with a weight; those of the model are 0"),
+        ({"layers": ["9"]}, "no layer '9' has a weight; layers with weights are 0"),
         ({"layers": []}, "no layer to measure"),
         ({"loss": lambda o, t: o}, r"loss must return one number as a Tensor, got a Tensor of shape \(4, 3\)"),
         ({"loss": lambda o, t: 1.0}, "loss must return one number as a Tensor, got float"),
@@ -400,7 +400,7 @@ def noisy(output, target):
         ({"memory": 1e-4}, "memory of 0.0001 MiB is too small for one coordinate of 0, which needs .* MiB"),
         ({"estimator": "guess"}, "estimator must be one of coordinate, evolution, got 'guess'"),
         ({"coordinates": 0, "rng": np.random.default_rng(0)}, "coordinates must be an int at least 1, got 0"),
-        ({"coordinates": {"0": [1], "9": [1]}}, "coordinates: there is no layer '9' with a weight"),
+        ({"coordinates": {"0": [1], "9": [1]}}, "coordinates: no layer '9' has a weight"),
         ({"memory": float("nan")}, "memory must be a number above 0, got nan"),
         ({"form": "slow"}, "form must be one of fast, general, got 'slow'"),
         (
