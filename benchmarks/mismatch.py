@@ -19,7 +19,7 @@ import numpy as np
 
 from duonet import backend, data, models, parallel
 from duonet import functional as F
-from duonet.experiments.images import take_statistics
+from duonet.experiments.real_network import take_statistics
 from duonet.experiments.toy import Lesson
 from duonet.mismatch import coarse_gradient, coordinate_gradient, evolution_gradient, sample_coordinates
 from duonet.mismatch.general import GeneralForm

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duonet.experiments import table, tables
-from duonet.experiments.records import resolved, select, spread
+from duonet.experiments import compare_table, mismatch_tables
+from duonet.experiments.records import rows_of, spread, told_from_noise
 from duonet.experiments.study_tables import cell
 from duonet.experiments.toy import ACTIVATIONS
 
@@ -51,7 +51,7 @@ def test_the_tables_are_those_of_the_kept_results(name, pages):
     results = kept(name)
     assert results["complete"] and results["settings"]["seeds"] >= 3
     for page in pages:
-        assert table(results) in page
+        assert compare_table(results) in page
 
 
 def test_the_leads_in_the_text_are_those_of_the_table():
@@ -103,7 +103,7 @@ def toy(state, layer, activation="binary", surrogate="clip", step=0.1, column="c
         "surrogate": surrogate,
         "step": step,
     }
-    rows = select(kept("mismatch"), "toy", **where)
+    rows = rows_of(kept("mismatch"), "toy", **where)
     assert len(rows) >= 5
     value = spread(rows)[0] if column == "cosine" else sum(row[column] for row in rows) / len(rows)
     return f"{100 * value:.0f} %" if "noise" in column else f"{value:.2f}"
@@ -112,7 +112,7 @@ def toy(state, layer, activation="binary", surrogate="clip", step=0.1, column="c
 def test_the_mismatch_tables_are_those_of_the_kept_results():
     results = kept("mismatch")
     assert results["complete"]
-    for name, text in tables(results).items():
+    for name, text in mismatch_tables(results).items():
         assert text in MISMATCH, name
 
 
@@ -149,9 +149,9 @@ def test_the_mismatch_pages_numbers_are_those_of_the_kept_results():
             assert np.nanmax(means) - np.nanmin(means) < 0.055, "no mean in the table moves by more than 0.05"
     runs = {
         (row["estimator"], round(row["step"], 3), row["losses"]): []
-        for row in select(kept("mismatch"), "evolution")
+        for row in rows_of(kept("mismatch"), "evolution")
     }
-    for row in select(kept("mismatch"), "evolution"):
+    for row in rows_of(kept("mismatch"), "evolution"):
         runs[row["estimator"], round(row["step"], 3), row["losses"]].append(row["noise"])
     noise = {key: f"{100 * sum(values) / len(values):.0f} %" for key, values in runs.items()}
     phrases = [
@@ -169,7 +169,7 @@ def test_the_readme_shows_the_kept_cosines():
         activation, surrogate = (name.split(", ") + ["clip"])[:2]
         cells = [
             cell(
-                select(
+                rows_of(
                     results, "toy", activation=activation, surrogate=surrogate, state=state, step=0.1, layer=layer
                 )
             )
@@ -192,7 +192,7 @@ def test_the_mismatch_pages_words_on_the_real_network_are_those_of_the_kept_resu
 
     def raw(network, state, layer):
         where = {"network": network, "state": state, "layer": layer, "step": 0.1}
-        return np.array([row["raw"] for row in select(results, "network", **where)])
+        return np.array([row["raw"] for row in rows_of(results, "network", **where)])
 
     assert len(raw("baseline", "start", "conv9")) == 5
     for state, layers in (("start", ("conv5", "conv7", "conv9")), ("trained", ("conv9",))):
@@ -203,5 +203,5 @@ def test_the_mismatch_pages_words_on_the_real_network_are_those_of_the_kept_resu
     }
     assert f"({means['coupled']} against {means['baseline']})" in flowed(MISMATCH)
     assert f"({means['decoupled']} and {means['BinaryDuo']})" in flowed(MISMATCH)
-    for row in select(results, "network", network="coupled", state="start", layer="conv8"):
-        assert not resolved(row) or row["cosine"] > 0.9
+    for row in rows_of(results, "network", network="coupled", state="start", layer="conv8"):
+        assert not told_from_noise(row) or row["cosine"] > 0.9

@@ -20,7 +20,7 @@ def add(commands):
     ----------
     commands : argparse subparsers
     """
-    from duonet.experiments.comparison import Settings
+    from duonet.experiments.comparison import CompareSettings
     from duonet.experiments.recipes import COMPARED
 
     command = commands.add_parser(
@@ -30,14 +30,14 @@ def add(commands):
         "that come with the package, at equal epochs and weights, and print, write and draw what came out.",
     )
     command.set_defaults(command=_compare)
-    command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Settings.model})")
-    command.add_argument("--seeds", type=int, help=f"number of seeds ({Settings.seeds})")
+    command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({CompareSettings.model})")
+    command.add_argument("--seeds", type=int, help=f"number of seeds ({CompareSettings.seeds})")
     command.add_argument("--epochs", type=int, help="epochs of both stages together")
     command.add_argument("--images", type=int, help="training images, at most 8000")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
-    command.add_argument("--weights", help=f"float or binary ({Settings.weights})")
+    command.add_argument("--weights", help=f"float or binary ({CompareSettings.weights})")
     command.add_argument("--ablation", action="store_true", help="also full-width ternary and restarted networks")
-    command.add_argument("--device", choices=backend.DEVICES, help=f"({Settings.device})")
+    command.add_argument("--device", choices=backend.DEVICES, help=f"({CompareSettings.device})")
     command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
     command.add_argument("--out", type=Path, help="a folder for the results (runs/compare-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
@@ -65,17 +65,17 @@ def add(commands):
 
 
 def _compare(options):
-    from duonet.experiments import Settings, compare, show, table
+    from duonet.experiments import CompareSettings, compare, compare_table, show
     from duonet.experiments.figures import plot_comparison
 
     if options.show is not None:
         print(show("compare", options.show))
         return
-    settings, out = _asked(options, Settings, Settings())
+    settings, out = _asked(options, CompareSettings, CompareSettings())
     _say_how_to_resume("compare", out, options.quiet)
-    with words_for("compare", out), _from_file(options, Settings):
+    with words_for("compare", out), _from_file(options, CompareSettings):
         results = compare(settings, out, progress=not options.quiet)
-    print(table(results), flush=True)  # before the figure, which may fail
+    print(compare_table(results), flush=True)  # before the figure, which may fail
     plot_comparison(results, out / "compare.png")
     if options.quiet:
         return
@@ -89,7 +89,7 @@ def _compare(options):
 
 
 def _mismatch(options):
-    from duonet.experiments import MismatchSettings, mismatch, show, tables
+    from duonet.experiments import MismatchSettings, mismatch, mismatch_tables, show
     from duonet.experiments.figures import plot_mismatch
     from duonet.experiments.mismatch_study import FULL
 
@@ -100,7 +100,7 @@ def _mismatch(options):
     _say_how_to_resume("mismatch", out, options.quiet)
     with words_for("mismatch", out), _from_file(options, MismatchSettings):
         results = mismatch(settings, out, progress=not options.quiet)
-    print("\n\n".join(tables(results).values()), flush=True)  # before the figures, which may fail
+    print("\n\n".join(mismatch_tables(results).values()), flush=True)  # before the figures, which may fail
     plot_mismatch(results, out)
     if not options.quiet:
         print("\n" + visible(f"a dot: noise hides the value; {_spent(results)}; written to {out}"))
@@ -132,7 +132,7 @@ def _asked(options, kind, usual):
 def _from_file(options, kind):
     """Let a refused setting of a study that is resumed name the study's file."""
     from duonet.experiments.fields import asked_by
-    from duonet.experiments.results import RESULTS
+    from duonet.experiments.study_file import RESULTS
 
     read = kind.__dataclass_fields__ if options.resume is not None else ()
     return asked_by(options.word, {name: f"{options.resume}/{RESULTS}: {name}" for name in read})

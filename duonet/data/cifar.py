@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duonet.data.archive import read_members
 from duonet.data.dataset import DataError, Dataset, Splits, hold_out
 from duonet.data.fetch import fetch, find_place, sha256_of, warn_of_files
+from duonet.data.tarball import read_members
 
 PIXELS = 3 * 32 * 32
 VALIDATION = 5000

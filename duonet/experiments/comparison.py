@@ -22,7 +22,7 @@ ABLATION = ("ternary", "restarted", "control_restarted")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class CompareSettings:
     """What to compare; None stands for the model's recipe.
 
     Attributes
@@ -89,7 +89,7 @@ def compare(settings, out, progress=True):
 
     Parameters
     ----------
-    settings : Settings
+    settings : CompareSettings
     out : str or Path
         A new folder, or one of the same comparison: finished runs are not made again, one that was stopped
         continues. It holds a folder for each run and results.json.
@@ -142,7 +142,7 @@ def _add(values, seed, result):
         values["decoupling"].append({"seed": seed, **result["decoupling"]})
 
 
-def table(results):
+def compare_table(results):
     """Lay the results out as an aligned table.
 
     Parameters

@@ -10,7 +10,7 @@ from duonet.tensor import Tensor
 DOUBLE_CHECKED_IMAGES = 1000  # on which decoupling is checked in float64
 
 
-def difference(coupled, decoupled, images, loader):
+def decoupling_difference(coupled, decoupled, images, loader):
     """Hold the decoupled network against the coupled one, in float64 and in float32.
 
     The two sum the same products in another order. In float64 that is all the difference there is; in float32 the

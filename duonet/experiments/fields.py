@@ -145,4 +145,5 @@ def kind_of(field: dataclasses.Field) -> type:
     -------
     type
     """
-    return next(iter(typing.get_args(field.type)), field.type)
+    kind: Any = field.type
+    return next(iter(typing.get_args(kind)), kind)

@@ -38,14 +38,14 @@ def checked(settings):
         if value > most:
             problem = f"must be at most {most} for images of {height}×{width}, got {value}"
             raise BadSetting("train", name, problem)
-    build(settings, splits)
+    build_network(settings, splits)
     normalize = data.Normalize.of(splits.train.images)
     for dataset, rng in ((splits.train, np.random.default_rng(0)), (splits.validation, None), (splits.test, None)):
-        loader(settings, dataset, normalize, rng)
+        make_loader(settings, dataset, normalize, rng)
     return splits
 
 
-def loader(settings, dataset, normalize, rng=None):
+def make_loader(settings, dataset, normalize, rng=None):
     """Make the batches of a data set: with `rng` those to train on, shuffled and augmented, else those to score.
 
     Parameters
@@ -96,7 +96,7 @@ def load_splits(settings):
     return splits
 
 
-def build(settings, splits):
+def build_network(settings, splits):
     """Build the network that the first stage trains.
 
     Parameters

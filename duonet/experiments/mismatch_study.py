@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from duonet import arguments, functional, parallel
-from duonet.experiments import images
+from duonet.experiments import real_network
 from duonet.experiments.fields import BadSetting, asked_by, check_fields, settings_of
 from duonet.experiments.records import Records
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, WIDTH, Lesson, area, with_surrogate
@@ -22,14 +22,14 @@ SAMPLED = {"float": 48, "4 bits": 128, "3 bits": 256}
 REFERENCE_STEP = 0.1
 LEAST = {
     "seeds": 1, "width": 2, "parts": 3, "training_steps": 1, "network_epochs": 2, "network_images": 128,
-    "measured_images": 4 * images.PARTS, "coordinates": 2,
+    "measured_images": 4 * real_network.PARTS, "coordinates": 2,
 }  # fmt: skip
 TRUTH_PARTS = 20  # more than elsewhere: here the intervals themselves are put to the test
 ANGLES = tuple(np.pi * k / 10 for k in range(1, 10))
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class MismatchSettings:
     """How much to measure.
 
     Attributes
@@ -85,7 +85,7 @@ class Settings:
             raise BadSetting("mismatch", "steps", f"must hold {REFERENCE_STEP}, got {self.steps}")
 
 
-FULL = Settings(
+FULL = MismatchSettings(
     seeds=5,
     steps=(0.01, 0.03, 0.1, 0.3, 0.5),
     samples=24_000,
@@ -103,7 +103,7 @@ def mismatch(settings, out, progress=True):
 
     Parameters
     ----------
-    settings : Settings
+    settings : MismatchSettings
     out : str or Path
         A new folder, or one of the same study, which continues with the part at which it was stopped.
     progress : bool
@@ -122,12 +122,12 @@ def mismatch(settings, out, progress=True):
         If `out` holds a study with other settings.
     """
     with asked_by("mismatch", {"images": "network_images", "epochs": "network_epochs"}):
-        images.check_images(settings)
+        real_network.check_images(settings)
     records = Records(settings, out, {"areas": _areas()})
     parts = [part for seed in range(settings.seeds) for part in _toy_parts(settings, seed)]
-    parts += [part for seed in range(settings.seeds) for part in images.parts(settings, seed)]
+    parts += [part for seed in range(settings.seeds) for part in real_network.parts(settings, seed)]
     for name, task in parts:
-        records.measure(name, task, progress)
+        records.measure_part(name, task, progress)
     return records.finish()
 
 

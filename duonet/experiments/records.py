@@ -32,7 +32,7 @@ class Records(Study):
         super().__init__("mismatch", out, settings, fresh, kept, indent=None)  # some thousand records
         self.rows = []
 
-    def measure(self, part, task, progress):
+    def measure_part(self, part, task, progress):
         """Keep what one part of the study finds, unless that is done.
 
         Parameters
@@ -70,7 +70,7 @@ class Records(Study):
             yield bar.update
 
 
-def select(results, kind, **where):
+def rows_of(results, kind, **where):
     """List the records of a kind that agree with `where`.
 
     Parameters
@@ -90,7 +90,7 @@ def select(results, kind, **where):
     ]
 
 
-def resolved(row):
+def told_from_noise(row):
     """Say whether a record's cosine can be told from noise, by its interval and by the gradients' own noise.
 
     Parameters
@@ -120,7 +120,7 @@ def spread(rows):
     tuple
         (NaN, NaN, 0) where fewer than half of the records are resolved.
     """
-    values = [row["cosine"] for row in rows if resolved(row)]
+    values = [row["cosine"] for row in rows if told_from_noise(row)]
     if not values or 2 * len(values) < len(rows):
         return math.nan, math.nan, 0
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else math.nan, len(values)

@@ -9,8 +9,8 @@ import numpy as np
 from duonet import backend
 from duonet.experiments.fields import BadSetting
 from duonet.experiments.methods import METHODS
-from duonet.experiments.results import check_shape
 from duonet.experiments.run_settings import RunSettings
+from duonet.experiments.study_file import check_shape
 from duonet.nn.watching import first_not_finite
 from duonet.tape import no_grad
 from duonet.tensor import Tensor

@@ -1,8 +1,8 @@
 """A study printed again from its results.json, finished or not, without computing anything."""
 
-from duonet.experiments.comparison import table
-from duonet.experiments.results import read_results
-from duonet.experiments.study_tables import tables
+from duonet.experiments.comparison import compare_table
+from duonet.experiments.study_file import read_study
+from duonet.experiments.study_tables import mismatch_tables
 from duonet.text import visible
 
 
@@ -27,9 +27,9 @@ def show(study, path):
     ValueError
         If it is no results.json of that study; says where it departs from one.
     """
-    results = read_results(study, path)
+    results = read_study(study, path)
     done = _finished_methods(results) if study == "compare" else ", ".join(results["finished"])
-    text = table(results) if study == "compare" else "\n\n".join(tables(results).values())
+    text = compare_table(results) if study == "compare" else "\n\n".join(mismatch_tables(results).values())
     return (
         text
         if results["complete"]

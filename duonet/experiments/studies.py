@@ -6,8 +6,8 @@ from pathlib import Path
 
 from duonet.experiments.environment import peak_memory_mib, versions
 from duonet.experiments.methods import METHODS
-from duonet.experiments.results import RESULTS, read_results
 from duonet.experiments.run_folder import read_result
+from duonet.experiments.study_file import RESULTS, read_study
 from duonet.experiments.training import saved_settings, train
 from duonet.files import replacing
 
@@ -57,7 +57,7 @@ class Study:
             self.save()
 
     def _earlier(self, settings):
-        values = read_results(self.name, self.out, going_on=True)
+        values = read_study(self.name, self.out, going_on=True)
         theirs = values["settings"]
         if differences := [f"{k} {theirs.get(k)} and {v}" for k, v in settings.items() if theirs.get(k) != v]:
             raise ValueError(
@@ -142,7 +142,7 @@ def saved_study(name, folder, kind):
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{name}: --resume takes the folder of a study, and {folder} is none")
-    values = read_results(name, folder, going_on=True)["settings"]
+    values = read_study(name, folder, going_on=True)["settings"]
     if odd := sorted(values.keys() - kind.__dataclass_fields__.keys()):
         raise ValueError(f"{name}: {folder}: its study has settings unknown here: {', '.join(odd)}")
     try:

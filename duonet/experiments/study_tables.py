@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from duonet.experiments.records import select, spread
+from duonet.experiments.records import rows_of, spread
 from duonet.mismatch.statistics import DEVIATIONS, divide
 from duonet.text import aligned
 
@@ -11,7 +11,7 @@ HIDDEN = ("linear1", "linear2", "linear3")
 REFERENCE_STEP = 0.1
 
 
-def tables(results):
+def mismatch_tables(results):
     """Lay the study out as tables.
 
     Parameters
@@ -76,7 +76,7 @@ def raw_cell(rows):
 
 def _precision(results, state, words):
     lines = [["activation", "ε", *HIDDEN]]
-    toy = select(results, "toy", surrogate="clip", state=state)
+    toy = rows_of(results, "toy", surrogate="clip", state=state)
     for activation in _different(toy, "activation"):
         for step in results["settings"]["steps"]:
             rows = [row for row in toy if row["activation"] == activation and row["step"] == step]
@@ -91,16 +91,16 @@ def _surrogates(results, state, words):
             pair = {"activation": row["activation"], "surrogate": row["surrogate"]}
             name = row["surrogate"] if row["activation"] == "binary" else f"({row['activation']}, clip)"
             area = "∞" if row["area"] is None else f"{row['area']:.3f}"
-            rows = select(results, "toy", state=state, step=REFERENCE_STEP, **pair)
+            rows = rows_of(results, "toy", state=state, step=REFERENCE_STEP, **pair)
             lines.append([name, *_by_layer(rows), area])
     return _table(f"Toy, {words}: cosine by surrogate, ε = {REFERENCE_STEP}", lines)
 
 
 def _evolution(results):
     lines = [["estimator", "step", "losses", "noise", "raw cosine", "cosine"]]
-    records = select(results, "evolution")
+    records = rows_of(results, "evolution")
     for name, step, losses in _different(records, "estimator", "step", "losses"):
-        rows = select(results, "evolution", estimator=name, step=step, losses=losses)
+        rows = rows_of(results, "evolution", estimator=name, step=step, losses=losses)
         noise = [row["noise"] for row in rows if row["noise"] is not None]
         share = f"{100 * statistics.mean(noise):.0f} %" if noise else "·"
         lines.append([name, f"{step:.2g}", f"{losses:,}", share, raw_cell(rows), cell(rows)])
@@ -110,7 +110,7 @@ def _evolution(results):
 def _truth(results):
     lines = [["surrogate", "angles", "largest |z|", "rms z"]]
     known = ("cosine", "low", "high")
-    records = [row for row in select(results, "truth") if all(row[name] is not None for name in known)]
+    records = [row for row in rows_of(results, "truth") if all(row[name] is not None for name in known)]
     for name in _different(records, "surrogate"):
         z = [_z(row) for row in records if row["surrogate"] == name]
         largest, rms = max(map(abs, z)), math.sqrt(statistics.mean(v * v for v in z))
@@ -119,11 +119,11 @@ def _truth(results):
 
 
 def _network(results, step, write, words):
-    records = select(results, "network", step=step)
+    records = rows_of(results, "network", step=step)
     columns = _different(records, "network", "state")
     lines = [["layer", *(f"{network}, {state}" for network, state in columns)]]
     for layer in _different(records, "layer"):
-        rows = [select(results, "network", step=step, layer=layer, network=n, state=s) for n, s in columns]
+        rows = [rows_of(results, "network", step=step, layer=layer, network=n, state=s) for n, s in columns]
         lines.append([layer, *(write(cells) for cells in rows)])
     return _table(f"Deep VGG on real images: {words}, ε = {step:g}", lines)
 

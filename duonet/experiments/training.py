@@ -12,9 +12,9 @@ import numpy as np
 from duonet import data, parallel
 from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.costs import summary
-from duonet.experiments.difference import difference
+from duonet.experiments.difference import decoupling_difference
 from duonet.experiments.environment import versions
-from duonet.experiments.materials import build, checked, loader
+from duonet.experiments.materials import build_network, checked, make_loader
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import (
     COSTS,
@@ -236,7 +236,7 @@ class _Run:
         return f"{label}, stage {i + 1}" if len(self.stages) > 1 else label
 
     def _first_network(self):
-        model = build(self.settings, self.splits)
+        model = build_network(self.settings, self.splits)
         if self.prepare is not None:
             self.prepare(model, self.normalize(self.splits.train.images))
         return model
@@ -246,7 +246,7 @@ class _Run:
         return self.method.second(self._load(FIRST, "cpu")).train().to(self.settings.device)
 
     def _loader(self, dataset, rng=None):
-        return loader(self.settings, dataset, self.normalize, rng)
+        return make_loader(self.settings, dataset, self.normalize, rng)
 
     def _rows(self, i, history):
         return self.earlier + [{"stage": i + 1, **row} for row in history.rows]
@@ -279,7 +279,7 @@ class _Run:
             "versions": versions(),
         }
         if networks and self.method.on_the_way:
-            result["decoupling"] = difference(
+            result["decoupling"] = decoupling_difference(
                 self._load(FIRST), self._second_network(), self.splits.test, self._loader
             )
         with _writing(self.out / "result.json"), replacing(self.out / "result.json") as part:

@@ -44,7 +44,7 @@ def save(figure, path):
     return path
 
 
-def plain(name):
+def without_formulas(name):
     r"""Write a name from elsewhere for a figure, where what stands between two dollars would be a formula.
 
     Parameters
@@ -57,7 +57,7 @@ def plain(name):
 
     Examples
     --------
-    >>> print(plain("$5 to $10"))
+    >>> print(without_formulas("$5 to $10"))
     \$5 to \$10
     """
     return visible(name).replace("$", r"\$")

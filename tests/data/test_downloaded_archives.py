@@ -13,7 +13,7 @@ import pytest
 from duonet import data
 from duonet.data import DataError, cifar
 from duonet.data import idx as files
-from duonet.data.archive import read_members
+from duonet.data.tarball import read_members
 
 
 @pytest.fixture

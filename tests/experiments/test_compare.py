@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from duonet import Tensor, data
-from duonet.experiments import RunSettings, Settings, compare, score, table, train
-from duonet.experiments.materials import build, load_splits
+from duonet.experiments import CompareSettings, RunSettings, compare, compare_table, score, train
+from duonet.experiments.materials import build_network, load_splits
 from duonet.experiments.methods import METHODS, TRAINED
 from duonet.experiments.recipes import COMPARED, RECIPES
 
@@ -15,7 +15,7 @@ from duonet.experiments.recipes import COMPARED, RECIPES
 def run(tmp_path_factory):
     """A real run, small enough for a test: two seeds, the perceptron at a quarter of its width."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    settings = Settings(model="mlp", seeds=2, epochs=3, images=500, width=32, ablation=True)
+    settings = CompareSettings(model="mlp", seeds=2, epochs=3, images=500, width=32, ablation=True)
     return settings, out, compare(settings, out, progress=False)
 
 
@@ -94,7 +94,7 @@ def test_a_run_is_that_of_duonet_train(run, tmp_path):
 
 
 def test_what_is_finished_is_not_made_again_and_what_was_stopped_continues(tmp_path, monkeypatch):
-    settings = Settings(model="mlp", epochs=3, images=200, width=16)
+    settings = CompareSettings(model="mlp", epochs=3, images=200, width=16)
     whole = compare(settings, tmp_path / "whole", progress=False)
     made = []
 
@@ -109,18 +109,18 @@ def test_what_is_finished_is_not_made_again_and_what_was_stopped_continues(tmp_p
         compare(settings, tmp_path / "run", progress=False)
     partly = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(partly["methods"]) == ["float", "baseline"] and not partly["complete"]
-    assert len(table(partly).splitlines()) == 4, "what is finished can be printed"
+    assert len(compare_table(partly).splitlines()) == 4, "what is finished can be printed"
     resumed = compare(settings, tmp_path / "run", progress=False)
     assert made == ["float-0", "baseline-0", "binaryduo-0", "binaryduo-0", "control-0"]
     assert resumed["methods"] == whole["methods"] and resumed["decoupling"] == whole["decoupling"]
     assert compare(settings, tmp_path / "run", progress=False)["methods"] == whole["methods"] and len(made) == 5
     with pytest.raises(ValueError, match="compare: .*run holds a study with other settings: epochs 3 and 2"):
-        compare(Settings(model="mlp", epochs=2, images=200, width=16), tmp_path / "run", progress=False)
+        compare(CompareSettings(model="mlp", epochs=2, images=200, width=16), tmp_path / "run", progress=False)
 
 
 def test_the_table_is_aligned_and_holds_the_numbers(run):
     _, _, results = run
-    lines = table(results).splitlines()
+    lines = compare_table(results).splitlines()
     assert len(lines) == 2 + len(results["methods"]) and len({len(line) for line in lines}) == 1
     assert len(lines[0]) <= 100
     duo = next(line for line in lines if line.startswith("BinaryDuo"))
@@ -129,13 +129,13 @@ def test_the_table_is_aligned_and_holds_the_numbers(run):
 
 
 def test_the_same_seed_gives_the_same_numbers(tmp_path):
-    settings = Settings(model="mlp", epochs=2, images=200, width=16)
+    settings = CompareSettings(model="mlp", epochs=2, images=200, width=16)
     runs = [compare(settings, tmp_path / name, progress=False)["methods"] for name in ("a", "b")]
     assert runs[0] == runs[1]
 
 
 def test_binary_weights_are_counted_as_one_bit_and_decouple_exactly(tmp_path):
-    settings = Settings(model="vgg_deep", epochs=2, images=128, width=4, weights="binary")
+    settings = CompareSettings(model="vgg_deep", epochs=2, images=128, width=4, weights="binary")
     results = compare(settings, tmp_path / "run", progress=False)
     assert {name: row["weight_bits"] for name, row in results["methods"].items()} == {
         "float": 32, "baseline": 1, "coupled": 1, "decoupled": 1, "binaryduo": 1, "control": 1
@@ -146,10 +146,10 @@ def test_binary_weights_are_counted_as_one_bit_and_decouple_exactly(tmp_path):
 def test_the_control_has_weights_of_its_own():
     settings = RunSettings("mlp", "fashion-mini", "control", width=16)
     splits = load_splits(settings)
-    control = build(settings, splits)
+    control = build_network(settings, splits)
     first, second = np.split(control.linear2.weight.data, 2)
     assert not np.allclose(first, second)
-    coupled = build(RunSettings("mlp", "fashion-mini", "coupled", width=16), splits)
+    coupled = build_network(RunSettings("mlp", "fashion-mini", "coupled", width=16), splits)
     assert control.norm1.gamma.size == 2 * coupled.norm1.gamma.size
     assert control(Tensor(np.zeros((2, 28, 28, 1), "float32"))).shape == (2, 10)
 
@@ -162,7 +162,7 @@ def test_training_images_are_flipped_and_scored_ones_are_not(tmp_path, monkeypat
         return data.augment.random_flip(images, rng)
 
     monkeypatch.setattr(data, "random_flip", flip)
-    _, settings = Settings(model="mlp", images=200, width=16, epochs=2).runs()[1]
+    _, settings = CompareSettings(model="mlp", images=200, width=16, epochs=2).runs()[1]
     train(settings, tmp_path / "run", progress=False)
     assert sum(flipped) == 2 * 200
 
@@ -170,12 +170,12 @@ def test_training_images_are_flipped_and_scored_ones_are_not(tmp_path, monkeypat
 def test_recipes_fit_their_models():
     assert COMPARED.keys() <= RECIPES.keys()
     for name in COMPARED:
-        for _, run in Settings(model=name, width=8, ablation=True).runs():
+        for _, run in CompareSettings(model=name, width=8, ablation=True).runs():
             stages = [epochs for epochs, _, _ in run.resolved().stages()]
             assert run.width == 8 and sum(stages) == COMPARED[name]["epochs"]
             assert len(stages) == 1 + (METHODS[run.method].second is not None)
     for epochs, expected in ((12, [8, 4]), (2, [1, 1])):
-        runs = [run for _, run in Settings(epochs=epochs).runs() if run.two_stages]
+        runs = [run for _, run in CompareSettings(epochs=epochs).runs() if run.two_stages]
         assert [[e for e, _, _ in run.resolved().stages()] for run in runs] == [expected]
 
 
@@ -195,10 +195,10 @@ def test_recipes_fit_their_models():
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Settings(**options)
+        CompareSettings(**options)
 
 
 def test_more_images_than_there_are_leave_no_folder(tmp_path):
     with pytest.raises(ValueError, match="images must be at most the 8000 of fashion-mini, got 9000"):
-        compare(Settings(images=9000), tmp_path / "run")
+        compare(CompareSettings(images=9000), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -3,7 +3,7 @@
 import pytest
 
 from duonet.cli import main
-from duonet.experiments import MismatchSettings, RunSettings, Settings, compare, mismatch, train
+from duonet.experiments import CompareSettings, MismatchSettings, RunSettings, compare, mismatch, train
 from duonet.experiments.fields import BadSetting
 from duonet.experiments.records import Records
 
@@ -84,13 +84,13 @@ def test_a_setting_of_a_study_that_is_resumed_is_named_in_its_file(capsys, tmp_p
 
 def test_a_call_names_the_argument(tmp_path):
     with pytest.raises(BadSetting, match="^compare: weights must be one of float, binary, got 'half'"):
-        Settings(weights="half")
+        CompareSettings(weights="half")
     with pytest.raises(BadSetting, match="^RunSettings: lr must be a number at least 0, got -1"):
         RunSettings("mlp", "fashion-mini", lr=-1)
     with pytest.raises(BadSetting, match="^train: images must be at most the 8000"):
         train(RunSettings("mlp", "fashion-mini", images=9000), tmp_path / "run")
     with pytest.raises(BadSetting, match="^compare: images must be at most the 8000"):
-        compare(Settings(images=9000), tmp_path / "run")
+        compare(CompareSettings(images=9000), tmp_path / "run")
     with pytest.raises(BadSetting, match="^mismatch: network_images must be at most the 8000"):
         mismatch(MismatchSettings(network_images=9000), tmp_path / "run")
     assert not (tmp_path / "run").exists()

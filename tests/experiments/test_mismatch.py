@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from duonet import nn
-from duonet.experiments import MismatchSettings, images, mismatch, mismatch_study, tables
+from duonet.experiments import MismatchSettings, mismatch, mismatch_study, mismatch_tables, real_network
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
-from duonet.experiments.images import take_statistics
+from duonet.experiments.real_network import take_statistics
 from duonet.experiments.mismatch_study import FULL
 from duonet.experiments.recipes import COMPARED
-from duonet.experiments.records import resolved, select, spread
+from duonet.experiments.records import rows_of, spread, told_from_noise
 from duonet.experiments.study_tables import cell, raw_cell
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate
 from duonet.models import mlp
@@ -45,25 +45,25 @@ def test_it_keeps_every_measurement(study):
     assert (
         json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results)) and results["complete"]
     )
-    toy = select(results, "toy", surrogate="clip", seed=0)
+    toy = rows_of(results, "toy", surrogate="clip", seed=0)
     assert len(toy) == 7 * 2 * 4 and {row["activation"] for row in toy} == set(ACTIVATIONS)
-    assert len(select(results, "toy", activation="binary", state="start", seed=1)) == 4 * len(SURROGATES)
-    assert len(select(results, "truth")) == 2 * 9 * 3 and len(select(results, "network", seed=0)) == 6 * 6
-    assert {r["estimator"] for r in select(results, "evolution")} == {"coordinate", "gaussian", "orthogonal"}
+    assert len(rows_of(results, "toy", activation="binary", state="start", seed=1)) == 4 * len(SURROGATES)
+    assert len(rows_of(results, "truth")) == 2 * 9 * 3 and len(rows_of(results, "network", seed=0)) == 6 * 6
+    assert {r["estimator"] for r in rows_of(results, "evolution")} == {"coordinate", "gaussian", "orthogonal"}
     assert not list(out.glob(".*"))
 
 
 def test_the_measurements_are_those_of_the_problem(study):
     results, _ = study
     # The loss is a parabola in the output's weights, whose difference quotient is exact for every step.
-    for row in select(results, "toy", layer="output"):
+    for row in rows_of(results, "toy", layer="output"):
         assert row["raw"] == pytest.approx(1, abs=1e-4)
-    for row in select(results, "toy", activation="float", state="start"):
+    for row in rows_of(results, "toy", activation="float", state="start"):
         assert row["raw"] > 0.9
-    binary = select(results, "toy", activation="binary", surrogate="clip", layer="linear3", state="start")
+    binary = rows_of(results, "toy", activation="binary", surrogate="clip", layer="linear3", state="start")
     assert all(row["raw"] < 0.95 for row in binary)
     errors = [(row["cosine"] - row["exact"]) / max(row["high"] - row["cosine"], 0.02)
-              for row in select(results, "truth") if row["low"] is not None]  # fmt: skip
+              for row in rows_of(results, "truth") if row["low"] is not None]  # fmt: skip
     assert np.sqrt(np.mean(np.square(errors))) < 1.5
 
 
@@ -77,13 +77,13 @@ def test_the_same_seed_gives_the_same_numbers(study, tmp_path, monkeypatch):
     leave_out(monkeypatch, "_ground_truth", "_evolution")
     results, _ = study
     again = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "again", progress=False)
-    assert select(results, "toy", seed=0) == select(again, "toy")
-    assert select(results, "network", seed=0) == select(again, "network")
+    assert rows_of(results, "toy", seed=0) == rows_of(again, "toy")
+    assert rows_of(results, "network", seed=0) == rows_of(again, "network")
 
 
 def test_its_tables_and_figures(study, tmp_path):
     results, _ = study
-    texts = tables(results)
+    texts = mismatch_tables(results)
     assert len(texts) == 8
     for text in texts.values():
         title, header, rule, *rows = text.splitlines()
@@ -99,9 +99,9 @@ def row(cosine, reach=0.1, noise=0.1, coarse_noise=0.1):
 
 
 def test_what_noise_hides_is_not_shown():
-    assert resolved(row(0.9))
+    assert told_from_noise(row(0.9))
     for hidden in (row(None), row(0.9, None), row(0.9, 0.4), row(0.9, noise=0.9), row(0.9, coarse_noise=0.9)):
-        assert not resolved(hidden)
+        assert not told_from_noise(hidden)
     mean, deviation, count = spread([row(0.8), row(0.6), row(None)])
     assert mean == pytest.approx(0.7) and deviation == pytest.approx(np.std([0.8, 0.6], ddof=1)) and count == 2
     assert cell([row(0.8), row(0.6), row(None)]) == "0.70 ±0.14 (2)" and cell([row(0.8), row(0.6)]) == "0.70 ±0.14"
@@ -188,10 +188,10 @@ def test_a_line_more_among_activations_and_surrogates_is_measured_told_and_drawn
     for width in (0.2, 0.3):
         monkeypatch.setitem(SURROGATES, f"narrow {width}", Clip(0.5 - width, 0.5 + width))
     leave_out(monkeypatch, "_ground_truth", "_evolution")  # those of the study will do
-    monkeypatch.setattr(images, "parts", lambda settings, seed: [])
+    monkeypatch.setattr(real_network, "parts", lambda settings, seed: [])
     results = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "run", progress=False)
-    results["records"] += [row for kind in ("truth", "evolution", "network") for row in select(study[0], kind)]
-    assert len(select(results, "toy", activation="late")) == 2 * 4
-    assert any("late" in text for text in tables(results).values())
-    assert any("narrow 0.3" in text for text in tables(results).values())
+    results["records"] += [row for kind in ("truth", "evolution", "network") for row in rows_of(study[0], kind)]
+    assert len(rows_of(results, "toy", activation="late")) == 2 * 4
+    assert any("late" in text for text in mismatch_tables(results).values())
+    assert any("narrow 0.3" in text for text in mismatch_tables(results).values())
     assert len(plot_mismatch(results, tmp_path)) == 6

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from duonet.cli import main
-from duonet.experiments import MismatchSettings, compare, mismatch, show, table, tables
-from duonet.experiments import Settings as CompareSettings
+from duonet.experiments import (
+    CompareSettings,
+    MismatchSettings,
+    compare,
+    compare_table,
+    mismatch,
+    mismatch_tables,
+    show,
+)
 from duonet.experiments.studies import Study
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -22,7 +29,7 @@ def test_the_kept_results_are_printed_as_the_pages_have_them(name, capsys):
     assert main([command, "--show", str(DOCS / f"{name}.json")]) == 0
     text = capsys.readouterr().out.strip()
     saved = json.loads((DOCS / f"{name}.json").read_text())
-    assert text == (table(saved) if command == "compare" else "\n\n".join(tables(saved).values()))
+    assert text == (compare_table(saved) if command == "compare" else "\n\n".join(mismatch_tables(saved).values()))
     if command == "compare":
         assert text in (DOCS / "compare.md").read_text()
 

@@ -12,7 +12,15 @@ from test_run_folder import in_dict, odd, result, settings
 
 from duonet import data
 from duonet.cli import main
-from duonet.experiments import MismatchSettings, Settings, compare, mismatch, show, table, tables
+from duonet.experiments import (
+    CompareSettings,
+    MismatchSettings,
+    compare,
+    compare_table,
+    mismatch,
+    mismatch_tables,
+    show,
+)
 from duonet.experiments.mismatch_study import FULL
 from duonet.experiments.studies import Study, saved_study
 
@@ -23,7 +31,7 @@ MUTATIONS = 40
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "run"
-    compare(Settings(model="mlp", epochs=2, images=200, width=4), out, progress=False)
+    compare(CompareSettings(model="mlp", epochs=2, images=200, width=4), out, progress=False)
     return out
 
 
@@ -41,7 +49,7 @@ def measured(tmp_path_factory):
 
 def parts(settings, seed):
     module = importlib.import_module("duonet.experiments.mismatch_study")
-    return [name for name, _ in module._toy_parts(settings, seed) + module.images.parts(settings, seed)]
+    return [name for name, _ in module._toy_parts(settings, seed) + module.real_network.parts(settings, seed)]
 
 
 def results(rng, path):
@@ -55,7 +63,7 @@ def results(rng, path):
 
 def go_on(study, folder):
     kind, run, lay_out = {
-        "compare": (Settings, compare, table), "mismatch": (MismatchSettings, mismatch, tables)
+        "compare": (CompareSettings, compare, compare_table), "mismatch": (MismatchSettings, mismatch, mismatch_tables)
     }[study]  # fmt: skip
     lay_out(run(saved_study(study, folder, kind), folder, progress=False))
 
@@ -118,7 +126,7 @@ def test_what_cannot_go_on_is_said(study, change, message, request, tmp_path, ca
     before = path.read_bytes()
     if "None and" in message:  # a study of other settings, by the function
         with pytest.raises(ValueError, match=message):
-            compare(Settings(model="mlp", epochs=2, images=200, width=4), tmp_path / "a", progress=False)
+            compare(CompareSettings(model="mlp", epochs=2, images=200, width=4), tmp_path / "a", progress=False)
     else:
         assert main([study, "--resume", str(tmp_path / "a")]) == 2
         error = capsys.readouterr().err

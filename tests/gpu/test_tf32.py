@@ -9,7 +9,7 @@ import pytest
 
 from duonet import backend
 from duonet.cli import main
-from duonet.experiments import RunSettings, Settings
+from duonet.experiments import CompareSettings, RunSettings
 
 
 @pytest.fixture
@@ -59,7 +59,10 @@ def test_the_commands_ask_for_it_on_a_gpu_alone(capsys, tmp_path, monkeypatch):
 def test_it_is_a_setting_of_the_run():
     asked = RunSettings("mlp", "fashion-mini", device="gpu", tf32=True)
     plain = RunSettings("mlp", "fashion-mini", device="gpu")
-    assert plain.differences(asked) == ["tf32 True, the run has False"] and Settings(device="gpu", tf32=True).tf32
+    assert (
+        plain.differences(asked) == ["tf32 True, the run has False"]
+        and CompareSettings(device="gpu", tf32=True).tf32
+    )
 
 
 @pytest.mark.gpu

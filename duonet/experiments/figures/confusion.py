@@ -1,6 +1,6 @@
 """The figure of a confusion matrix."""
 
-from duonet.viz.canvas import blank, plain, save
+from duonet.viz.canvas import blank, save, without_formulas
 
 WORDED = 30  # more classes than this are drawn without names and numbers
 
@@ -19,7 +19,7 @@ def plot_confusion(scores, path):
     -------
     Path
     """
-    names, counts = [plain(name) for name in scores["class_names"]], scores["confusion"]
+    names, counts = [without_formulas(name) for name in scores["class_names"]], scores["confusion"]
     worded = len(names) <= WORDED
     shares = [[100 * n / max(1, sum(row)) for n in row] for row in counts]
     side = 2.6 + 0.42 * len(names) if worded else 8

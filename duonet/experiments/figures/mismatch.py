@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duonet.experiments.records import resolved, select, spread
+from duonet.experiments.records import rows_of, spread, told_from_noise
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES
 from duonet.viz.canvas import blank, save, tidy
 
@@ -61,7 +61,7 @@ def plot_mismatch(results, folder):
 
 def _precisions(results):
     """Return the style of every activation that was measured; those without one of their own share three."""
-    measured = dict.fromkeys(row["activation"] for row in select(results, "toy"))
+    measured = dict.fromkeys(row["activation"] for row in rows_of(results, "toy"))
     spare = itertools.cycle((("#5d8a3a", "<"), ("#8a3a7d", ">"), ("0.3", "p")))
     return {name: PRECISIONS.get(name) or next(spare) for name in measured}
 
@@ -73,7 +73,7 @@ def _layers(results):
     for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
         for k, (activation, (color, marker)) in enumerate(styles.items()):
             for i, layer in enumerate(HIDDEN):
-                rows = select(
+                rows = rows_of(
                     results,
                     "toy",
                     activation=activation,
@@ -107,7 +107,7 @@ def _steps(results):
         for axes, layer in zip(line, HIDDEN):
             for activation, (color, marker) in styles.items():
                 where = {"activation": activation, "surrogate": "clip", "state": state, "layer": layer}
-                runs = {s: select(results, "toy", step=s, **where) for s in results["settings"]["steps"]}
+                runs = {s: rows_of(results, "toy", step=s, **where) for s in results["settings"]["steps"]}
                 axes.plot(list(runs), [_mean_raw(rows) for rows in runs.values()], ":", color=color, linewidth=1.2)
                 for step, rows in runs.items():
                     _point(axes, step, rows, color, marker)
@@ -138,7 +138,7 @@ def _surrogates(results):
             if i == len(SURROGATES):
                 where = {"activation": "ternary", "surrogate": "clip"}
             for k, (layer, (color, marker)) in enumerate(LAYERS.items()):
-                rows = select(results, "toy", state=state, step=REFERENCE, layer=layer, **where)
+                rows = rows_of(results, "toy", state=state, step=REFERENCE, layer=layer, **where)
                 _point(axes, i + (k - 1) / 5, rows, color, marker, across=True)
         axes.axhline(len(SURROGATES) - 0.5, color="0.7", linewidth=1)
         axes.set_yticks(range(len(names)), names)
@@ -190,7 +190,7 @@ def _areas(panels, results):
         points = []
         for row in results["areas"]:
             where = {"activation": row["activation"], "surrogate": row["surrogate"], "layer": layer}
-            rows = select(results, "toy", state="start", step=REFERENCE, **where)
+            rows = rows_of(results, "toy", state="start", step=REFERENCE, **where)
             mean, deviation, count = spread(rows)
             if not count:
                 continue
@@ -218,7 +218,7 @@ def _truth(results):
     figure = blank(7, 4.2)
     axes = figure.subplots()
     for name, (color, marker) in TRUTH.items():
-        rows = sorted(select(results, "truth", surrogate=name, seed=0), key=lambda row: row["theta"])
+        rows = sorted(rows_of(results, "truth", surrogate=name, seed=0), key=lambda row: row["theta"])
         degrees = [math.degrees(row["theta"]) for row in rows]
         axes.plot(degrees, [row["exact"] for row in rows], color=color, linewidth=1.5)
         for row, at in zip(rows, degrees):
@@ -236,13 +236,13 @@ def _network(results):
     """Draw the cosine of each layer of the real network."""
     steps = results["settings"]["network_steps"]
     figure = blank(10, 0.8 + 3.4 * len(steps))
-    layers = list(dict.fromkeys(row["layer"] for row in select(results, "network")))
+    layers = list(dict.fromkeys(row["layer"] for row in rows_of(results, "network")))
     for step, line in zip(steps, figure.subplots(len(steps), 2, sharey=True, squeeze=False)):
         for axes, (state, words) in zip(line, {"start": "at initialisation", "trained": "trained"}.items()):
             for k, (network, (color, marker)) in enumerate(NETWORKS.items()):
                 where = {"network": network, "state": state, "step": step}
                 for i, layer in enumerate(layers):
-                    rows = select(results, "network", layer=layer, **where)
+                    rows = rows_of(results, "network", layer=layer, **where)
                     if rows:
                         at = i + (k - 1.5) / 7
                         axes.plot(
@@ -291,7 +291,7 @@ def _point(axes, at, rows, color, marker, label=None, across=False):
     if not count:
         return
     if math.isnan(deviation):
-        row = next(row for row in rows if resolved(row))
+        row = next(row for row in rows if told_from_noise(row))
         error = None if row["low"] is None else [[row["cosine"] - row["low"]], [row["high"] - row["cosine"]]]
         error = None if error is None else np.maximum(error, 0)
     else:

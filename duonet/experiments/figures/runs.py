@@ -1,7 +1,7 @@
 """The figure of several training runs."""
 
 from duonet.experiments.methods import METHODS
-from duonet.viz.canvas import blank, plain, save, tidy
+from duonet.viz.canvas import blank, save, tidy, without_formulas
 
 
 def plot_runs(collected, path):
@@ -35,7 +35,7 @@ def plot_runs(collected, path):
             axes.annotate(" decoupled", (start, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="0.4")
     settings = collected["settings"]
     axes.set(xlabel="epoch", ylabel="validation accuracy (%)")
-    axes.set_title(plain(f"{settings['model']} on {settings['dataset']}"), fontsize=10)
+    axes.set_title(without_formulas(f"{settings['model']} on {settings['dataset']}"), fontsize=10)
     axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     tidy(axes)

@@ -35,7 +35,7 @@ STUDIES = {
 GOING_ON = {"seconds": float, "versions": dict}  # what is read besides by a study that goes on
 
 
-def read_results(study, path, going_on=False):
+def read_study(study, path, going_on=False):
     """Read what a study wrote, finished or not.
 
     Parameters

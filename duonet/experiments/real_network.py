@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from duonet import data, functional, nn
-from duonet.experiments.materials import build, load_splits
+from duonet.experiments.materials import build_network, load_splits
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_settings import RunSettings
@@ -57,7 +57,7 @@ def _measure(settings, seed, name, method, which, records, tick):
     splits = load_splits(run)
     normalize = data.Normalize.of(splits.train.images)
     if which == "start":
-        model = build(run, splits)
+        model = build_network(run, splits)
         take_statistics(model, normalize(splits.train.images[: settings.measured_images]))
     else:
         # The run starts from the very network that was measured at the start.
