@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,12 +17,31 @@ from duonet.progress import Bar
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
+Batches: TypeAlias = Iterable[tuple[Any, Any]]  # of x and labels, such as a DataLoader
+Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
+
 CURE = "A smaller learning rate is the usual cure"
 HOLDS = "holds NaN or infinity"
 
 
 class TrainingDiverged(ArithmeticError):
     """The loss or a parameter became infinite or NaN; the message says when and in which layer."""
+
+
+class Loader(Protocol):
+    """What `fit` trains on, such as a DataLoader: each iteration is an epoch of pairs (x, labels).
+
+    Attributes
+    ----------
+    images : int
+        Of an epoch; `len` is the number of batches.
+    """
+
+    images: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
 
 
 class Score(NamedTuple):
@@ -41,7 +61,7 @@ class Score(NamedTuple):
 
 
 @parallel.threads()
-def evaluate(model, loader, loss=functional.softmax_cross_entropy):
+def evaluate(model: Module, loader: Batches, loss: Loss = functional.softmax_cross_entropy) -> Score:
     """Score a model, in evaluation mode and without a tape. Every layer's mode is put back afterwards.
 
     Parameters
@@ -89,19 +109,19 @@ def evaluate(model, loader, loss=functional.softmax_cross_entropy):
 
 @parallel.threads()
 def fit(
-    model,
-    loader,
-    optimizer,
-    epochs,
+    model: Module,
+    loader: Loader,
+    optimizer: Optimizer,
+    epochs: int,
     *,
-    schedule=None,
-    validation=None,
-    loss=functional.softmax_cross_entropy,
-    history=None,
-    on_epoch=None,
-    label="",
-    progress=True,
-):
+    schedule: Callable[[float], float] | None = None,
+    validation: Batches | None = None,
+    loss: Loss = functional.softmax_cross_entropy,
+    history: History | None = None,
+    on_epoch: Callable[[History], object] | None = None,
+    label: str = "",
+    progress: bool = True,
+) -> History:
     """Train a model.
 
     Parameters
@@ -181,7 +201,7 @@ def fit(
                 on_epoch(history)
     except BaseException as error:
         with contextlib.suppress(AttributeError, TypeError):  # of an exception that takes none
-            error.history = history
+            error.history = history  # type: ignore[attr-defined]
         raise
     return history
 

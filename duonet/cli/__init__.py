@@ -15,7 +15,7 @@ from duonet.text import visible
 from duonet.version import VERSION
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
 
     TERM stops it as Ctrl-C does, with status 143. Where Ctrl-C is ignored from the start, as in a script's
@@ -32,8 +32,8 @@ def main(arguments=None):
 
     Examples
     --------
-    >>> main(["compare", "--images", "1"])
-    2
+    >>> main(["summary", "mlp", "--variant", "coupled"])  # doctest: +SKIP
+    0
     """
     from duonet.experiments.fields import asked_by
 

@@ -1,10 +1,11 @@
 """`duonet summary`."""
 
+import argparse
 import json
 from pathlib import Path
 
 
-def add(commands):
+def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser.
 
     Parameters

@@ -41,7 +41,7 @@ HELP = {
 }
 
 
-def add(commands):
+def add(commands: argparse._SubParsersAction) -> None:
     """Add the four commands to the parser.
 
     Parameters

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 
 READABLE = {
     "±": "+-", "×": "x", "·": ".", "½": "1/2", "¼": "1/4", "¾": "3/4", "ε": "eps", "σ": "sigma", "∞": "inf",
@@ -24,18 +25,12 @@ codecs.register_error("duonet.readable", _readable)
 
 
 @contextlib.contextmanager
-def usable():
+def usable() -> Iterator[None]:
     """Let stdout and stderr take all text; closed or missing, they swallow it. Both are put back afterwards.
 
     Yields
     ------
     None
-
-    Examples
-    --------
-    >>> with usable():
-    ...     sys.stdout is not None
-    True
     """
     with contextlib.ExitStack() as stack:
         # A closed descriptor 1 or 2 would go to the next file that is opened, and receive what others print.
@@ -80,7 +75,7 @@ def _restore(stream, errors):
         stream.reconfigure(errors=errors)
 
 
-def complain(text):
+def complain(text: str) -> None:
     """Print a line to stderr, unless nobody can hear it.
 
     Parameters

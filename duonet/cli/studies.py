@@ -1,5 +1,6 @@
 """`duonet compare` and `duonet mismatch`."""
 
+import argparse
 import dataclasses
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ SHOW = "print again what a study wrote to this folder or results.json, also one 
 RESUME = "continue the study in this folder with its settings; a finished one is printed again"
 
 
-def add(commands):
+def add(commands: argparse._SubParsersAction) -> None:
     """Add both commands to the parser.
 
     Parameters

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from duonet.text import visible
 
@@ -20,7 +22,7 @@ REASONS = {
 }
 
 
-def said(error, command=""):
+def said(error: BaseException, command: str = "") -> str:
     """Put an error into one line of words, never an empty one.
 
     Parameters
@@ -62,7 +64,7 @@ def _reason(error):
 
 
 @contextlib.contextmanager
-def words_for(command, out):
+def words_for(command: str, out: Path) -> Iterator[None]:
     """Say in words what is wrong with the run folder.
 
     Parameters

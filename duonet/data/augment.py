@@ -1,11 +1,19 @@
 """Augmentation and normalisation of whole batches; every draw comes from an explicit generator."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from duonet import arguments
+from duonet.backend import Array
+
+# Images and a generator to images.
+Augmentation: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
 
-def random_flip(images, rng):
+def random_flip(images: Array, rng: np.random.Generator) -> Array:
     """Mirror each image left to right with probability ½.
 
     Parameters
@@ -39,7 +47,7 @@ def random_flip(images, rng):
     return np.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
 
-def pad_and_crop(images, rng, padding=4):
+def pad_and_crop(images: Array, rng: np.random.Generator, padding: int = 4) -> Array:
     """Surround each image with zeros and cut its size out again at a random place.
 
     Parameters
@@ -79,7 +87,7 @@ def pad_and_crop(images, rng, padding=4):
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def cutout(images, rng, size=8):
+def cutout(images: Array, rng: np.random.Generator, size: int = 8) -> Array:
     """Black out one square of each image, its middle anywhere in the image and its overhang cut off.
 
     Parameters
@@ -144,7 +152,7 @@ class Compose:
     (2, 4, 4, 1)
     """
 
-    def __init__(self, *augmentations):
+    def __init__(self, *augmentations: Augmentation) -> None:
         for augment in augmentations:
             if not callable(augment):
                 raise TypeError(f"Compose: an augmentation must be callable, got {type(augment).__name__}")
@@ -179,7 +187,7 @@ class Normalize:
     array([-2.,  2.], dtype=float32)
     """
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: npt.ArrayLike, std: npt.ArrayLike) -> None:
         self.mean, self.std = (
             arguments.array("Normalize", name, np.asanyarray(values), arguments.NUMBERS).astype(np.float64)
             for name, values in (("mean", mean), ("std", std))
@@ -204,7 +212,7 @@ class Normalize:
             )
 
     @classmethod
-    def of(cls, images):
+    def of(cls, images: Array) -> "Normalize":
         """Take mean and standard deviation of each channel from (N, H, W, C) training images."""
         _check_axes("Normalize.of", images)
         if images.size == 0:

@@ -1,14 +1,15 @@
 """The data sets by name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from duonet.data.cifar import cifar10, cifar100
-from duonet.data.dataset import DataError
+from duonet.data.dataset import DataError, Splits
 from duonet.data.fashion import fashion_mini
 from duonet.data.folder import image_folder
 from duonet.data.idx import fashion_mnist, mnist
 
-NAMES = {
+NAMES: dict[str, Callable[..., Splits]] = {
     "fashion-mini": fashion_mini,
     "fashion-mnist": fashion_mnist,
     "mnist": mnist,
@@ -17,7 +18,9 @@ NAMES = {
 }
 
 
-def load(name, folder=None, size=None, grey=None):
+def load(
+    name: str, folder: str | Path | None = None, size: tuple[int, int] | None = None, grey: bool | None = None
+) -> Splits:
     """Load a data set by its name, or a folder of images.
 
     Parameters

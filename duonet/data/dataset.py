@@ -32,7 +32,7 @@ class Dataset(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
-    def take(self, n):
+    def take(self, n: int) -> "Dataset":
         """Return the first `n` images, 1 <= n <= N, as a Dataset that shares their memory."""
         if not 1 <= arguments.integer("take", "n", n) <= len(self.labels):
             raise ValueError(f"take: n must be from 1 to {len(self.labels)}, the number of images, got {n}")
@@ -62,7 +62,7 @@ class Splits(NamedTuple):
     class_names: tuple
 
 
-def hold_out(dataset, n):
+def hold_out(dataset: Dataset, n: int) -> tuple[Dataset, Dataset]:
     """Set `n` images aside for validation, in equal numbers of each class, always the same ones.
 
     Parameters

@@ -16,7 +16,7 @@ CLASS_NAMES = (
 )  # fmt: skip
 
 
-def fashion_mini():
+def fashion_mini() -> Splits:
     """Return 10,000 training and 5,000 test images of Fashion-MNIST, 28×28 grey, from the package itself.
 
     The training images are split into 8,000 for training and 2,000 for validation. Every part, and every prefix

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from duonet.data.dataset import DataError
@@ -14,7 +15,7 @@ VARIABLE = "DUONET_DATA"
 TEMPORARY = re.compile("tmp[a-z0-9_]{8}")  # what pooch calls a file until it is whole
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return where downloaded files are kept: `DUONET_DATA`, else the platform's cache folder.
 
     Returns
@@ -33,7 +34,7 @@ def cache_folder():
     return Path(_pooch().os_cache("duonet"))
 
 
-def fetch(name, file, sha256, addresses):
+def fetch(name: str, file: str, sha256: str, addresses: Sequence[str]) -> Path:
     """Return a data file from the cache, downloading it first if it is not there whole.
 
     A file gets its name in the cache only once it is complete and its checksum is right; after an interruption
@@ -56,13 +57,6 @@ def fetch(name, file, sha256, addresses):
     ------
     DataError
         If no address gives the right file; says what each one gave.
-
-    Examples
-    --------
-    >>> fetch("nothing", "a.gz", 64 * "0", [])  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    duonet.data.dataset.DataError: nothing: a.gz could not be downloaded (no address); ...
     """
     folder = cache_folder() / name
     reasons = []
@@ -125,7 +119,7 @@ def _words(error):
     return printable(str(error)) if told else type(error).__name__
 
 
-def locate(name, folder, file, sha256, addresses):
+def locate(name: str, folder: str | Path | None, file: str, sha256: str, addresses: Sequence[str]) -> Path:
     """Return a data file from the user's folder where one is given, else from the cache.
 
     Parameters
@@ -144,13 +138,6 @@ def locate(name, folder, file, sha256, addresses):
     ------
     DataError
         If the folder has no such file, or as for `fetch`.
-
-    Examples
-    --------
-    >>> locate("mnist", "/nowhere", "a.gz", None, [])
-    Traceback (most recent call last):
-        ...
-    duonet.data.dataset.DataError: mnist: /nowhere has no a.gz
     """
     if folder is None:
         return fetch(name, file, sha256, addresses)
@@ -160,7 +147,7 @@ def locate(name, folder, file, sha256, addresses):
     return found
 
 
-def find_file(folder, file):
+def find_file(folder: Path, file: str) -> Path | None:
     """Return a file of a folder under one of the names that people have for it, or None.
 
     Parameters
@@ -172,10 +159,6 @@ def find_file(folder, file):
     Returns
     -------
     Path or None
-
-    Examples
-    --------
-    >>> find_file(Path("/nowhere"), "train-images-idx3-ubyte.gz")
     """
     names = [
         name
@@ -186,7 +169,7 @@ def find_file(folder, file):
     return next((path for path in candidates if path.is_file()), None)
 
 
-def find_place(name, folder, holds):
+def find_place(name: str, folder: Path, holds: Callable[[Path], object]) -> Path | None:
     """Return the folder that holds a data set: the one given, or the only one up to two folders deeper.
 
     Parameters
@@ -205,10 +188,6 @@ def find_place(name, folder, holds):
     ------
     DataError
         If several do.
-
-    Examples
-    --------
-    >>> find_place("mnist", Path("/nowhere"), lambda path: (path / "a.gz").is_file())
     """
     if holds(folder):
         return folder
@@ -221,7 +200,7 @@ def find_place(name, folder, holds):
     return None
 
 
-def sha256_of(path):
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file.
 
     Parameters
@@ -244,7 +223,7 @@ def sha256_of(path):
     return sha256.hexdigest()
 
 
-def warn_of_files(name, differing=(), unknown=()):
+def warn_of_files(name: str, differing: Sequence[Path | str] = (), unknown: Sequence[Path | str] = ()) -> None:
     """Warn of files that are not the published ones, and of those that nothing is known about.
 
     Parameters
@@ -252,10 +231,6 @@ def warn_of_files(name, differing=(), unknown=()):
     name : str
         Of the data set.
     differing, unknown : list of Path or str
-
-    Examples
-    --------
-    >>> warn_of_files("mnist")
     """
     for files, what in (
         (differing, "not as published, by the checksum: damaged, or another data set; used all the same"),

@@ -1,10 +1,14 @@
 """Batches of a data set."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from duonet import arguments, backend
+from duonet.backend import Array
+from duonet.data.augment import Augmentation
 from duonet.data.dataset import Dataset
 
 
@@ -48,7 +52,15 @@ class DataLoader:
     [[0, 1], [2, 3], [4]]
     """
 
-    def __init__(self, dataset, batch_size, normalize, rng=None, augment=None, device="cpu"):
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        normalize: Callable[[Array], Array],
+        rng: np.random.Generator | None = None,
+        augment: Augmentation | None = None,
+        device: str = "cpu",
+    ) -> None:
         if not isinstance(dataset, (tuple, list)) or len(dataset) != 2:
             raise TypeError(
                 f"DataLoader: dataset must be a Dataset, images and labels, got {type(dataset).__name__}"
@@ -85,22 +97,23 @@ class DataLoader:
         if self.images == 0:
             raise ValueError("DataLoader: one image cannot be shuffled into batches; leave rng out")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-self.images // self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
         images, labels = self.dataset
-        order = None if self.rng is None else self.rng.permutation(len(images))
+        rng: Any = self.rng  # which augmenting needs
+        order = None if rng is None else rng.permutation(len(images))
         if order is None:
             images = images.view()  # of which the batches are parts, so that nobody may write into them
             images.flags.writeable = False
         # What draws runs here, one batch ahead and never for the next epoch; the thread has the rest of the work.
         with ThreadPoolExecutor(1, thread_name_prefix="duonet-loader") as worker:
-            waiting = None
+            waiting: Any = None
             for start in range(0, self.images, self.batch_size):
-                batch = slice(start, min(start + self.batch_size, self.images))
-                batch = batch if order is None else order[batch]
-                x = images[batch] if self.augment is None else self.augment(images[batch], self.rng)
+                part = slice(start, min(start + self.batch_size, self.images))
+                batch: Any = part if order is None else order[part]
+                x = images[batch] if self.augment is None else self.augment(images[batch], rng)
                 ahead = worker.submit(self.normalize, x), labels[batch].copy()  # the caller may write into them
                 if waiting is not None:
                     yield self._upload(*waiting)

@@ -3,14 +3,16 @@
 import gzip
 import tarfile
 import zlib
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from duonet.data.dataset import DataError
 
 SPARE = 2**24  # bytes that an archive may unpack to beside the files that are wanted
 
 
-def read_members(path, sizes):
+def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
     """Read files out of an archive, and the archive to its end, where its checksum is.
 
     Parameters
@@ -29,19 +31,11 @@ def read_members(path, sizes):
     DataError
         If the archive is truncated, damaged, or followed by something; if it has a link, a member that leads
         outside, or far more in it than what is wanted; if a file is missing, of another size, or there twice.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> read_members(Path("/nowhere.tar.gz"), {})
-    Traceback (most recent call last):
-        ...
-    duonet.data.dataset.DataError: /nowhere.tar.gz: truncated, or not a tar.gz archive ([Errno 2] No such file ...
     """
-    found = {}
+    found: dict[str, bytes] = {}
     try:
         with gzip.open(path) as unpacked:
-            bounded = _Bounded(path, unpacked, sum(sizes.values()) + SPARE)
+            bounded: Any = _Bounded(path, unpacked, sum(sizes.values()) + SPARE)
             with tarfile.open(fileobj=bounded, mode="r|") as tar:
                 for member in tar:
                     _collect(path, tar, member, sizes, found)

@@ -2,21 +2,22 @@
 
 import dataclasses
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from duonet.costs import summary
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import read_history, read_result
 from duonet.experiments.scoring import load_run
-from duonet.experiments.training import saved_settings
+from duonet.experiments.training import DATA, saved_settings
 from duonet.text import aligned
 
 KEPT = ("test_accuracy", "val_accuracy", "best_epoch", "training_seconds", "versions")
 OWN = ("method", "seed", "data")  # settings in which the runs of one table may differ
-DATA = ("data_sha256", "class_names")  # what tells their data apart, wherever they lie
 
 
-def collect(folders):
+def collect(folders: Sequence[str | Path]) -> dict[str, Any]:
     """Read finished runs that differ in nothing but method and seed.
 
     Parameters
@@ -34,13 +35,6 @@ def collect(folders):
     ------
     ValueError
         If a run is not finished, or the settings of two differ; names them.
-
-    Examples
-    --------
-    >>> collect([])
-    Traceback (most recent call last):
-        ...
-    ValueError: runs: no run folder was given
     """
     if not folders:
         raise ValueError("runs: no run folder was given")
@@ -62,14 +56,8 @@ def collect(folders):
         same_data = same_data or [about.get(key) for key in DATA]
         if same_data != [about.get(key) for key in DATA]:
             raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: it was trained on other images")
-        runs.append(
-            {
-                "method": own.method,
-                "seed": own.seed,
-                "history": rows,
-                **{key: result[key] for key in KEPT},
-            }
-        )
+        kept = {key: result[key] for key in KEPT}
+        runs.append({"method": own.method, "seed": own.seed, "history": rows, **kept})
         if own.method not in costs:
             counted = summary(saved.model, tuple(about["in_shape"]))
             costs[own.method] = {
@@ -85,7 +73,7 @@ def collect(folders):
     return {"settings": common, "runs": runs, "costs": {method: costs[method] for method in order}}
 
 
-def runs_table(collected):
+def runs_table(collected: dict[str, Any]) -> str:
     """Lay out accuracy, time and cost of each method.
 
     Parameters

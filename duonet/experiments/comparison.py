@@ -6,6 +6,8 @@ most the baseline's weights. Test images are looked at once, after training; not
 
 import dataclasses
 import statistics
+from pathlib import Path
+from typing import Any
 
 from duonet import arguments, parallel
 from duonet.experiments.fields import asked_by, check_fields, settings_of
@@ -65,7 +67,7 @@ class CompareSettings:
         with asked_by("compare", {}):
             self.runs()  # refuses whatever else makes no sense
 
-    def runs(self):
+    def runs(self) -> list[tuple[str, RunSettings]]:
         """List the runs, (name, RunSettings), in the order in which they are made."""
         given = {name: getattr(self, name) for name in ("epochs", "images", "width", "device", "tf32")}
         recipe = COMPARED[self.model] | {name: value for name, value in given.items() if value is not None}
@@ -84,7 +86,7 @@ class CompareSettings:
 
 
 @parallel.threads()
-def compare(settings, out, progress=True):
+def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -> dict[str, Any]:
     """Run the comparison, or go on with it, and write a folder of results.
 
     Parameters
@@ -142,7 +144,7 @@ def _add(values, seed, result):
         values["decoupling"].append({"seed": seed, **result["decoupling"]})
 
 
-def compare_table(results):
+def compare_table(results: dict[str, Any]) -> str:
     """Lay the results out as an aligned table.
 
     Parameters

@@ -1,16 +1,22 @@
 """How far a decoupled network is from the coupled one it was made of."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from duonet.data import DataLoader, Dataset
+from duonet.module import Module
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 DOUBLE_CHECKED_IMAGES = 1000  # on which decoupling is checked in float64
 
 
-def decoupling_difference(coupled, decoupled, images, loader):
+def decoupling_difference(
+    coupled: Module, decoupled: Module, images: Dataset, loader: Callable[[Dataset], DataLoader]
+) -> dict[str, Any]:
     """Hold the decoupled network against the coupled one, in float64 and in float32.
 
     The two sum the same products in another order. In float64 that is all the difference there is; in float32 the

@@ -8,7 +8,7 @@ import numpy as np
 from duonet.version import VERSION
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Return the versions of duonet, NumPy and Python, and the platform.
 
     Returns
@@ -23,7 +23,7 @@ def versions():
     }
 
 
-def peak_memory_mib():
+def peak_memory_mib() -> float | None:
     """Return the largest memory this process has held, or None where the system does not say.
 
     Returns

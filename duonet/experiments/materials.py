@@ -1,16 +1,20 @@
 """What a run is made of: images, batches, network, and whether they fit together."""
 
+from typing import cast
+
 import numpy as np
 
 from duonet import backend, data, models
 from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
+from duonet.experiments.run_settings import RunSettings
+from duonet.module import Module
 
 SCORED_AT_ONCE = 250  # images
 LOADED = {"name": "dataset", "folder": "data", "size": "size", "grey": "grey"}  # arguments of data.load
 
 
-def checked(settings):
+def checked(settings: RunSettings) -> data.Splits:
     """Refuse what cannot be trained here, before anything is written, and load the images.
 
     Parameters
@@ -45,7 +49,9 @@ def checked(settings):
     return splits
 
 
-def make_loader(settings, dataset, normalize, rng=None):
+def make_loader(
+    settings: RunSettings, dataset: data.Dataset, normalize: data.Normalize, rng: np.random.Generator | None = None
+) -> data.DataLoader:
     """Make the batches of a data set: with `rng` those to train on, shuffled and augmented, else those to score.
 
     Parameters
@@ -61,13 +67,11 @@ def make_loader(settings, dataset, normalize, rng=None):
     """
     if rng is None:
         return data.DataLoader(dataset, SCORED_AT_ONCE, normalize, device=settings.device)
-    augment = settings.augment()
-    return data.DataLoader(
-        dataset, settings.batch_size, normalize, rng=rng, augment=augment, device=settings.device
-    )
+    augment, batch_size = settings.augment(), cast(int, settings.batch_size)  # of resolved settings
+    return data.DataLoader(dataset, batch_size, normalize, rng=rng, augment=augment, device=settings.device)
 
 
-def load_splits(settings):
+def load_splits(settings: RunSettings) -> data.Splits:
     """Load the images that a run with these settings uses.
 
     Parameters
@@ -96,7 +100,7 @@ def load_splits(settings):
     return splits
 
 
-def build_network(settings, splits):
+def build_network(settings: RunSettings, splits: data.Splits) -> Module:
     """Build the network that the first stage trains.
 
     Parameters

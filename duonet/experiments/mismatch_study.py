@@ -6,6 +6,8 @@ without that, a small step or a layer near the input looks like mismatch where t
 
 import dataclasses
 import functools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +15,12 @@ from duonet import arguments, functional, parallel
 from duonet.experiments import real_network
 from duonet.experiments.fields import BadSetting, asked_by, check_fields, settings_of
 from duonet.experiments.records import Records
-from duonet.experiments.toy import ACTIVATIONS, SURROGATES, WIDTH, Lesson, area, with_surrogate
+from duonet.experiments.toy import ACTIVATIONS, REFERENCE_STEP, SURROGATES, WIDTH, Lesson, area, with_surrogate
 from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
 from duonet.mismatch.objective import cut
 
 # A layer's weights to measure where all of them would take long: few distinct rows make the fast form fast.
 SAMPLED = {"float": 48, "4 bits": 128, "3 bits": 256}
-REFERENCE_STEP = 0.1
 LEAST = {
     "seeds": 1, "width": 2, "parts": 3, "training_steps": 1, "network_epochs": 2, "network_images": 128,
     "measured_images": 4 * real_network.PARTS, "coordinates": 2,
@@ -98,7 +99,7 @@ FULL = MismatchSettings(
 
 
 @parallel.threads()
-def mismatch(settings, out, progress=True):
+def mismatch(settings: MismatchSettings, out: str | Path, progress: bool = True) -> dict[str, Any]:
     """Run the study and write a folder of results.
 
     Parameters

@@ -1,10 +1,13 @@
 """The mismatch of `compare`'s network on real images: baseline, coupled, decoupled and fine-tuned."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from duonet import data, functional, nn
+from duonet.backend import Array
 from duonet.experiments.materials import build_network, load_splits
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
@@ -12,6 +15,7 @@ from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.scoring import BEST, load_run
 from duonet.experiments.training import FIRST
 from duonet.mismatch import measure
+from duonet.module import Module
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
@@ -30,7 +34,7 @@ NETWORKS = (
 )
 
 
-def parts(settings, seed):
+def parts(settings: Any, seed: int) -> list[tuple[str, Callable[..., None]]]:
     """List what is measured of one seed's networks, before and after training.
 
     Parameters
@@ -82,7 +86,7 @@ def _measure(settings, seed, name, method, which, records, tick):
         tick(1 / len(settings.network_steps))
 
 
-def check_images(settings):
+def check_images(settings: Any) -> None:
     """Refuse more images than there are, before anything is measured.
 
     Parameters
@@ -108,7 +112,7 @@ def _take_statistics_of_first(n, model, x):
     take_statistics(model, x[:n])
 
 
-def take_statistics(model, x):
+def take_statistics(model: Module, x: Array) -> None:
     """Give every batch norm the statistics of a batch, as training would; fresh ones would leave no unit active.
 
     Parameters

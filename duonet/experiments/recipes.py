@@ -7,6 +7,7 @@ choices.
 """
 
 import dataclasses
+from typing import Any
 
 FLIPPED = ("fashion-mini", "fashion-mnist", "cifar10", "cifar100")  # digits are not their mirror images
 
@@ -55,18 +56,18 @@ RECIPES = {
 
 
 # What `duonet compare` trains: small enough for minutes, at rates that were chosen on the validation images.
-_COMPARED = {
+_COMPARED: dict[str, Any] = {
     "epochs": 12, "images": 4000, "validation_images": 1000, "optimizer": "adamw", "schedule": "cosine",
     "lr": 16e-3, "finetune_lr": 4e-3, "weight_decay": 1e-2, "batch_size": 64, "padding": 0, "select": "last",
 }  # fmt: skip
-COMPARED = {
+COMPARED: dict[str, dict[str, Any]] = {
     "vgg_deep": _COMPARED | {"width": 12},
     "vgg7": _COMPARED | {"width": 16, "finetune_lr": 2e-3},
     "mlp": _COMPARED | {"width": 128, "images": 8000, "epochs": 15, "lr": 8e-3, "finetune_lr": 2e-3},
 }
 
 
-def scaled(epochs, milestones, total):
+def scaled(epochs: int, milestones: tuple[int, ...], total: int) -> tuple[float, ...]:
     """Stretch milestones of `epochs` epochs to `total` epochs.
 
     Parameters

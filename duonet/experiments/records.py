@@ -6,9 +6,13 @@ import json
 import math
 import statistics
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from duonet.experiments.studies import Study
 from duonet.mismatch import Mismatch
+from duonet.mismatch.report import LayerMismatch
 from duonet.text import watched
 
 HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
@@ -26,13 +30,13 @@ class Records(Study):
         As for `Study`.
     """
 
-    def __init__(self, settings, out, fresh):
+    def __init__(self, settings: Any, out: str | Path, fresh: dict[str, Any]) -> None:
         settings = json.loads(json.dumps(dataclasses.asdict(settings)))  # as a file holds them
-        kept = {"records": [], "finished": []}
+        kept: dict[str, Any] = {"records": [], "finished": []}
         super().__init__("mismatch", out, settings, fresh, kept, indent=None)  # some thousand records
-        self.rows = []
+        self.rows: list[dict[str, Any]] = []
 
-    def measure_part(self, part, task, progress):
+    def measure_part(self, part: str, task: Callable[..., None], progress: bool) -> None:
         """Keep what one part of the study finds, unless that is done.
 
         Parameters
@@ -52,7 +56,7 @@ class Records(Study):
         self.values["finished"].append(part)
         self.save()
 
-    def add(self, kind, row, **where):
+    def add(self, kind: str, row: LayerMismatch, **where: Any) -> None:
         """Keep one layer's mismatch, and where it was measured."""
         (values,) = Mismatch([row]).to_dict()["layers"]
         record = {"kind": kind, **where, **values}
@@ -60,7 +64,7 @@ class Records(Study):
         self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in record.items()})
 
     @contextlib.contextmanager
-    def bar(self, label, progress):
+    def bar(self, label: str, progress: bool) -> Iterator[Callable[[float], object]]:
         """Show a bar, where someone watches, that the yielded function moves on by shares of the whole."""
         from tqdm.auto import tqdm
 
@@ -70,7 +74,7 @@ class Records(Study):
             yield bar.update
 
 
-def rows_of(results, kind, **where):
+def rows_of(results: dict[str, Any], kind: str, **where: Any) -> list[dict[str, Any]]:
     """List the records of a kind that agree with `where`.
 
     Parameters
@@ -90,7 +94,7 @@ def rows_of(results, kind, **where):
     ]
 
 
-def told_from_noise(row):
+def told_from_noise(row: dict[str, Any]) -> bool:
     """Say whether a record's cosine can be told from noise, by its interval and by the gradients' own noise.
 
     Parameters
@@ -107,7 +111,7 @@ def told_from_noise(row):
     return not wide and max(row["coarse_noise"], row["noise"]) <= NOISE
 
 
-def spread(rows):
+def spread(rows: list[dict[str, Any]]) -> tuple[float, float, int]:
     """Return mean, standard deviation (NaN for one seed) and number of the resolved records' cosines.
 
     Parameters

@@ -3,14 +3,18 @@
 import csv
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from duonet import backend
+from duonet.checkpoint import Checkpoint
 from duonet.experiments.fields import BadSetting
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.study_file import check_shape
+from duonet.module import Module
 from duonet.nn.watching import first_not_finite
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -27,7 +31,7 @@ DECOUPLING = {
 COLUMNS = ("stage", "epoch", "lr", "loss", "accuracy", "seconds", "val_loss", "val_accuracy")
 
 
-def check_about(path, about):
+def check_about(path: Path, about: Any) -> None:
     """Check what a checkpoint says of its run.
 
     Parameters
@@ -59,7 +63,7 @@ def check_about(path, about):
         made_settings(path, about["settings"])
 
 
-def check_network(path, model, about, device):
+def check_network(path: Path, model: Module, about: dict[str, Any], device: str) -> None:
     """Check that a network is finite, takes one image of the run and tells its classes apart."""
     if (where := first_not_finite(model)) is not None:
         raise ValueError(f"{path} is damaged: {where} of its network is not finite")
@@ -75,7 +79,7 @@ def check_network(path, model, about, device):
         )
 
 
-def made_settings(path, values):
+def made_settings(path: Path, values: Any) -> RunSettings:
     """Return the settings that a file holds as a dict, or say what is wrong with them."""
     _must(isinstance(values, dict), path, "settings", values)
     known = RunSettings.__dataclass_fields__
@@ -87,14 +91,14 @@ def made_settings(path, values):
         raise ValueError(f"{path} is damaged: {error.name} {error.problem}") from None
 
 
-def check_agreement(path, about, settings):
+def check_agreement(path: Path, about: dict[str, Any], settings: RunSettings) -> None:
     """Check that a checkpoint is of the run that settings.toml beside it speaks of."""
     differences = made_settings(path, about.get("settings")).differences(settings)
     if differences:
         raise ValueError(f"{path} is not of the run beside it: {'; '.join(differences)}")
 
 
-def check_progress(path, saved, epochs):
+def check_progress(path: Path, saved: Checkpoint, epochs: list[int]) -> None:
     """Check that a run can go on from a checkpoint: its stage, rows, optimiser and generator.
 
     Parameters
@@ -104,7 +108,8 @@ def check_progress(path, saved, epochs):
     epochs : list of int
         Of each stage.
     """
-    stage, earlier = saved.about.get("stage"), saved.about.get("earlier")
+    about: Any = saved.about
+    stage, earlier = about.get("stage"), about.get("earlier")
     _must(_whole(stage) and 1 <= stage <= len(epochs), path, "stage", stage)
     wanted = [(i + 1, epoch + 1) for i in range(stage - 1) for epoch in range(epochs[i])]
     there = check_rows(path, earlier, empty=True)
@@ -117,7 +122,7 @@ def check_progress(path, saved, epochs):
     _must("loader" in saved.generators, path, "generators", sorted(saved.generators))
 
 
-def check_rows(path, rows, empty=False):
+def check_rows(path: Path, rows: Any, empty: bool = False) -> list[dict[str, Any]]:
     """Return the rows of a history, or say what is wrong with them."""
     _must(isinstance(rows, list) and (empty or rows), path, "history", rows)
     for row in rows:
@@ -131,7 +136,7 @@ def check_rows(path, rows, empty=False):
     return rows
 
 
-def read_history(path):
+def read_history(path: Path) -> list[dict[str, Any]]:
     """Read history.csv.
 
     Parameters
@@ -148,7 +153,7 @@ def read_history(path):
     ValueError
         Naming the file and what is wrong.
     """
-    rows = []
+    rows: list[list[str]] = []
     for line in csv.reader(_text(path).splitlines()):
         if not rows:
             _must(sorted(line) == sorted(COLUMNS), path, "columns", line)
@@ -158,7 +163,7 @@ def read_history(path):
     return check_rows(path, found)
 
 
-def read_result(path, settings):
+def read_result(path: Path, settings: RunSettings) -> dict[str, Any]:
     """Read result.json.
 
     Parameters

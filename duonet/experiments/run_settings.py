@@ -3,15 +3,19 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from duonet import backend, data
+from duonet.data.augment import Augmentation
 from duonet.experiments.fields import BadSetting, check_fields
 from duonet.experiments.methods import METHODS, TRAINED
 from duonet.experiments.recipes import FLIPPED, RECIPES, scaled
 from duonet.files import replacing
 from duonet.models.common import WEIGHTS
-from duonet.optim import SGD, AdamW, Cosine, StepDecay
+from duonet.optim import SGD, AdamW, Cosine, Optimizer, StepDecay
+from duonet.tensor import Parameter
 
 CHOICES = {
     "model": RECIPES,
@@ -122,11 +126,11 @@ class RunSettings:
         )
 
     @property
-    def two_stages(self):
+    def two_stages(self) -> bool:
         """Whether the method has a second stage."""
         return METHODS[self.method].second is not None
 
-    def resolved(self):
+    def resolved(self) -> "RunSettings":
         """Return the settings with the recipe's values in place of None, where it has one."""
         recipe = RECIPES[self.model]
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
@@ -137,18 +141,18 @@ class RunSettings:
         chosen |= {"epochs": sum(recipe.epochs), "flip": self.dataset in FLIPPED}
         return RunSettings(**(chosen | given))
 
-    def stages(self):
+    def stages(self) -> list[tuple[int, float, Callable[[float], float]]]:
         """List (epochs, learning rate, schedule) of each stage; the settings must be resolved."""
+        epochs: Any = self.epochs
+        lr: Any = self.lr
+        finetune_lr: Any = self.finetune_lr
         if not self.two_stages:
-            return [(self.epochs, self.lr, self._schedule(0, self.epochs))]
+            return [(epochs, lr, self._schedule(0, epochs))]
         first, second = RECIPES[self.model].epochs
-        share = max(1, round(self.epochs * second / (first + second)))
-        second = self.finetune_epochs or min(share, self.epochs - 1)
-        first = self.epochs - second
-        return [
-            (first, self.lr, self._schedule(0, first)),
-            (second, self.finetune_lr, self._schedule(1, second)),
-        ]
+        share = max(1, round(epochs * second / (first + second)))
+        second = self.finetune_epochs or min(share, epochs - 1)
+        first = epochs - second
+        return [(first, lr, self._schedule(0, first)), (second, finetune_lr, self._schedule(1, second))]
 
     def _schedule(self, stage, epochs):
         if self.schedule == "cosine":
@@ -158,13 +162,13 @@ class RunSettings:
             recipe = RECIPES["vgg7"]
         return StepDecay(scaled(recipe.epochs[stage], recipe.milestones[stage], epochs))
 
-    def make_optimizer(self, parameters, lr):
+    def make_optimizer(self, parameters: Iterable[Parameter], lr: float) -> Optimizer:
         """Make the optimiser of one stage."""
         if self.optimizer == "adamw":
             return AdamW(parameters, lr, weight_decay=self.weight_decay)
         return SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
 
-    def augment(self):
+    def augment(self) -> Augmentation | None:
         """Make the augmentation of a batch, or None."""
         steps = [data.random_flip] if self.flip else []
         if self.padding:
@@ -173,7 +177,7 @@ class RunSettings:
             steps.append(_Sized(data.cutout, self.cutout))
         return data.Compose(*steps) if steps else None
 
-    def differences(self, other):
+    def differences(self, other: "RunSettings") -> list[str]:
         """List in words where other settings differ from these; the place of the data may, which is no content."""
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
         moved = not {self.dataset, other.dataset} <= data.NAMES.keys()
@@ -183,7 +187,7 @@ class RunSettings:
             if mine[name] != theirs[name] and not (name == "data" or (name == "dataset" and moved))
         ]
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write them as TOML, whole; None is left out."""
         lines = [
             f"{name} = {json.dumps(v, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")  # TOML alone minds it
@@ -212,7 +216,7 @@ class _Sized:
         return self.augment(images, rng, self.size)
 
 
-def read_toml(path):
+def read_toml(path: str | Path) -> dict[str, Any]:
     """Read settings from a TOML file.
 
     Parameters

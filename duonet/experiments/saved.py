@@ -1,12 +1,14 @@
 """A study printed again from its results.json, finished or not, without computing anything."""
 
+from pathlib import Path
+
 from duonet.experiments.comparison import compare_table
 from duonet.experiments.study_file import read_study
 from duonet.experiments.study_tables import mismatch_tables
 from duonet.text import visible
 
 
-def show(study, path):
+def show(study: str, path: str | Path) -> str:
     """Lay out the tables of a study from what it wrote.
 
     Parameters

@@ -2,15 +2,19 @@
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from duonet import backend, data, parallel
-from duonet.checkpoint import load_checkpoint
+from duonet.backend import Array
+from duonet.checkpoint import Checkpoint, load_checkpoint
 from duonet.data.folder import part_folders
 from duonet.experiments.fields import check_device, settings_of
 from duonet.experiments.run_folder import check_about, check_agreement, check_network
+from duonet.experiments.run_settings import RunSettings
 from duonet.folding import fold_batch_norm
 from duonet.functional import log_softmax
 from duonet.fusing import fused
@@ -24,7 +28,9 @@ BEST = "best.npz"  # what a run folder calls the network to use
 
 
 @parallel.threads()
-def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
+def score(
+    checkpoint: str | Path, dataset: str, folder: str | Path | None = None, part: str = "test", device: str = "cpu"
+) -> dict[str, Any]:
     """Score the network of a checkpoint on a data set.
 
     Parameters
@@ -90,7 +96,7 @@ def score(checkpoint, dataset, folder=None, part="test", device="cpu"):
     }
 
 
-def score_table(scores):
+def score_table(scores: dict[str, Any]) -> str:
     """Lay the accuracy of each class out as text.
 
     Parameters
@@ -112,7 +118,9 @@ def score_table(scores):
 
 
 @parallel.threads()
-def predict(checkpoint, images, resize=False, device="cpu"):
+def predict(
+    checkpoint: str | Path, images: Iterable[str | Path], resize: bool = False, device: str = "cpu"
+) -> tuple[list[str], Array]:
     """Give the probability of each class for image files.
 
     Parameters
@@ -145,7 +153,9 @@ def predict(checkpoint, images, resize=False, device="cpu"):
     return class_names, np.stack(rows)
 
 
-def predict_each(checkpoint, images, resize=False, device="cpu"):
+def predict_each(
+    checkpoint: str | Path, images: Iterable[str | Path], resize: bool = False, device: str = "cpu"
+) -> tuple[list[str], Iterator[tuple[str | Path, Array | ValueError]]]:
     """Answer image files one after the other, a few in memory at a time; a bad one costs no other its answer.
 
     Parameters
@@ -216,7 +226,7 @@ def _probabilities(model, x, device):
     return np.exp(log_softmax(logits).data)
 
 
-def describe_input(splits, normalize):
+def describe_input(splits: data.Splits, normalize: data.Normalize) -> dict[str, Any]:
     """Say what a network trained on these images takes, for its checkpoint; `score` and `predict` need it.
 
     Parameters
@@ -238,7 +248,7 @@ def describe_input(splits, normalize):
     }
 
 
-def digest(datasets):
+def digest(datasets: Iterable[data.Dataset]) -> str:
     """Tell data apart: the SHA-256 of all images and labels, their order and the parts they are in.
 
     Parameters
@@ -252,11 +262,11 @@ def digest(datasets):
     sha256 = hashlib.sha256()
     for array in (array for dataset in datasets for array in dataset):
         sha256.update(f"{array.dtype.str} {array.shape} ".encode())
-        sha256.update(np.ascontiguousarray(array))
+        sha256.update(np.ascontiguousarray(array).data)
     return sha256.hexdigest()
 
 
-def run_file(path):
+def run_file(path: str | Path) -> Path:
     """Return the checkpoint that a path stands for: itself, or a run folder's best network.
 
     Parameters
@@ -278,7 +288,9 @@ def run_file(path):
     return path / BEST if path.is_dir() else path
 
 
-def load_run(path, device="cpu", settings=None):
+def load_run(
+    path: str | Path, device: str = "cpu", settings: RunSettings | None = None
+) -> tuple[Checkpoint, dict[str, Any]]:
     """Load the checkpoint of a training run.
 
     Parameters

@@ -2,14 +2,19 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from duonet.backend import Array
 from duonet.experiments.environment import peak_memory_mib, versions
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import read_result
+from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.study_file import RESULTS, read_study
 from duonet.experiments.training import saved_settings, train
 from duonet.files import replacing
+from duonet.module import Module
 
 
 class Study:
@@ -43,7 +48,15 @@ class Study:
         If it holds a study with other settings; says which differ.
     """
 
-    def __init__(self, name, out, settings, fresh, kept=None, indent=1):
+    def __init__(
+        self,
+        name: str,
+        out: str | Path,
+        settings: dict[str, Any],
+        fresh: dict[str, Any],
+        kept: dict[str, Any] | None = None,
+        indent: int | None = 1,
+    ) -> None:
         self.name, self.out, self.indent = name, Path(out), indent
         values = {"complete": False, "settings": settings, "versions": versions(), "seconds": 0.0}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +78,7 @@ class Study:
             )
         return values
 
-    def finished(self, name, settings):
+    def finished(self, name: str, settings: RunSettings) -> dict[str, Any] | None:
         """Return what the run in the folder `name` found, or None if it is not finished.
 
         Parameters
@@ -83,7 +96,13 @@ class Study:
             return None
         return read_result(path, settings.resolved())
 
-    def run(self, name, settings, progress=True, prepare=None):
+    def run(
+        self,
+        name: str,
+        settings: RunSettings,
+        progress: bool = True,
+        prepare: Callable[[Module, Array], None] | None = None,
+    ) -> dict[str, Any]:
         """Train one network in the folder `name`, or go on with it, or take what it found if it is finished.
 
         Parameters
@@ -106,20 +125,20 @@ class Study:
         label = f"seed {settings.seed}, {METHODS[settings.method].label}"
         return train(settings, folder, resume=begun, progress=progress, prepare=prepare, label=label)
 
-    def finish(self):
+    def finish(self) -> dict[str, Any]:
         """Mark the study complete and return what its file holds."""
         self.values |= {"complete": True, "peak_memory_mib": peak_memory_mib()}
         self.save()
         return self.values
 
-    def save(self):
+    def save(self) -> None:
         """Write results.json, whole."""
         self.values["seconds"] = time.perf_counter() - self.started
         with replacing(self.out / RESULTS) as part:
             part.write_text(json.dumps(self.values, indent=self.indent) + "\n")
 
 
-def saved_study(name, folder, kind):
+def saved_study(name: str, folder: str | Path, kind: Any) -> Any:
     """Read the settings of the study in a folder.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 RESULTS = "results.json"
 LARGEST = 1 << 26  # bytes; the largest study writes some 3 MB
@@ -35,7 +36,7 @@ STUDIES = {
 GOING_ON = {"seconds": float, "versions": dict}  # what is read besides by a study that goes on
 
 
-def read_study(study, path, going_on=False):
+def read_study(study: str, path: str | Path, going_on: bool = False) -> dict[str, Any]:
     """Read what a study wrote, finished or not.
 
     Parameters
@@ -82,7 +83,7 @@ def read_study(study, path, going_on=False):
     return results
 
 
-def check_shape(value, shape, where):
+def check_shape(value: Any, shape: Any, where: str) -> None:
     """Refuse a value of another shape, and numbers that no table can hold.
 
     Parameters

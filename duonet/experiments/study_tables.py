@@ -2,16 +2,15 @@
 
 import math
 import statistics
+from typing import Any
 
 from duonet.experiments.records import rows_of, spread
+from duonet.experiments.toy import HIDDEN, REFERENCE_STEP
 from duonet.mismatch.statistics import DEVIATIONS, divide
 from duonet.text import aligned
 
-HIDDEN = ("linear1", "linear2", "linear3")
-REFERENCE_STEP = 0.1
 
-
-def mismatch_tables(results):
+def mismatch_tables(results: dict[str, Any]) -> dict[str, str]:
     """Lay the study out as tables.
 
     Parameters
@@ -37,7 +36,7 @@ def mismatch_tables(results):
     return texts
 
 
-def cell(rows):
+def cell(rows: list[dict[str, Any]]) -> str:
     """Write mean ± standard deviation over seeds, and how many were resolved where not all were.
 
     Parameters
@@ -57,7 +56,7 @@ def cell(rows):
     return text if count == len(rows) else f"{text} ({count})"
 
 
-def raw_cell(rows):
+def raw_cell(rows: list[dict[str, Any]]) -> str:
     """Write mean ± standard deviation over seeds of the cosine with the noise in it.
 
     Parameters

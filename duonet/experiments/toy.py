@@ -3,6 +3,8 @@
 import numpy as np
 
 from duonet import functional, nn, optim
+from duonet.backend import Array
+from duonet.module import Module
 from duonet.quant import (
     Binary,
     Clip,
@@ -11,6 +13,8 @@ from duonet.quant import (
     ReLU,
     Shifted,
     Sign,
+    Staircase,
+    Surrogate,
     SwishSign,
     Tanh,
     Ternary,
@@ -22,11 +26,12 @@ from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 WIDTH = 32
-HIDDEN = 3
+HIDDEN = ("linear1", "linear2", "linear3")
+REFERENCE_STEP = 0.1
 BATCH_SIZE = 256
 
 # From most to fewest levels. The float activation is what the {0, ..., 1} staircases approach.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, tuple[Staircase, Surrogate] | None] = {
     "float": None,
     "4 bits": (Uniform(4), Clip(0, 1)),
     "3 bits": (Uniform(3), Clip(0, 1)),
@@ -37,7 +42,7 @@ ACTIVATIONS = {
 }
 
 # For the binary staircase. ZeroOne carries those made for sign over to the window (0, 1).
-SURROGATES = {
+SURROGATES: dict[str, Surrogate] = {
     "clip": Clip(0, 1),
     "identity": Identity(),
     "ReLU": ReLU(),
@@ -51,7 +56,9 @@ SURROGATES = {
 }
 
 
-def network(activation, rng, surrogate=None, width=WIDTH):
+def network(
+    activation: str, rng: np.random.Generator, surrogate: Surrogate | None = None, width: int = WIDTH
+) -> nn.Sequential:
     """Build three hidden layers and a linear output, without batch norm.
 
     Parameters
@@ -69,14 +76,14 @@ def network(activation, rng, surrogate=None, width=WIDTH):
     Sequential
         (N, width) to (N, 1), in evaluation mode.
     """
-    layers = {}
-    for i in range(1, HIDDEN + 1):
+    layers: dict[str, Module] = {}
+    pair = ACTIVATIONS[activation]
+    for i in range(1, len(HIDDEN) + 1):
         layers[f"linear{i}"] = nn.Linear(width, width, rng=rng, init=nn.he_normal)
-        if ACTIVATIONS[activation] is None:
+        if pair is None:
             layers[f"act{i}"] = nn.Clip(0, 1)
         else:
-            staircase, own = ACTIVATIONS[activation]
-            layers[f"act{i}"] = nn.QuantActivation(staircase, surrogate or own)
+            layers[f"act{i}"] = nn.QuantActivation(pair[0], surrogate or pair[1])
     layers["output"] = nn.Linear(width, 1, rng=rng, init=nn.he_normal)
     return nn.Sequential(layers).eval()
 
@@ -90,11 +97,11 @@ class Lesson:
     width : int
     """
 
-    def __init__(self, seed, width=WIDTH):
+    def __init__(self, seed: int, width: int = WIDTH) -> None:
         self.seed, self.width = seed, width
         self.teacher = network("float", np.random.default_rng([seed, 0]), width=width)
 
-    def student(self, activation):
+    def student(self, activation: str) -> nn.Sequential:
         """Build a student at initialisation, its output bias such that its mean error is zero.
 
         Otherwise the first gradients are about that offset and nothing else.
@@ -105,11 +112,11 @@ class Lesson:
             model.output.bias.data[:] = (target - model(Tensor(x)).data).mean()
         return model
 
-    def batch(self, samples, stream=0):
+    def batch(self, samples: int, stream: int = 0) -> tuple[Array, Array]:
         """Draw inputs from N(0, I), and the teacher's answers; another `stream` is independent."""
         return self._draw(np.random.default_rng([self.seed, 2, stream]), samples)
 
-    def train(self, student, steps, lr=1e-3):
+    def train(self, student: nn.Sequential, steps: int, lr: float = 1e-3) -> tuple[nn.Sequential, float]:
         """Train by Adam on squared error with fresh data at every step.
 
         The rate is constant and training stops on the way: where it has converged, the gradient is gone and its
@@ -134,7 +141,7 @@ class Lesson:
             return x, self.teacher(Tensor(x)).data
 
 
-def with_surrogate(model, surrogate):
+def with_surrogate(model: nn.Sequential, surrogate: Surrogate) -> nn.Sequential:
     """Return a model that shares the other's layers but quantises with another surrogate.
 
     Parameters
@@ -156,7 +163,7 @@ def with_surrogate(model, surrogate):
     ).eval()
 
 
-def area(staircase, surrogate, reach=50.0, points=2_000_001):
+def area(staircase: Staircase, surrogate: Surrogate, reach: float = 50.0, points: int = 2_000_001) -> float:
     """Compute ∫ |staircase(x) − surrogate(x)| dx, the indirect measure of mismatch; infinite for some.
 
     Parameters

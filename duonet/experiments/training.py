@@ -5,11 +5,14 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from duonet import data, parallel
+from duonet.backend import Array
 from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.costs import summary
 from duonet.experiments.difference import decoupling_difference
@@ -24,16 +27,17 @@ from duonet.experiments.run_folder import (
     check_progress,
     made_settings,
 )
-from duonet.experiments.run_settings import read_toml
+from duonet.experiments.run_settings import RunSettings, read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest, load_run
 from duonet.files import replacing
 from duonet.history import History
+from duonet.module import Module
 from duonet.text import tell
 from duonet.train import evaluate, fit
 
 LAST, FIRST = "last.npz", "first_stage.npz"
 
-DATA = ("data_sha256", "class_names")  # what must be the same when a run goes on
+DATA = ("data_sha256", "class_names")  # what tells images apart, wherever they lie
 
 
 class RunInUse(RuntimeError):
@@ -45,7 +49,15 @@ class CannotWrite(RuntimeError):
 
 
 @parallel.threads()
-def train(settings, out, resume=False, on_epoch=None, progress=True, prepare=None, label=None):
+def train(
+    settings: RunSettings,
+    out: str | Path,
+    resume: bool = False,
+    on_epoch: Callable[[list[dict[str, Any]]], object] | None = None,
+    progress: bool = True,
+    prepare: Callable[[Module, Array], None] | None = None,
+    label: str | None = None,
+) -> dict[str, Any]:
     """Train one network, in two stages where the method has them.
 
     Parameters
@@ -123,7 +135,7 @@ def _make_folder(out):
         raise FileExistsError(out)
 
 
-def saved_settings(out):
+def saved_settings(out: str | Path) -> RunSettings:
     """Read the settings of the run in a folder.
 
     Parameters
@@ -217,17 +229,10 @@ class _Run:
             self._report(i, history)
 
         fit(
-            model,
-            self._loader(self.splits.train, rng),
-            optimizer,
-            epochs,
-            schedule=schedule,
-            validation=self._loader(self.splits.validation),
-            history=history,
-            on_epoch=keep,
-            label=self._label(i),
+            model, self._loader(self.splits.train, rng), optimizer, epochs, schedule=schedule,
+            validation=self._loader(self.splits.validation), history=history, on_epoch=keep, label=self._label(i),
             progress=self.progress,
-        )
+        )  # fmt: skip
         self._report(i, history)
         self.earlier = self._rows(i, history)
 

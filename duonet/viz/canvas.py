@@ -1,12 +1,17 @@
 """A figure that no window shows, and saving it whole."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from duonet.files import replacing
 from duonet.text import visible
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def blank(width, height):
+
+def blank(width: float, height: float) -> "Figure":
     """Return an empty figure of this size in inches, drawn without a display.
 
     Parameters
@@ -25,7 +30,7 @@ def blank(width, height):
     return figure
 
 
-def save(figure, path):
+def save(figure: "Figure", path: str | Path) -> Path:
     """Write a figure, replacing an older file only when done, and return its path.
 
     Parameters
@@ -44,7 +49,7 @@ def save(figure, path):
     return path
 
 
-def without_formulas(name):
+def without_formulas(name: str) -> str:
     r"""Write a name from elsewhere for a figure, where what stands between two dollars would be a formula.
 
     Parameters
@@ -63,7 +68,7 @@ def without_formulas(name):
     return visible(name).replace("$", r"\$")
 
 
-def tidy(axes, grid="y"):
+def tidy(axes: "Axes", grid: Literal["x", "y", "both"] = "y") -> None:
     """Take away what the data does not need: the frame's top and right, and all but a light grid.
 
     Parameters

@@ -4,12 +4,17 @@ Each op is marked *exact*, where its backward pass is the derivative of its forw
 that of another function stands in (`Function.exact`). Inputs that need no gradient leave no trace in the graph.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from duonet.tape import Node, topological_order
 from duonet.tensor import Tensor
 from duonet.viz.canvas import blank, save
 from duonet.viz.layered import layered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LARGEST = 200  # vertices that a figure can show
 NARROWEST = 3  # places in a row
@@ -29,7 +34,7 @@ class Vertex(NamedTuple):
     sources: tuple
 
 
-def graph_text(y, names=None):
+def graph_text(y: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     """List the graph behind a tensor, each op once and after the ops it needs.
 
     Parameters
@@ -79,7 +84,7 @@ def graph_text(y, names=None):
     return "\n".join(lines)
 
 
-def graph_mermaid(y, names=None):
+def graph_mermaid(y: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     """Write the graph behind a tensor in Mermaid, which GitHub and many editors draw.
 
     Leaves are rounded, ops with an exact backward pass are rectangles, those with a surrogate's are hexagons.
@@ -127,7 +132,12 @@ def graph_mermaid(y, names=None):
     return "\n    ".join(["flowchart TD", *lines])
 
 
-def plot_graph(y, path=None, names=None, axes=None):
+def plot_graph(
+    y: Tensor,
+    path: str | Path | None = None,
+    names: Mapping[str, Tensor] | None = None,
+    axes: "Axes | None" = None,
+) -> "Path | Axes":
     """Draw the graph behind a tensor, from its leaves at the top to itself at the bottom.
 
     Parameters
@@ -177,7 +187,7 @@ def plot_graph(y, path=None, names=None, axes=None):
     letters = max(len(word) for vertex in vertices for word in _label(vertex))
     figure = blank(max(5, (right - left) * (0.35 + 0.085 * letters)), 0.6 + 0.75 * (top + 1))
     _draw(figure.subplots(), vertices, sources, places, bends)
-    return save(figure, path)
+    return save(figure, path)  # type: ignore[arg-type]  # given, as axes are not
 
 
 def _vertices(y, names, asking):

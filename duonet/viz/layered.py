@@ -1,9 +1,13 @@
 """Where to draw the vertices of a graph: in rows, with every edge downwards and few crossings."""
 
+from collections.abc import Sequence
+
 SWEEPS = 8
 
 
-def layered(sources):
+def layered(
+    sources: Sequence[Sequence[int]],
+) -> tuple[list[tuple[float, int]], dict[tuple[int, int], list[tuple[float, int]]]]:
     """Lay out an acyclic graph.
 
     A vertex's row is the longest path from it to the end. An edge that skips rows gets a bend in each of them, and
@@ -41,8 +45,11 @@ def layered(sources):
     for target in reversed(range(len(sources))):
         for source in sources[target]:
             row_of[source] = max(row_of[source], row_of[target] + 1)
-    edges = {(source, target): [] for target, incoming in enumerate(sources) for source in incoming}
-    above, below = ([[] for _ in sources] for _ in range(2))
+    edges: dict[tuple[int, int], list[int]] = {
+        (source, target): [] for target, incoming in enumerate(sources) for source in incoming
+    }
+    above: list[list[int]] = [[] for _ in sources]
+    below: list[list[int]] = [[] for _ in sources]
     for (source, target), bends in edges.items():
         for row in range(row_of[source] - 1, row_of[target], -1):
             bends.append(len(row_of))

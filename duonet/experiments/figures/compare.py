@@ -1,12 +1,13 @@
 """The figure of `compare`: accuracy during training and at the end."""
 
 from pathlib import Path
+from typing import Any
 
 from duonet.experiments.methods import METHODS
 from duonet.viz.canvas import blank, save, tidy
 
 
-def plot_comparison(results, path):
+def plot_comparison(results: dict[str, Any], path: str | Path) -> Path:
     """Draw validation accuracy during training, and test accuracy at the end.
 
     Parameters

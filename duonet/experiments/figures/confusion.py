@@ -1,11 +1,14 @@
 """The figure of a confusion matrix."""
 
+from pathlib import Path
+from typing import Any
+
 from duonet.viz.canvas import blank, save, without_formulas
 
 WORDED = 30  # more classes than this are drawn without names and numbers
 
 
-def plot_confusion(scores, path):
+def plot_confusion(scores: dict[str, Any], path: str | Path) -> Path:
     """Draw which classes are taken for which.
 
     Parameters

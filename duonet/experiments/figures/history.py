@@ -1,9 +1,12 @@
 """The figure of a training run."""
 
+from pathlib import Path
+from typing import Any
+
 from duonet.viz.canvas import blank, save, tidy
 
 
-def plot_history(rows, path):
+def plot_history(rows: list[dict[str, Any]], path: str | Path) -> Path:
     """Draw loss, accuracy and learning rate of every epoch.
 
     Parameters
@@ -39,12 +42,6 @@ def plot_history(rows, path):
         axes.locator_params(axis="x", integer=True)
         tidy(axes)
     for start in starts:
-        accuracy.annotate(
-            " second stage",
-            (start, 0.02),
-            xycoords=("data", "axes fraction"),
-            fontsize=8,
-            color="0.4",
-            va="bottom",
-        )
+        place = {"xycoords": ("data", "axes fraction"), "va": "bottom"}
+        accuracy.annotate(" second stage", (start, 0.02), fontsize=8, color="0.4", **place)
     return save(figure, path)

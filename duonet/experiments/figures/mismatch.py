@@ -2,17 +2,17 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from duonet.experiments.records import rows_of, spread, told_from_noise
-from duonet.experiments.toy import ACTIVATIONS, SURROGATES
+from duonet.experiments.toy import ACTIVATIONS, HIDDEN, REFERENCE_STEP, SURROGATES
 from duonet.viz.canvas import blank, save, tidy
 
 STATES = {"start": "at initialisation", "trained": "in training"}
-HIDDEN = ("linear1", "linear2", "linear3")
-REFERENCE = 0.1
 
 # From many levels to few: from light to dark, and each with a marker of its own.
 PRECISIONS = {
@@ -34,7 +34,7 @@ NETWORKS = {
 TRUTH = {"identity": ("#7aa6d8", "o"), "relu": ("#b2500f", "s"), "clip": ("#123a6b", "D")}
 
 
-def plot_mismatch(results, folder):
+def plot_mismatch(results: dict[str, Any], folder: str | Path) -> list[Path]:
     """Draw every figure of the study.
 
     Parameters
@@ -73,25 +73,12 @@ def _layers(results):
     for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
         for k, (activation, (color, marker)) in enumerate(styles.items()):
             for i, layer in enumerate(HIDDEN):
-                rows = rows_of(
-                    results,
-                    "toy",
-                    activation=activation,
-                    surrogate="clip",
-                    state=state,
-                    step=REFERENCE,
-                    layer=layer,
-                )
-                _point(
-                    axes,
-                    i + (k - (len(styles) - 1) / 2) / (len(styles) + 2),
-                    rows,
-                    color,
-                    marker,
-                    activation if i == 0 else None,
-                )
+                where = {"activation": activation, "surrogate": "clip", "state": state, "layer": layer}
+                rows = rows_of(results, "toy", step=REFERENCE_STEP, **where)
+                at = i + (k - (len(styles) - 1) / 2) / (len(styles) + 2)
+                _point(axes, at, rows, color, marker)
         axes.set_xticks(range(3), ["first layer", "second", "third"])
-        axes.set(title=f"{words}, ε = {REFERENCE}", ylabel="cosine, coarse and smoothed gradient")
+        axes.set(title=f"{words}, ε = {REFERENCE_STEP}", ylabel="cosine, coarse and smoothed gradient")
         _unit_scale(axes)
     axes.set_ylabel("")
     _legend(figure, styles)
@@ -138,11 +125,11 @@ def _surrogates(results):
             if i == len(SURROGATES):
                 where = {"activation": "ternary", "surrogate": "clip"}
             for k, (layer, (color, marker)) in enumerate(LAYERS.items()):
-                rows = rows_of(results, "toy", state=state, step=REFERENCE, layer=layer, **where)
+                rows = rows_of(results, "toy", state=state, step=REFERENCE_STEP, layer=layer, **where)
                 _point(axes, i + (k - 1) / 5, rows, color, marker, across=True)
         axes.axhline(len(SURROGATES) - 0.5, color="0.7", linewidth=1)
         axes.set_yticks(range(len(names)), names)
-        axes.set(title=f"binary {words}, ε = {REFERENCE}", xlabel="cosine, coarse and smoothed gradient")
+        axes.set(title=f"binary {words}, ε = {REFERENCE_STEP}", xlabel="cosine, coarse and smoothed gradient")
         axes.axvline(1, color="0.6", linewidth=1)
         axes.set_xlim(min(0, axes.get_xlim()[0]), 1.15)
         tidy(axes, "x")
@@ -190,7 +177,7 @@ def _areas(panels, results):
         points = []
         for row in results["areas"]:
             where = {"activation": row["activation"], "surrogate": row["surrogate"], "layer": layer}
-            rows = rows_of(results, "toy", state="start", step=REFERENCE, **where)
+            rows = rows_of(results, "toy", state="start", step=REFERENCE_STEP, **where)
             mean, deviation, count = spread(rows)
             if not count:
                 continue
@@ -245,15 +232,8 @@ def _network(results):
                     rows = rows_of(results, "network", layer=layer, **where)
                     if rows:
                         at = i + (k - 1.5) / 7
-                        axes.plot(
-                            at,
-                            _mean_raw(rows),
-                            marker,
-                            color=color,
-                            markerfacecolor="none",
-                            markersize=4,
-                            alpha=0.7,
-                        )
+                        style = {"color": color, "markerfacecolor": "none", "markersize": 4, "alpha": 0.7}
+                        axes.plot(at, _mean_raw(rows), marker, **style)
                         _point(axes, at, rows, color, marker)
             axes.set_xticks(range(len(layers)), layers)
             axes.set_title(f"{words}, ε = {step:g}")
@@ -265,7 +245,7 @@ def _network(results):
     return figure
 
 
-def rank_correlation(a, b):
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Compute Spearman's rank correlation of two sequences; ties share their mean rank.
 
     Parameters
@@ -281,11 +261,11 @@ def rank_correlation(a, b):
     >>> rank_correlation([1, 2, 3, 3], [9, 5, 4, 4])
     -1.0
     """
-    ranks = [[(np.sum(v < x) + np.sum(v <= x)) / 2 for x in v] for v in (np.asarray(a), np.asarray(b))]
-    return round(float(np.corrcoef(*ranks)[0, 1]), 6)
+    first, second = [[(np.sum(v < x) + np.sum(v <= x)) / 2 for x in v] for v in (np.asarray(a), np.asarray(b))]
+    return round(float(np.corrcoef(first, second)[0, 1]), 6)
 
 
-def _point(axes, at, rows, color, marker, label=None, across=False):
+def _point(axes, at, rows, color, marker, across=False):
     """Draw the mean over seeds and its standard deviation, or one seed and its interval; nothing if unresolved."""
     mean, deviation, count = spread(rows)
     if not count:
@@ -298,7 +278,7 @@ def _point(axes, at, rows, color, marker, label=None, across=False):
         error = deviation
     x, y = (mean, at) if across else (at, mean)
     errors = {"xerr" if across else "yerr": error}
-    axes.errorbar(x, y, fmt=marker, color=color, markersize=5, capsize=2, linewidth=1, label=label, **errors)
+    axes.errorbar(x, y, fmt=marker, color=color, markersize=5, capsize=2, linewidth=1, **errors)
 
 
 def _mean_raw(rows):

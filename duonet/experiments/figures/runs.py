@@ -1,10 +1,13 @@
 """The figure of several training runs."""
 
+from pathlib import Path
+from typing import Any
+
 from duonet.experiments.methods import METHODS
 from duonet.viz.canvas import blank, save, tidy, without_formulas
 
 
-def plot_runs(collected, path):
+def plot_runs(collected: dict[str, Any], path: str | Path) -> Path:
     """Draw validation accuracy by epoch: the mean over the seeds, and every seed as a thin line.
 
     Parameters
