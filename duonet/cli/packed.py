@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from duonet.cli.streams import complain
-from duonet.cli.words import said
+from duonet.cli.runs import check_top, print_answers
 from duonet.text import visible
 
 
@@ -64,7 +63,7 @@ def _pack(options: argparse.Namespace) -> None:
     shape = options.input or about.get("in_shape")
     if not isinstance(shape, list) or not all(type(n) is int for n in shape):
         raise ValueError(f"pack: {options.checkpoint} does not say what its input is; give --input H W C")
-    kept = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
+    kept: dict[str, Any] = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
     network = pack(saved.model.eval(), tuple(shape), kept)
     save_packed(options.out, network)
     total = packed_summary(network).total
@@ -89,20 +88,11 @@ def _run(options: argparse.Namespace) -> None:
     from duonet.inference import load_packed
     from duonet.tensor import Tensor
 
-    if options.top < 1:
-        raise ValueError(f"run: --top must be at least 1, got {options.top}")
+    check_top("run", options.top)
     network = load_packed(options.packed)
     if network.in_shape is None or len(network.in_shape) != 3 or not {"mean", "std"} <= network.about.keys():
         raise ValueError(f"run: {options.packed} does not say how images are prepared for it")
     names = network.about.get("class_names") or [f"class {i}" for i in range(network.out_shape[0])]
     about = network.about | {"in_shape": network.in_shape}
-    wrong = 0
-    for path, answer in answers(lambda x: Tensor(network(x.data)), about, options.images, options.resize):
-        if isinstance(answer, ValueError):
-            wrong += 1
-            complain(f"duonet: {said(answer)}")
-            continue
-        best = sorted(zip(answer, names), reverse=True)[: options.top]
-        print(visible(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best)))
-    if wrong:
-        raise ValueError(f"run: no answer for {wrong} of {len(options.images)} images")
+    found = answers(lambda x: Tensor(network(x.data)), about, options.images, options.resize)
+    print_answers("run", names, found, len(options.images), options.top)

@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from duonet import backend
 from duonet.cli.streams import complain
@@ -188,20 +190,56 @@ def _evaluate(options):
 def _predict(options):
     from duonet.experiments.scoring import predict_each
 
-    if options.top < 1:
-        raise ValueError(f"predict: --top must be an int at least 1, got {options.top}")
+    check_top("predict", options.top)
     names, answers = predict_each(options.checkpoint, options.images, options.resize, options.device)
+    print_answers("predict", names, answers, len(options.images), options.top)
+
+
+def check_top(command: str, top: int) -> None:
+    """Refuse to print fewer than one class, before anything is computed.
+
+    Parameters
+    ----------
+    command : str
+    top : int
+    """
+    if top < 1:
+        raise ValueError(f"{command}: --top must be an int at least 1, got {top}")
+
+
+def print_answers(
+    command: str, names: list[str], answers: Iterator[tuple[Any, Any]], images: int, top: int
+) -> None:
+    """Print the likeliest classes of each image file, and at the end what was wrong with the others.
+
+    Parameters
+    ----------
+    command : str
+    names : list of str
+        Of the classes.
+    answers : iterator
+        For each file (path, probabilities), or (path, the ValueError that says what is wrong).
+    images : int
+        How many files there are.
+    top : int
+        How many classes to print.
+
+    Raises
+    ------
+    ValueError
+        If a file has no answer.
+    """
     errors = []
     for path, answer in answers:
         if isinstance(answer, ValueError):
             errors.append(answer)
             continue
-        best = sorted(zip(answer, names), reverse=True)[: options.top]
+        best = sorted(zip(answer, names), reverse=True)[:top]
         print(visible(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best)))
     if errors:
         for error in errors:
             complain(f"duonet: {said(error)}")
-        raise ValueError(f"predict: no answer for {len(errors)} of {len(options.images)} images")
+        raise ValueError(f"{command}: no answer for {len(errors)} of {images} images")
 
 
 def _runs(options):

@@ -113,10 +113,11 @@ def build_network(settings: RunSettings, splits: data.Splits) -> Module:
     Module
     """
     method = METHODS[settings.method]
+    variant = cast(str, method.variant)  # of a method that can be trained
     place = "dataset" if settings.size is None else "size"
     with settings_of("train", {"shortcut": "shortcut", "widths": "width", "in_shape": place}):
         model = models.build(
-            settings.model, method.variant, splits.train.images.shape[1:], len(splits.class_names),
+            settings.model, variant, splits.train.images.shape[1:], len(splits.class_names),
             rng=np.random.default_rng([settings.seed, 0]), width=settings.width, weights=settings.weights,
             shortcut=settings.shortcut,
         )  # fmt: skip

@@ -164,9 +164,10 @@ class RunSettings:
 
     def make_optimizer(self, parameters: Iterable[Parameter], lr: float) -> Optimizer:
         """Make the optimiser of one stage."""
+        weight_decay: Any = self.weight_decay
         if self.optimizer == "adamw":
-            return AdamW(parameters, lr, weight_decay=self.weight_decay)
-        return SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+            return AdamW(parameters, lr, weight_decay=weight_decay)
+        return SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
 
     def augment(self) -> Augmentation | None:
         """Make the augmentation of a batch, or None."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,13 @@ def predict_each(
     return about["class_names"], answers(fused(saved.model.eval())[0], about, images, resize, device)
 
 
-def answers(model, about, images, resize=False, device="cpu"):
+def answers(
+    model: Callable[[Tensor], Tensor],
+    about: dict[str, Any],
+    images: Sequence[str | Path],
+    resize: bool = False,
+    device: str = "cpu",
+) -> Iterator[tuple[str | Path, Array | ValueError]]:
     """Answer image files one after the other by any function from a Tensor of images to a Tensor of logits.
 
     Parameters
