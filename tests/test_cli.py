@@ -187,8 +187,8 @@ def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tm
 @pytest.mark.parametrize(
     "error, words",
     [
-        (MemoryError(), "memory is used up"),
-        (ValueError(), "ValueError"),
+        (MemoryError(), "runs: memory is used up"),
+        (ValueError(), "runs: ValueError"),
         (
             FileNotFoundError(2, "No such file or directory", "a.npz"),
             "runs: a.npz: there is no such file or folder",

@@ -185,5 +185,5 @@ def test_odd_threads_are_refused_before_a_folder_is_made(command, threads, tmp_p
     finally:
         parallel._usual.cache_clear()
     error = capsys.readouterr().err
-    assert error.startswith("duonet: DUONET_THREADS must be a whole number") and len(error) < 140
+    assert error.startswith(f"duonet: {command}: DUONET_THREADS must be a whole number") and len(error) < 140
     assert not (tmp_path / "run").exists()

@@ -247,13 +247,16 @@ def test_the_name_of_a_data_set_is_not_taken_for_a_folder_here(run, tmp_path, mo
     [
         (
             ["evaluate", ".", "fashion-mini"],
-            "duonet: . holds no run of duonet train, or one without a finished epoch",
+            "duonet: evaluate: . holds no run of duonet train, or one without a finished epoch",
         ),
-        (["predict", ".", "a.png"], "duonet: . holds no run of duonet train"),
-        (["summary", "."], "duonet: . holds no run of duonet train"),
+        (["predict", ".", "a.png"], "duonet: predict: . holds no run of duonet train"),
+        (["summary", "."], "duonet: summary: . holds no run of duonet train"),
         (["evaluate", "/nowhere.npz", "fashion-mini"], "/nowhere.npz"),
         (["predict", "/nowhere.npz", "a.png"], "/nowhere.npz"),
-        (["predict", "/nowhere.npz", "a.png", "--top", "0"], "duonet: predict: --top must be an int at least 1, got 0"),
+        (
+            ["predict", "/nowhere.npz", "a.png", "--top", "0"],
+            "duonet: predict: --top must be an int at least 1, got 0",
+        ),
     ],
 )
 def test_bad_words_end_in_one_sentence(words, message, capsys):
