@@ -84,7 +84,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from duonet.experiments.scoring import answers
+    from duonet.experiments.predicting import answers
     from duonet.inference import load_packed
     from duonet.tensor import Tensor
 

@@ -188,7 +188,7 @@ def _evaluate(options):
 
 
 def _predict(options):
-    from duonet.experiments.scoring import predict_each
+    from duonet.experiments.predicting import predict_each
 
     check_top("predict", options.top)
     names, answers = predict_each(options.checkpoint, options.images, options.resize, options.device)

@@ -3,9 +3,10 @@
 from duonet.experiments.collection import collect, runs_table
 from duonet.experiments.comparison import CompareSettings, compare, compare_table
 from duonet.experiments.mismatch_study import MismatchSettings, mismatch
+from duonet.experiments.predicting import predict
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.saved import show
-from duonet.experiments.scoring import predict, score, score_table
+from duonet.experiments.scoring import score, score_table
 from duonet.experiments.study_tables import mismatch_tables
 from duonet.experiments.training import train
 

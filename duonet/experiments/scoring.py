@@ -1,29 +1,25 @@
-"""What a trained network makes of a data set, or of single images."""
+"""What a trained network makes of a data set."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duonet import backend, data, parallel
-from duonet.backend import Array
 from duonet.checkpoint import Checkpoint, load_checkpoint
 from duonet.data.folder import part_folders
 from duonet.experiments.fields import check_device, settings_of
 from duonet.experiments.run_folder import check_about, check_agreement, check_network
 from duonet.experiments.run_settings import RunSettings
 from duonet.folding import fold_batch_norm
-from duonet.functional import log_softmax
-from duonet.fusing import fused
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 from duonet.text import aligned
 
 BATCH = 250
-PICTURES = 64  # of predict's image files, which may be large, in memory at once
 BEST = "best.npz"  # what a run folder calls the network to use
 
 
@@ -65,7 +61,7 @@ def score(
     with settings_of("evaluate", {"name": "dataset", "folder": "data"}):
         splits = data.load(dataset, folder, (height, width) if own else None, channels == 1 if own else None)
     chosen = getattr(splits, part)
-    _check_shape(f"evaluate: {dataset}", chosen.images.shape[1:], about["in_shape"])
+    check_image_shape(f"evaluate: {dataset}", chosen.images.shape[1:], about["in_shape"])
     if list(splits.class_names) != about["class_names"]:
         raise ValueError(
             f"evaluate: {dataset} has {len(splits.class_names)} classes, {_some(splits.class_names)}, but the "
@@ -115,121 +111,6 @@ def score_table(scores: dict[str, Any]) -> str:
         other = f"{scores['class_names'][wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
         rows.append((name, f"{confusion[i].sum():,}", "" if share is None else f"{100 * share:.1f}", other))
     return aligned(rows)
-
-
-@parallel.threads()
-def predict(
-    checkpoint: str | Path, images: Iterable[str | Path], resize: bool = False, device: str = "cpu"
-) -> tuple[list[str], Array]:
-    """Give the probability of each class for image files.
-
-    Parameters
-    ----------
-    checkpoint : str or Path
-        A file of `duonet train`, or a run folder, which stands for its best network.
-    images : sequence of str or Path
-        PNG or JPEG files.
-    resize : bool
-        Scale, crop and convert images that are not of the network's size and channels, instead of refusing them.
-    device : {"cpu", "gpu"}
-
-    Returns
-    -------
-    class_names : list of str
-    probabilities : numpy.ndarray
-        (N, classes) float64
-
-    Raises
-    ------
-    ValueError
-        If there are no files, or one is not an image or has another size or other channels; names it.
-    """
-    class_names, answers = predict_each(checkpoint, images, resize, device)
-    rows = []
-    for _, answer in answers:
-        if isinstance(answer, ValueError):
-            raise answer
-        rows.append(answer)
-    return class_names, np.stack(rows)
-
-
-def predict_each(
-    checkpoint: str | Path, images: Iterable[str | Path], resize: bool = False, device: str = "cpu"
-) -> tuple[list[str], Iterator[tuple[str | Path, Array | ValueError]]]:
-    """Answer image files one after the other, a few in memory at a time; a bad one costs no other its answer.
-
-    Parameters
-    ----------
-    checkpoint, images, resize, device
-        As for `predict`.
-
-    Returns
-    -------
-    class_names : list of str
-    answers : iterator
-        For each file (path, probabilities (classes,) float64), or (path, the ValueError that says what is wrong).
-
-    Raises
-    ------
-    ValueError
-        If there are no files, or the checkpoint is none.
-    """
-    images = list(images)
-    if not images:
-        raise ValueError("predict: there are no images")
-    check_device("predict", device)
-    saved, about = load_run(checkpoint, device)
-    return about["class_names"], answers(fused(saved.model.eval())[0], about, images, resize, device)
-
-
-def answers(
-    model: Callable[[Tensor], Tensor],
-    about: dict[str, Any],
-    images: Sequence[str | Path],
-    resize: bool = False,
-    device: str = "cpu",
-) -> Iterator[tuple[str | Path, Array | ValueError]]:
-    """Answer image files one after the other by any function from a Tensor of images to a Tensor of logits.
-
-    Parameters
-    ----------
-    model : callable
-    about : dict
-        `in_shape`, `mean` and `std`.
-    images, resize, device
-        As for `predict`.
-
-    Yields
-    ------
-    (path, numpy.ndarray) or (path, ValueError)
-    """
-    normalize = data.Normalize(about["mean"], about["std"])
-    for start in range(0, len(images), PICTURES):
-        paths = images[start : start + PICTURES]
-        read = [_picture(path, about["in_shape"], resize) for path in paths]
-        good = [picture for picture in read if not isinstance(picture, ValueError)]
-        rows = iter(_probabilities(model, normalize(np.stack(good)), device) if good else ())
-        for path, picture in zip(paths, read):
-            yield path, picture if isinstance(picture, ValueError) else next(rows)
-
-
-def _picture(path, in_shape, resize):
-    """Return the pixels of a file, or the error."""
-    height, width, channels = in_shape
-    options = {"size": (height, width), "grey": channels == 1} if resize else {}
-    try:
-        pixels = data.read_image(path, **options)
-        _check_shape(f"predict: {path}", pixels.shape, in_shape, "; --resize makes it fit")
-    except ValueError as error:
-        return error
-    return pixels
-
-
-def _probabilities(model, x, device):
-    with no_grad():
-        logits = model(Tensor(backend.to_device(x, device)))
-    logits = Tensor(backend.to_device(logits.data, "cpu").astype(np.float64))
-    return np.exp(log_softmax(logits).data)
 
 
 def describe_input(splits: data.Splits, normalize: data.Normalize) -> dict[str, Any]:
@@ -346,7 +227,21 @@ def _refuse_trained_on(dataset, splits, part, about):
         )
 
 
-def _check_shape(what, shape, expected, advice=""):
+def check_image_shape(what: str, shape: Sequence[int], expected: Sequence[int], advice: str = "") -> None:
+    """Refuse images of another shape than the network takes.
+
+    Parameters
+    ----------
+    what, advice : str
+        Before and after the message.
+    shape, expected : sequence of int
+        (H, W, C)
+
+    Raises
+    ------
+    ValueError
+        Naming both shapes.
+    """
     if tuple(shape) != tuple(expected):
         found, takes = ("×".join(map(str, s)) for s in (shape, expected))
         raise ValueError(f"{what}: images are {found}, but the network takes {takes}{advice}")

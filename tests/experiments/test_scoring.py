@@ -8,7 +8,7 @@ import pytest
 from duonet import data, functional, nn
 from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.cli import main
-from duonet.experiments import RunSettings, predict, score, scoring, train
+from duonet.experiments import RunSettings, predict, predicting, score, scoring, train
 from duonet.tensor import Tensor
 
 
@@ -137,9 +137,9 @@ def test_a_network_that_is_not_finite_gives_no_answers(run, pictures, tmp_path, 
 def test_images_are_answered_a_few_at_a_time_in_their_order(run, pictures, monkeypatch):
     files = [pictures / name for name in ("a.png", "b.png", "b.png", "a.png", "b.png")]
     names, expected = predict(run[0], files)
-    sizes, plain = [], scoring._probabilities
-    monkeypatch.setattr(scoring, "PICTURES", 2)
-    monkeypatch.setattr(scoring, "_probabilities", lambda m, x, d: sizes.append(len(x)) or plain(m, x, d))
+    sizes, plain = [], predicting._probabilities
+    monkeypatch.setattr(predicting, "PICTURES", 2)
+    monkeypatch.setattr(predicting, "_probabilities", lambda m, x, d: sizes.append(len(x)) or plain(m, x, d))
     np.testing.assert_allclose(predict(run[0], iter(files))[1], expected, rtol=1e-5)
     assert sizes == [2, 2, 1]
     with pytest.raises(ValueError, match="predict: there are no images"):
@@ -151,7 +151,7 @@ def test_a_classs_name_is_never_printed_raw(run, pictures, monkeypatch, capsys):
     assert "\x1b" not in scoring.score_table(scores) and scoring.score_table(scores).count("a\\x1b[2J") == 2
     saved, about = scoring.load_run(run[0])
     evil = {**about, "class_names": [f"\x1b[{i}m" for i in range(10)]}
-    monkeypatch.setattr(scoring, "load_run", lambda *words: (saved, evil))
+    monkeypatch.setattr(predicting, "load_run", lambda *words: (saved, evil))
     assert main(["predict", str(run[0]), str(pictures / "a.png")]) == 0
     told = capsys.readouterr().out
     assert "\x1b" not in told and "\\x1b[3m" in told
