@@ -11,8 +11,8 @@ from duonet import nn
 from duonet.experiments import MismatchSettings, mismatch, mismatch_study, mismatch_tables, real_network
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
-from duonet.experiments.real_network import take_statistics
 from duonet.experiments.mismatch_study import FULL
+from duonet.experiments.real_network import take_statistics
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.records import rows_of, spread, told_from_noise
 from duonet.experiments.study_tables import cell, raw_cell
@@ -30,7 +30,7 @@ SMALL = MismatchSettings(
 def narrow():
     """Measure a narrow network on real images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(COMPARED[images.MODEL], "width", 6)
+        patch.setitem(COMPARED[real_network.MODEL], "width", 6)
         yield
 
 
