@@ -158,7 +158,7 @@ class Compose:
                 raise TypeError(f"Compose: an augmentation must be callable, got {type(augment).__name__}")
         self.augmentations = augmentations
 
-    def __call__(self, images, rng):
+    def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """(N, H, W, C) to the same."""
         for augment in self.augmentations:
             images = augment(images, rng)
@@ -219,7 +219,7 @@ class Normalize:
             raise ValueError(f"Normalize.of: there are no images, got shape {images.shape}")
         return cls(images.mean(axis=(0, 1, 2)), images.std(axis=(0, 1, 2)))
 
-    def __call__(self, images):
+    def __call__(self, images: Array) -> Array:
         """(N, H, W, C) uint8 to float32."""
         # Without this check grey images and three means would silently broadcast to three channels.
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3:] != self.mean.shape:
