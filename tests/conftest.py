@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import standin as pretended
 
-from duonet import backend, engine
+from duonet import backend, data, engine
+from duonet.data import catalogue
+from duonet.experiments.recipes import COMPARED
 
 # No deadline: a busy machine is not a bug. Derandomised: a run can be repeated.
 hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)
@@ -55,3 +57,27 @@ def device(request):
             yield "cpu"
     else:
         yield request.param
+
+
+@pytest.fixture(scope="session")
+def few_images():
+    """Few of the packaged images to score, unpacked once."""
+    whole = data.fashion_mini()
+    few = whole._replace(validation=whole.validation.take(210), test=whole.test.take(510))
+    for part in (few.train, few.validation, few.test):
+        part.images.flags.writeable = part.labels.flags.writeable = False
+    return few
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs_score_few_images(request):
+    """In tests/experiments runs are many, and none is about accuracy."""
+    if request.path.parent.name != "experiments":
+        yield
+        return
+    few = request.getfixturevalue("few_images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue, "fashion_mini", lambda: few)
+        for recipe in COMPARED.values():
+            patch.setitem(recipe, "validation_images", 210)
+        yield
