@@ -5,14 +5,16 @@ import functools
 import torch
 
 from duonet import nn
+from duonet.quant import Shifted
 
 
 class Quantize(torch.autograd.Function):
-    """A staircase of steps between low and high forwards, the window of a clip backwards."""
+    """A staircase of steps between low and high forwards, the window of a clip, moved by an offset, backwards."""
 
     @staticmethod
-    def forward(ctx, x, thresholds, low, high):
-        ctx.save_for_backward((x > low) & (x < high))
+    def forward(ctx, x, thresholds, low, high, offset=None):
+        place = x if offset is None else x - offset
+        ctx.save_for_backward((place > low) & (place < high))
         first, *rest = ((x >= t).to(x.dtype) for t in thresholds)
         for step in rest:
             first += step
@@ -21,17 +23,25 @@ class Quantize(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         (mask,) = ctx.saved_tensors
-        return dy * mask, None, None, None
+        return dy * mask, None, None, None, None
 
 
 class QuantActivation(torch.nn.Module):
     def __init__(self, layer):
         super().__init__()
-        self.thresholds = [float(t) for t in layer.staircase.thresholds]
-        self.low, self.high = layer.surrogate.low, layer.surrogate.high
+        self.thresholds = [_per_channel(t) for t in layer.staircase.thresholds]
+        surrogate, self.offset = layer.surrogate, None
+        if isinstance(surrogate, Shifted):
+            self.offset, surrogate = _per_channel(surrogate.offset), surrogate.surrogate
+        self.low, self.high = surrogate.low, surrogate.high
 
     def forward(self, x):
-        return Quantize.apply(x, self.thresholds, self.low, self.high)
+        return Quantize.apply(x, self.thresholds, self.low, self.high, self.offset)
+
+
+def _per_channel(numbers):
+    """Return a number, or numbers (C,) as a tensor (C, 1, 1)."""
+    return torch.tensor(numbers, dtype=torch.float32)[:, None, None] if numbers.ndim else float(numbers)
 
 
 class Residual(torch.nn.Module):
@@ -51,6 +61,11 @@ class GlobalAvgPool(torch.nn.Module):
 class ChannelsLastFlatten(torch.nn.Module):
     def forward(self, x):
         return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class Replicate(torch.nn.Module):
+    def forward(self, x):
+        return torch.cat([x, x], 1)
 
 
 @functools.singledispatch
@@ -100,6 +115,11 @@ def _(layer: nn.BatchNorm):
 @build.register
 def _(layer: nn.QuantActivation):
     return QuantActivation(layer)
+
+
+@build.register
+def _(layer: nn.Replicate):
+    return Replicate()
 
 
 @build.register

@@ -4,6 +4,10 @@
     python benchmarks/train_step.py --inference        # a forward pass in evaluation mode, folded; batch 1 and 256
     python benchmarks/train_step.py --memory           # peak memory of a step, each side in a process of its own
     python benchmarks/train_step.py --device gpu --batch 256 [--tf32]
+    python benchmarks/train_step.py vgg7:coupled       # another variant of a network
+
+`speed_table.py` measures all of it that docs/speed.md shows. Where numba is installed, *duonet* runs compiled
+twins, and *duonet numpy* those of `duonet.fast`.
 
 The sides take turns in one process, so that a busy machine slows them all alike; figures are medians, ratios are
 medians of the ratios within a turn. Below 1 duonet is the faster one. PyTorch is optional: `pip install torch`.
@@ -24,7 +28,7 @@ import time
 import numpy as np
 
 import duonet
-from duonet import Tensor, backend, models, nn, no_grad, optim, parallel
+from duonet import Tensor, backend, compiled, engine, models, nn, no_grad, optim, parallel
 from duonet import functional as F
 from duonet.fusing import fused
 from duonet.quant import Binary, Clip
@@ -50,17 +54,27 @@ def small(rng):
     )
 
 
-NETWORKS = {  # name: (model of a Generator, input shape, batch size)
-    "vgg7": (lambda rng: models.vgg7("baseline", rng=rng), (32, 32, 3), 128),
-    "vgg_deep": (lambda rng: models.vgg_deep("baseline", rng=rng), (28, 28, 1), 64),
-    "small": (small, (8, 8, 1), 64),
-    "resnet20": (lambda rng: models.resnet20("baseline", rng=rng), (32, 32, 3), 128),
+NETWORKS = {  # name: (model of a variant and a Generator, input shape, batch size)
+    "vgg7": (lambda variant, rng: models.vgg7(variant, rng=rng), (32, 32, 3), 128),
+    "vgg_deep": (lambda variant, rng: models.vgg_deep(variant, rng=rng), (28, 28, 1), 64),
+    "small": (lambda variant, rng: small(rng), (8, 8, 1), 64),
+    "resnet20": (lambda variant, rng: models.resnet20(variant, rng=rng), (32, 32, 3), 128),
 }
+VARIANTS = "baseline", "coupled", "decoupled"
+
+
+def settings(name):
+    """Return (build, input shape, batch size) of "vgg7", a baseline, or of "vgg7:coupled"."""
+    network, _, variant = name.partition(":")
+    build, shape, batch = NETWORKS[network]
+    if variant == "decoupled":
+        return lambda rng: duonet.decouple(build("coupled", rng)), shape, batch
+    return lambda rng: build(variant or "baseline", rng), shape, batch
 
 
 def sides(name, batch, device, plain):
     """Yield (side, step, forward): what is timed, on the same images and the same first weights."""
-    build, shape, _ = NETWORKS[name]
+    build, shape, _ = settings(name)
     rng = np.random.default_rng(1)
     x = rng.standard_normal((batch, *shape), dtype=np.float32)
     labels = rng.integers(0, 10, batch)
@@ -69,10 +83,12 @@ def sides(name, batch, device, plain):
         import torch_twin
 
         yield from torch_twin.sides(model, x, labels, "cuda" if device == "gpu" else "cpu")
-    for side in ("duonet plain", "duonet") if plain else ("duonet",):
+    ours = {"duonet plain": duonet.plain_ops} if plain else {}
+    if device == "cpu" and not compiled.why_not():
+        ours["duonet numpy"] = lambda: engine.without("compiled")
+    for side, context in {**ours, "duonet": contextlib.nullcontext}.items():
         model = build(np.random.default_rng(0)).to(device)
         optimizer = optim.AdamW(model.parameters(), 1e-3)
-        context = duonet.plain_ops if side == "duonet plain" else contextlib.nullcontext
         data = Tensor(backend.to_device(x, device)), backend.to_device(labels, device)
         yield (
             side,
@@ -130,8 +146,8 @@ def interleave(works, turns, device, prepare=None):
 
 
 def report(label, batch, seconds, width=18):
-    """Print a row: the median of each side, and duonet's ratio to each other one."""
-    ours = seconds["duonet"]
+    """Print a row: the median of each side, and duonet's ratio to each other one; return the rows."""
+    ours, rows = seconds["duonet"], []
     for side, times in seconds.items():
         median = statistics.median(times)
         ratio = statistics.median(a / b for a, b in zip(ours, times))
@@ -139,6 +155,8 @@ def report(label, batch, seconds, width=18):
         print(
             f"{label:{width}} {batch:5} {side:20} {1e3 * median:10.2f} {batch / median:10.0f}{against}", flush=True
         )
+        rows.append({"network": label, "batch": batch, "side": side, "ms": 1e3 * median, "ratio": ratio})
+    return rows
 
 
 def peak(work):
@@ -178,12 +196,16 @@ def main():
     parser.add_argument("--device", choices=backend.DEVICES, default="cpu")
     parser.add_argument("--batch", type=int, nargs="+")
     parser.add_argument("--threads", type=int, help="of each side; by default as many as there are cores")
+    parser.add_argument("--json", help="a file for the rows, a list")
     parser.add_argument("--tf32", action="store_true", help="on a GPU, both sides in TF32; else both in float32")
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one child's part of --memory
     args = parser.parse_args()
     names = args.networks or list(NETWORKS)
-    if unknown := set(names) - set(NETWORKS):
-        parser.error(f"unknown network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+    there = {*NETWORKS, *(f"{name}:{variant}" for name in NETWORKS for variant in VARIANTS)}
+    if unknown := set(names) - there:
+        parser.error(f"unknown network {', '.join(sorted(unknown))}; there are {', '.join(sorted(there))}")
+    if args.json and args.allocator == "both" and not args.memory:
+        parser.error("--json is for one setting of the allocator")
     if args.device == "gpu" and backend.why_no_gpu():
         parser.error(backend.why_no_gpu())
     if args.tf32 and args.device != "gpu":
@@ -192,7 +214,7 @@ def main():
         print(json.dumps(memory(names[0], args.batch[0], args.side)))
         return
     if args.memory:
-        report_memory(names, args.batch)
+        write(args.json, report_memory(names, args.batch))
         return
     if args.allocator == "both" and args.device == "cpu":
         for setting in ("default", "raised"):
@@ -210,26 +232,39 @@ def main():
     if args.allocator == "raised":
         parallel.keep_memory()
     print(f"{'network':18} {'batch':>5} {'side':20} {'median ms':>10} {'images/s':>10} {'duonet to it':>12}")
+    rows = []
     for name in names:
-        batches = args.batch or ([1, 256] if args.inference else [NETWORKS[name][2]])
+        batches = args.batch or ([1, 256] if args.inference else [settings(name)[2]])
         for batch in batches:
             which = 2 if args.inference else 1
             works = {entry[0]: entry[which] for entry in sides(name, batch, args.device, args.plain)}
             with duonet.threads(args.threads):
-                report(name, batch, interleave(works, args.turns, args.device))
+                rows += report(name, batch, interleave(works, args.turns, args.device))
+    write(args.json, rows)
+
+
+def write(path, rows):
+    if path:
+        with open(path, "w") as file:
+            json.dump(rows, file)
 
 
 def report_memory(names, batches):
     print(f"{'network':18} {'batch':>5} {'side':20} {'peak MiB':>10} {'duonet to it':>12}")
+    rows = []
     for name in names:
-        for batch in batches or [NETWORKS[name][2]]:
-            found = ["torch", "torch channels_last"] * HAS_TORCH + ["duonet plain", "duonet"]
+        for batch in batches or [settings(name)[2]]:
+            found = ["torch", "torch channels_last"] * HAS_TORCH + ["duonet plain"]
+            found += ["duonet"] if compiled.why_not() else ["duonet numpy", "duonet"]
             peaks = {side: float(in_child(name, "--batch", str(batch), "--side", side)) for side in found}
             for side, size in peaks.items():
                 print(
                     f"{name:18} {batch:5} {side:20} {size / 2**20:10.0f} {peaks['duonet'] / size:12.2f}",
                     flush=True,
                 )
+                ratio = peaks["duonet"] / size
+                rows.append({"network": name, "batch": batch, "side": side, "MiB": size / 2**20, "ratio": ratio})
+    return rows
 
 
 if __name__ == "__main__":

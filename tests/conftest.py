@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import standin as pretended
 
-from duonet import backend, data, engine
+from duonet import backend, compiled, data, engine
 from duonet.data import catalogue
 from duonet.experiments.recipes import COMPARED
 
@@ -46,14 +46,21 @@ def gpu(request):
     return "gpu"
 
 
-@pytest.fixture(params=["cpu", "plain", pytest.param("gpu", marks=pytest.mark.gpu), "standin"])
+@pytest.fixture(params=["cpu", "compiled", "plain", pytest.param("gpu", marks=pytest.mark.gpu), "standin"])
 def device(request):
-    """Run a test on the CPU, with and without fast ops, on the GPU, and on the stand-in, which is a "gpu" too."""
+    """Run a test on the CPU by NumPy's twins, by compiled and by plain ops, on the GPU, and on the stand-in."""
     if request.param == "standin":
         request.getfixturevalue("standin")
         yield "gpu"
     elif request.param == "plain":
         with engine.plain_ops():
+            yield "cpu"
+    elif request.param == "compiled":
+        if compiled.why_not():
+            pytest.skip(compiled.why_not())
+        yield "cpu"
+    elif request.param == "cpu":
+        with engine.without("compiled"):
             yield "cpu"
     else:
         yield request.param

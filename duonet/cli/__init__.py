@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 
-from duonet import parallel
+from duonet import compiled, parallel
 from duonet.cli import costs, packed, runs, studies
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
@@ -62,6 +62,12 @@ class _Parser(argparse.ArgumentParser):
         super().error(visible(message))
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser, *rest):
+        print(f"duonet {VERSION}; kernels on the CPU: {compiled.in_force()}")
+        parser.exit()
+
+
 class Terminated(KeyboardInterrupt):
     """The process was sent TERM."""
 
@@ -88,7 +94,7 @@ def _terminable():
 
 def _parser():
     parser = _Parser(prog="duonet", description="Binary-activation networks, from scratch.")
-    parser.add_argument("--version", action="version", version=f"duonet {VERSION}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and which kernels run")
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
     for room in (runs, costs, packed, studies):
         room.add(commands)

@@ -40,6 +40,26 @@ def why_not() -> str:
     return ""
 
 
+def in_force() -> str:
+    """Return in words which kernels run on the CPU.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> in_force().split()[0] in ("numba", "NumPy's")
+    True
+    """
+    reason = why_not()
+    if reason:
+        return f"NumPy's ({reason})"
+    import numba
+
+    return f"numba {numba.__version__}"
+
+
 def _first_line(error):
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 

@@ -1,12 +1,13 @@
 """When the compiled twins run, and that NumPy's do where they cannot."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from duonet import Tensor, compiled, engine, plain_ops, smooth_forward
+from duonet import Tensor, cli, compiled, engine, plain_ops, smooth_forward
 from duonet.quant import Binary, Clip, Staircase, Uniform, quantize
 
 needs_numba = pytest.mark.skipif(bool(compiled.why_not()), reason=compiled.why_not() or "never")
@@ -57,6 +58,73 @@ def test_a_cache_folder_that_cannot_be_written_is_named_in_one_line():
     assert not done.returncode, done.stderr
     said = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert len(said) == 1 and "cannot compile here (cannot cache function" in said[0], done.stderr
+
+
+def test_the_version_says_which_kernels_are_in_force(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    said = capsys.readouterr().out
+    assert not stop.value.code and said.count("\n") == 1
+    assert f"kernels on the CPU: {compiled.in_force()}" in said
+    without = NO_NUMBA.format(error="ModuleNotFoundError(name, name=name)")
+    done = in_child(without + "from duonet import cli\ncli.main(['--version'])")
+    assert "kernels on the CPU: NumPy's (numba is not installed; pip install duonet[compiled])" in done.stdout
+
+
+@needs_numba
+def test_the_first_compilation_is_said_once_and_on_a_terminal_alone(monkeypatch, capsys):
+    from duonet.compiled import running
+
+    notice = running._Notice()
+
+    class Event:
+        data = {"dispatcher": running.kernel(lambda start, stop: None)}
+
+    Event.data["dispatcher"].py_func.__module__ = "duonet.compiled.conv"
+    monkeypatch.setattr(running._Notice, "said", False)
+    notice.on_start(Event)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    notice.on_start(Event)
+    notice.on_start(Event)
+    assert capsys.readouterr().err.count("compiling for this machine") == 1
+
+
+FORKED = """
+import os, threading
+import numpy as np
+from duonet import Tensor, functional as F, parallel
+from duonet.quant import Binary, Clip, quantize
+{}
+
+def step():
+    x = Tensor(np.ones((4, 6, 6, 8), 'float32'), requires_grad=True)
+    w = Tensor(np.ones((3, 3, 8, 8), 'float32'), requires_grad=True)
+    with parallel.threads(2):
+        y = F.conv2d(quantize(x, Binary(), Clip(0, 1)), w)
+        y.backward(np.ones(y.shape, 'float32'))
+    good.append((y.data == 72).all() and (w.grad == 64).all())
+
+good = []
+step()
+child = os.fork()
+step()
+if child == 0:
+    os._exit(not all(good))
+assert os.waitpid(child, 0)[1] == 0
+threads = [threading.Thread(target=step) for _ in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+assert all(good) and len(good) == 6
+"""
+
+
+@needs_numba
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("shared", ["", "from duonet.compiled import running; running.SHARED = 0"])
+def test_a_forked_child_and_several_threads_compute_on(shared):
+    done = in_child(FORKED.format(shared))
+    assert not done.returncode, done.stderr
 
 
 def test_what_is_known_of_an_array_is_known_of_no_other():
