@@ -81,7 +81,7 @@ def test_every_damaged_study_goes_on_or_is_refused_in_one_sentence(study, reques
     module = importlib.import_module("duonet.experiments.mismatch_study")
     for name in ("_toy", "_ground_truth", "_evolution"):
         monkeypatch.setattr(module, name, lambda *rest: None)
-    monkeypatch.setattr(module.images, "parts", lambda settings, seed: [])
+    monkeypatch.setattr(module.real_network, "parts", lambda settings, seed: [])
     monkeypatch.setattr(module, "_areas", functools.cache(module._areas))
     whole, folder = (
         request.getfixturevalue({"compare": "compared", "mismatch": "measured"}[study]),
