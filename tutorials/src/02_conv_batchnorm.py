@@ -675,6 +675,66 @@ print("one product, gathered by a view → library's chunks:", more_than(1, by_v
 # cache, part the threads (the library gives BLAS one thread and shares out the chunks itself), and part, with as
 # few channels as here, the unrolling of the width alone.
 #
+# ### When every input is 0 or 1: four products in one look-up
+#
+# The networks of this course have activations of 0 and 1. A row of cols then multiplies nothing: it *selects*
+# rows of w, and their sum is the row of y. Take the bits four at a time. Four bits have only 16 patterns, and each
+# pattern selects one of 16 sums of four rows of w. Compute these 16 sums once and keep them in a table. From then
+# on four multiplications and four additions are one look-up and one addition.
+#
+# With four inputs and one output, by hand: let w be 3, −1, 2, 5 and read the bits 1, 0, 1, 1 as a number, the
+# first bit counting 1, the others 2, 4 and 8. The number is 1 + 4 + 8 = 13, and entry 13 of the table is
+# 3 + 2 + 5 = 10.
+#
+# The trick is the *method of the four Russians* (Arlazarov, Dinic, Kronrod and Faradžev, 1970), who multiplied
+# matrices of bits by it.
+#
+# **Predict.** A table for four rows of w costs 16 sums. How many windows must look sums up before the table pays
+# for itself, when we count additions of rows?
+#
+# <details><summary>Answer</summary>
+#
+# Without the table a window adds four rows, with it one: each window saves three additions. The 16 sums cost at
+# most one addition each, because every pattern is a smaller one plus one more row. So it takes 6 windows. A layer
+# has thousands.
+#
+# </details>
+#
+# **Exercise (★★).** Multiply a matrix of zeros and ones by a matrix of weights with tables.
+
+
+# %%
+def product_by_tables(bits, w):
+    """(M, K) zeros and ones times (K, OC), K a multiple of 4, by a table of 16 sums for every four rows of w."""
+    raise NotImplementedError
+
+
+# %%
+def check_product_by_tables():
+    bits, w = np.array([[1, 0, 1, 1]]), np.array([[3], [-1], [2], [5]])
+    assert product_by_tables(bits, w).tolist() == [[10]], "the example by hand gives 10"
+    rng = np.random.default_rng(SEED)
+    bits, w = rng.integers(0, 2, (50, 24)), rng.integers(-9, 10, (24, 5))
+    assert np.array_equal(product_by_tables(bits, w), bits @ w), "whole numbers agree in every bit"
+
+
+attempt(check_product_by_tables)
+
+
+# %% tags=["solution"]
+def product_by_tables(bits, w):
+    """Look up K / 4 sums for each row of bits, and add them."""
+    patterns = np.arange(16)[:, None] >> np.arange(4) & 1  # row n holds the bits of n
+    tables = patterns @ w.reshape(-1, 4, w.shape[1])  # (K / 4, 16, OC)
+    numbers = bits.reshape(len(bits), -1, 4) @ [1, 2, 4, 8]  # (M, K / 4)
+    return sum(table[column] for table, column in zip(tables, numbers.T))
+
+
+# %% [markdown]
+# In NumPy the tables gain nothing: each look-up copies rows of the table to memory and each addition reads them
+# back. A compiled loop keeps the row of y in the core's registers and adds the table's row to it. The optional
+# kernels in `duonet/compiled` do that, for y and for dw, and `docs/speed.md` shows what they gain.
+#
 # ## 6. Batch norm forwards
 #
 # A convolution's outputs may be large or small, around 0 or far from it, and this changes while the weights
@@ -1216,6 +1276,7 @@ plt.show()
 # * Backwards it is two products and a scatter-add: dw = colsᵀ dy, dcols = dy wᵀ, dx = col2im(dcols). Copying
 #   forwards is adding backwards; `+=` with a repeated index loses what it should add.
 # * One product replaces a million statements; chunks that fit the cache then cut the bytes moved.
+# * Bits select rows: where the inputs are 0 or 1, one look-up in a table of 16 sums does four products.
 # * Batch norm's gradient is dx = γ/σ (dy − mean(dy) − x̂ mean(dy x̂)): dy without its parts along **1** and x̂,
 #   the residuals of a straight line. The loss does not change along those two directions.
 # * Two derivations that agree, a random upstream gradient and a numerical gradient find mistakes that training
@@ -1411,6 +1472,8 @@ def dx_as_convolution(dy, w, padding):
 # * S. Williams, A. Waterman, D. Patterson, [Roofline: An Insightful Visual Performance Model for Multicore
 #   Architectures](https://doi.org/10.1145/1498765.1498785), Communications of the ACM 52(4), 2009. Where the
 #   model of section 5 comes from.
+# * V. L. Arlazarov, E. A. Dinic, M. A. Kronrod, I. A. Faradžev, On economical construction of the transitive
+#   closure of an oriented graph, Soviet Mathematics Doklady 11(5), 1970. The tables of section 5.
 # * H. Kim, K. Kim, J. Kim, J.-J. Kim, [BinaryDuo: Reducing Gradient Mismatch in Binary Activation Network by
 #   Coupling Binary Activations](https://arxiv.org/abs/2002.06517), ICLR 2020. The networks that this course
 #   builds up to.
