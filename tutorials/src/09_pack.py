@@ -212,3 +212,117 @@ def threshold(k, fires):
     if fires[0] and not fires[-1]:
         return k[fires][-1], False
     return (k[fires][0] if fires.any() else k[-1] + 1), True
+
+
+# %% [markdown]
+# ## 3. Max pooling before or after
+#
+# Networks like VGG pool between the convolution and batch norm: of each 2 × 2 pixels the largest sum goes on. The
+# largest whole number is at least T if *any* of the four is. So pooling and the threshold can change places, and
+# after the threshold the pool is an OR of four bits.
+#
+# **Predict.** What must stand in place of OR in a channel with γ < 0, which fires for k ≤ T?
+#
+# <details><summary>Answer</summary>
+#
+# The largest of four numbers is at most T only if *all* of them are: AND.
+#
+# </details>
+
+# %%
+k, T = rng.integers(-9, 10, (1000, 4)), 3
+assert np.array_equal(k.max(axis=1) >= T, (k >= T).any(axis=1))
+assert np.array_equal(k.max(axis=1) <= T, (k <= T).all(axis=1))
+
+# %% [markdown]
+# ## 4. Pack a trained network
+#
+# Now a whole network: four layers, of which the second and third have binary weights. The first reads pixels and the
+# last gives logits; they hold few weights and stay float, as in nearly all binary networks. We train it briefly on
+# 2,000 images of Fashion-MNIST, which are inside the package.
+
+# %%
+from duonet import Tensor, data, fit, nn, no_grad, optim, quant
+
+images = data.fashion_mini()
+normalize = data.Normalize.of(images.train.images)
+binary = lambda: nn.QuantActivation(quant.Binary(), quant.Clip(0, 1))
+
+
+def block(i, inputs, outputs, weights=None):
+    conv = nn.Conv2d(inputs, outputs, 3, rng=rng, padding=1, bias=False, weight_quantizer=weights)
+    return {f"conv{i}": conv, f"pool{i}": nn.MaxPool2d(2), f"norm{i}": nn.BatchNorm(outputs), f"act{i}": binary()}
+
+
+model = nn.Sequential(
+    block(1, 1, 32)
+    | block(2, 32, 64, quant.LayerScaleSign())
+    | block(3, 64, 64, quant.LayerScaleSign())
+    | {"flatten": nn.Flatten(), "linear": nn.Linear(3 * 3 * 64, 10, rng=rng)}
+)
+loader = data.DataLoader(images.train.take(2000), 50, normalize, rng=rng)
+history = fit(model, loader, optim.AdamW(model.parameters(), 4e-3), epochs=3, progress=False)
+assert history["accuracy"][-1] > 0.6, "it has learned something"
+
+# %% [markdown]
+# `duonet.pack` does what sections 1 to 3 did by hand, for every layer. The result has no tape and no Parameters: it
+# is a list of layers, some of floats, some of bits.
+
+# %%
+import duonet
+
+packed = duonet.pack(model.eval(), in_shape=(28, 28, 1))
+print(packed)
+
+# %% [markdown]
+# **Predict.** On how many of 1,000 test images will the packed network give another class than the trained one? And
+# by how much will its logits, ten numbers an image, differ?
+#
+# <details><summary>Answer</summary>
+#
+# On none, and by nothing at all. The sums are whole numbers, which float32 adds without rounding, and the thresholds
+# were found by asking the network. From the last activations on, both compute the same float layer.
+#
+# </details>
+
+# %%
+x = normalize(images.test.images[:1000])
+with no_grad():
+    logits = model(Tensor(x)).data
+assert np.array_equal(packed(x), logits), "equal in every bit"
+print(len(x), "images,", logits.size, "logits: all equal")
+
+# %% [markdown]
+# ## 5. Where the bytes go
+#
+# A weight of one bit takes a 32nd of a float. The whole file shrinks by less, because of what stays float, and by
+# more, because five numbers of batch norm and the scale become one threshold of two bytes and a bit for the direction.
+#
+# **Predict.** VGG-7 has 1,573,000 weights or so, 98 % of them binary. The first and the last layer stay float. How much
+# smaller than the float32 checkpoint is its packed file, about?
+#
+# <details><summary>Answer</summary>
+#
+# Below: a factor of 26. The binary 98 % shrink by 32; the float 2 % take as much room as before and hold the factor
+# down.
+#
+# </details>
+
+# %%
+import tempfile
+from pathlib import Path
+
+from duonet import models
+from duonet.inference import packed_summary
+
+vgg7 = models.vgg7("baseline", weights="binary", rng=np.random.default_rng(SEED)).eval()
+counted = packed_summary(duonet.pack(vgg7, in_shape=(32, 32, 3)))
+print(counted)
+with tempfile.TemporaryDirectory() as folder:
+    small, large = Path(folder, "vgg7.duo"), Path(folder, "vgg7.npz")
+    duonet.save_packed(small, duonet.pack(vgg7, in_shape=(32, 32, 3)))
+    duonet.save_checkpoint(large, vgg7)
+    sizes = small.stat().st_size, large.stat().st_size
+    assert repr(duonet.load_packed(small)) == repr(duonet.pack(vgg7))
+print(f"file: {sizes[0] / 1024:.0f} KiB, checkpoint in float32: {sizes[1] / 1024:.0f} KiB")
+print(f"factor: {sizes[1] / sizes[0]:.0f}")
