@@ -328,3 +328,135 @@ with tempfile.TemporaryDirectory() as folder:
 print(f"file: {sizes[0] / 1024:.0f} KiB, checkpoint in float32: {sizes[1] / 1024:.0f} KiB")
 print(f"factor: {sizes[1] / sizes[0]:.0f}")
 assert 26 < sizes[1] / sizes[0] < 28
+
+# %% [markdown]
+# ## 6. A program without a library
+#
+# What is left of the network after its first layer is bits, counts and comparisons, for which C needs nothing but
+# its integers. `duonet.export_c` writes the network as one header file: constants, and a function that runs one
+# image in memory that you hand in. It allocates nothing, so it runs on a microcontroller too.
+
+# %%
+folder = tempfile.TemporaryDirectory()
+memory = duonet.export_c(Path(folder.name, "network.h"), packed)
+print(
+    f"constants: {memory.flash / 1024:.1f} KiB   working memory, an image and the logits: {memory.ram / 1024:.1f} KiB"
+)
+
+# %% [markdown]
+# The program around it reads images as floats and prints a class for each. Where there is a C compiler we run it on
+# 200 test images.
+
+# %%
+import shutil
+
+PROGRAM = """
+#include <stdio.h>
+#include "network.h"
+
+static struct network_memory memory;
+
+int main(void) {
+    float image[28 * 28], logits[10];
+    while (fread(image, sizeof image, 1, stdin) == 1)
+        printf("%d\\n", network_run(image, &memory, logits));
+    return 0;
+}
+"""
+compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+if compiler:
+    Path(folder.name, "main.c").write_text(PROGRAM)
+    subprocess.run([compiler, "-std=c99", "-O2", "main.c", "-o", "run", "-lm"], cwd=folder.name, check=True)
+    done = subprocess.run([f"{folder.name}/run"], input=x[:200].tobytes(), capture_output=True, check=True)
+    classes = np.array(done.stdout.split(), int)
+    share = np.mean(classes == packed(x[:200]).argmax(axis=1))
+    assert share >= 0.99
+    print("the C program ran on", len(classes), "images and agrees with the packed network")
+else:
+    print("there is no C compiler here; the header is written all the same")
+folder.cleanup()
+
+# %% [markdown]
+# The assertion asks for 99 % and not for all. The first layer adds floats, in C in another order than in NumPy, and a
+# sum within a rounding error of a threshold can fall on the other side of it. Everything behind the first layer's
+# bits is exact in any order.
+#
+# ## 7. And is it faster?
+#
+# One machine word does 64 multiplications, so it should be. Three things stand in the way. *Arrays in NumPy:* every
+# AND and every popcount writes its result to memory, which costs more than the operation. Where NumPy's floats are
+# faster, `PackedNetwork` multiplies floats. *Float products are fast:* a core does 16 or 32 of them in one
+# instruction, with decades of work behind it. *Everything else:* the first layer stays, and so does the cost of
+# laying out windows. With compiled kernels (`pip install duonet[compiled]`) a word stays in its register from the AND
+# to the sum, and the gain is there: `docs/speed.md` has the measured times beside PyTorch and onnxruntime, made by
+# `benchmarks/inference.py`.
+
+# %% [markdown]
+# ## Recap
+#
+# * Signs are bits: a product of ±1 vectors is n − 2 popcount(a XOR w); of 0/1 and ±1 it is
+#   2 popcount(a AND w) − popcount(a).
+# * Batch norm and a step are one whole number and a direction for each channel, found by asking the network.
+# * Pooling on bits is OR, or AND in a channel that falls.
+# * Whole sums are not rounded: the packed network has the same logits, in every bit.
+# * The floats that stay, half a percent of VGG-7's weights, cost an eighth of the file.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1 (★).** Section 1 marks +1 by a set bit. Mark −1 instead, for both vectors. What changes in the formula?
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: both bits of a pair flip, so the same pairs differ.
+#
+# </details>
+#
+# **2 (★★).** A decoupled network's weights are halved, [W/2; W/2] (tutorial 5). What becomes of T?
+#
+# <details><summary>Answer</summary>
+#
+# The bits are signs, so they stay; α is halved. The sum k runs over twice as many inputs. T is found as before, with
+# the new α.
+#
+# </details>
+#
+# **3 (★★★).** A ternary activation has the levels 0, ½ and 1, and is the mean of two binary ones. Multiply it by signs
+# with the function of section 1, without a loop over levels of weights.
+
+
+# %%
+def ternary_product(h, w):
+    """Multiply ternary(h), (M, K), by signs w (K, OC), on packed words: twice the product, so whole numbers."""
+    raise NotImplementedError
+
+
+# %%
+def check_ternary_product():
+    rng = np.random.default_rng(SEED)
+    h, w = rng.uniform(-0.5, 1.5, (9, 70)), rng.choice([-1, 1], (70, 4))
+    expected = 2 * quant.Ternary()(h) @ w
+    assert np.array_equal(ternary_product(h, w), expected), "twice the product of the ternary activations"
+
+
+attempt(check_ternary_product)
+
+
+# %% tags=["solution"]
+def ternary_product(h, w):
+    """2 ternary(h) = 1[h >= ¾] + 1[h >= ¼]: the two copies of BinaryDuo, each a binary product."""
+    weights = pack(w.T > 0)
+    return sum(binary_product(pack(h >= threshold), weights) for threshold in (0.75, 0.25))
+
+
+# %% [markdown]
+# ## References
+#
+# * M. Rastegari, V. Ordonez, J. Redmon, A. Farhadi, [XNOR-Net: ImageNet Classification Using Binary Convolutional
+#   Neural Networks](https://arxiv.org/abs/1603.05279), ECCV 2016. Products by XNOR and popcount, with the scale α.
+# * I. Hubara, M. Courbariaux, D. Soudry, R. El-Yaniv, Y. Bengio, [Binarized Neural
+#   Networks](https://arxiv.org/abs/1602.02830), NeurIPS 2016. Networks of signs, and a first kernel for them.
+# * Y. Umuroglu and others, [FINN: A Framework for Fast, Scalable Binarized Neural Network
+#   Inference](https://arxiv.org/abs/1612.07119), FPGA 2017. Batch norm as a threshold, and pooling as OR, in hardware.
+# * H. Kim, K. Kim, J. Kim, J.-J. Kim, [BinaryDuo: Reducing Gradient Mismatch in Binary Activation Network by
+#   Coupling Binary Activations](https://arxiv.org/abs/2002.06517), ICLR 2020.
