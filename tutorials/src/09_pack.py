@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Pack it: what a network gains from being binary
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/09_pack.ipynb)
+# [![Open in
+# Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/09_pack.ipynb)
 #
 # A binary network that is stored in float32 is as large and as slow as any other. Here you take the floats out:
 # weights and activations become bits, products become logic, batch norm becomes a whole number. The network keeps
@@ -23,31 +24,23 @@ from duonet.exercise import attempt
 
 SEED = 0
 rng = np.random.default_rng(SEED)
-BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 
 # %% tags=["hide-input"]
 a, w = np.array([1, 0, 1, 1, 0, 1, 0, 1]), np.array([1, 1, -1, 1, -1, -1, 1, 1])
-rows = [
-    ("activation a", a, a),
-    ("weight w", (w > 0).astype(int), w),
-    ("a AND w", a & (w > 0), a * w),
-]
-figure, axes = plt.subplots(len(rows), 2, figsize=(9, 2.9), layout="constrained")
-for line, (name, bits, numbers) in zip(axes, rows):
-    for ax, values, shade in zip(line, (numbers, bits), (abs(numbers), bits)):
-        ax.pcolormesh(0.5 * shade[None] + 0.08, cmap="Blues" if ax is line[1] else "Oranges", vmin=0, vmax=1)
-        for i, value in enumerate(values):
-            ax.text(i + 0.5, 0.5, f"{value:g}", ha="center", va="center", fontsize=13)
-        ax.set(xticks=[], yticks=[], frame_on=False, xlim=(-0.02, 8.02))
-    line[0].set_ylabel(name if name != "a AND w" else "a · w", rotation=0, ha="right", va="center")
-    line[1].set_ylabel(name, rotation=0, ha="right", va="center")
-total, both, ones = int(a @ w), int((a & (w > 0)).sum()), int(a.sum())
-assert total == 2 * both - ones
-axes[0, 0].set_title("numbers: 8 products, 7 additions")
-axes[0, 1].set_title("bits: one AND, two counts")
-axes[2, 0].set_xlabel(f"sum: {total}")
-axes[2, 1].set_xlabel(f"2 · {both} (ones in a AND w) − {ones} (ones in a) = {total}")
+total, both, ones = a @ w, np.sum(a & (w > 0)), np.sum(a)
+numbers = {"a": a, "w": w, "a · w": a * w}, "numbers: 8 products, 7 additions", f"sum: {total}"
+bits = {"a": a, "w": (w > 0) * 1, "a AND w": a & (w > 0)}, "bits: one AND, two counts"
+bits += (f"2 · {both} (ones in a AND w) − {ones} (ones in a) = {2 * both - ones}",)
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.7), layout="constrained")
+for ax, (rows, title, below), shades in zip(axes, (numbers, bits), ("Oranges", "Blues")):
+    values = np.array(list(rows.values()))
+    ax.pcolormesh(abs(values), cmap=shades, vmin=-0.2, vmax=2, edgecolors="white", linewidth=4)
+    for (row, column), value in np.ndenumerate(values):
+        ax.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", fontsize=13)
+    ax.set(title=title, xlabel=below, xticks=[], yticks=[0.5, 1.5, 2.5], yticklabels=rows, frame_on=False)
+    ax.invert_yaxis()
 plt.show()
+assert total == 2 * both - ones
 
 # %% [markdown]
 # > **Do** Compute the product of a binary layer with AND, XNOR and a count of bits; fold batch norm and the step
@@ -60,8 +53,8 @@ plt.show()
 # >
 # > **Time** Runs in 15 s on two cores (measured); an hour to read and work through.
 #
-# The figure shows the same sum twice. Left, the weights are −1 and 1 and the activations 0 and 1, as numbers. Right,
-# a weight is a bit that is set for +1, and the sum comes from two counts of bits.
+# The figure shows the same sum twice. Left, the weights are −1 and 1 and the activations 0 and 1, as numbers.
+# Right, a weight is a bit that is set for +1, and the sum comes from two counts of bits.
 
 # %% [markdown]
 # ## 1. Sixty-four products in two instructions
@@ -89,9 +82,9 @@ differ = (a > 0) ^ (w > 0)
 assert differ.sum() == 2 and a @ w == 4 - 2 * differ.sum() == 0
 
 # %% [markdown]
-# Now with words. `np.packbits` turns eight bits into a byte, and a view takes eight bytes for a word. Vectors whose
-# length is no multiple of 64 are filled up with zeros. Zeros in both words agree, so they add nothing to the count
-# of differences.
+# Now with words. `np.packbits` turns eight bits into a byte, and a view takes eight bytes for a word. Vectors
+# whose length is no multiple of 64 are filled up with zeros. Zeros in both words agree, so they add nothing to
+# the count of differences.
 
 
 # %%
@@ -115,7 +108,7 @@ assert signs.nbytes / words.nbytes > 60
 
 # %%
 def binary_product(a, w):
-    """Multiply (M, words) packed activations 0 and 1 by (OC, words) packed weights −1 and 1: (M, OC) whole numbers."""
+    """Multiply packed activations 0 and 1, (M, words), by packed weights −1 and 1, (OC, words): (M, OC)."""
     raise NotImplementedError
 
 
@@ -148,9 +141,9 @@ def binary_product(a, w):
 #
 # $$\mathbf 1\left[\gamma\, \frac{\alpha k - \mu}{\sigma} + \beta \ge \tfrac12\right].$$
 #
-# Everything inside the bracket rises with k if γ > 0. So there is one whole number T with the activation 1 exactly
-# for k ≥ T. If γ < 0 everything falls, and the activation is 1 exactly for k ≤ T. A channel needs T and one bit for
-# the direction. No float is left.
+# Everything inside the bracket rises with k if γ > 0. So there is one whole number T with the activation 1
+# exactly for k ≥ T. If γ < 0 everything falls, and the activation is 1 exactly for k ≤ T. A channel needs T and
+# one bit for the direction. No float is left.
 #
 # **Predict.** α = 0.1, μ = 0.2, σ = 2, γ = 1, β = 0.3. Which T?
 #
@@ -183,8 +176,8 @@ assert (solved, k[fires][0]) == (7, 6)
 # Solved in float64 the threshold is 7: 0.6 / 0.1 came out a little above 6 and was rounded up. The network itself
 # fires at 6. A packed network that keeps every prediction asks the network.
 #
-# **Exercise (★★).** Find T and the direction from the answers for all k. A channel with γ = 0 fires always or never;
-# give it a T that no k reaches, or one that every k reaches.
+# **Exercise (★★).** Find T and the direction from the answers for all k. A channel with γ = 0 fires always or
+# never; give it a T that no k reaches, or one that every k reaches.
 
 
 # %%
@@ -237,9 +230,9 @@ assert np.array_equal(k.max(axis=1) <= T, (k <= T).all(axis=1))
 # %% [markdown]
 # ## 4. Pack a trained network
 #
-# Now a whole network: four layers, of which the second and third have binary weights. The first reads pixels and the
-# last gives logits; they hold few weights and stay float, as in nearly all binary networks. We train it briefly on
-# 2,000 images of Fashion-MNIST, which are inside the package.
+# Now a whole network: four layers, of which the second and third have binary weights. The first reads pixels and
+# the last gives logits; they hold few weights and stay float, as in nearly all binary networks. We train it
+# briefly on 2,000 images of Fashion-MNIST, which are inside the package.
 
 # %%
 from duonet import Tensor, data, fit, nn, no_grad, optim, quant
@@ -265,8 +258,8 @@ history = fit(model, loader, optim.AdamW(model.parameters(), 4e-3), epochs=3, pr
 assert history["accuracy"][-1] > 0.6, "it has learned something"
 
 # %% [markdown]
-# `duonet.pack` does what sections 1 to 3 did by hand, for every layer. The result has no tape and no Parameters: it
-# is a list of layers, some of floats, some of bits.
+# `duonet.pack` does what sections 1 to 3 did by hand, for every layer. The result has no tape and no Parameters:
+# it is a list of layers, some of floats, some of bits.
 
 # %%
 import duonet
@@ -275,13 +268,13 @@ packed = duonet.pack(model.eval(), in_shape=(28, 28, 1))
 print(packed)
 
 # %% [markdown]
-# **Predict.** On how many of 1,000 test images will the packed network give another class than the trained one? And
-# by how much will its logits, ten numbers an image, differ?
+# **Predict.** On how many of 1,000 test images will the packed network give another class than the trained one?
+# And by how much will its logits, ten numbers an image, differ?
 #
 # <details><summary>Answer</summary>
 #
-# On none, and by nothing at all. The sums are whole numbers, which float32 adds without rounding, and the thresholds
-# were found by asking the network. From the last activations on, both compute the same float layer.
+# On none, and by nothing at all. The sums are whole numbers, which float32 adds without rounding, and the
+# thresholds were found by asking the network. From the last activations on, both compute the same float layer.
 #
 # </details>
 
@@ -295,17 +288,18 @@ print(len(x), "images,", logits.size, "logits: all equal")
 # %% [markdown]
 # ## 5. Where the bytes go
 #
-# A weight of one bit takes a 32nd of a float. The whole file shrinks by less, because of what stays float, and by
-# more, because five numbers of batch norm and the scale become one threshold of two bytes and a bit for the direction.
+# A weight of one bit takes a 32nd of a float. The whole file shrinks by less, because of what stays float, and
+# by more, because five numbers of batch norm and the scale become one threshold of two bytes and a bit for the
+# direction.
 #
-# **Predict.** VGG-7 has 1,575,616 weights, and all but 6,848 are binary: less than half a percent stays float. How much
-# of the packed file do the floats take, and how much smaller is the file than all weights in float32?
+# **Predict.** VGG-7 has 1,575,616 weights, and all but 6,848 are binary: less than half a percent stays float.
+# How much of the packed file do the floats take, and how much smaller is the file than all weights in float32?
 #
 # <details><summary>Answer</summary>
 #
-# The binary weights take 1,568,768 / 8 = 196,096 bytes, the float ones 4 · 6,848 = 27,392. So half a percent of the
-# weights takes an eighth of the room, and the file is not 32 times smaller but 27 to 28 times. Thresholds, batch norm
-# of the last layers and a description of the layers take the rest.
+# The binary weights take 1,568,768 / 8 = 196,096 bytes, the float ones 4 · 6,848 = 27,392. So half a percent of
+# the weights takes an eighth of the room, and the file is not 32 times smaller but 27 to 28 times. Thresholds,
+# batch norm of the last layers and a description of the layers take the rest.
 #
 # </details>
 
@@ -314,17 +308,23 @@ import tempfile
 from pathlib import Path
 
 from duonet import models
-from duonet.inference import packed_summary
+from duonet.inference import export_c, packed_summary
 
 vgg7 = models.vgg7("baseline", weights="binary", rng=np.random.default_rng(SEED)).eval()
-counted = packed_summary(duonet.pack(vgg7, in_shape=(32, 32, 3)))
-print(counted)
+packed_vgg7 = duonet.pack(vgg7, in_shape=(32, 32, 3))
+print(packed_summary(packed_vgg7))
+
+# %% [markdown]
+# The file has these bytes. Beside it stands the checkpoint that `duonet train` writes, the same network in
+# float32.
+
+# %%
 with tempfile.TemporaryDirectory() as folder:
     small, large = Path(folder, "vgg7.duo"), Path(folder, "vgg7.npz")
-    duonet.save_packed(small, duonet.pack(vgg7, in_shape=(32, 32, 3)))
+    duonet.save_packed(small, packed_vgg7)
     duonet.save_checkpoint(large, vgg7)
     sizes = small.stat().st_size, large.stat().st_size
-    assert repr(duonet.load_packed(small)) == repr(duonet.pack(vgg7))
+    assert repr(duonet.load_packed(small)) == repr(packed_vgg7)
 print(f"file: {sizes[0] / 1024:.0f} KiB, checkpoint in float32: {sizes[1] / 1024:.0f} KiB")
 print(f"factor: {sizes[1] / sizes[0]:.0f}")
 assert 26 < sizes[1] / sizes[0] < 28
@@ -332,20 +332,19 @@ assert 26 < sizes[1] / sizes[0] < 28
 # %% [markdown]
 # ## 6. A program without a library
 #
-# What is left of the network after its first layer is bits, counts and comparisons, for which C needs nothing but
-# its integers. `duonet.export_c` writes the network as one header file: constants, and a function that runs one
-# image in memory that you hand in. It allocates nothing, so it runs on a microcontroller too.
+# What is left of the network after its first layer is bits, counts and comparisons, for which C needs nothing
+# but its integers. `duonet.inference.export_c` writes the network as one header file: constants, and a function
+# that runs one image in memory that you hand in. It allocates nothing, so it runs on a microcontroller too.
 
 # %%
 folder = tempfile.TemporaryDirectory()
-memory = duonet.export_c(Path(folder.name, "network.h"), packed)
-print(
-    f"constants: {memory.flash / 1024:.1f} KiB   working memory, an image and the logits: {memory.ram / 1024:.1f} KiB"
-)
+memory = export_c(Path(folder.name, "network.h"), packed)
+kib = [f"{n / 1024:.1f} KiB" for n in memory]
+print("constants:", kib[0], "  working memory, an image and the logits:", kib[1])
 
 # %% [markdown]
-# The program around it reads images as floats and prints a class for each. Where there is a C compiler we run it on
-# 200 test images.
+# The program around it reads images as floats and prints a class for each. Where there is a C compiler we run it
+# on 200 test images.
 
 # %%
 import shutil
@@ -363,6 +362,13 @@ int main(void) {
     return 0;
 }
 """
+
+# %% [markdown]
+# Where there is a C compiler we run the program on 200 test images.
+
+# %%
+import shutil
+
 compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 if compiler:
     Path(folder.name, "main.c").write_text(PROGRAM)
@@ -377,19 +383,19 @@ else:
 folder.cleanup()
 
 # %% [markdown]
-# The assertion asks for 99 % and not for all. The first layer adds floats, in C in another order than in NumPy, and a
-# sum within a rounding error of a threshold can fall on the other side of it. Everything behind the first layer's
-# bits is exact in any order.
+# The assertion asks for 99 % and not for all. The first layer adds floats, in C in another order than in NumPy,
+# and a sum within a rounding error of a threshold can fall on the other side of it. Everything behind the first
+# layer's bits is exact in any order.
 #
 # ## 7. And is it faster?
 #
-# One machine word does 64 multiplications, so it should be. Three things stand in the way. *Arrays in NumPy:* every
-# AND and every popcount writes its result to memory, which costs more than the operation. Where NumPy's floats are
-# faster, `PackedNetwork` multiplies floats. *Float products are fast:* a core does 16 or 32 of them in one
-# instruction, with decades of work behind it. *Everything else:* the first layer stays, and so does the cost of
-# laying out windows. With compiled kernels (`pip install duonet[compiled]`) a word stays in its register from the AND
-# to the sum, and the gain is there: `docs/speed.md` has the measured times beside PyTorch and onnxruntime, made by
-# `benchmarks/inference.py`.
+# One machine word does 64 multiplications, so it should be. Three things stand in the way. *Arrays in NumPy:*
+# every AND and every popcount writes its result to memory, which costs more than the operation. Where NumPy's
+# floats are faster, `PackedNetwork` multiplies floats. *Float products are fast:* a core does 16 or 32 of them
+# in one instruction, with decades of work behind it. *Everything else:* the first layer stays, and so does the
+# cost of laying out windows. With compiled kernels (`pip install duonet[compiled]`) a word stays in its register
+# from the AND to the sum, and the gain is there: `docs/speed.md` has the measured times beside PyTorch and
+# onnxruntime, made by `benchmarks/inference.py`.
 
 # %% [markdown]
 # ## Recap
@@ -416,13 +422,13 @@ folder.cleanup()
 #
 # <details><summary>Answer</summary>
 #
-# The bits are signs, so they stay; α is halved. The sum k runs over twice as many inputs. T is found as before, with
-# the new α.
+# The bits are signs, so they stay; α is halved. The sum k runs over twice as many inputs. T is found as before,
+# with the new α.
 #
 # </details>
 #
-# **3 (★★★).** A ternary activation has the levels 0, ½ and 1, and is the mean of two binary ones. Multiply it by signs
-# with the function of section 1, without a loop over levels of weights.
+# **3 (★★★).** A ternary activation has the levels 0, ½ and 1, and is the mean of two binary ones. Multiply it by
+# signs with the function of section 1, without a loop over levels of weights.
 
 
 # %%
@@ -457,6 +463,7 @@ def ternary_product(h, w):
 # * I. Hubara, M. Courbariaux, D. Soudry, R. El-Yaniv, Y. Bengio, [Binarized Neural
 #   Networks](https://arxiv.org/abs/1602.02830), NeurIPS 2016. Networks of signs, and a first kernel for them.
 # * Y. Umuroglu and others, [FINN: A Framework for Fast, Scalable Binarized Neural Network
-#   Inference](https://arxiv.org/abs/1612.07119), FPGA 2017. Batch norm as a threshold, and pooling as OR, in hardware.
+#   Inference](https://arxiv.org/abs/1612.07119), FPGA 2017. Batch norm as a threshold, and pooling as OR, in
+#   hardware.
 # * H. Kim, K. Kim, J. Kim, J.-J. Kim, [BinaryDuo: Reducing Gradient Mismatch in Binary Activation Network by
 #   Coupling Binary Activations](https://arxiv.org/abs/2002.06517), ICLR 2020.
