@@ -199,6 +199,26 @@ def without(*rooms: str) -> Iterator[None]:
         _refused.reset(token)
 
 
+def allowed(room: str) -> bool:
+    """Say whether the twins of a room may run just now.
+
+    Parameters
+    ----------
+    room : {"compiled", "cpu", "gpu"}
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> with plain_ops():
+    ...     allowed("compiled")
+    False
+    """
+    return room not in _refused.get()
+
+
 def plain_ops() -> AbstractContextManager[None]:
     """Run the plain version of every op inside: to read along, to check its twin, to see what the twin is worth.
 

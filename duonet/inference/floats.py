@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from duonet import functional as F
+from duonet.inference.bits import Bits
 from duonet.inference.layers import Layer, Steps, values, window_shape
 from duonet.signs import sign_product
 from duonet.tensor import Tensor
@@ -108,11 +109,14 @@ class FloatLayer(Layer):
     def __init__(self, path: str, kind: str, settings: dict[str, Any], arrays: dict[str, Array]) -> None:
         super().__init__(path)
         self.kind, self.settings, self.arrays = kind, settings, arrays  # type: ignore[misc]
+        self.before_signs = False  # whether a product of signs reads what comes out
         self._tensors = {name: Tensor(array) for name, array in arrays.items()}
 
     def run(self, x: Any) -> Any:
         """Compute the op of `duonet.functional`; steps stay steps where they are only moved."""
-        if self.kind == "flatten" and isinstance(x, Steps):
+        if self.kind == "flatten" and self.before_signs and isinstance(x, Bits):
+            return x._replace(flat=True)
+        if self.kind == "flatten" and self.before_signs and isinstance(x, Steps):
             return Steps(x.counts.reshape(len(x.counts), -1), x.levels)
         return FORMS[self.kind].run(Tensor(values(x)), self.settings, self._tensors).data
 

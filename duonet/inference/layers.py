@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from duonet import engine
 from duonet.functional.channels import per_channel
 
 Array = npt.NDArray[Any]
@@ -46,10 +47,12 @@ def values(x: Array | Steps) -> Array:
     array([0., 1.], dtype=float32)
     """
     if not isinstance(x, Steps):
-        return x
+        return x if isinstance(x, np.ndarray) else values(x.steps())
     if x.levels == (0, 1):
-        return x.counts.astype(np.float32)
-    return np.asarray(x.levels, np.float32)[x.counts]
+        y = x.counts.astype(np.float32)
+    else:
+        y = np.asarray(x.levels, np.float32)[x.counts]
+    return engine.attach(y, levels=tuple(float(np.float32(level)) for level in x.levels))
 
 
 def climbed(x: Array, thresholds: Array, falls: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
