@@ -25,7 +25,7 @@ from duonet.compiled.tables import grow, slide, spread
 from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
-PIXELS = 512  # that a task goes through, for one row of outputs
+PIXELS = 1024  # that a task goes through, for one row of outputs
 FORWARD_BYTES, BACKWARD_BYTES = 48 << 10, 24 << 10  # of a block of tables
 
 

@@ -133,7 +133,7 @@ def few(staircase: Staircase) -> bool:
     >>> few(Ternary()), few(Uniform(2))
     (True, False)
     """
-    return staircase.tabular and len(staircase.levels) <= 3
+    return getattr(staircase, "tabular", False) and len(staircase.levels) <= 3
 
 
 def window(surrogate: Surrogate) -> Window | None:

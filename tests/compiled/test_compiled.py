@@ -161,6 +161,7 @@ def test_an_activation_says_its_levels_unless_they_are_many_or_plain_or_smooth()
 
     assert levels(Binary()) == (0, 1)
     assert levels(Uniform(2)) is None and levels(Own([0], [0, 1])) is None
+    assert levels(lambda x: x + 1) is None
     with plain_ops():
         assert levels(Binary()) is None
     with smooth_forward():

@@ -90,6 +90,13 @@ def test_what_is_not_selected_has_no_say_even_where_it_is_infinite():
     assert not got[1].any()
 
 
+def test_a_function_in_the_place_of_a_staircase_runs():
+    norm, activation = nn.BatchNorm(3), nn.QuantActivation(Binary(), Clip(0, 1))
+    activation.staircase = np.ceil
+    y = BatchNormQuantize(norm.eval(), activation)(Tensor(np.full((2, 1, 1, 3), 0.5, "float32")))
+    assert (y.data == 1).all() and engine.known(y.data, "levels") is None
+
+
 def test_thresholds_of_other_channels_are_refused_before_the_averages_move():
     norm, activation = nn.BatchNorm(4), nn.QuantActivation(Binary(CHANNELS), Clip(0, 1))
     with pytest.raises(ValueError, match="thresholds of shape"):
