@@ -1,7 +1,7 @@
 """duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
 
 from duonet import compiled as _compiled  # noqa: F401  (registers those on numba, when the first op asks)
-from duonet import data, functional, mismatch, models, nn, optim, quant
+from duonet import data, functional, methods, mismatch, models, nn, optim, quant
 from duonet import fast as _fast  # noqa: F401  (registers the fast versions)
 from duonet import gpu as _gpu  # noqa: F401  (and those for a GPU, without needing one)
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
@@ -25,7 +25,7 @@ __version__ = VERSION
 __all__ = [
     "Function", "Parameter", "Tensor", "check_gradients", "check_quantizer", "check_surrogate",
     "coupled_widths", "data", "decouple", "evaluate", "fit", "fold_batch_norm", "functional", "fuse",
-    "load_checkpoint", "load_model", "load_packed", "mismatch", "models", "nn", "no_grad", "numerical_gradient",
-    "optim", "pack", "plain_ops", "quant", "save_checkpoint", "save_packed", "smooth_forward", "summary",
-    "threads",
+    "load_checkpoint", "load_model", "load_packed", "methods", "mismatch", "models", "nn", "no_grad",
+    "numerical_gradient", "optim", "pack", "plain_ops", "quant", "save_checkpoint", "save_packed",
+    "smooth_forward", "summary", "threads",
 ]  # fmt: skip

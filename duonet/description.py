@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from duonet import nn, optim, quant
+from duonet import methods, nn, optim, quant
 from duonet.backend import Array
 from duonet.generators import Generators
 from duonet.module import join
 from duonet.tensor import Tensor
 
-ROOMS = {"nn": nn, "quant": quant, "optim": optim}
+ROOMS = {"nn": nn, "quant": quant, "optim": optim, "methods": methods}
 BASES = (nn.Module, quant.Staircase, quant.Surrogate, optim.Optimizer, optim.Schedule)
 FUNCTIONS = {f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal)}
 FUNCTION, NONE = type(nn.he_normal), type(None)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import duonet
-from duonet import data, experiments, functional, mismatch, models, nn, optim, quant
+from duonet import data, experiments, functional, methods, mismatch, models, nn, optim, quant
 
 ROOT = Path(duonet.__file__).parent
 TABLE = (
@@ -121,7 +121,7 @@ def test_importing_duonet_needs_numpy_alone():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-PACKAGES = [duonet, functional, quant, nn, mismatch, models, optim, data, experiments]
+PACKAGES = [duonet, functional, quant, methods, nn, mismatch, models, optim, data, experiments]
 PUBLIC = {
     f"{package.__name__}.{name}": getattr(package, name)
     for package in PACKAGES

@@ -8,7 +8,7 @@ import threading
 import warnings
 
 from duonet import compiled, parallel
-from duonet.cli import costs, packed, runs, studies
+from duonet.cli import costs, methods, packed, runs, studies
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
 from duonet.text import visible
@@ -96,7 +96,7 @@ def _parser():
     parser = _Parser(prog="duonet", description="Binary-activation networks, from scratch.")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and which kernels run")
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
-    for room in (runs, costs, packed, studies):
+    for room in (runs, costs, packed, studies, methods):
         room.add(commands)
     for command in commands.choices.values():
         command.set_defaults(flags={a.dest: a.option_strings[0] for a in command._actions if a.option_strings})

@@ -1,0 +1,105 @@
+"""The table of the method shelf: `duonet methods` prints it, the docs hold it."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from duonet import nn
+from duonet.coupling import CannotDecouple
+from duonet.decoupling import decouple
+from duonet.methods import Entry, entries
+from duonet.module import Module
+from duonet.quant import Clip, Ternary
+from duonet.text import aligned
+
+HEAD = ("reference", "method", "kind", "made by", "W/A bits", "learns", "decouples")
+FLOAT = 32
+
+
+def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, classes: int = 3) -> Module:
+    """Make a network of two linear layers with a method in its place.
+
+    Parameters
+    ----------
+    entry : Entry
+        Of activations: between the layers, behind batch norm. Of weights: in the last layer, which reads a ternary
+        activation.
+    rng : numpy.random.Generator
+    inputs, classes : int
+
+    Returns
+    -------
+    Module
+    """
+    quantizer = entry.make(rng)
+    weights = quantizer if entry.kind == "weights" else None
+    activation = nn.QuantActivation(Ternary(), Clip(0, 1)) if weights else quantizer
+    first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, weight_quantizer=weights)
+    return nn.Sequential(first, nn.BatchNorm(8), activation, last)
+
+
+def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:
+    """Describe methods, each by what its class says and does.
+
+    Parameters
+    ----------
+    shelf : iterable of Entry, optional
+        All by default.
+
+    Returns
+    -------
+    list of dict
+        With `reference`, `method`, `kind`, `made_by` (class or function), `weight_bits`, `activation_bits`,
+        `learns` (Parameters), `follows` (buffers), `decouples` (tried in a small network) and `source`.
+    """
+    return [_row(entry) for entry in (entries() if shelf is None else shelf)]
+
+
+def _row(entry):
+    quantizer = entry.make(np.random.default_rng(0))
+    bits = {"weights": FLOAT, "activations": FLOAT, entry.kind: quantizer.known("bits")}
+    return {
+        "reference": entry.reference,
+        "method": entry.name,
+        "kind": entry.kind,
+        "made_by": entry.maker.__name__,
+        "weight_bits": bits["weights"],
+        "activation_bits": bits["activations"],
+        "learns": [path for path, _ in quantizer.named_parameters()],
+        "follows": [path for path, _ in quantizer.named_buffers()],
+        "decouples": _decouples(entry),
+        "source": entry.source,
+    }
+
+
+def _decouples(entry):
+    """Say whether `decouple` doubles the layer behind it: tried, for a tag may promise too much."""
+    model = small_network(entry, np.random.default_rng(0)).eval()
+    try:
+        doubled = decouple(model)
+    except CannotDecouple:
+        return False
+    return any(isinstance(layer, nn.Replicate) for _, layer in doubled.modules())
+
+
+def shelf_table(rows: Iterable[dict[str, object]]) -> str:
+    """Lay out the rows of `shelf_rows` as a table.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+
+    Returns
+    -------
+    str
+    """
+    return aligned([HEAD, *(_words(row) for row in rows)])
+
+
+def _words(row):
+    learns = [*row["learns"], *(f"({path})" for path in row["follows"])]
+    return (
+        f"[{row['reference']}]", row["method"], row["kind"], row["made_by"],
+        f"{row['weight_bits']}/{row['activation_bits']}", ", ".join(learns) or "nothing",
+        "yes" if row["decouples"] else "no",
+    )  # fmt: skip

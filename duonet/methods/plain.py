@@ -1,0 +1,84 @@
+"""Methods that need no class of their own: a pairing of the lesson's staircases, surrogates and weights."""
+
+from duonet.methods.shelf import listed
+from duonet.quant import Clip, FilterScaleSign, Polynomial, Sign, SwishSign, Uniform
+from duonet.quant.activation import QuantActivation
+
+listed(22, "xnor-weights", "weights", "Rastegari et al., XNOR-Net, ECCV 2016")(FilterScaleSign)
+
+
+@listed(18, "dorefa-activations", "activations", "Zhou et al., DoReFa-Net, 2016")
+@listed(5, "wrpn-activations", "activations", "Mishra et al., WRPN, ICLR 2018")
+def uniform(bits: int = 2) -> QuantActivation:
+    """Make activations of 2^bits even levels on [0, 1], the gradient cut outside: those of DoReFa-Net and WRPN.
+
+    WRPN's layers are twice as wide, which is for the network to say.
+
+    Parameters
+    ----------
+    bits : int
+        1 to 8.
+
+    Returns
+    -------
+    QuantActivation
+
+    Examples
+    --------
+    >>> uniform(2)
+    QuantActivation(Uniform(2), Clip(low=0, high=1, closed=False))
+    """
+    return QuantActivation(Uniform(bits), Clip(0, 1))
+
+
+@listed(9, "bnn-activations", "activations", "Hubara et al., Binarized Neural Networks, NeurIPS 2016")
+def sign_clipped() -> QuantActivation:
+    """Make sign with the gradient of a clip at ±1.
+
+    Returns
+    -------
+    QuantActivation
+
+    Examples
+    --------
+    >>> sign_clipped()
+    QuantActivation(Sign(), Clip(low=-1, high=1, closed=True))
+    """
+    return QuantActivation(Sign(), Clip(-1, 1, closed=True))
+
+
+@listed(13, "bi-real-activations", "activations", "Liu et al., Bi-Real Net, ECCV 2018")
+def sign_polynomial() -> QuantActivation:
+    """Make sign with the gradient of a polynomial, ApproxSign.
+
+    Returns
+    -------
+    QuantActivation
+
+    Examples
+    --------
+    >>> sign_polynomial()
+    QuantActivation(Sign(), Polynomial())
+    """
+    return QuantActivation(Sign(), Polynomial())
+
+
+@listed(11, "bnn+-activations", "activations", "Darabi et al., BNN+, 2018")
+def sign_swish(beta: float = 5) -> QuantActivation:
+    """Make sign with the gradient of SwishSign.
+
+    Parameters
+    ----------
+    beta : number
+        Sharpness of SwishSign.
+
+    Returns
+    -------
+    QuantActivation
+
+    Examples
+    --------
+    >>> sign_swish()
+    QuantActivation(Sign(), SwishSign(beta=5))
+    """
+    return QuantActivation(Sign(), SwishSign(beta))

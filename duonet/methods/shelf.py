@@ -1,0 +1,145 @@
+"""The shelf: what each method says of itself, and from which every table of methods is made."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from duonet import arguments
+from duonet.quant import Quantizer
+
+F = TypeVar("F", bound=Callable[..., Quantizer])
+KINDS = ("activations", "weights")
+
+
+class Entry(NamedTuple):
+    """A quantiser on the shelf.
+
+    Attributes
+    ----------
+    reference : int
+        Its number in the list of references of BinaryDuo.
+    name : str
+        Short and in lower case, as commands take it.
+    kind : {"activations", "weights"}
+        What it quantises.
+    source : str
+        The publication.
+    maker : callable
+        The class or function that was listed.
+    settings : dict
+        Its arguments where they are not those by default.
+
+    Examples
+    --------
+    >>> find("pact").make(np.random.default_rng(0))
+    PACT(2 bits)
+    """
+
+    reference: int
+    name: str
+    kind: str
+    source: str
+    maker: Callable[..., Quantizer]
+    settings: dict[str, Any]
+
+    def make(self, rng: np.random.Generator) -> Quantizer:
+        """Make one with the settings; `rng` goes to those that draw."""
+        drawing = "rng" in inspect.signature(self.maker).parameters
+        return self.maker(**self.settings, **({"rng": rng} if drawing else {}))
+
+
+SHELF: dict[str, Entry] = {}
+
+
+def listed(reference: int, name: str, kind: str, source: str, **settings: object) -> Callable[[F], F]:
+    """Put a class, or a function that makes a quantiser, on the shelf under a name; a decorator.
+
+    Parameters
+    ----------
+    reference : int
+        Its number in the list of references of BinaryDuo.
+    name : str
+        Lower case, new on the shelf.
+    kind : {"activations", "weights"}
+    source : str
+        Authors, method, place and year.
+    **settings
+        Arguments of the one that stands on the shelf, all but `rng`.
+
+    Returns
+    -------
+    callable
+        Returns what it decorates.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken or not in lower case, or the kind is neither of the two.
+
+    Examples
+    --------
+    >>> from duonet.quant import LayerScaleSign
+    >>> listed(40, "pact", "weights", "Nobody, 2020")(LayerScaleSign)
+    Traceback (most recent call last):
+        ...
+    ValueError: listed: name must be new and in lower case, got 'pact'
+    """
+    if name in SHELF or name != name.lower():
+        raise ValueError(f"listed: name must be new and in lower case, got {name!r}")
+    arguments.one_of("listed", "kind", kind, KINDS)
+
+    def put(maker: F) -> F:
+        SHELF[name] = Entry(reference, name, kind, source, maker, settings)
+        return maker
+
+    return put
+
+
+def find(name: str) -> Entry:
+    """Find a method by its name, in either case.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    Entry
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message suggests the nearest.
+
+    Examples
+    --------
+    >>> find("PACT").reference
+    12
+    >>> find("pcat")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: methods: name must be one of ..., got 'pcat'; did you mean 'pact'?
+    """
+    key = name.lower() if isinstance(name, str) else name
+    return SHELF[arguments.one_of("methods", "name", key, _in_order())]
+
+
+def entries() -> list[Entry]:
+    """List the shelf by reference number, then by name.
+
+    Returns
+    -------
+    list of Entry
+
+    Examples
+    --------
+    >>> entries()[0].reference <= entries()[-1].reference
+    True
+    """
+    return [SHELF[name] for name in _in_order()]
+
+
+def _in_order():
+    return sorted(SHELF, key=lambda name: (SHELF[name].reference, name))

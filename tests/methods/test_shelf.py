@@ -1,0 +1,105 @@
+"""Every method on the shelf keeps its promises, trains, and comes back; the table is made of what they are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from duonet import Tensor, check_quantizer, load_model, methods, no_grad, optim, quant, save_checkpoint
+from duonet import functional as F
+from duonet.cli import main
+from duonet.experiments.shelf import shelf_rows, shelf_table, small_network
+
+DOCS = Path(__file__).parents[2] / "docs"
+NAMES = [entry.name for entry in methods.entries()]
+
+
+def made(name):
+    return methods.find(name).make(np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_keeps_its_promises(name, device):
+    check_quantizer(made(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_in_a_small_network_and_comes_back_from_a_checkpoint(name, tmp_path):
+    rng = np.random.default_rng(0)
+    model = small_network(methods.find(name), rng)
+    x = rng.standard_normal((64, 6), dtype="float32")
+    y = x[:, :3].argmax(1)
+    optimizer = optim.Adam(model.parameters(), 0.01)
+    losses = []
+    before = {path: p.data.copy() for path, p in model.named_parameters()}
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = F.softmax_cross_entropy(model(Tensor(x)), y)
+        losses.append(float(loss.data))
+        loss.backward()
+        optimizer.step()
+    assert np.mean(losses[-5:]) < 0.95 * losses[0]
+    assert all((p.data != before[path]).any() for path, p in model.named_parameters())
+    save_checkpoint(tmp_path / "a.npz", model.eval(), optimizer=optimizer)
+    twin = load_model(tmp_path / "a.npz")
+    assert repr(twin) == repr(model)
+    with no_grad():
+        np.testing.assert_array_equal(twin(Tensor(x)).data, model(Tensor(x)).data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_learns_can_start_again(name):
+    one, other = made(name), made(name)
+    for parameter in one.parameters():
+        parameter.data[...] += 1
+    if one.parameters():
+        one.reset_parameters(np.random.default_rng(0))
+    for a, b in zip(one.parameters(), other.parameters()):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_infinite_input_leaves_no_nan_in_what_is_learned(name):
+    quantizer = made(name)
+    if methods.find(name).kind == "weights" or quantizer.in_training:
+        return  # those follow the size of their input, and an infinite one has none
+    x = Tensor(np.array([[-np.inf], [0.3], [np.inf]], "float32"), requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        quantizer(x).sum().backward()
+    assert np.isfinite(x.grad[1]) and not any(np.isnan(p.grad).any() for p in quantizer.parameters())
+
+
+def test_none_of_the_room_is_left_out():
+    kinds = [getattr(methods, name) for name in methods.__all__]
+    quantizers = {k for k in kinds if isinstance(k, type) and issubclass(k, quant.Quantizer)}
+    assert quantizers - {methods.LearnedRange} <= {entry.maker for entry in methods.entries()}
+
+
+def test_a_name_is_taken_once_and_an_unknown_one_suggests_the_nearest(capsys):
+    assert methods.find("Pact").maker is methods.PACT
+    assert main(["methods", "pcat"]) == 2
+    assert "duonet: methods: name must be one of " in (said := capsys.readouterr().err)
+    assert said.endswith("got 'pcat'; did you mean 'pact'?\n")
+    with pytest.raises(ValueError, match="listed: name must be new and in lower case, got 'pact'"):
+        methods.listed(12, "pact", "activations", "x")
+    with pytest.raises(ValueError, match="listed: kind must be one of activations, weights, got 'gradients'"):
+        methods.listed(12, "pact-gradients", "gradients", "x")
+    with pytest.raises(ValueError, match="methods: name must be one of .*, got 3"):
+        methods.find(3)
+
+
+def test_the_command_prints_the_table_and_the_page_of_one_method(capsys):
+    assert main(["methods"]) == 0
+    assert capsys.readouterr().out == shelf_table(shelf_rows()) + "\n"
+    assert main(["methods", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == shelf_rows()
+    assert main(["methods", "pact"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(shelf_table(shelf_rows([methods.find("pact")])))
+    assert "\npact: Choi et al." in out and "clipped at a learned α" in out
+
+
+def test_the_docs_hold_the_table_of_the_code():
+    page = (DOCS / "methods.md").read_text(encoding="utf-8")
+    assert f"```text\n{shelf_table(shelf_rows())}\n```" in page
