@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duonet import engine
-from duonet.compiled.running import given, kernel, share
+from duonet.compiled.running import given, inlined, kernel, share
 from duonet.quant.staircase import Staircase
 
 TOGETHER = {2: 4, 3: 3}  # levels: digits in an index
@@ -108,6 +108,8 @@ def code_of(x: np.ndarray, bordered: bool) -> Code | None:
 def packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
     """Return the indices of neighbouring channels, with a border of zeros; the plain form is `plainly_packed`.
 
+    They are made of x, unless the op that made x has made them already and attached them.
+
     Parameters
     ----------
     x : numpy.ndarray
@@ -126,6 +128,9 @@ def packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
     if padding:
         out[:, :padding] = out[:, padding + h :] = code.zero
         out[:, :, :padding] = out[:, :, padding + w :] = code.zero
+    if (ready := engine.known(x, "indices")) is not None and engine.known(x, "levels") == code.levels:
+        out[:, padding : padding + h, padding : padding + w] = ready
+        return out
     steps = np.array([*code.levels[1:], np.nan][:2], np.float32)  # nothing reaches a NaN
     share(_pack, n * h, x.size / 16, given(x), steps, code.together, padding, out)
     return out
@@ -158,6 +163,18 @@ def plainly_packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
     return (digits.reshape(*digits.shape[:3], -1, code.together) @ weights).astype(np.uint8)
 
 
+@inlined
+def gather(digits: np.ndarray, together: int, out: np.ndarray) -> None:
+    """Make an index of every four binary or three ternary digits that lie side by side."""
+    if together == 4:
+        words = digits.view(np.uint32)  # the top byte of the product is d0 + 2 d1 + 4 d2 + 8 d3
+        for i in range(out.size):
+            out[i] = np.uint8((words[i] * np.uint32(0x01020408)) >> np.uint32(24))
+    else:
+        for i in range(out.size):
+            out[i] = digits[3 * i] + np.uint8(3) * digits[3 * i + 1] + np.uint8(9) * digits[3 * i + 2]
+
+
 @kernel
 def _pack(start, stop, x, steps, together, padding, out):
     n, h, w, c = x.shape
@@ -176,11 +193,4 @@ def _pack(start, stop, x, steps, together, padding, out):
                 for i in range(c):
                     digits[q, i] = np.uint8(x[image, row, q, i] >= low) + np.uint8(x[image, row, q, i] >= high)
         at = ((image * out.shape[1] + row + padding) * out.shape[2] + padding) * groups
-        part = into[at : at + w * groups]
-        if together == 4:
-            words = flat.view(np.uint32)  # the top byte of the product is d0 + 2 d1 + 4 d2 + 8 d3
-            for i in range(w * groups):
-                part[i] = np.uint8((words[i] * np.uint32(0x01020408)) >> np.uint32(24))
-        else:
-            for i in range(w * groups):
-                part[i] = flat[3 * i] + np.uint8(3) * flat[3 * i + 1] + np.uint8(9) * flat[3 * i + 2]
+        gather(flat, together, into[at : at + w * groups])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duonet import engine
-from duonet.compiled.codes import says_levels
+from duonet.compiled.codes import TOGETHER, gather, says_levels
 from duonet.compiled.rows import aligned
 from duonet.compiled.running import given, kernel, share
 from duonet.fast import elementwise
@@ -88,7 +88,7 @@ class BatchNormThenQuantize(activation.BatchNormQuantize):
 
 @engine.twin("compiled")
 class BatchNormQuantize(activation.BatchNormQuantize):
-    """Both in one, for two or three levels and a surrogate that is a window."""
+    """Both in one, for two or three levels and a surrogate that is a window; the indices are made on the way."""
 
     @staticmethod
     def suits(x, *rest, staircase, surrogate, **options):
@@ -108,8 +108,15 @@ class BatchNormQuantize(activation.BatchNormQuantize):
         steps = [*staircase.thresholds, np.float64(math.nan)][:2]  # nothing reaches a NaN
         low, high = (rows.wide(np.full(rows.channels, step, np.float32)) for step in steps)
         levels = np.array([*staircase.levels, math.nan][:3], np.float32)
-        _share(_step, rows, rows.wide(ctx.a), rows.wide(ctx.b), low, high, levels, y.reshape(rows.x.shape))
-        return says_levels(y, staircase)
+        together = TOGETHER[len(staircase.levels)]
+        groups = rows.channels // together if x.ndim == 4 and rows.channels % together == 0 else 0
+        indices = np.empty((*x.shape[:-1], groups), np.uint8)
+        _share(
+            _step, rows, rows.wide(ctx.a), rows.wide(ctx.b), low, high, levels, together,
+            y.reshape(rows.x.shape), indices.reshape(len(rows.x), -1),
+        )  # fmt: skip
+        says_levels(y, staircase)
+        return engine.attach(y, indices=indices) if groups else y
 
     @staticmethod
     def backward(ctx, dy):
@@ -238,13 +245,18 @@ def _normalize(start, stop, each, x, a, b, y):
 
 
 @kernel
-def _step(start, stop, each, x, a, b, first, second, levels, y):
+def _step(start, stop, each, x, a, b, first, second, levels, together, y, indices):
     zero, one, two = levels
+    digits = np.empty(x.shape[1], np.uint8)
     for r in range(start * each, min(len(x), stop * each)):
         v, out = x[r], y[r]
         for i in range(v.size):
             normal = v[i] * a[i] + b[i]
             out[i] = two if normal >= second[i] else one if normal >= first[i] else zero
+        if indices.size:  # while the row is in the cache
+            for i in range(out.size):
+                digits[i] = np.uint8(out[i] >= one) + np.uint8(out[i] >= two)
+            gather(digits, together, indices[r])
 
 
 @kernel

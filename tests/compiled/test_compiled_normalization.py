@@ -11,6 +11,8 @@ from duonet.quant import Binary, Clip, Identity, Polynomial, ReLU, Shifted, Sign
 if compiled.why_not():
     pytest.skip(compiled.why_not(), allow_module_level=True)
 
+from duonet.compiled import codes  # noqa: E402
+
 CHANNELS = np.array([0.25, 0.5, 0.75])
 STAIRCASES = [Binary(), Ternary(), Sign(), Binary(CHANNELS), Uniform(2), Staircase([0], [0.1, 0.7])]
 SURROGATES = [
@@ -88,6 +90,24 @@ def test_what_is_not_selected_has_no_say_even_where_it_is_infinite():
     x = np.full((4, 2, 2, 3), -9, "float32")  # with γ of either sign outside the window
     _, got = results(BatchNormQuantize(norm, activation), norm, x, np.full_like(x, np.inf), training=False)
     assert not got[1].any()
+
+
+@pytest.mark.parametrize("staircase", [Binary(), Ternary(), Sign()], ids=repr)
+@pytest.mark.parametrize("channels", [12, 8, 7])
+def test_indices_made_on_the_way_are_those_of_the_output(rng, staircase, channels):
+    norm, activation = nn.BatchNorm(channels), nn.QuantActivation(staircase, Clip(0, 1))
+    y = BatchNormQuantize(norm, activation)(
+        Tensor(rng.standard_normal((5, 4, 3, channels)).astype("float32"))
+    ).data
+    code = codes.code_of(y, bordered=False)
+    indices = engine.known(y, "indices")
+    assert (indices is not None) == (channels % code.together == 0)
+    if indices is not None:
+        np.testing.assert_array_equal(indices, codes.plainly_packed(y, code))
+    for padding in (0, 2):
+        code = codes.code_of(y, padding > 0)
+        bare = engine.attach(y.copy(), levels=engine.known(y, "levels"))
+        np.testing.assert_array_equal(codes.packed(y, code, padding), codes.packed(bare, code, padding))
 
 
 def test_a_function_in_the_place_of_a_staircase_runs():
