@@ -24,7 +24,7 @@ ARGUMENTS: dict[str, Any] = {  # by name, what is not a plain number, word or li
     "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (quant.Quantizer, NONE),
 }  # fmt: skip
 PLAIN = (bool, int, float, str, tuple, NONE)
-PASSING = ("_observers", "_vectors", "parameters")  # attributes that are no part of what is saved
+PASSING = ("_observers", "_vectors", "_latent", "parameters")  # attributes that are no part of what is saved
 
 
 def describe(value: Any, generators: Generators, path: str = "", classes: dict[str, type] | None = None) -> Any:

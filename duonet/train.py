@@ -224,8 +224,8 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         totals.add(value, logits, labels)
         if looked_at:
             _check_loss(totals, model, x, labels, epoch, i, first and i == 0)
-        for module in penalised:
-            value = value + module.penalty()
+        for penalty in [module.penalty() for module in penalised]:
+            value = value if penalty is None else value + penalty
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

@@ -3,15 +3,17 @@
 import numpy as np
 
 from duonet import backend, exact
+from duonet.backend import Array
 from duonet.quant.quantizer import Quantizer
 from duonet.tensor import Function, Tensor
 
 
-def _sign(w):
+def sign(w: Array) -> Array:
+    """+1 from 0 on, −1 below."""
     return backend.get_xp(w).where(w >= 0, 1, -1).astype(w.dtype)
 
 
-def _mean_abs(name, w, axes):
+def mean_abs(name: str, w: Array, axes: tuple[int, ...] | None) -> Array:
     """Average |w|, summed in float64: halving w then halves the scale to the last bit, however w is laid out."""
     if not w.size:
         raise ValueError(f"{name}: w {w.shape} is empty, and has no scale")
@@ -25,7 +27,7 @@ class SignByLayer(Function):
 
     @staticmethod
     def forward(ctx, w):
-        return _sign(w) * _mean_abs("sign_by_layer", w, None)
+        return sign(w) * mean_abs("sign_by_layer", w, None)
 
     @staticmethod
     def smooth(ctx, w):
@@ -43,11 +45,11 @@ class SignByFilter(Function):
 
     @staticmethod
     def forward(ctx, w):
-        scale = _mean_abs("sign_by_filter", w, tuple(range(w.ndim - 1)))
+        scale = mean_abs("sign_by_filter", w, tuple(range(w.ndim - 1)))
         if ctx.needs[0]:
             inside = backend.get_xp(w).abs(w) < 1
             ctx.slope = (exact.select(inside, scale) + scale.size / w.size).astype(w.dtype, copy=False)
-        return _sign(w) * scale
+        return sign(w) * scale
 
     @staticmethod
     def backward(ctx, dy):
