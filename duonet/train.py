@@ -13,6 +13,7 @@ from duonet.history import History
 from duonet.module import Module
 from duonet.nn.watching import all_finite, evaluating, first_not_finite, observe
 from duonet.optim import Constant, Optimizer
+from duonet.penalties import Penalties
 from duonet.progress import Bar
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -155,15 +156,15 @@ def fit(
     History
         Columns epoch, lr, loss, accuracy, seconds, and with `validation` val_loss, val_accuracy. Loss and
         accuracy are means over the epoch's own batches, while the weights change. Without classes, see `Score`,
-        there is no accuracy.
+        there is no accuracy. Where modules have penalties, `penalty` is their mean, which is no part of loss.
 
     Raises
     ------
     TrainingDiverged
         If the loss or a parameter becomes infinite or NaN.
     ValueError
-        If an input, a label that the loss uses, or the model is not finite, if a number is out of range, or if the
-        optimiser has no parameter of the model.
+        If an input, a label that the loss uses, a penalty or the model is not finite, if a number is out of range,
+        or if the optimiser has no parameter of the model.
     TypeError
         If an argument is of another kind, or the loader yields something else than pairs.
     BaseException
@@ -189,8 +190,8 @@ def fit(
             started = time.perf_counter()
             bar = Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
             with bar:
-                score = _train_epoch(model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar)
-            row = {"epoch": epoch + 1, "lr": optimizer.lr, **score._asdict()}
+                score, penalty = _train_epoch(model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar)
+            row = {"epoch": epoch + 1, "lr": optimizer.lr, **score._asdict(), "penalty": penalty}
             row["seconds"] = time.perf_counter() - started
             if validation is not None:
                 score = evaluate(model, validation, loss)
@@ -207,10 +208,10 @@ def fit(
 
 
 def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
-    """Make one step for each batch and return the epoch's score."""
+    """Make one step for each batch; return the epoch's score, and its mean penalty."""
     totals = _Totals("fit")
     run, _ = fused(model.train())
-    penalised = [module for _, module in model.modules() if type(module).penalty is not Module.penalty]
+    penalties = Penalties(model)
     for i, (x, labels) in enumerate(_pairs("fit", loader)):
         optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
         x = Tensor(x)
@@ -224,8 +225,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         totals.add(value, logits, labels)
         if looked_at:
             _check_loss(totals, model, x, labels, epoch, i, first and i == 0)
-        for penalty in [module.penalty() for module in penalised]:
-            value = value if penalty is None else value + penalty
+        value = penalties.added(value, looked_at)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -234,7 +234,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
     _check_input(totals, x.data, epoch, i)
     _check_loss(totals, model, x, labels, epoch, i, False)
     _check_parameters(model, epoch)
-    return score
+    return score, penalties.mean()
 
 
 def _check_arguments(model, loader, optimizer, epochs, history, **called):
