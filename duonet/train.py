@@ -143,7 +143,7 @@ def fit(
     loss : callable
         As of `evaluate`. The penalties of the model's layers are added to it, and not shown.
     history : History, optional
-        Of the epochs that have been trained already; `fit` goes on after them and appends to it.
+        Of the epochs that have been trained already; `fit` continues after them and appends to it.
     on_epoch : callable, optional
         Called with the `History` after every epoch, to save what should survive an interruption.
     label : str

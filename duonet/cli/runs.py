@@ -98,7 +98,7 @@ def _add_train(commands):
         "train",
         help="train a network; stop it at any moment and resume",
         description="Train a network by its authors' recipe, stretched to the epochs asked for. Everything "
-        "is written to the run folder as it goes on; a resumed run goes on where it stopped, to the same bits.",
+        "is written to the run folder during the run; a resumed run continues where it stopped, to the same bits.",
     )
     command.set_defaults(command=_train)
     command.add_argument("model", nargs="?", help=f"one of {', '.join(RECIPES)}")
@@ -115,7 +115,7 @@ def _add_train(commands):
         command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
     command.add_argument("--config", type=Path, help="a TOML file of these settings; flags come before it")
     command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
-    command.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    command.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     command.add_argument("--quiet", action="store_true", help="print the result alone")
 
 

@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "compare",
         help="binary, coupled ternary and decoupled networks on real images",
         description="Train a float, a binary, a coupled ternary and the decoupled network on Fashion-MNIST images "
-        "that come with the package, at equal epochs and weights, and print, write and draw what came out.",
+        "that come with the package, at equal epochs and weights, and print, write and draw the results.",
     )
     command.set_defaults(command=_compare)
     command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({CompareSettings.model})")
@@ -109,7 +109,7 @@ def _mismatch(options):
 
 def _say_how_to_resume(command, out, quiet):
     if not quiet:
-        tell(f"stop at any moment; go on with: duonet {command} --resume {out}")
+        tell(f"stop at any moment; continue with: duonet {command} --resume {out}")
 
 
 def _asked(options, kind, usual):

@@ -1,7 +1,7 @@
 """Twins compiled by numba (`pip install duonet[compiled]`), which use that activations are 0 or 1.
 
 They are imported when the first op asks for them, not with the package: numba takes a fifth of a second. Where it
-is missing or broken, the twins of `duonet.fast` go on in its place; `why_not` says why, `duonet --version` which
+is missing or broken, the twins of `duonet.fast` run in its place; `why_not` says why, `duonet --version` which
 run.
 """
 

@@ -42,7 +42,7 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
                 # gzip's checksum stands behind the end of what tar reads.
                 while rest := tar.fileobj.read(2**20):
                     if rest.strip(b"\0"):
-                        raise DataError(f"{path}: damaged, or two archives in one: it goes on behind its end")
+                        raise DataError(f"{path}: damaged, or two archives in one: there are bytes behind its end")
     except DataError:
         raise
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:

@@ -43,7 +43,7 @@ def collect(folders: Sequence[str | Path]) -> dict[str, Any]:
         own = saved_settings(folder)
         settings = {k: v for k, v in dataclasses.asdict(own).items() if k not in OWN}
         if not (folder / "result.json").is_file():
-            raise ValueError(f"runs: {folder} is not finished; duonet train --resume {folder} goes on with it")
+            raise ValueError(f"runs: {folder} is not finished; continue it with: duonet train --resume {folder}")
         common = common or settings
         if differ := [
             f"{k} {settings[k]} and {common[k]}" for k in common if k != "dataset" and settings[k] != common[k]

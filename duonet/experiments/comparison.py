@@ -87,7 +87,7 @@ class CompareSettings:
 
 @parallel.threads()
 def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -> dict[str, Any]:
-    """Run the comparison, or go on with it, and write a folder of results.
+    """Run the comparison, or continue it, and write a folder of results.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def check_agreement(path: Path, about: dict[str, Any], settings: RunSettings) ->
 
 
 def check_progress(path: Path, saved: Checkpoint, epochs: list[int]) -> None:
-    """Check that a run can go on from a checkpoint: its stage, rows, optimiser and generator.
+    """Check that a run can continue from a checkpoint: its stage, rows, optimiser and generator.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class Study:
     settings : dict
         What JSON can hold.
     fresh : dict
-        What the file holds besides, made anew whenever the study goes on.
+        What the file holds besides, made anew whenever the study continues.
     kept : dict, optional
         What it holds at the start, and keeps.
     indent : int or None
@@ -70,7 +70,7 @@ class Study:
             self.save()
 
     def _earlier(self, settings):
-        values = read_study(self.name, self.out, going_on=True)
+        values = read_study(self.name, self.out, continued=True)
         theirs = values["settings"]
         if differences := [f"{k} {theirs.get(k)} and {v}" for k, v in settings.items() if theirs.get(k) != v]:
             raise ValueError(
@@ -103,7 +103,7 @@ class Study:
         progress: bool = True,
         prepare: Callable[[Module, Array], None] | None = None,
     ) -> dict[str, Any]:
-        """Train one network in the folder `name`, or go on with it, or take what it found if it is finished.
+        """Train one network in the folder `name`, or continue it, or take its result if it is finished.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ def saved_study(name: str, folder: str | Path, kind: Any) -> Any:
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{name}: --resume takes the folder of a study, and {folder} is none")
-    values = read_study(name, folder, going_on=True)["settings"]
+    values = read_study(name, folder, continued=True)["settings"]
     if odd := sorted(values.keys() - kind.__dataclass_fields__.keys()):
         raise ValueError(f"{name}: {folder}: its study has settings unknown here: {', '.join(odd)}")
     try:

@@ -33,10 +33,10 @@ STUDIES = {
     },
     "tune": {"complete": bool, "settings": {"model": str}},
 }
-GOING_ON = {"seconds": float, "versions": dict}  # what is read besides by a study that goes on
+CONTINUED = {"seconds": float, "versions": dict}  # what a study that continues reads besides
 
 
-def read_study(study: str, path: str | Path, going_on: bool = False) -> dict[str, Any]:
+def read_study(study: str, path: str | Path, continued: bool = False) -> dict[str, Any]:
     """Read what a study wrote, finished or not.
 
     Parameters
@@ -44,8 +44,8 @@ def read_study(study: str, path: str | Path, going_on: bool = False) -> dict[str
     study : {"compare", "mismatch", "tune"}
     path : str or Path
         Its folder, or its results.json under any name.
-    going_on : bool
-        Whether the study shall go on, which reads more of it.
+    continued : bool
+        Whether the study is to continue, which reads more of it.
 
     Returns
     -------
@@ -70,10 +70,10 @@ def read_study(study: str, path: str | Path, going_on: bool = False) -> dict[str
         results = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{study}: {path} is no JSON file ({type(error).__name__})") from None
-    if isinstance(results, dict) and not going_on:
+    if isinstance(results, dict) and not continued:
         results = {"finished": []} | results  # which not all that are kept have
     try:
-        check_shape(results, STUDIES[study] | (GOING_ON if going_on else {}), "the file")
+        check_shape(results, STUDIES[study] | (CONTINUED if continued else {}), "the file")
         for name, row in results["methods"].items() if study == "compare" else ():
             check_shape(row, METHOD, f"row {name}")
         for i, row in enumerate(results["records"] if study == "mismatch" else ()):

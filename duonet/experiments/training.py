@@ -1,4 +1,4 @@
-"""One training run in a folder of its own, which can be stopped at any moment and goes on to the last bit."""
+"""One training run in a folder of its own, which can be stopped at any moment and resumed to the last bit."""
 
 import contextlib
 import dataclasses
@@ -64,8 +64,8 @@ def train(
     ----------
     settings : RunSettings
     out : str or Path
-        A new folder, or with `resume` that of a run. Written as the run goes on, each file whole: settings.toml,
-        last.npz (to go on from), best.npz (the epoch of the best validation accuracy, the earliest of equals, or
+        A new folder, or with `resume` that of a run. Written during the run, each file whole: settings.toml,
+        last.npz (to resume from), best.npz (the epoch of the best validation accuracy, the earliest of equals, or
         the last one, as `settings.select` says; first_stage.npz that of the first stage), history.csv, and at the
         end result.json.
     resume : bool
@@ -196,7 +196,7 @@ class _Run:
         """Train what is left to train, and return the result."""
         started = time.perf_counter()
         if self.progress and self.label is None:
-            tell(f"stop at any moment; go on with: duonet train --resume {self.out}")
+            tell(f"stop at any moment; continue with: duonet train --resume {self.out}")
         saved = self.saved
         at = 0 if saved is None else saved.about["stage"] - 1
         for i in range(at, len(self.stages)):

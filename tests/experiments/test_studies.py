@@ -1,4 +1,4 @@
-"""A study goes on from whatever its folder holds, or refuses it in one sentence that names it."""
+"""A study continues from whatever its folder holds, or refuses it in one sentence that names it."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""A run can be stopped at any moment: it goes on to the same bits, and nothing it has written is lost."""
+"""A run can be stopped at any moment: it resumes to the same bits, and nothing it has written is lost."""
 
 import csv
 import dataclasses
@@ -450,7 +450,7 @@ def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
     words = ["--config", str(tmp_path / "run.toml"), "--epochs", "2", "--no-flip", "--out", str(out)]
     assert main(["train", *words]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"stop at any moment; go on with: duonet train --resume {out}")
+    assert printed.startswith(f"stop at any moment; continue with: duonet train --resume {out}")
     assert "binaryduo, stage 2 1/1: loss" in printed and f"written to {out}" in printed
     assert "% by the network of epoch 1 of the second stage, validation" in printed
     settings = saved_settings(out)
