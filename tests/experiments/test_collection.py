@@ -95,6 +95,9 @@ def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys)
         (other / name).write_text(whole)
     (other / "result.json").unlink()
     assert main(["runs", str(other)]) == 2
-    assert f"duonet: runs: {other} is not finished; continue it with: duonet train --resume {other}" in capsys.readouterr().err
+    assert (
+        f"duonet: runs: {other} is not finished; continue it with: duonet train --resume {other}"
+        in capsys.readouterr().err
+    )
     assert main(["runs", str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
