@@ -1,19 +1,23 @@
 """The method shelf: quantisers of the paper's references, each a small class with its known values."""
 
+from duonet.methods.bases import ABCNet, LQNets
 from duonet.methods.clipped import PACT
-from duonet.methods.learned_range import LearnedRange, in_range, positive
+from duonet.methods.hwgq import HWGQ, LogTail, half_wave
+from duonet.methods.interval import QIL, QILWeights
+from duonet.methods.learned_range import LearnedRange, in_range, positive, within
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
 from duonet.methods.pulled import BNNPlusWeights, pull
 from duonet.methods.shelf import SHELF, Entry, entries, find, listed
+from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
 from duonet.methods.stochastic import Baseline, StochasticBinary, annealed_slope, unbiased_gradient
 from duonet.methods.weight_bases import ABCWeights, LQWeights
 from duonet.methods.weight_grids import DoReFaWeights, SAWBWeights, WRPNWeights
 from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWeights, XNORWeights
 
 __all__ = [
-    "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DoReFaWeights", "Entry",
-    "LQWeights", "LearnedRange", "PACT", "SAWBWeights", "SHELF", "StochasticBinary", "StochasticWeights",
-    "WRPNWeights",
-    "XNORWeights", "annealed_slope", "entries", "find", "in_range", "listed", "positive", "pull", "sign_clipped",
-    "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform",
+    "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ", "DoReFaWeights",
+    "Entry", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights",
+    "SAWBWeights", "SHELF", "StochasticBinary", "StochasticWeights", "WRPNWeights", "XNORWeights",
+    "annealed_slope", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed", "positive", "pull",
+    "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform", "within",
 ]  # fmt: skip

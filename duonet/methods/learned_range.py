@@ -12,46 +12,54 @@ LEAST = 2.0**-10  # of a range or a scale: float16 can still divide by it
 class InRange(Function):
     """y = scale · S(z), z = (x − low) / (high − low), with a surrogate s for the staircase S on [0, 1].
 
-    dx = dy scale s'(z) / (high − low);   dlow = −dx (1 − z);   dhigh = −dx z;   dscale = dy s(z).
+    dx = dy scale s'(z) / (high − low);   dlow = −dx (1 − z);   dhigh = −dx z;   dscale = dy s(z);
+    dshape = dy scale ∂s/∂shape.
     """
 
     exact = False
 
     @staticmethod
-    def forward(ctx, x, low, high, scale, *, staircase, surrogate):
-        return scale * staircase(_read(ctx, x, low, high, scale, surrogate))
+    def forward(ctx, x, low, high, scale, shape, *, staircase, surrogate):
+        return scale * staircase(_read(ctx, x, low, high, scale, shape, surrogate))
 
     @staticmethod
-    def smooth(ctx, x, low, high, scale, *, staircase, surrogate):
-        return scale * surrogate.value(_read(ctx, x, low, high, scale, surrogate))
+    def smooth(ctx, x, low, high, scale, shape, *, staircase, surrogate):
+        z = _read(ctx, x, low, high, scale, shape, surrogate)
+        return scale * surrogate.value(z, *_given(shape))
 
     @staticmethod
     def backward(ctx, dy):
-        slope, z, soft = ctx.kept
+        slope, z, soft, by_shape = ctx.kept
         dx = exact.chain(dy, slope)
         inside = exact.select(slope != 0, z)  # z may be infinite outside
-        return dx, -dx * (1 - inside), -dx * inside, exact.chain(dy, soft)
+        dshape = None if by_shape is None else exact.chain(dy, by_shape)
+        return dx, -dx * (1 - inside), -dx * inside, exact.chain(dy, soft), dshape
 
 
-def _read(ctx, x, low, high, scale, surrogate):
+def _given(shape):
+    return () if shape is None else (shape,)
+
+
+def _read(ctx, x, low, high, scale, shape, surrogate):
     z = (x - low) / (high - low)
     if any(ctx.needs):
-        slope = surrogate.derivative(z).astype(x.dtype) * (scale / (high - low))
-        ctx.kept = slope, z, surrogate.value(z)
+        slope = surrogate.derivative(z, *_given(shape)).astype(x.dtype) * (scale / (high - low))
+        by_shape = None if shape is None else scale * surrogate.by_shape(z, shape)
+        ctx.kept = slope, z, surrogate.value(z, *_given(shape)), by_shape
     return z
 
 
-class AtLeast(Function):
-    """y = max(x, least).   dx = dy, so that a number that training has pushed below can come back."""
+class Within(Function):
+    """y = min(max(x, least), most).   dx = dy, so that a number that training has pushed out can come back."""
 
     exact = False
 
     @staticmethod
-    def forward(ctx, x, *, least):
-        return backend.get_xp(x).maximum(x, least)
+    def forward(ctx, x, *, least, most):
+        return backend.get_xp(x).clip(x, least, most)
 
     @staticmethod
-    def smooth(ctx, x, *, least):
+    def smooth(ctx, x, *, least, most):
         return x.copy()
 
     @staticmethod
@@ -60,7 +68,13 @@ class AtLeast(Function):
 
 
 def in_range(
-    x: Tensor, low: Tensor | float, high: Tensor, scale: Tensor, staircase: Staircase, surrogate: Surrogate
+    x: Tensor,
+    low: Tensor | float,
+    high: Tensor,
+    scale: Tensor | float,
+    staircase: Staircase,
+    surrogate: Surrogate,
+    shape: Tensor | None = None,
 ) -> Tensor:
     """Read a staircase on [0, 1] through a range: y = scale · S(z), z = (x − low) / (high − low).
 
@@ -77,6 +91,9 @@ def in_range(
         Its thresholds between 0 and 1.
     surrogate : Surrogate
         Rising from 0 to 1.
+    shape : Tensor, optional
+        A number of the surrogate that is learned as well: it then has value(z, shape), derivative(z, shape) and
+        by_shape(z, shape), the derivative by that number.
 
     Returns
     -------
@@ -94,7 +111,7 @@ def in_range(
     >>> alpha.grad
     array(1., dtype=float32)
     """
-    return InRange.apply(x, low, high, scale, staircase=staircase, surrogate=surrogate)
+    return InRange.apply(x, low, high, scale, shape, staircase=staircase, surrogate=surrogate)
 
 
 def positive(x: Tensor, least: float = LEAST) -> Tensor:
@@ -114,7 +131,27 @@ def positive(x: Tensor, least: float = LEAST) -> Tensor:
     >>> positive(Tensor([-1.0, 2.0])).data.tolist()
     [0.0009765625, 2.0]
     """
-    return AtLeast.apply(x, least=x.dtype.type(least))
+    return within(x, least, float(np.finfo(x.dtype).max))
+
+
+def within(x: Tensor, least: float, most: float) -> Tensor:
+    """Keep a learned number within bounds in use: y = min(max(x, least), most), dx = dy.
+
+    Parameters
+    ----------
+    x : Tensor
+    least, most : number
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> within(Tensor([-1.0, 0.25, 2.0]), 0, 1).data
+    array([0.  , 0.25, 1.  ], dtype=float32)
+    """
+    return Within.apply(x, least=x.dtype.type(least), most=x.dtype.type(most))
 
 
 class LearnedRange(Quantizer):
@@ -136,5 +173,6 @@ class LearnedRange(Quantizer):
         """Set what is learned back to where it started; nothing is drawn."""
         for name, start in self._starts.items():
             parameter = getattr(self, name)
-            parameter.data[...] = start
+            value = np.asarray(start, parameter.dtype)
+            parameter.data[...] = backend.to_device(value, backend.device_of(parameter.data))
             parameter.changed()

@@ -1,0 +1,115 @@
+"""QIL: the interval that is quantised is learned; below it values are pruned, above it clipped."""
+
+import numpy as np
+
+from duonet import arguments, backend
+from duonet import functional as F
+from duonet.methods.learned_range import LEAST, LearnedRange, in_range, positive
+from duonet.methods.shelf import listed
+from duonet.quant import Clip, Identity, Uniform, quantize
+from duonet.tensor import Tensor
+
+SOURCE = "Jung et al., Learning to Quantize Deep Networks by Optimizing Quantization Intervals, CVPR 2019"
+
+
+@listed(25, "qil-activations", "activations", SOURCE)
+class QIL(LearnedRange):
+    """Activations of k bits on a learned interval: y = R(n v) / n, v = clip((x − c + d) / 2d, 0, 1), n = 2^k − 1.
+
+    R rounds halves up. Inside the interval dx = dy / 2d;   dc = −Σ dy / 2d;   dd = Σ dy (c − x) / 2d²; all 0
+    outside. The output is in [0, 1]; the next batch norm takes its scale.
+
+    Parameters
+    ----------
+    bits : int
+        1 to 8.
+    center, width : number
+        Where c and d start: the interval is c ± d. Width at least 2^-10, at which d is held in use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of bounds.
+
+    References
+    ----------
+    Jung et al., QIL, CVPR 2019, section 3.2. The paper gives activations the exponent γ = 1.
+
+    Examples
+    --------
+    >>> q = QIL(2, center=0.4, width=0.3)
+    >>> q(Tensor([-0.5, 0.1, 0.25, 0.55, 2.0])).data.round(3)
+    array([0.   , 0.   , 0.333, 0.667, 1.   ], dtype=float32)
+    """
+
+    samplewise = by_channel = rising = True
+
+    def __init__(self, bits: int = 2, center: float = 0.5, width: float = 0.5):
+        super().__init__()
+        self.bits = arguments.integer("QIL", "bits", bits, at_least=1, at_most=8)
+        self.center = arguments.number("QIL", "center", center)
+        self.width = arguments.number("QIL", "width", width, at_least=LEAST)
+        self._learn(c=self.center, d=self.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, same shape out, from 0 to 1."""
+        d = positive(self.d)
+        return in_range(x, self.c - d, self.c + d, 1.0, Uniform(self.bits), Clip(0, 1))
+
+    def _settings(self):
+        return f"{self.bits} bits"
+
+
+@listed(25, "qil-weights", "weights", SOURCE)
+class QILWeights(LearnedRange):
+    """Weights of k bits: y = sign(w) R(q v^γ) / q, v = clip((|w| − c + d) / 2d, 0, 1), q = 2^(k−1) − 1.
+
+    R rounds halves up, its derivative is taken for 1. With s = sign(w), inside the interval
+    dw = dy γ v^(γ−1) / 2d;   dc = −Σ dy s γ v^(γ−1) / 2d;   dd = Σ dy s γ v^(γ−1) (c − |w|) / 2d²;
+    dγ = Σ dy s v^γ ln v; all 0 outside. The output is in [−1, 1]; the next batch norm takes its scale.
+
+    Parameters
+    ----------
+    bits : int
+        2 to 8: with 1 all weights would be 0.
+    center, width : number
+        Where c and d start: the interval of |w| is c ± d. Width at least 2^-10, at which d is held in use.
+    power : number
+        Where γ starts, at least 2^-10, at which it is held in use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of bounds.
+
+    References
+    ----------
+    Jung et al., QIL, CVPR 2019, section 3.2. Ports take half of max |w| for c and d at the start; here they are
+    numbers, so that a network can be made before its weights are known.
+
+    Examples
+    --------
+    >>> q = QILWeights(2, center=0.4, width=0.3)
+    >>> q(Tensor([-0.9, -0.3, 0.0, 0.35, 0.5])).data
+    array([-1., -0.,  0.,  0.,  1.], dtype=float32)
+    """
+
+    def __init__(self, bits: int = 2, center: float = 0.5, width: float = 0.5, power: float = 1.0):
+        super().__init__()
+        self.bits = arguments.integer("QILWeights", "bits", bits, at_least=2, at_most=8)
+        self.center = arguments.number("QILWeights", "center", center)
+        self.width = arguments.number("QILWeights", "width", width, at_least=LEAST)
+        self.power = arguments.number("QILWeights", "power", power, at_least=LEAST)
+        self._learn(c=self.center, d=self.width, gamma=self.power)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Any shape, same shape out, from −1 to 1."""
+        d, gamma = positive(self.d), positive(self.gamma)
+        xp = backend.get_xp(w.data)
+        sign = Tensor(xp.where(w.data >= 0, 1, -1).astype(w.dtype))
+        least = float(np.finfo(w.dtype).tiny)  # whose logarithm is finite
+        v = F.clip((w * sign - self.c + d) / (d * 2), least, 1)
+        return sign * quantize(F.exp(gamma * F.log(v)), Uniform(self.bits - 1), Identity())
+
+    def _settings(self):
+        return f"{self.bits} bits"
