@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from duonet.arguments import instance
 from duonet.files import replacing
 from duonet.inference.layers import Layer, Sum
 from duonet.inference.network import PackedNetwork
@@ -56,6 +57,8 @@ def save_packed(path: str | Path, network: PackedNetwork) -> None:
     ------
     PackedFileError
         If it does not, or says something in `about` that JSON cannot hold.
+    TypeError
+        If it is no PackedNetwork.
 
     Examples
     --------
@@ -67,6 +70,7 @@ def save_packed(path: str | Path, network: PackedNetwork) -> None:
     ...     load_packed(f"{folder}/a.duo")
     PackedNetwork: 4 float layers, 1 of bits
     """
+    instance("save_packed", "network", network, PackedNetwork)
     try:
         packed = to_bytes(network)
         from_bytes(packed)  # what is written can be read

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from duonet.arguments import instance
 from duonet.files import replacing
 from duonet.inference.floats import FloatLayer
 from duonet.inference.layers import Layer, StepLayer
@@ -75,6 +76,7 @@ def export_c(path: str | Path, network: PackedNetwork, name: str | None = None) 
     ...     export_c(f"{folder}/net.h", pack(model, in_shape=(28, 28, 1)))
     Memory(flash=26916, ram=8248)
     """
+    instance("export_c", "network", network, PackedNetwork)
     name = re.sub(r"\W", "_", Path(path).stem, flags=re.A) if name is None else name
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.A):
         raise ValueError(f"export_c: {name!r:.60} cannot be the name of a C function")

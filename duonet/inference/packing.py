@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from duonet import backend, nn
-from duonet.arguments import instance
+from duonet.arguments import instance, integer
 from duonet.coupling import join, kind
 from duonet.folding import fold_batch_norm
 from duonet.inference.floats import FloatLayer
@@ -63,6 +63,7 @@ def pack(
     PackedNetwork: 6 float layers, 5 of bits
     """
     instance("pack", "model", model, nn.Module)
+    shape = None if in_shape is None else tuple(integer("pack", "in_shape", n, at_least=1) for n in in_shape)
     for path, layer in model.modules():
         if layer.training and layer.known("in_training") and kind(layer) is not nn.BatchNorm:
             raise _refused(path, layer, f"{layer.known('in_training')}; call model.eval() first")
@@ -77,9 +78,9 @@ def pack(
     if not walk.bits:
         raise CannotPack("pack: no layer of the model has activations of few levels; there is nothing to pack")
     try:
-        return PackedNetwork(layers, None if in_shape is None else tuple(in_shape), about)
+        return PackedNetwork(layers, shape, about)
     except ValueError as error:
-        raise CannotPack(f"pack: in_shape {tuple(in_shape or ())} does not fit: {error}") from None
+        raise CannotPack(f"pack: in_shape {shape} does not fit: {error}") from None
 
 
 def _refused(path: str, layer: nn.Module, why: str) -> CannotPack:

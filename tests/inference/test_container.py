@@ -84,6 +84,8 @@ def test_a_network_that_does_not_say_its_input_is_not_written(tmp_path, rng):
         save_packed(
             tmp_path / "a.duo", pack(models.mlp("baseline", 6, (8,), 3, rng=rng).eval(), (6,), {"x": object()})
         )
+    with pytest.raises(TypeError, match="save_packed: network must be a PackedNetwork"):
+        save_packed(tmp_path / "a.duo", models.mlp("baseline", 6, (8,), 3, rng=rng))
     assert not list(tmp_path.iterdir())
 
 

@@ -239,6 +239,19 @@ def test_inputs_are_checked(rng):
         pack(chain(rng), (5,))
     with pytest.raises(TypeError, match="pack: model must be a Module"):
         pack("best.npz")
+    with pytest.raises(ValueError, match="pack: in_shape"):
+        pack(chain(rng), (-4,))
+    with pytest.raises(TypeError, match="pack: in_shape"):
+        pack(chain(rng), (4.5,))
+    assert [type(n) for n in pack(chain(rng), np.array([4])).in_shape] == [int]
+
+
+def test_batches_of_any_size_order_and_layout(rng):
+    model = network("vgg_deep", "baseline", "binary", rng)
+    packed = pack(model)
+    assert packed(np.zeros((0, 16, 16, 1), np.float32)).shape == (0, 7)
+    x = rng.standard_normal((3, 32, 16, 1), dtype=np.float32)[:, ::2]
+    np.testing.assert_array_equal(packed(x), packed(np.ascontiguousarray(x)))
 
 
 def test_the_model_is_left_alone(rng):
