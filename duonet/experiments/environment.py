@@ -5,11 +5,12 @@ import sys
 
 import numpy as np
 
+from duonet import compiled
 from duonet.version import VERSION
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of duonet, NumPy and Python, and the platform.
+    """Return the versions of duonet, NumPy and Python, the platform, and which kernels run.
 
     Returns
     -------
@@ -20,6 +21,7 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "kernels": compiled.in_force(),  # each rounds its sums in an order of its own
     }
 
 
