@@ -80,6 +80,9 @@ def signed_counts(rows: npt.NDArray[np.uint64], signs: npt.NDArray[np.uint64]) -
     array([[0, 2]], dtype=int32)
     """
     outputs = signs.shape[1]
+    if len(rows) * signs.size <= BLOCK:  # of few rows all words go at once
+        ones = np.bitwise_count(rows[:, :, None] & signs).sum(axis=1, dtype=np.int32)
+        return 2 * ones - np.bitwise_count(rows).sum(axis=1, dtype=np.int32)[:, None]
     counts = np.zeros((len(rows), outputs), np.int32)
     step = max(1, BLOCK // outputs)
     for start in range(0, len(rows), step):

@@ -143,9 +143,10 @@ def test_ties_fall_on_the_side_of_the_float_network(rng):
 
 
 def test_counting_bits(rng):
-    bits, signs = rng.random((5, 130)) < 0.4, rng.random((130, 70)) < 0.5
-    expected = bits.astype(int) @ np.where(signs, 1, -1)
-    np.testing.assert_array_equal(signed_counts(words(bits), words(signs.T).T), expected)
+    for rows in (1, 5, 300):
+        bits, signs = rng.random((rows, 330)) < 0.4, rng.random((330, 70)) < 0.5
+        expected = bits.astype(int) @ np.where(signs, 1, -1)
+        np.testing.assert_array_equal(signed_counts(words(bits), words(signs.T).T), expected)
     np.testing.assert_array_equal(planes(np.array([[2, 0, 1]], np.uint8), 2), [[1, 0, 1, 1, 0, 0]])
 
 
