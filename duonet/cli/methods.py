@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+from pathlib import Path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,6 +21,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(command=_methods)
     command.add_argument("names", nargs="*", metavar="NAME", help="as in the column method (all)")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument(
+        "--draw", type=Path, metavar="FILE", help="draw forward and gradient of each into a figure"
+    )
 
 
 def _methods(options):
@@ -28,6 +32,10 @@ def _methods(options):
 
     named = [methods.find(name) for name in options.names]
     rows = shelf_rows(named or None)
+    if options.draw:
+        from duonet.experiments.figures import plot_shelf
+
+        plot_shelf(named or methods.entries(), options.draw)
     if options.json:
         print(json.dumps(rows, indent=1))
         return

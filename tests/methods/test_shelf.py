@@ -10,6 +10,7 @@ from duonet import Tensor, check_quantizer, load_model, methods, no_grad, optim,
 from duonet import functional as F
 from duonet.cli import main
 from duonet.experiments.shelf import shelf_rows, shelf_table, small_network
+from duonet.viz.canvas import blank
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = [entry.name for entry in methods.entries()]
@@ -103,3 +104,39 @@ def test_the_command_prints_the_table_and_the_page_of_one_method(capsys):
 def test_the_docs_hold_the_table_of_the_code():
     page = (DOCS / "methods.md").read_text(encoding="utf-8")
     assert f"```text\n{shelf_table(shelf_rows())}\n```" in page
+
+
+def test_the_figure_has_a_panel_for_each_method(tmp_path, capsys, monkeypatch):
+    from duonet.experiments.figures import shelf
+
+    figures = []
+    monkeypatch.setattr(shelf, "blank", lambda *size: figures.append(blank(*size)) or figures[0])
+    names = ["pact", "abc-activations", "hwgq", "sawb", "dsq-activations", "qil-weights", "lq-activations"]
+    assert main(["methods", *names, "--draw", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    axes = figures[0].axes
+    titles = [a.get_title() for a in axes if a.get_title()]
+    assert sorted(titles) == sorted(f"[{e.reference}] {e.name}" for e in map(methods.find, names))
+    curves = {a.get_title(): a.get_lines() for a in axes}
+    assert len(curves["[12] pact"]) == 2 and len(curves["[28] abc-activations"]) == 1, "that has no surrogate"
+    capsys.readouterr()
+    assert main(["methods", "pact", "--draw", str(tmp_path / "a.nosuch")]) == 2
+    assert "nosuch" in capsys.readouterr().err and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+VARIANTS = [
+    *(methods.PACT(bits) for bits in (1, 3, 4)),
+    *(methods.QIL(bits) for bits in (1, 3)),
+    *(methods.QILWeights(bits, power=0.7) for bits in (3, 4)),
+    *(methods.LearnedDSQ(bits, -1, 1, 0.4) for bits in (1, 3)),
+    *(methods.HWGQ(bits, slope) for bits, slope in ((1, "vanilla"), (3, "clipped"), (4, "log-tailed"))),
+    methods.HWGQ(2, free=True),
+    *(methods.ABCNet(bases) for bases in (1, 3, 5)),
+    *(methods.LQNets(bits) for bits in (1, 3)),
+    methods.dsq_fixed(3, 0.1),
+]
+
+
+@pytest.mark.parametrize("quantizer", VARIANTS, ids=repr)
+def test_other_bits_keep_their_promises_as_well(quantizer):
+    check_quantizer(quantizer)

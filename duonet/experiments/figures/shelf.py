@@ -1,0 +1,88 @@
+"""The figure of the method shelf: what each method makes of its input, and the gradient that it hands back."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from duonet.methods import Entry
+from duonet.tape import no_grad, smooth_forward
+from duonet.tensor import Tensor
+from duonet.viz.canvas import blank, save, tidy
+
+COLUMNS = 6
+BEFORE, AFTER, SOFT = "0.75", "#b2500f", "#123a6b"
+
+
+def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
+    """Draw methods, two panels each.
+
+    Activations, in evaluation mode: output (brown) and surrogate (blue), where there is one, over the input;
+    below, the gradient for dy = 1. Weights: a histogram of 4,000 Gaussian weights before (grey) and, on a scale of
+    its own, after (brown); below, the gradient of each for dy = 1.
+
+    Parameters
+    ----------
+    shelf : sequence of Entry
+        At least one.
+    path : str or Path
+        Its suffix says the format.
+
+    Returns
+    -------
+    Path
+    """
+    blocks = -(-len(shelf) // COLUMNS)
+    figure = blank(14, 2.9 * blocks)
+    grid = figure.subplots(2 * blocks, COLUMNS, squeeze=False, height_ratios=(2, 1) * blocks)
+    panels = [(grid[2 * (k // COLUMNS)][k % COLUMNS], grid[2 * (k // COLUMNS) + 1][k % COLUMNS])
+              for k in range(blocks * COLUMNS)]  # fmt: skip
+    for top, bottom in panels[len(shelf) :]:
+        top.set_axis_off()
+        bottom.set_axis_off()
+    for entry, (top, bottom) in zip(shelf, panels):
+        (_weights if entry.kind == "weights" else _activation)(entry, top, bottom)
+        top.set_title(f"[{entry.reference}] {entry.name}", size=8)
+        for axes in (top, bottom):
+            tidy(axes)
+            axes.tick_params(labelsize=7)
+    grid[1][0].set_ylabel("gradient", size=8)
+    return save(figure, path)
+
+
+def _passed(quantizer, x):
+    """Return output and gradient for dy = 1."""
+    tensor = Tensor(x, requires_grad=True)
+    y = quantizer(tensor)
+    y.backward(np.ones_like(x))
+    return y.data, tensor.grad
+
+
+def _activation(entry, top, bottom):
+    quantizer = entry.make(np.random.default_rng(0)).astype("float64").eval()
+    x = np.linspace(-1.5, 3, 1801)[:, None]
+    y, slope = _passed(quantizer, x)
+    with contextlib.suppress(ValueError), no_grad(), smooth_forward():  # some have no surrogate
+        top.plot(x, quantizer(Tensor(x)).data, color=SOFT, linewidth=1.2)
+    top.plot(x, y, color=AFTER, linewidth=1.5)
+    bottom.plot(x, slope, color=SOFT, linewidth=1.2)
+    bottom.set_ylim(min(-0.2, 1.1 * slope.min()), max(1.2, 1.1 * slope.max()))
+
+
+def _weights(entry, top, bottom):
+    quantizer = entry.make(np.random.default_rng(0)).astype("float64").eval()
+    w = np.random.default_rng(0).normal(0, 0.6, (4000, 1))
+    y, slope = _passed(quantizer, w)
+    bins = np.linspace(-2, 2, 81)
+    top.hist(w.ravel(), bins, color=BEFORE)
+    values, counts = np.unique(y.round(6), return_counts=True)
+    right = top.twinx()  # thousands stand on one value
+    right.vlines(values, 0, counts, color=AFTER, linewidth=2)
+    right.set_axis_off()
+    right.set_ylim(0)
+    top.set_yticks([])
+    order = np.argsort(w.ravel())
+    bottom.plot(w.ravel()[order], slope.ravel()[order], color=SOFT, linewidth=1.2)
+    bottom.set_xlim(-2, 2)
+    bottom.set_ylim(min(-0.2, 1.1 * slope.min()), max(1.2, 1.1 * slope.max()))
