@@ -50,7 +50,8 @@ def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:
     -------
     list of dict
         With `reference`, `method`, `kind`, `made_by` (class or function), `weight_bits`, `activation_bits`,
-        `learns` (Parameters), `follows` (buffers), `decouples` (tried in a small network) and `source`.
+        `gradient_bits`, `learns` (Parameters), `follows` (buffers), `decouples` (tried in a small network) and
+        `source`.
     """
     return [_row(entry) for entry in (entries() if shelf is None else shelf)]
 
@@ -65,6 +66,7 @@ def _row(entry):
         "made_by": entry.maker.__name__,
         "weight_bits": bits["weights"],
         "activation_bits": bits["activations"],
+        "gradient_bits": getattr(quantizer, "gradient_bits", FLOAT),
         "learns": [path for path, _ in quantizer.named_parameters()],
         "follows": [path for path, _ in quantizer.named_buffers()],
         "decouples": _decouples(entry),
@@ -97,9 +99,11 @@ def shelf_table(rows: Iterable[dict[str, object]]) -> str:
 
 
 def _words(row):
+    gradients = row["gradient_bits"]
     learns = [*row["learns"], *(f"({path})" for path in row["follows"])]
     return (
         f"[{row['reference']}]", row["method"], row["kind"], row["made_by"],
-        f"{row['weight_bits']}/{row['activation_bits']}", ", ".join(learns) or "nothing",
+        f"{row['weight_bits']}/{row['activation_bits']}" + (f"/{gradients}" if gradients < FLOAT else ""),
+        ", ".join(learns) or "nothing",
         "yes" if row["decouples"] else "no",
     )  # fmt: skip

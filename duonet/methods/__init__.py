@@ -2,6 +2,7 @@
 
 from duonet.methods.bases import ABCNet, LQNets
 from duonet.methods.clipped import PACT
+from duonet.methods.gradients import DoReFaGradients, quantized_gradient
 from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.interval import QIL, QILWeights
 from duonet.methods.learned_range import LearnedRange, in_range, positive, within
@@ -15,9 +16,10 @@ from duonet.methods.weight_grids import DoReFaWeights, SAWBWeights, WRPNWeights
 from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWeights, XNORWeights
 
 __all__ = [
-    "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ", "DoReFaWeights",
-    "Entry", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights",
-    "SAWBWeights", "SHELF", "StochasticBinary", "StochasticWeights", "WRPNWeights", "XNORWeights",
-    "annealed_slope", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed", "positive", "pull",
-    "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform", "within",
+    "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
+    "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange",
+    "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "SHELF", "StochasticBinary", "StochasticWeights",
+    "WRPNWeights", "XNORWeights", "annealed_slope", "dsq_fixed", "entries", "find", "half_wave", "in_range",
+    "listed", "positive", "pull", "quantized_gradient", "sign_clipped", "sign_polynomial", "sign_swish",
+    "unbiased_gradient", "uniform", "within",
 ]  # fmt: skip

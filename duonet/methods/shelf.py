@@ -10,7 +10,7 @@ from duonet import arguments
 from duonet.quant import Quantizer
 
 F = TypeVar("F", bound=Callable[..., Quantizer])
-KINDS = ("activations", "weights")
+KINDS = ("activations", "weights", "gradients")
 
 
 class Entry(NamedTuple):
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
         Its number in the list of references of BinaryDuo.
     name : str
         Short and in lower case, as commands take it.
-    kind : {"activations", "weights"}
+    kind : {"activations", "weights", "gradients"}
         What it quantises.
     source : str
         The publication.
@@ -62,7 +62,7 @@ def listed(reference: int, name: str, kind: str, source: str, **settings: object
         Its number in the list of references of BinaryDuo.
     name : str
         Lower case, new on the shelf.
-    kind : {"activations", "weights"}
+    kind : {"activations", "weights", "gradients"}
     source : str
         Authors, method, place and year.
     **settings
@@ -76,7 +76,7 @@ def listed(reference: int, name: str, kind: str, source: str, **settings: object
     Raises
     ------
     ValueError
-        If the name is taken or not in lower case, or the kind is neither of the two.
+        If the name is taken or not in lower case, or the kind is none of the three.
 
     Examples
     --------
