@@ -1,6 +1,6 @@
 """Time of a packed network beside PyTorch, onnxruntime and duonet in float32: one command, about six minutes.
 
-    python benchmarks/inference.py --json inference.json
+    python benchmarks/inference.py --json docs/inference.json && python benchmarks/speed_table.py --render
     python benchmarks/inference.py vgg7 --threads 1 --batch 1
 
 Networks with binary weights, batches of 1 and of 256, two threads and one. The sides take turns in one process;
@@ -30,7 +30,7 @@ import train_step
 
 import duonet
 from duonet import Tensor, compiled, engine, models, nn, no_grad, parallel
-from duonet.inference import pack
+from duonet.inference import pack, packed_summary
 from duonet.inference.export import CannotExport, export_c
 
 NETWORKS = {"vgg7": (32, 32, 3), "vgg_deep": (28, 28, 1), "resnet20": (32, 32, 3)}
@@ -64,6 +64,13 @@ def settled(name):
         for _ in range(30):
             model.train()(Tensor(rng.standard_normal((32, *NETWORKS[name]), dtype=np.float32)))
     return model.eval()
+
+
+def file_bytes(name):
+    """Return the bytes of the packed file, and those of all the network's numbers in float32."""
+    model = settled(name)
+    numbers = sum(tensor.size for _, tensor in [*model.named_parameters(), *model.named_buffers()])
+    return packed_summary(pack(model, NETWORKS[name])).total.bytes_packed, 4 * numbers
 
 
 def sides(name, batch, threads):
@@ -187,7 +194,8 @@ def main():
         cores.append(speed_table.cores(2))
     print("cores before, between and after:", ", ".join(f"{n:.2f}" for n in cores))
     if args.json:
-        Path(args.json).write_text(json.dumps({"cores": cores, "rows": rows}, indent=1) + "\n")
+        sizes = {name: file_bytes(name) for name in names}
+        Path(args.json).write_text(json.dumps({"cores": cores, "bytes": sizes, "rows": rows}, indent=1) + "\n")
     if min(cores) < 2 * speed_table.ENOUGH:
         sys.exit("the machine was busy: these numbers are void")
 

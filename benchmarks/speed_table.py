@@ -1,7 +1,9 @@
 """Measure what docs/speed.md says of training beside PyTorch, write docs/speed.json, and its table into the page.
 
     python benchmarks/speed_table.py             # measure all, about 25 minutes on two free cores, then render
-    python benchmarks/speed_table.py --render    # render the table anew from docs/speed.json
+    python benchmarks/speed_table.py --render    # render tables anew from what was measured
+
+The tables of packed networks and the README's come from docs/inference.json, which `inference.py` writes.
 
 Nothing else may run meanwhile: PyTorch's threads wait for each other by spinning, and become many times slower
 where a core is shared. So cores are counted before and after every part, and too few void the run. It needs torch
@@ -20,8 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- speed.json -->\n", "<!-- end -->\n"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+END = "<!-- end -->\n"
 NETWORKS = "vgg7", "vgg_deep", "small", "resnet20"
 VARIANTS = "baseline", "coupled", "decoupled"
 NAMES = [f"{n}:{v}" for n in NETWORKS for v in VARIANTS if n != "small" or v == "baseline"]
@@ -97,15 +100,78 @@ def table(measured):
     return "\n".join(lines) + "\n"
 
 
-def rendered(page, measured):
-    """Return the page with its table made anew."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}{table(measured)}{END}{rest.split(END)[1]}"
+def packed_table(measured):
+    """Return the table of packed networks in Markdown, from what `inference.py` writes."""
+    rows = {(row["network"], row["batch"], row["threads"], row["side"]): row for row in measured["rows"]}
+    lines = [
+        f"Two cores, with {min(measured['cores']):.2f} to {max(measured['cores']):.2f} of them free. How many "
+        "times as fast the packed network is as PyTorch eager / channels_last / onnxruntime / duonet folded, and "
+        "in NumPy alone as duonet folded.",
+        "",
+        "| network, images | ms, 2 threads | 2 threads | 1 thread | NumPy alone, 2 threads / 1 | C, ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, batch in dict.fromkeys((row["network"], row["batch"]) for row in measured["rows"]):
+
+        def ms(threads, side, name=name, batch=batch):
+            return rows[name, batch, threads, side]["ms"]
+
+        def faster(threads, name=name, batch=batch):
+            sides = "torch", "torch channels_last", "onnxruntime", "fold"
+            return " / ".join(f"{rows[name, batch, threads, side]['packed_is_faster']:.1f}" for side in sides)
+
+        alone = " / ".join(f"{ms(n, 'fold numpy') / ms(n, 'packed numpy'):.2f}" for n in (2, 1))
+        c = f"{ms(1, 'C'):.2f}" if (name, batch, 1, "C") in rows else ""
+        lines.append(f"| {name}, {batch} | {ms(2, 'packed'):.2f} | {faster(2)} | {faster(1)} | {alone} | {c} |")
+    return "\n".join(lines) + "\n"
+
+
+def gain_table(measured, packed):
+    """Return the README's table in Markdown: what each network gains from being binary."""
+    steps = {
+        (row["network"], row["side"]): row["ratio"]
+        for row in measured["steps"]
+        if (row["threads"], row["allocator"]) == (2, "raised")
+    }
+    runs = {
+        (row["network"], row["batch"]): row["packed_is_faster"]
+        for row in packed["rows"]
+        if (row["threads"], row["side"]) == (2, "torch")
+    }
+    lines = [
+        "| network | training step: time to PyTorch's channels_last / eager | one image, packed: times as fast as "
+        "eager | 256 images | file: times smaller |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (small, large) in packed["bytes"].items():
+        step = " / ".join(f"{steps[f'{name}:baseline', side]:.2f}" for side in SIDES[:2])
+        run = " | ".join(f"{runs[name, batch]:.1f}" for batch in (1, 256))
+        lines.append(f"| `{name}` | {step} | {run} | {large / small:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def filled(page, name, text):
+    """Return the page with a text between the marks of a name."""
+    begin = f"<!-- {name} -->\n"
+    before, rest = page.split(begin)
+    return before + begin + text + END + rest.split(END, 1)[1]
+
+
+def pages():
+    """Return {page: its text with tables made anew} of all pages whose numbers have been measured."""
+    speed, packed = (
+        json.loads(path.read_text()) if path.exists() else None
+        for path in (DOCS / "speed.json", DOCS / "inference.json")
+    )
+    tables = [(DOCS / "speed.md", "speed.json", speed and table(speed))]
+    tables += [(DOCS / "inference.md", "inference.json", packed and packed_table(packed))]
+    tables += [(ROOT / "README.md", "gain", speed and packed and gain_table(speed, packed))]
+    return {path: filled(path.read_text(encoding="utf-8"), name, text) for path, name, text in tables if text}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--render", action="store_true", help="only write the table of docs/speed.json again")
+    parser.add_argument("--render", action="store_true", help="only write the tables again")
     parser.add_argument("--turns", type=int, default=9)
     args = parser.parse_args()
     if not args.render:
@@ -113,8 +179,8 @@ def main():
         if min(measured["cores"]) < 2 * ENOUGH:
             sys.exit(f"void: something else ran; of two cores there were {measured['cores']}")
         (DOCS / "speed.json").write_text(json.dumps(measured, indent=1) + "\n")
-    page = DOCS / "speed.md"
-    page.write_text(rendered(page.read_text(encoding="utf-8"), json.loads((DOCS / "speed.json").read_text())))
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
