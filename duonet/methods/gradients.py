@@ -76,7 +76,7 @@ class DoReFaGradients(Quantizer):
 
     References
     ----------
-    Zhou et al., DoReFa-Net, arXiv 1606.06160, section 2.5; tensorpack, examples/DoReFa-Net/dorefa.py.
+    Zhou et al., DoReFa-Net, arXiv 1606.06160; tensorpack, examples/DoReFa-Net/dorefa.py.
 
     Examples
     --------

@@ -218,7 +218,7 @@ class ClipOfMoments(Function):
         return dy if ctx.inside is None else exact.chain(dy, ctx.inside)
 
 
-@listed(34, "sawb", "weights", "Choi et al., PACT and statistics-aware weight binning, SysML 2019")
+@listed(34, "sawb", "weights", "Choi et al., 2-bit Quantized Neural Networks, SysML 2019")
 class SAWBWeights(Quantizer):
     """k-bit weights clipped at a = c₁ √E[w²] − c₂ E|w|: y = a (2 R(n clip(w/2a + ½, 0, 1))/n − 1), n = 2^k − 1.
 
@@ -241,8 +241,8 @@ class SAWBWeights(Quantizer):
 
     References
     ----------
-    Choi et al., PACT with statistics-aware weight binning, SysML 2019; foundation-model-stack/fms-model-optimizer,
-    fms_mo/quant/quantizers.py.
+    Choi et al., Accurate and Efficient 2-bit Quantized Neural Networks, SysML 2019. Code:
+    foundation-model-stack/fms-model-optimizer, fms_mo/quant/quantizers.py.
 
     Examples
     --------

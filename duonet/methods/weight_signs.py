@@ -141,7 +141,7 @@ class BiRealWeights(Quantizer):
 
     References
     ----------
-    Liu et al., Bi-Real Net, ECCV 2018, section 3.3; liuzechun/Bi-Real-net, pytorch_implementation.
+    Liu et al., Bi-Real Net, ECCV 2018; liuzechun/Bi-Real-net, pytorch_implementation.
 
     Examples
     --------
@@ -230,7 +230,7 @@ class StochasticWeights(Quantizer):
 
     References
     ----------
-    Hubara et al., Binarized Neural Networks, NeurIPS 2016, section 1.1; Courbariaux et al., BinaryConnect, 2015.
+    Hubara et al., Binarized Neural Networks, NeurIPS 2016; Courbariaux et al., BinaryConnect, 2015.
 
     Examples
     --------
