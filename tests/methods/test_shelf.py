@@ -6,7 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duonet import Tensor, check_quantizer, load_model, methods, no_grad, optim, quant, save_checkpoint
+from duonet import (
+    Tensor,
+    check_quantizer,
+    fold_batch_norm,
+    fuse,
+    load_model,
+    methods,
+    no_grad,
+    optim,
+    quant,
+    save_checkpoint,
+    summary,
+)
 from duonet import functional as F
 from duonet.cli import main
 from duonet.experiments.shelf import shelf_rows, shelf_table, small_network
@@ -47,6 +59,21 @@ def test_it_trains_in_a_small_network_and_comes_back_from_a_checkpoint(name, tmp
     assert repr(twin) == repr(model)
     with no_grad():
         np.testing.assert_array_equal(twin(Tensor(x)).data, model(Tensor(x)).data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_folded_fused_counted_and_halved_in_precision(name, rng):
+    entry = methods.find(name)
+    model = small_network(entry, rng)
+    x = rng.standard_normal((40, 6), dtype="float32")
+    model(Tensor(x))  # batch norm has seen a batch
+    with no_grad():
+        y = model.eval()(Tensor(x)).data
+        for changed in (fold_batch_norm(model), fuse(model)):
+            np.testing.assert_array_equal(changed(Tensor(x)).data, y)
+        counted = summary(model, (6,))
+        assert (counted.activation_bits if entry.kind == "activations" else counted.weight_bits) == made(name).bits
+        assert np.isfinite(model.astype("float16")(Tensor(x.astype("float16"))).data).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
