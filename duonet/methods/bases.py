@@ -68,7 +68,7 @@ class ABCNet(LearnedRange):
 
     References
     ----------
-    Lin et al., ABC-Net, NeurIPS 2017, section 3.2. A port starts all v at 0 and all β at 1, which makes the bases
+    Lin et al., ABC-Net, NeurIPS 2017. A port starts all v at 0 and all β at 1, which makes the bases
     equal for ever; hence the spread.
 
     Examples
@@ -114,7 +114,7 @@ class LQNets(Quantizer):
 
     References
     ----------
-    Zhang et al., LQ-Nets, ECCV 2018, section 3, and learned_quantization.py of its code. That stands behind a
+    Zhang et al., LQ-Nets, ECCV 2018, and learned_quantization.py of its code. That stands behind a
     ReLU, which is part of the gradient here. Its solution for activations lacks δ and can be singular; its weights
     have it.
 

@@ -19,7 +19,7 @@ class PACT(LearnedRange):
         1 to 8.
     start : number
         Of α, at least 2^-10, at which it is held in use. 2 to 3 suits an input that batch norm made;
-        the code of others starts at 6 to 10.
+        the code of others starts at 6 or 8.
     decay : number
         Of the penalty that `fit` adds to the loss.
 
@@ -30,8 +30,8 @@ class PACT(LearnedRange):
 
     References
     ----------
-    Choi et al., PACT, 2018, eq. 1 to 3, as in quantizers.py of fms-model-optimizer. A variant there keeps what
-    rounding leaves in the gradient of α below α as well; here it is 0, as in the paper.
+    Choi et al., PACT, 2018, as in quantizers.py of fms-model-optimizer. A variant there keeps what
+    rounding leaves in the gradient of α below α as well; here it is 0.
 
     Examples
     --------

@@ -98,7 +98,7 @@ class HWGQ(QuantActivation):
     Cai et al., HWGQ, CVPR 2017, and quant_layer.cpp of its Caffe code, which stays on the lower level at a
     threshold; here every step fires at its threshold. The steps are computed, not copied: the example networks
     have 0.538. The authors' later code (EdMIPS) rounds, with the first step half-way, and keeps these steps,
-    though others would then be best.
+    though others would then be best. The log-tailed slope has not been compared with the paper.
 
     Examples
     --------

@@ -33,7 +33,7 @@ class QIL(LearnedRange):
 
     References
     ----------
-    Jung et al., QIL, CVPR 2019, section 3.2. The paper gives activations the exponent γ = 1.
+    Jung et al., QIL, CVPR 2019, as in three ports that agree: activations have the exponent γ = 1.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class QILWeights(LearnedRange):
 
     References
     ----------
-    Jung et al., QIL, CVPR 2019, section 3.2. Ports take half of max |w| for c and d at the start; here they are
+    Jung et al., QIL, CVPR 2019. A port takes half of max |w| for c and d at the start; here they are
     numbers, so that a network can be made before its weights are known.
 
     Examples

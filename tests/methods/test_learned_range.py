@@ -63,7 +63,7 @@ def test_a_range_below_its_bound_is_held_and_comes_back():
     assert learned["alpha"] == 2, "so that descent can raise it again"
 
 
-def test_the_penalty_is_that_of_the_paper():
+def test_the_penalty_is_decay_times_the_square():
     assert float(PACT(2, start=3, decay=0.5).penalty().data) == 4.5
 
 
