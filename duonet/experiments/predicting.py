@@ -120,7 +120,7 @@ def _picture(path, in_shape, resize):
     options = {"size": (height, width), "grey": channels == 1} if resize else {}
     try:
         pixels = data.read_image(path, **options)
-        check_image_shape(f"predict: {path}", pixels.shape, in_shape, "; --resize makes it fit")
+        check_image_shape(f"{path}", pixels.shape, in_shape, "; --resize makes it fit")
     except ValueError as error:
         return error
     return pixels
