@@ -92,9 +92,9 @@ def test_a_gpu_scores_and_predicts_what_the_cpu_does(run, pictures, gpu):
     [
         (
             "large.jpg",
-            "predict: .*large.jpg: images are 50×56×3, but the network takes 28×28×1; --resize makes it fit",
+            ".*large.jpg: images are 50×56×3, but the network takes 28×28×1; --resize makes it fit",
         ),
-        ("colour.png", "predict: .*colour.png: images are 28×28×3, but the network takes 28×28×1"),
+        ("colour.png", ".*colour.png: images are 28×28×3, but the network takes 28×28×1"),
         ("none.png", "none.png: No such file or directory"),
     ],
 )
