@@ -1,6 +1,6 @@
 """Measure what docs/speed.md says of training beside PyTorch, write docs/speed.json, and its table into the page.
 
-    python benchmarks/speed_table.py             # measure all, about 25 minutes on two free cores, then render
+    python benchmarks/speed_table.py             # measure all, about 20 minutes on two free cores, then render
     python benchmarks/speed_table.py --render    # render tables anew from what was measured
 
 The tables of packed networks and the README's come from docs/inference.json, which `inference.py` writes.
@@ -26,9 +26,10 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 END = "<!-- end -->\n"
 NETWORKS = "vgg7", "vgg_deep", "small", "resnet20"
-VARIANTS = "baseline", "coupled", "decoupled"
-NAMES = [f"{n}:{v}" for n in NETWORKS for v in VARIANTS if n != "small" or v == "baseline"]
+BASELINES = [f"{name}:baseline" for name in NETWORKS]
+OTHERS = [f"{name}:{variant}" for name in NETWORKS if name != "small" for variant in ("coupled", "decoupled")]
 SETTINGS = list(itertools.product((2, 1), ("default", "raised")))  # threads, allocator
+WHOLE = 2, "raised"  # the setting in which coupled and decoupled networks are measured too
 SIDES = "torch channels_last", "torch", "duonet numpy"
 ENOUGH = 0.93  # of the cores
 SPIN_SECONDS = 1.0
@@ -51,7 +52,9 @@ def measure(turns):
     """Return everything that the table shows, and the machine that it was measured on."""
     steps, found = [], [cores(2)]
     for threads, allocator in SETTINGS:
-        rows = train_step("--threads", str(threads), "--allocator", allocator, "--turns", str(turns))
+        names = BASELINES + (OTHERS if (threads, allocator) == WHOLE else [])
+        given = "--threads", str(threads), "--allocator", allocator, "--turns", str(turns)
+        rows = train_step(*names, *given)
         steps += [{"threads": threads, "allocator": allocator, **row} for row in rows]
         found.append(cores(2))
     return {
@@ -59,7 +62,7 @@ def measure(turns):
         "date": time.strftime("%Y-%m-%d"),
         "cores": [round(n, 3) for n in found],
         "steps": steps,
-        "memory": train_step("--memory"),
+        "memory": train_step(*BASELINES, "--memory"),
     }
 
 
@@ -71,7 +74,7 @@ def train_step(*arguments):
     script = Path(__file__).with_name("train_step.py")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.json"
-        subprocess.run([sys.executable, script, *NAMES, *arguments, "--json", path], check=True)
+        subprocess.run([sys.executable, script, *arguments, "--json", path], check=True)
         return json.loads(path.read_text())
 
 
@@ -89,12 +92,15 @@ def table(measured):
         f"| network, batch | ms | {' | '.join(heads)} | memory |",
         "|---|---" + "|---" * len(heads) + "|---|",
     ]
-    for name in dict.fromkeys(row["network"] for row in measured["steps"]):
-        mine = ratios[2, "raised", name, "duonet"]
+    for name in dict.fromkeys(row["network"] for row in measured["steps"] if row["threads"] == WHOLE[0]):
+        mine = ratios[(*WHOLE, name, "duonet")]
         cells = [
-            " / ".join(f"{ratios[(*setting, name, side)]['ratio']:.2f}" for side in SIDES) for setting in SETTINGS
+            " / ".join(f"{ratios[(*setting, name, side)]['ratio']:.2f}" for side in SIDES)
+            if (*setting, name, "duonet") in ratios
+            else ""
+            for setting in SETTINGS
         ]
-        used = " / ".join(f"{memory[name, side]:.2f}" for side in SIDES[:2])
+        used = " / ".join(f"{memory[name, side]:.2f}" for side in SIDES[:2] if (name, side) in memory)
         shown = name.replace(":", " ").removesuffix(" baseline")
         lines.append(f"| {shown}, {mine['batch']} | {mine['ms']:.1f} | {' | '.join(cells)} | {used} |")
     return "\n".join(lines) + "\n"
@@ -131,7 +137,7 @@ def gain_table(measured, packed):
     steps = {
         (row["network"], row["side"]): row["ratio"]
         for row in measured["steps"]
-        if (row["threads"], row["allocator"]) == (2, "raised")
+        if (row["threads"], row["allocator"]) == WHOLE
     }
     runs = {
         (row["network"], row["batch"]): row["packed_is_faster"]

@@ -68,6 +68,21 @@ class Replicate(torch.nn.Module):
         return torch.cat([x, x], 1)
 
 
+class AverageCopies(torch.nn.Module):
+    def forward(self, x):
+        one, other = x.chunk(2, 1)
+        return (one + other) / 2
+
+
+class PadChannels(torch.nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        return torch.nn.functional.pad(x, (0, 0, 0, 0, 0, self.channels - x.shape[1]))
+
+
 @functools.singledispatch
 def build(layer):
     """Return the PyTorch module for a duonet module, on NCHW tensors, with copies of its weights."""
@@ -120,6 +135,16 @@ def _(layer: nn.QuantActivation):
 @build.register
 def _(layer: nn.Replicate):
     return Replicate()
+
+
+@build.register
+def _(layer: nn.AverageCopies):
+    return AverageCopies()
+
+
+@build.register
+def _(layer: nn.PadChannels):
+    return PadChannels(layer.channels)
 
 
 @build.register
