@@ -138,7 +138,7 @@ RUN.runs.return_value = [("run", RUN)]
     [
         (experiments.train, (RUN, "new"), "checked"),
         (experiments.compare, (RUN, "new"), "checked"),
-        (experiments.mismatch, (RUN, "new"), "Records"),
+        (experiments.mismatch, (experiments.MismatchSettings(), "new"), "Records"),
         (experiments.score, ("run", "mnist"), "load_run"),
         (experiments.predict, ("run", ["image"]), "load_run"),
         (duonet.mismatch.measure, (nn.Linear(1, 1, rng=np.random.default_rng(0)), None, None), "weighted_layers"),
