@@ -8,7 +8,7 @@ from duonet.methods.interval import QIL, QILWeights
 from duonet.methods.learned_range import LearnedRange, in_range, positive, within
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
 from duonet.methods.pulled import BNNPlusWeights, pull
-from duonet.methods.shelf import SHELF, Entry, entries, find, listed
+from duonet.methods.shelf import Entry, entries, find, listed
 from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
 from duonet.methods.stochastic import Baseline, StochasticBinary, annealed_slope, unbiased_gradient
 from duonet.methods.weight_bases import ABCWeights, LQWeights
@@ -18,7 +18,7 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
     "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange",
-    "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "SHELF", "StochasticBinary", "StochasticWeights",
+    "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "StochasticBinary", "StochasticWeights",
     "WRPNWeights", "XNORWeights", "annealed_slope", "dsq_fixed", "entries", "find", "half_wave", "in_range",
     "listed", "positive", "pull", "quantized_gradient", "sign_clipped", "sign_polynomial", "sign_swish",
     "unbiased_gradient", "uniform", "within",
