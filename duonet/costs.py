@@ -192,7 +192,7 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     def see(path, module, inputs, output):
         alive.extend([*inputs, output])  # an id is only good as long as its tensor lives
         read = min((bits.get(id(tensor), FLOAT) for tensor in inputs), default=FLOAT)
-        if isinstance(module, Quantizer):
+        if _quantizes(module):
             bits[id(output)] = module.known("bits")
         elif module.known("keeps_levels"):  # what was quantised stays quantised
             bits.setdefault(id(output), read)
@@ -214,8 +214,13 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
         _, fresh = tensors(module)
         if fresh:
             rows.append(_row(path, module, fresh, FLOAT, None))
-    quantizers = [m for _, m in model.modules() if isinstance(m, Quantizer) and id(m) not in of_weights]
+    quantizers = [m for _, m in model.modules() if _quantizes(m) and id(m) not in of_weights]
     return Summary(rows, max((quantizer.known("bits") for quantizer in quantizers), default=FLOAT))
+
+
+def _quantizes(module):
+    """Say whether a quantiser changes its input: one of gradients does not, nor does a penalty."""
+    return isinstance(module, Quantizer) and not (module.known("bits") == FLOAT and module.known("keeps_levels"))
 
 
 def _row(path, module, fresh, read, shape):

@@ -23,7 +23,7 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     ----------
     entry : Entry
         Of activations: between the layers, behind batch norm. Of weights: in the last layer, which reads a ternary
-        activation.
+        activation. A penalty: in front of a ternary activation.
     rng : numpy.random.Generator
     inputs, classes : int
 
@@ -33,9 +33,10 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     """
     quantizer = entry.make(rng)
     weights = quantizer if entry.kind == "weights" else None
-    activation = nn.QuantActivation(Ternary(), Clip(0, 1)) if weights else quantizer
+    ternary = nn.QuantActivation(Ternary(), Clip(0, 1))
+    between = {"weights": [ternary], "penalties": [quantizer, ternary]}.get(entry.kind, [quantizer])
     first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, weight_quantizer=weights)
-    return nn.Sequential(first, nn.BatchNorm(8), activation, last)
+    return nn.Sequential(first, nn.BatchNorm(8), *between, last)
 
 
 def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:

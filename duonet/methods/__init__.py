@@ -2,6 +2,7 @@
 
 from duonet.methods.bases import ABCNet, LQNets
 from duonet.methods.clipped import PACT
+from duonet.methods.distribution import DistributionLoss, distribution_loss
 from duonet.methods.gradients import DoReFaGradients, quantized_gradient
 from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.interval import QIL, QILWeights
@@ -17,9 +18,9 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
-    "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange",
-    "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "StochasticBinary", "StochasticWeights",
-    "WRPNWeights", "XNORWeights", "annealed_slope", "dsq_fixed", "entries", "find", "half_wave", "in_range",
-    "listed", "positive", "pull", "quantized_gradient", "sign_clipped", "sign_polynomial", "sign_swish",
-    "unbiased_gradient", "uniform", "within",
+    "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights",
+    "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "StochasticBinary",
+    "StochasticWeights", "WRPNWeights", "XNORWeights", "annealed_slope", "distribution_loss", "dsq_fixed",
+    "entries", "find", "half_wave", "in_range", "listed", "positive", "pull", "quantized_gradient",
+    "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform", "within",
 ]  # fmt: skip

@@ -1,10 +1,8 @@
 """Weights of one bit that a penalty pulls towards their two values: BNN+."""
 
-from collections.abc import Callable
-
 from duonet import arguments, backend, exact
+from duonet.methods.remembered import Remembering
 from duonet.methods.shelf import listed
-from duonet.quant import Quantizer
 from duonet.quant.weight import SignByFilter, mean_abs, sign
 from duonet.tensor import Function, Tensor
 
@@ -54,7 +52,7 @@ def pull(w: Tensor, alpha: Tensor, power: int = 2) -> Tensor:
 
 
 @listed(11, "bnn+-weights", "weights", "Darabi et al., BNN+, 2018")
-class BNNPlusWeights(Quantizer):
+class BNNPlusWeights(Remembering):
     """Weights with one scale a filter whose penalty pulls the latent ones to ±α: λ Σ |α − |w||^p, p = 1 or 2.
 
     The weights in use are those of `quant.FilterScaleSign`, y = sign(w) · mean |w|, with its gradient. α is the
@@ -88,23 +86,17 @@ class BNNPlusWeights(Quantizer):
         super().__init__()
         self.strength = arguments.number("BNNPlusWeights", "strength", strength, at_least=0)
         self.power = arguments.integer("BNNPlusWeights", "power", power, at_least=1, at_most=2)
-        self._latent: Callable[[], Tensor] | None = None
-
-    def __getstate__(self):
-        """Leave the weights that were read out of a copy, which will read its own."""
-        return super().__getstate__() | {"_latent": None}
 
     def forward(self, w: Tensor) -> Tensor:
         """(..., OUT), same shape out, of two values a channel."""
-        # Behind a function, where a Tensor is no part of the module's state: the layer has it already.
-        self._latent = (lambda: w) if self.training and w.requires_grad else None
+        self._remember(w)
         return SignByFilter.apply(w)
 
     def penalty(self) -> Tensor | None:
         """λ R of the weights that were read last in training; none before and in evaluation."""
-        if self._latent is None:
+        w = self._remembered()
+        if w is None:
             return None
-        w = self._latent()
         size = abs(w.data).reshape(-1, w.shape[-1])
         middle = backend.get_xp(size).sort(size, axis=0)[[(len(size) - 1) // 2, len(size) // 2]]
         alpha = mean_abs("penalty", size if self.power == 2 else middle, (0,))

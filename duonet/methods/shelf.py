@@ -10,7 +10,7 @@ from duonet import arguments
 from duonet.quant import Quantizer
 
 F = TypeVar("F", bound=Callable[..., Quantizer])
-KINDS = ("activations", "weights", "gradients")
+KINDS = ("activations", "weights", "gradients", "penalties")
 
 
 class Entry(NamedTuple):
@@ -22,8 +22,8 @@ class Entry(NamedTuple):
         Its number in the list of references of BinaryDuo.
     name : str
         Short and in lower case, as commands take it.
-    kind : {"activations", "weights", "gradients"}
-        What it quantises.
+    kind : {"activations", "weights", "gradients", "penalties"}
+        What it quantises; or it quantises nothing, and adds to the loss.
     source : str
         The publication.
     maker : callable
@@ -62,7 +62,7 @@ def listed(reference: int, name: str, kind: str, source: str, **settings: object
         Its number in the list of references of BinaryDuo.
     name : str
         Lower case, new on the shelf.
-    kind : {"activations", "weights", "gradients"}
+    kind : {"activations", "weights", "gradients", "penalties"}
     source : str
         Authors, method, place and year.
     **settings
@@ -76,7 +76,7 @@ def listed(reference: int, name: str, kind: str, source: str, **settings: object
     Raises
     ------
     ValueError
-        If the name is taken or not in lower case, or the kind is none of the three.
+        If the name is taken or not in lower case, or the kind is none of the four.
 
     Examples
     --------

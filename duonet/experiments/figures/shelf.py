@@ -20,7 +20,8 @@ def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
 
     Activations, in evaluation mode: output (brown) and surrogate (blue), where there is one, over the input;
     below, the gradient for dy = 1. Weights: a histogram of 4,000 Gaussian weights before (grey) and, on a scale of
-    its own, after (brown); below, the gradient of each for dy = 1.
+    its own, after (brown); below, the gradient of each for dy = 1. A penalty: over the mean of a Gaussian channel,
+    of standard deviation ¼ (brown) and 1 (blue); below, its derivative by the mean.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
         top.set_axis_off()
         bottom.set_axis_off()
     for entry, (top, bottom) in zip(shelf, panels):
-        (_weights if entry.kind == "weights" else _activation)(entry, top, bottom)
+        {"weights": _weights, "penalties": _penalty}.get(entry.kind, _activation)(entry, top, bottom)
         top.set_title(f"[{entry.reference}] {entry.name}", size=8)
         for axes in (top, bottom):
             tidy(axes)
@@ -86,3 +87,22 @@ def _weights(entry, top, bottom):
     bottom.plot(w.ravel()[order], slope.ravel()[order], color=SOFT, linewidth=1.2)
     bottom.set_xlim(-2, 2)
     bottom.set_ylim(min(-0.2, 1.1 * slope.min()), max(1.2, 1.1 * slope.max()))
+
+
+def _penalty(entry, top, bottom):
+    layer = entry.make(np.random.default_rng(0)).astype("float64")
+    draws = np.random.default_rng(0).standard_normal((400, 1))
+    draws, means = (draws - draws.mean()) / draws.std(), np.linspace(-1.5, 2.5, 81)
+    for spread, color in ((0.25, AFTER), (1, SOFT)):
+        points = [_penalised(layer, mean + spread * draws) for mean in means]
+        for axes, values in zip((top, bottom), zip(*points)):
+            axes.plot(means, values, color=color, linewidth=1.2)
+
+
+def _penalised(layer, x):
+    """Return a penalty, and its derivative by the mean of what the layer reads."""
+    tensor = Tensor(x, requires_grad=True)
+    layer(tensor)
+    penalty = layer.penalty()
+    penalty.backward()
+    return float(penalty.data), tensor.grad.sum()
