@@ -68,9 +68,8 @@ def numerical_gradient(
     for i, x in enumerate(inputs):
         gradient = np.zeros_like(x)
         for index in np.ndindex(x.shape):
-            gradient[index] = (
-                loss(_moved(inputs, i, _unit(x, index), step)) - loss(_moved(inputs, i, _unit(x, index), -step))
-            ) / (2 * step)
+            right, left = (loss(_moved(inputs, i, _unit(x, index), h)) for h in (step, -step))
+            gradient[index] = (right - left) / (2 * step)
         gradients.append(gradient)
     return gradients
 

@@ -199,6 +199,9 @@ class Module:
         """Return a Tensor without axes that `fit` adds to the loss; none by default."""
         return None
 
+    def after_step(self) -> None:
+        """Change in place what was learned, as by clipping; `fit` calls it after each step of the optimiser."""
+
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in self.parameters():

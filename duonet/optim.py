@@ -48,9 +48,8 @@ class Optimizer:
     array([0.95], dtype=float32)
     """
 
-    buffers: tuple[
-        str, ...
-    ] = ()  # names of the lists of arrays that a subclass keeps, one array for each parameter
+    # Names of the lists of arrays that a subclass keeps, one array for each parameter.
+    buffers: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[Parameter], lr: float):
         self.parameters = _listed(type(self).__name__, parameters)

@@ -28,8 +28,8 @@ def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), se
 
     Dtype and shape are kept and the input is left alone; training is deterministic or draws, as the tag says, and
     evaluation neither draws nor changes the state; values need as many bits and scales as stated; backward is the
-    gradient of the surrogate and reaches the input and every Parameter; every other stated tag holds; a
-    checkpoint restores it; a GPU, where there is one, gives the values of the CPU.
+    gradient of the surrogate and reaches the input and every Parameter; a projection changes weights in place;
+    every other stated tag holds; a checkpoint restores it; a GPU, where there is one, gives the values of the CPU.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), se
     """
     arguments.instance("check_quantizer", "quantizer", quantizer, Quantizer)
     x = np.random.default_rng(seed).standard_normal(shape)
-    for clause in (_kept, _draws, _values, _gradient, _tags, _comes_back, _on_gpu):
+    for clause in (_kept, _draws, _values, _gradient, _projected, _tags, _comes_back, _on_gpu):
         try:
             problem = clause(_copy(quantizer), x)
         except (ValueError, TypeError, RuntimeError, GradientError, CheckpointError) as error:
@@ -160,6 +160,17 @@ def _gradient(quantizer, x):
     except ValueError as error:
         if "no smooth function behind it" not in str(error):
             raise
+    return ""
+
+
+def _projected(quantizer, x):
+    weight = Tensor(x.copy())
+    before = weight.data
+    quantizer.project(weight)
+    if weight.data is not before or not np.isfinite(before).all():
+        return "project() must change the weight in place, and leave it finite"
+    if not weight._changes[0] and not np.array_equal(before, x):
+        return "project() changes the weight, and does not say so by weight.changed()"
     return ""
 
 

@@ -3,30 +3,26 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeAlias
-
-import numpy as np
+from typing import Any, Protocol, TypeAlias
 
 from duonet import arguments, backend, functional, parallel
+from duonet.diagnosis import TrainingDiverged, check_input, check_loss, check_parameters
 from duonet.fusing import fused
 from duonet.history import History
 from duonet.module import Module
-from duonet.nn.watching import all_finite, evaluating, first_not_finite, observe
+from duonet.nn.watching import evaluating, first_not_finite
 from duonet.optim import Constant, Optimizer
 from duonet.penalties import Penalties
 from duonet.progress import Bar
+from duonet.stepping import Stepping
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
+from duonet.totals import Score, Totals
+
+__all__ = ["Loader", "Score", "TrainingDiverged", "evaluate", "fit"]
 
 Batches: TypeAlias = Iterable[tuple[Any, Any]]  # of x and labels, such as a DataLoader
 Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
-
-CURE = "A smaller learning rate is the usual cure"
-HOLDS = "holds NaN or infinity"
-
-
-class TrainingDiverged(ArithmeticError):
-    """The loss or a parameter became infinite or NaN; the message says when and in which layer."""
 
 
 class Loader(Protocol):
@@ -43,22 +39,6 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
-
-
-class Score(NamedTuple):
-    """How well a model does on a data set.
-
-    Attributes
-    ----------
-    loss : float
-        Mean over the images.
-    accuracy : float or None
-        Share of the images classified right, 0 to 1. None where there are no classes: where labels are not ints
-        (N,), or the model's output is not (N, C) with 2 or more classes.
-    """
-
-    loss: float
-    accuracy: float | None
 
 
 @parallel.threads()
@@ -87,13 +67,14 @@ def evaluate(model: Module, loader: Batches, loss: Loss = functional.softmax_cro
 
     Examples
     --------
+    >>> import numpy as np
     >>> from duonet import nn
     >>> batches = [(np.array([[3.0, 1.0], [0.0, 1.0]], "float32"), np.array([0, 0]))]
     >>> evaluate(nn.Flatten(), batches).accuracy
     0.5
     """
     arguments.instance("evaluate", "model", model, Module)
-    totals = _Totals("evaluate")
+    totals = Totals("evaluate")
     with no_grad(), evaluating(model):
         run, _ = fused(model)
         for x, labels in _pairs("evaluate", loader):
@@ -141,7 +122,8 @@ def fit(
     validation : iterable, optional
         Scored after every epoch.
     loss : callable
-        As of `evaluate`. The penalties of the model's layers are added to it, and not shown.
+        As of `evaluate`. The penalties of the model's layers are added to it, and not shown. After every step of
+        the optimiser each module's `after_step` is called.
     history : History, optional
         Of the epochs that have been trained already; `fit` continues after them and appends to it.
     on_epoch : callable, optional
@@ -172,6 +154,7 @@ def fit(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from duonet import data, nn, optim
     >>> rng = np.random.default_rng(0)
     >>> toy = data.Dataset(np.array([0, 255] * 8, "uint8").reshape(16, 1, 1, 1), np.array([0, 1] * 8))
@@ -209,9 +192,9 @@ def fit(
 
 def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
     """Make one step for each batch; return the epoch's score, and its mean penalty."""
-    totals = _Totals("fit")
+    totals = Totals("fit")
     run, _ = fused(model.train())
-    penalties = Penalties(model)
+    penalties, stepping = Penalties(model), Stepping(model)
     for i, (x, labels) in enumerate(_pairs("fit", loader)):
         optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
         x = Tensor(x)
@@ -219,21 +202,22 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         # Reading a number off a GPU stalls it, so there it is read only now and then.
         looked_at = backend.device_of(x.data) == "cpu" or bar.due()
         if looked_at:
-            _check_input(totals, x.data, epoch, i)
+            check_input(totals, x.data, epoch, i)
         logits = run(x)
         value = loss(logits, labels)
         totals.add(value, logits, labels)
         if looked_at:
-            _check_loss(totals, model, x, labels, epoch, i, first and i == 0)
+            check_loss(totals, model, x, labels, epoch, i, first and i == 0)
         value = penalties.added(value, looked_at)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
+        stepping.after()
         bar.advance(len(x.data), totals)
     score = totals.read()
-    _check_input(totals, x.data, epoch, i)
-    _check_loss(totals, model, x, labels, epoch, i, False)
-    _check_parameters(model, epoch)
+    check_input(totals, x.data, epoch, i)
+    check_loss(totals, model, x, labels, epoch, i, False)
+    check_parameters(model, epoch)
     return score, penalties.mean()
 
 
@@ -261,89 +245,3 @@ def _pairs(name, loader):
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise TypeError(f"{name}: the loader must yield pairs (x, labels), got {type(batch).__name__}")
         yield batch
-
-
-class _Totals:
-    """Sums of loss and hits, kept as 0-d arrays where they are: reading them is what would stall a GPU."""
-
-    def __init__(self, name):
-        self.name = name
-        self.loss = self.hits = self.images = 0
-        self.finite, self.spoilt = True, False
-
-    def see(self, x):
-        self.finite = self.finite & backend.get_xp(x).isfinite(x).all()
-
-    def add(self, loss, logits, labels):
-        if not isinstance(loss, Tensor) or loss.shape != ():
-            what = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(f"{self.name}: the loss must be one Tensor without axes, got {what}")
-        n, labels = len(labels), _array(labels)
-        self.loss = self.loss + loss.data * n
-        if labels.dtype.kind == "f":  # a loss may pass over NaN, for labels that are missing
-            isfinite = backend.get_xp(labels).isfinite
-            self.spoilt |= ~isfinite(loss.data) & isfinite(logits.data).all() & ~isfinite(labels).all()
-        right = _right(self.name, logits.data, labels)
-        self.hits = None if right is None or self.hits is None else self.hits + right.sum()
-        self.images += n
-
-    def read(self):
-        if self.images == 0:
-            raise ValueError(f"{self.name}: the loader yields no images")
-        return Score(float(self.loss) / self.images, None if self.hits is None else float(self.hits) / self.images)
-
-
-def _array(labels):
-    labels = labels.data if isinstance(labels, Tensor) else labels
-    return labels if backend.is_array(labels) else np.asarray(labels)
-
-
-def _right(name, logits, labels):
-    """Say of each image whether its class is the likeliest; None where there are no classes."""
-    if len(labels) != len(logits):
-        raise ValueError(f"{name}: the model returns {logits.shape} for labels {labels.shape}")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.ndim != 2 or logits.shape[1] < 2:
-        return None
-    return logits.argmax(axis=1) == labels
-
-
-def _check_input(totals, x, epoch, step):
-    """Stop before numbers that are not finite spoil the weights, and get the learning rate blamed for it."""
-    if bool(totals.finite):
-        return
-    raise ValueError(f"fit: the input is not finite: {_which('image', x, step)} in epoch {epoch + 1} {HOLDS}")
-
-
-def _which(what, x, step):
-    whole = backend.get_xp(x).isfinite(x).reshape(len(x), -1).all(axis=1)
-    return (
-        f"an earlier {what} than those of step {step + 1}"
-        if whole.all()
-        else f"{what} {whole.argmin()} of step {step + 1}"
-    )
-
-
-def _check_loss(totals, model, x, labels, epoch, step, first):
-    """Stop with the place where a non-finite number first shows, if the loss is not finite."""
-    if np.isfinite(float(totals.loss)):
-        return
-    if totals.spoilt:
-        where = _which("label", _array(labels), step)
-        raise ValueError(f"fit: the labels are not finite: {where} in epoch {epoch + 1} {HOLDS}")
-    where = first_not_finite(model)
-    if where is None:
-        with no_grad(), observe(model) as records:
-            model(x)
-        path = next((path for path, r in records.items() if path and not all_finite(r.output)), None)
-        where = "no layer's output: it arises in the loss" if path is None else f"the output of {path}"
-    cause = "No step has been made yet, so it is not the learning rate" if first else CURE
-    raise TrainingDiverged(
-        f"fit: the loss is not finite in epoch {epoch + 1}, step {step + 1}; the first non-finite numbers are in "
-        f"{where}. {cause}"
-    )
-
-
-def _check_parameters(model, epoch):
-    """Stop if the model is not finite: a staircase turns NaN into a level, so the loss may never show it."""
-    if (where := first_not_finite(model)) is not None:
-        raise TrainingDiverged(f"fit: {where} is not finite after epoch {epoch + 1}. {CURE}")

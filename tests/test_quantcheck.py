@@ -180,6 +180,14 @@ LIARS = {
         of(Pact, forward=lambda self, x: cut(x.detach()) * self.alpha),
         "no finite gradient reaches the input",
     ),
+    "a projection of another array": (
+        of(LayerScaleSign, project=lambda self, weight: setattr(weight, "data", weight.data.clip(-1, 1))),
+        "project.* in place",
+    ),
+    "a projection in silence": (
+        of(LayerScaleSign, project=lambda self, weight: weight.data.clip(-1, 1, out=weight.data)),
+        "does not say so",
+    ),
     "penalty": (of(Pact, penalty=lambda self: 0.5), "penalty"),
     "deterministic": (
         of(LayerScaleSign, bits=32, homogeneous=False, forward=lambda self, x: x * float(RNG.random())),

@@ -8,6 +8,7 @@ from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.interval import QIL, QILWeights
 from duonet.methods.learned_range import LearnedRange, in_range, positive, within
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
+from duonet.methods.projections import centre_weights, clip_weights
 from duonet.methods.pulled import BNNPlusWeights, pull
 from duonet.methods.shelf import Entry, entries, find, listed
 from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
@@ -20,7 +21,8 @@ __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
     "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights",
     "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "StochasticBinary",
-    "StochasticWeights", "WRPNWeights", "XNORWeights", "annealed_slope", "distribution_loss", "dsq_fixed",
-    "entries", "find", "half_wave", "in_range", "listed", "positive", "pull", "quantized_gradient",
-    "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform", "within",
+    "StochasticWeights", "WRPNWeights", "XNORWeights", "annealed_slope", "centre_weights", "clip_weights",
+    "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed", "positive", "pull",
+    "quantized_gradient", "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform",
+    "within",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import numpy as np
 
 from duonet import arguments, backend, exact
+from duonet.methods.projections import centre_weights, clip_weights
 from duonet.methods.shelf import listed
 from duonet.quant import Identity, Quantizer, Sign, quantize
 from duonet.quant.weight import mean_abs, sign
@@ -60,6 +61,7 @@ class SignByFilterCode(Function):
 
 
 @listed(22, "xnor-full-weights", "weights", "Rastegari et al., XNOR-Net, ECCV 2016")
+@listed(22, "xnor-code-weights", "weights", "Rastegari et al., XNOR-Net, ECCV 2016", gradient="code", centred=True)
 class XNORWeights(Quantizer):
     """Weights with one scale a filter, y = sign(w) α, α = mean |w| of n weights, and XNOR-Net's other gradients.
 
@@ -71,6 +73,9 @@ class XNORWeights(Quantizer):
     Parameters
     ----------
     gradient : {"full", "code"}
+    centred : bool
+        Whether after every step of the optimiser the latent weights lose the mean over the input channels and are
+        clipped to ±1, as in the authors' code, where the same comes before every step. The paper has neither.
 
     Notes
     -----
@@ -78,7 +83,7 @@ class XNORWeights(Quantizer):
 
     References
     ----------
-    Rastegari et al., XNOR-Net, ECCV 2016, section 3.1; allenai/XNOR-Net, util.lua.
+    Rastegari et al., XNOR-Net, ECCV 2016, section 3.1; allenai/XNOR-Net, util.lua and train.lua.
 
     Examples
     --------
@@ -93,8 +98,9 @@ class XNORWeights(Quantizer):
     bits = 1
     homogeneous = two_valued = True
 
-    def __init__(self, gradient: str = "full"):
+    def __init__(self, gradient: str = "full", centred: bool = False):
         super().__init__()
+        self.centred = centred
         self.gradient = arguments.one_of("XNORWeights", "gradient", gradient, ("full", "code"))
 
     def forward(self, w: Tensor) -> Tensor:
@@ -103,12 +109,19 @@ class XNORWeights(Quantizer):
             raise ValueError(f"expected w (..., IN, OUT), got shape {w.shape}")
         return (SignByFilterFull if self.gradient == "full" else SignByFilterCode).apply(w)
 
+    def project(self, weight: Tensor) -> None:
+        """Centre and clip, where that was asked for."""
+        if self.centred:
+            centre_weights(weight)
+            clip_weights(weight)
+
     def scales(self, shape: tuple[int, ...]) -> int:
         """One for each output channel."""
         return shape[-1]
 
     def _settings(self):
-        return "" if self.gradient == "full" else repr(self.gradient)
+        said = "" if self.gradient == "full" else repr(self.gradient)
+        return f"{self.gradient!r}, centred" if self.centred else said
 
 
 class MagnitudeAwareSign(Function):
@@ -175,7 +188,12 @@ class BiRealWeights(Quantizer):
 class BNNWeights(Quantizer):
     """Weights of ±1 without a scale: y = sign(w), sign(0) = +1.   dw = dy.
 
-    The latent weights are to be clipped to ±1 after every step of the optimiser.
+    After every step of the optimiser the latent weights are clipped: w ← min(max(w, −limit), limit).
+
+    Parameters
+    ----------
+    limit : number
+        Above 0.
 
     References
     ----------
@@ -191,9 +209,20 @@ class BNNWeights(Quantizer):
     bits = 1
     two_valued = True
 
+    def __init__(self, limit: float = 1.0):
+        super().__init__()
+        self.limit = arguments.number("BNNWeights", "limit", limit, above=0)
+
     def forward(self, w: Tensor) -> Tensor:
         """Any shape, same shape out, of ±1."""
         return quantize(w, Sign(), Identity())
+
+    def project(self, weight: Tensor) -> None:
+        """Clip to ±limit."""
+        clip_weights(weight, self.limit)
+
+    def _settings(self):
+        return "" if self.limit == 1 else f"{self.limit}"
 
 
 class DrawnSign(Function):
@@ -222,7 +251,7 @@ class StochasticWeights(Quantizer):
     """Weights of ±1 that are drawn in training: +1 with probability p = clip((w + 1)/2, 0, 1).   dw = dy.
 
     Inside ±1 their mean is w, so that the gradient is that of the mean. Every forward pass in training draws anew;
-    in evaluation they are sign(w), sign(0) = +1. The latent weights are to be clipped to ±1 after every step.
+    in evaluation they are sign(w), sign(0) = +1. After every step the latent weights are clipped to ±1.
 
     Parameters
     ----------
@@ -253,3 +282,7 @@ class StochasticWeights(Quantizer):
     def forward(self, w: Tensor) -> Tensor:
         """Any shape, same shape out, of ±1."""
         return DrawnSign.apply(w, rng=self.rng) if self.training else quantize(w, Sign(), Identity())
+
+    def project(self, weight: Tensor) -> None:
+        """Clip to ±1, where the probabilities end."""
+        clip_weights(weight)

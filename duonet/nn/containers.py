@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from duonet import functional
+from duonet import arguments, functional
 from duonet.module import Module
 from duonet.tensor import Tensor
 
@@ -52,8 +52,7 @@ class Sequential(_Layers):
         else:
             named = {str(i): layer for i, layer in enumerate(layers)}
         for name, layer in named.items():
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: {name} must be a Module, got {type(layer).__name__}")
+            arguments.instance("Sequential", name, layer, Module)
             if not isinstance(name, str):
                 raise TypeError(f"Sequential: a layer's name must be a str, got {name!r}")
             if not name or name in vars(self) or hasattr(type(self), name) or "." in name:
@@ -115,9 +114,7 @@ class ModuleList(_Layers):
 
     def append(self, module: Module) -> None:
         """Add a Module at the end."""
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleList: {len(self)} must be a Module, got {type(module).__name__}")
-        setattr(self, str(len(self)), module)
+        setattr(self, str(len(self)), arguments.instance("ModuleList", str(len(self)), module, Module))
 
     def __getitem__(self, i: Any) -> Any:
         """Return layer `i`, or for a slice the ModuleList of those layers, which are shared."""

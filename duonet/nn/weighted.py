@@ -51,6 +51,11 @@ class _Weighted(Module):
             self.weight_quantizer.reset_parameters(rng)
         self._draw(rng)
 
+    def after_step(self) -> None:
+        """Have the quantiser project the weight, unless it is frozen."""
+        if self.weight_quantizer is not None and self.weight.requires_grad:
+            self.weight_quantizer.project(self.weight)
+
     def _product(self, function, x, *steps):
         """Return function(x, weight, bias) of the quantised weight."""
         quantizer = self.weight_quantizer

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from duonet import exact
+from duonet import arguments, exact
 from duonet.functional.normalization import BatchNorm
 from duonet.quant.quantizer import Quantizer
 from duonet.quant.staircase import Staircase
@@ -105,10 +105,8 @@ class QuantActivation(Quantizer):
 
     def __init__(self, staircase: Staircase, surrogate: Surrogate):
         super().__init__()
-        for name, value, kind in (("staircase", staircase, Staircase), ("surrogate", surrogate, Surrogate)):
-            if not isinstance(value, kind):
-                raise TypeError(f"QuantActivation: {name} must be a {kind.__name__}, got {type(value).__name__}")
-        self.staircase, self.surrogate = staircase, surrogate
+        self.staircase = arguments.instance("QuantActivation", "staircase", staircase, Staircase)
+        self.surrogate = arguments.instance("QuantActivation", "surrogate", surrogate, Surrogate)
 
     @property
     def bits(self) -> int:  # type: ignore[override]

@@ -1,6 +1,7 @@
 """`Quantizer`: the base of every module whose output takes few values, for activations and for weights."""
 
 from duonet.module import Module
+from duonet.tensor import Tensor
 
 
 class Quantizer(Module):
@@ -41,6 +42,9 @@ class Quantizer(Module):
     bits = 32
     deterministic = True
     homogeneous = two_valued = False
+
+    def project(self, weight: Tensor) -> None:
+        """Change latent weights in place after a step of the optimiser, as by clipping; nothing by default."""
 
     def scales(self, shape: tuple[int, ...]) -> int:
         """Count the float scales that go with weights of a shape, beside the Parameters; none by default."""

@@ -1,0 +1,64 @@
+"""What latent weights are put back to after every step of the optimiser: bounds, and filters of mean 0."""
+
+import numpy as np
+
+from duonet import arguments, backend
+from duonet.tensor import Tensor
+
+
+def clip_weights(weight: Tensor, limit: float = 1.0) -> None:
+    """Clip weights to ±limit in place: w ← min(max(w, −limit), limit).
+
+    The sign of a weight far beyond ±1 could not turn for many steps, and never where the gradient is cut there.
+
+    Parameters
+    ----------
+    weight : Tensor
+    limit : number
+        Above 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the limit is no number above 0.
+
+    Examples
+    --------
+    >>> w = Tensor([-3.0, 0.5, 1.5])
+    >>> clip_weights(w)
+    >>> w.data
+    array([-1. ,  0.5,  1. ], dtype=float32)
+    """
+    limit = arguments.number("clip_weights", "limit", limit, above=0)
+    backend.get_xp(weight.data).clip(weight.data, -limit, limit, out=weight.data)
+    weight.changed()
+
+
+def centre_weights(weight: Tensor) -> None:
+    """Subtract in place from each weight the mean over its filter's input channels: w ← w − mean_C(w).
+
+    Parameters
+    ----------
+    weight : Tensor
+        (..., C, OC), C at least 2: a single channel is its own mean, and would become 0.
+
+    Raises
+    ------
+    ValueError
+        If there are not two channels.
+
+    References
+    ----------
+    Code of Rastegari et al., XNOR-Net: allenai/XNOR-Net, train.lua. The paper does not mention it.
+
+    Examples
+    --------
+    >>> w = Tensor([[1.0, 0.0], [3.0, 0.5]])
+    >>> centre_weights(w)
+    >>> w.data
+    array([[-1.  , -0.25],
+           [ 1.  ,  0.25]], dtype=float32)
+    """
+    if weight.ndim < 2 or weight.shape[-2] < 2:
+        raise ValueError(f"centre_weights: expected w (..., C, OC) with C at least 2, got shape {weight.shape}")
+    weight.data -= weight.data.mean(axis=-2, keepdims=True, dtype=np.float64).astype(weight.dtype)

@@ -1,0 +1,109 @@
+"""Sums over an epoch: the loss, the images classified right, and whether all numbers were finite."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from duonet import backend
+from duonet.backend import Array
+from duonet.tensor import Tensor
+
+
+class Score(NamedTuple):
+    """How well a model does on a data set.
+
+    Attributes
+    ----------
+    loss : float
+        Mean over the images.
+    accuracy : float or None
+        Share of the images classified right, 0 to 1. None where there are no classes: where labels are not ints
+        (N,), or the model's output is not (N, C) with 2 or more classes.
+    """
+
+    loss: float
+    accuracy: float | None
+
+
+class Totals:
+    """Sums of loss and hits, kept as 0-d arrays where they are: reading them is what would stall a GPU.
+
+    Parameters
+    ----------
+    name : str
+        Of the loop, for messages.
+
+    Attributes
+    ----------
+    finite, spoilt : bool or array
+        Whether all inputs were finite; whether a label that is not has spoilt a loss.
+
+    Examples
+    --------
+    >>> totals = Totals("fit")
+    >>> totals.add(Tensor(0.5), Tensor([[1.0, 2.0], [4.0, 3.0]]), np.array([1, 1]))
+    >>> totals.read()
+    Score(loss=0.5, accuracy=0.5)
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.loss: Any = 0
+        self.hits: Any = 0
+        self.images = 0
+        self.finite: Any = True
+        self.spoilt: Any = False
+
+    def see(self, x: Array) -> None:
+        """Look whether an input is finite."""
+        self.finite = self.finite & backend.get_xp(x).isfinite(x).all()
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Any) -> None:
+        """Add a batch: its mean loss, and its hits.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not one number, or there are not as many labels as images.
+        """
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            what = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"{self.name}: the loss must be one Tensor without axes, got {what}")
+        n, labels = len(labels), as_array(labels)
+        self.loss = self.loss + loss.data * n
+        if labels.dtype.kind == "f":  # a loss may pass over NaN, for labels that are missing
+            isfinite = backend.get_xp(labels).isfinite
+            self.spoilt |= ~isfinite(loss.data) & isfinite(logits.data).all() & ~isfinite(labels).all()
+        right = _right(self.name, logits.data, labels)
+        self.hits = None if right is None or self.hits is None else self.hits + right.sum()
+        self.images += n
+
+    def read(self) -> Score:
+        """Return the means so far."""
+        if self.images == 0:
+            raise ValueError(f"{self.name}: the loader yields no images")
+        return Score(float(self.loss) / self.images, None if self.hits is None else float(self.hits) / self.images)
+
+
+def as_array(labels: Any) -> Array:
+    """Return labels as an array where they are.
+
+    Parameters
+    ----------
+    labels : Tensor, array or list
+
+    Returns
+    -------
+    array
+    """
+    labels = labels.data if isinstance(labels, Tensor) else labels
+    return labels if backend.is_array(labels) else np.asarray(labels)
+
+
+def _right(name, logits, labels):
+    """Say of each image whether its class is the likeliest; None where there are no classes."""
+    if len(labels) != len(logits):
+        raise ValueError(f"{name}: the model returns {logits.shape} for labels {labels.shape}")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.ndim != 2 or logits.shape[1] < 2:
+        return None
+    return logits.argmax(axis=1) == labels
