@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from duonet import arguments, backend, parallel
 from duonet.mismatch.chain import CannotServe
+from duonet.mismatch.directions import DIRECTIONS, draw
 from duonet.mismatch.fast import FastForm
 from duonet.mismatch.general import GeneralForm, losses_around
 from duonet.mismatch.objective import Objective, known_layers, sample_coordinates, weighted_layers
@@ -16,7 +17,6 @@ from duonet.tape import recording
 from duonet.tensor import Tensor
 
 FORMS = ("fast", "general")
-DIRECTIONS = ("gaussian", "orthogonal")
 
 
 class Estimate(NamedTuple):
@@ -228,9 +228,12 @@ def evolution_gradient(
         Paths of layers with weights, moved one layer at a time; all by default.
     samples : int
         K >= 2 directions; each costs two losses.
-    directions : {"gaussian", "orthogonal"}
+    directions : {"gaussian", "orthogonal", "orthogonal-fixed", "hadamard"}
         "orthogonal" makes the directions orthogonal to each other, n at a time, with Gaussian lengths: the mean
-        is the same and the variance lower.
+        is the same and the variance lower. "orthogonal-fixed" gives each the length √n: the variance is lower
+        still, and the mean the gradient of L averaged over a ball of radius σ√n. "hadamard" takes rows of H D,
+        with random signs D and the Hadamard matrix H of the next power of two, cut to n columns, O(n) each: the
+        mean is the coordinate discrete gradient of step σ, averaged over signs ±σ of all other weights.
     rng : numpy.random.Generator
         Draws the directions.
 
@@ -250,8 +253,8 @@ def evolution_gradient(
 
     References
     ----------
-    Salimans et al., 2017 (evolution strategies, antithetic form); Choromanski et al., ICML 2018 (orthogonal
-    directions).
+    Salimans et al., 2017 (evolution strategies, antithetic form); Choromanski et al., Structured Evolution with
+    Compact Architectures, ICML 2018 (orthogonal and Hadamard directions).
 
     Examples
     --------
@@ -273,7 +276,7 @@ def evolution_gradient(
         weight, size = layer.weight, layer.weight.size
         _refuse_lost("evolution_gradient: sigma", sigma, path, weight)
         total, squares = np.zeros(size), np.zeros(size)
-        for direction in _directions(rng, samples, size, directions == "orthogonal"):
+        for direction in draw(rng, directions, samples, size):
             up, down = losses_around(objective, weight, sigma * direction.reshape(weight.shape))
             term = (up - down) / (2 * sigma) * direction
             total += term
@@ -304,19 +307,6 @@ def _checked(coordinates, path, size):
             f"got {repr(coordinates.get(path)):.60}"
         )
     return flat
-
-
-def _directions(rng, samples, size, orthogonal):
-    """Yield `samples` random directions (size,) whose entries are standard normal."""
-    if not orthogonal:
-        for _ in range(samples):
-            yield rng.standard_normal(size)
-        return
-    for start in range(0, samples, size):
-        count = min(size, samples - start)
-        basis, triangle = np.linalg.qr(rng.standard_normal((size, count)))
-        basis *= np.sign(np.diag(triangle))  # without it the directions are not uniform on the sphere
-        yield from (basis * np.sqrt(rng.chisquare(size, count))).T
 
 
 def _flat(gradient, size):

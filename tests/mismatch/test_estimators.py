@@ -245,15 +245,18 @@ def test_a_float_network_has_next_to_no_mismatch(rng):
     assert min(row.cosine for row in measure(model, F.softmax_cross_entropy, batch, step=1e-4).rows) > 1 - 1e-6
 
 
-@pytest.mark.parametrize("directions", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("directions", ["gaussian", "orthogonal", "orthogonal-fixed", "hadamard"])
 def test_evolution_strategies_agree_with_the_gradient_of_a_quadratic(directions, rng):
     model = nn.Linear(6, 2, rng=rng).astype("float64")
     batch = rng.standard_normal((50, 6)), rng.standard_normal((50, 2))
     true = coarse_gradient(model, F.mse_loss, batch)[""].values
     estimate = evolution_gradient(model, F.mse_loss, batch, 0.3, samples=600, directions=directions, rng=rng)[""]
     z = (estimate.values - true) / estimate.stderr
-    assert 0.1 < np.sqrt((z * z).mean()) < 1.6 and estimate.evaluations == 1200
-    if directions == "orthogonal":  # whole blocks of orthogonal directions leave only the lengths random
+    least = (
+        0.1 if directions in ("gaussian", "orthogonal") else 0
+    )  # fixed lengths leave next to nothing random here
+    assert least < np.sqrt((z * z).mean()) < 1.6 and estimate.evaluations == 1200
+    if directions != "gaussian":  # whole blocks of orthogonal directions leave at most the lengths random
         other = evolution_gradient(model, F.mse_loss, batch, 0.3, samples=600, rng=rng)[""]
         assert np.abs(estimate.values - true).sum() < np.abs(other.values - true).sum()
 
@@ -425,7 +428,7 @@ def noisy(output, target):
         ),
         (
             {"estimator": "evolution", "directions": "up", "rng": np.random.default_rng(0)},
-            "directions must be one of gaussian, orthogonal, got 'up'",
+            "directions must be one of gaussian, orthogonal, orthogonal-fixed, hadamard, got 'up'",
         ),
     ],
 )
