@@ -199,6 +199,9 @@ class Module:
         """Return a Tensor without axes that `fit` adds to the loss; none by default."""
         return None
 
+    def before_step(self, epochs: float) -> dict[str, float] | None:
+        """Set what follows time, which `fit` tells in epochs before each step; return numbers to be logged."""
+
     def after_step(self) -> None:
         """Change in place what was learned, as by clipping; `fit` calls it after each step of the optimiser."""
 

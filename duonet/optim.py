@@ -7,11 +7,11 @@ import numpy as np
 from duonet import arguments, backend
 from duonet.flat import FlatParameters
 from duonet.module import Module
-from duonet.schedule import Constant, Cosine, Schedule, StepDecay
+from duonet.schedule import Constant, Cosine, Ramp, Schedule, StepDecay
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
-__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Schedule", "StepDecay"]
+__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Ramp", "Schedule", "StepDecay"]
 
 
 class Optimizer:

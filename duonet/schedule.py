@@ -1,4 +1,4 @@
-"""Learning-rate schedules."""
+"""Schedules, of the learning rate and of other numbers that follow time."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from duonet import arguments
 
 
 class Schedule:
-    """Base of the schedules: from time in epochs to a factor on the learning rate, without state.
+    """Base of the schedules: from time in epochs to a factor on the learning rate, or another number. No state.
 
     Examples
     --------
@@ -19,7 +19,7 @@ class Schedule:
     """
 
     def __call__(self, epochs: float) -> float:
-        """Return the factor at this time."""
+        """Return the factor, or the number, at this time."""
         raise NotImplementedError
 
 
@@ -97,3 +97,35 @@ class Cosine(Schedule):
     def __call__(self, epochs: float) -> float:
         """½ (1 + cos(π t / total)), and 0 after it."""
         return 0.5 * (1 + math.cos(math.pi * min(epochs / self.total, 1)))
+
+
+class Ramp(Schedule):
+    """Go from one number to another along a straight line, and stay: s + (e − s) min(t / total, 1).
+
+    Parameters
+    ----------
+    start, end : number
+        s, e.
+    total : number
+        Epochs until `end`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no finite number, or `total` is not above 0.
+
+    Examples
+    --------
+    >>> [Ramp(1, 5, 100)(t) for t in (0, 50, 100, 1000)]
+    [1.0, 3.0, 5.0, 5.0]
+    """
+
+    def __init__(self, start: float, end: float, total: float):
+        self.start = arguments.number("Ramp", "start", start)
+        self.end = arguments.number("Ramp", "end", end)
+        self.total = arguments.number("Ramp", "total", total, above=0)
+
+    def __call__(self, epochs: float) -> float:
+        """Return the number at this time."""
+        share = min(epochs / self.total, 1.0)
+        return self.start * (1 - share) + self.end * share

@@ -1,5 +1,8 @@
-"""What modules do around a step of the optimiser, beside what it does: `Module.after_step`, called for `fit`."""
+"""What modules do around a step of the optimiser: `Module.before_step` and `after_step`, called for `fit`."""
 
+import math
+
+from duonet import arguments
 from duonet.module import Module
 from duonet.tape import no_grad
 
@@ -10,6 +13,11 @@ class Stepping:
     Parameters
     ----------
     model : Module
+
+    Attributes
+    ----------
+    numbers : dict
+        What followed time at the latest step, by name: the mean over its modules.
 
     Examples
     --------
@@ -28,7 +36,32 @@ class Stepping:
     """
 
     def __init__(self, model: Module):
+        self._before = [(p, m) for p, m in model.modules() if type(m).before_step is not Module.before_step]
         self._after = [m for _, m in model.modules() if type(m).after_step is not Module.after_step]
+
+        self.numbers: dict[str, float] = {}
+
+    def before(self, epochs: float) -> None:
+        """Tell every module the time, parents first.
+
+        Parameters
+        ----------
+        epochs : float
+            Since the training began.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If what one returns is no dict of finite numbers; it is named.
+        """
+        said: dict[str, list[float]] = {}
+        for path, module in self._before:
+            owner = f"fit: before_step of {path or 'the whole'} {type(module).__name__}"
+            for name, value in arguments.instance(
+                owner, "the result", module.before_step(epochs) or {}, dict
+            ).items():
+                said.setdefault(name, []).append(arguments.number(owner, name, value))
+        self.numbers = {name: math.fsum(values) / len(values) for name, values in said.items()}
 
     def after(self) -> None:
         """Have every module change what it holds, parents first, without a tape."""

@@ -119,6 +119,7 @@ def fit(
         In all, with those that `history` has.
     schedule : callable, optional
         From time in epochs to a factor on the optimiser's `base_lr`, applied at every step; constant by default.
+        Modules are told the time as well: see `Module.before_step`.
     validation : iterable, optional
         Scored after every epoch.
     loss : callable
@@ -138,7 +139,8 @@ def fit(
     History
         Columns epoch, lr, loss, accuracy, seconds, and with `validation` val_loss, val_accuracy. Loss and
         accuracy are means over the epoch's own batches, while the weights change. Without classes, see `Score`,
-        there is no accuracy. Where modules have penalties, `penalty` is their mean, which is no part of loss.
+        there is no accuracy. Where modules have penalties, `penalty` is their mean, which is no part of loss. What
+        follows time has a column of its name, with the mean over its modules at the last step.
 
     Raises
     ------
@@ -173,8 +175,10 @@ def fit(
             started = time.perf_counter()
             bar = Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
             with bar:
-                score, penalty = _train_epoch(model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar)
-            row = {"epoch": epoch + 1, "lr": optimizer.lr, **score._asdict(), "penalty": penalty}
+                score, penalty, numbers = _train_epoch(
+                    model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar
+                )
+            row = {**numbers, "epoch": epoch + 1, "lr": optimizer.lr, **score._asdict(), "penalty": penalty}
             row["seconds"] = time.perf_counter() - started
             if validation is not None:
                 score = evaluate(model, validation, loss)
@@ -191,12 +195,14 @@ def fit(
 
 
 def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
-    """Make one step for each batch; return the epoch's score, and its mean penalty."""
+    """Make one step for each batch; return the epoch's score, its mean penalty and what follows time."""
     totals = Totals("fit")
     run, _ = fused(model.train())
     penalties, stepping = Penalties(model), Stepping(model)
     for i, (x, labels) in enumerate(_pairs("fit", loader)):
-        optimizer.lr = optimizer.base_lr * schedule(epoch + i / len(loader))
+        now = epoch + i / len(loader)
+        optimizer.lr = optimizer.base_lr * schedule(now)
+        stepping.before(now)
         x = Tensor(x)
         totals.see(x.data)
         # Reading a number off a GPU stalls it, so there it is read only now and then.
@@ -218,7 +224,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
     check_input(totals, x.data, epoch, i)
     check_loss(totals, model, x, labels, epoch, i, False)
     check_parameters(model, epoch)
-    return score, penalties.mean()
+    return score, penalties.mean(), stepping.numbers
 
 
 def _check_arguments(model, loader, optimizer, epochs, history, **called):

@@ -29,7 +29,6 @@ DECOUPLING = {
     "float32_changed_predictions": int,
 }  # fmt: skip
 COLUMNS = ("stage", "epoch", "lr", "loss", "accuracy", "seconds", "val_loss", "val_accuracy")
-PENALTY = "penalty"  # a column too, where modules have penalties; empty in a stage without
 
 
 def check_about(path: Path, about: Any) -> None:
@@ -128,7 +127,7 @@ def check_rows(path: Path, rows: Any, empty: bool = False) -> list[dict[str, Any
     _must(isinstance(rows, list) and (empty or rows), path, "history", rows)
     for row in rows:
         _must(isinstance(row, dict), path, "history", row)
-        for name in (*COLUMNS, PENALTY) if PENALTY in row else COLUMNS:
+        for name in (*COLUMNS, *(row.keys() - set(COLUMNS))):  # others: a penalty, and what follows time
             value = row.get(name)
             fits = _number(value) or (name == "val_loss" and isinstance(value, float))  # which may overflow
             fits = fits and (name not in ("accuracy", "val_accuracy") or _share(value))
@@ -157,12 +156,13 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     rows: list[list[str]] = []
     for line in csv.reader(_text(path).splitlines()):
         if not rows:
-            _must(sorted(line) in (sorted(COLUMNS), sorted((*COLUMNS, PENALTY))), path, "columns", line)
+            fits = len({*line}) == len(line) and {*COLUMNS} <= {*line} and all(map(str.isidentifier, line))
+            _must(fits, path, "columns", line)
         rows.append(line)
         _must(len(line) == len(rows[0]), path, "a line", line)
     named = [
-        [(name, value) for name, value in zip(rows[0], line) if value or name != PENALTY] for line in rows[1:]
-    ]
+        [(name, value) for name, value in zip(rows[0], line) if value or name in COLUMNS] for line in rows[1:]
+    ]  # other figures may be missing in a stage
     found = [{name: _float(value) for name, value in row} for row in named]
     return check_rows(path, found)
 

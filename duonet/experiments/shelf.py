@@ -34,7 +34,8 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     quantizer = entry.make(rng)
     weights = quantizer if entry.kind == "weights" else None
     ternary = nn.QuantActivation(Ternary(), Clip(0, 1))
-    between = {"weights": [ternary], "penalties": [quantizer, ternary]}.get(entry.kind, [quantizer])
+    places: dict[str, list[Module]] = {"weights": [ternary], "penalties": [quantizer, ternary]}
+    between = places.get(entry.kind, [quantizer])
     first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, weight_quantizer=weights)
     return nn.Sequential(first, nn.BatchNorm(8), *between, last)
 

@@ -10,9 +10,10 @@ from duonet.methods.learned_range import LearnedRange, in_range, positive, withi
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
 from duonet.methods.projections import centre_weights, clip_weights
 from duonet.methods.pulled import BNNPlusWeights, pull
+from duonet.methods.sharpened import SharpenedSign, sharpened_sign
 from duonet.methods.shelf import Entry, entries, find, listed
 from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
-from duonet.methods.stochastic import Baseline, StochasticBinary, annealed_slope, unbiased_gradient
+from duonet.methods.stochastic import Baseline, StochasticBinary, unbiased_gradient
 from duonet.methods.weight_bases import ABCWeights, LQWeights
 from duonet.methods.weight_grids import DoReFaWeights, SAWBWeights, WRPNWeights
 from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWeights, XNORWeights
@@ -20,9 +21,9 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
     "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights",
-    "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "StochasticBinary",
-    "StochasticWeights", "WRPNWeights", "XNORWeights", "annealed_slope", "centre_weights", "clip_weights",
+    "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "SharpenedSign",
+    "StochasticBinary", "StochasticWeights", "WRPNWeights", "XNORWeights", "centre_weights", "clip_weights",
     "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed", "positive", "pull",
-    "quantized_gradient", "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform",
-    "within",
+    "quantized_gradient", "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish",
+    "unbiased_gradient", "uniform", "within",
 ]  # fmt: skip

@@ -44,10 +44,11 @@ class Entry(NamedTuple):
     maker: Callable[..., Quantizer]
     settings: dict[str, Any]
 
-    def make(self, rng: np.random.Generator) -> Quantizer:
-        """Make one with the settings; `rng` goes to those that draw."""
-        drawing = "rng" in inspect.signature(self.maker).parameters
-        return self.maker(**self.settings, **({"rng": rng} if drawing else {}))
+    def make(self, rng: np.random.Generator, epochs: float | None = None) -> Quantizer:
+        """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time."""
+        given = {"rng": rng, "epochs": epochs}.items()
+        takes = inspect.signature(self.maker).parameters
+        return self.maker(**self.settings, **{k: v for k, v in given if k in takes and v is not None})
 
 
 SHELF: dict[str, Entry] = {}

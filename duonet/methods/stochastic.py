@@ -6,9 +6,11 @@ from duonet import arguments, backend, exact
 from duonet.backend import Array
 from duonet.methods.shelf import listed
 from duonet.quant import Quantizer
+from duonet.schedule import Ramp, Schedule
 from duonet.tensor import Function, Tensor
 
 GRADIENTS = ("identity", "sigmoid")
+ANNEALING = Ramp(1, 5, 100)  # min(5, 1 + 0.04 epoch)
 
 
 class Fire(Function):
@@ -62,40 +64,23 @@ def sigmoid(x: Array) -> Array:
     return xp.where(x >= 0, 1, small).astype(x.dtype) / (1 + small)
 
 
-def annealed_slope(epoch: float) -> float:
-    """Return η = min(5, 1 + 0.04 epoch), by which the probability of firing steepens.
-
-    Parameters
-    ----------
-    epoch : number
-        Time in epochs.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> annealed_slope(0), annealed_slope(50), annealed_slope(1000)
-    (1.0, 3.0, 5.0)
-    """
-    return min(5.0, 1 + 0.04 * arguments.number("annealed_slope", "epoch", epoch, at_least=0))
-
-
+@listed(37, "stochastic-annealed", "activations", "Chung et al., 2016, on Bengio et al., 2013", schedule=ANNEALING)
 @listed(37, "stochastic-identity", "activations", "Bengio et al., Stochastic Neurons, 2013", gradient="identity")
 @listed(37, "stochastic-sigmoid", "activations", "Bengio et al., Stochastic Neurons, 2013", gradient="sigmoid")
 class StochasticBinary(Quantizer):
     """Neurons that fire with probability σ(ηx): y = 1[u < σ(ηx)] in training, 1[x ≥ 0] in evaluation.
 
     The derivative of a draw is replaced by one of two: dx = dy, the straight-through estimator; or that of the
-    probability, dx = dy η σ'(ηx). For slope annealing, assign `slope` in training, as `annealed_slope` says. All
-    three are biased; `unbiased_gradient` is not, and needs the loss of every sample.
+    probability, dx = dy η σ'(ηx). In slope annealing η follows time, so that draws become a step.
+    All three are biased; `unbiased_gradient` is not, and needs the loss of every sample.
 
     Parameters
     ----------
     gradient : {"sigmoid", "identity"}
     slope : number
-        η, above 0.
+        η at the start, above 0; kept up to date, so that a checkpoint has the latest.
+    schedule : Schedule, optional
+        From time in epochs to η; constant by default. Published is min(5, 1 + 0.04 epoch): `Ramp(1, 5, 100)`.
     rng : numpy.random.Generator
 
     References
@@ -119,11 +104,26 @@ class StochasticBinary(Quantizer):
     deterministic = False
     in_training = "draws which neurons fire"
 
-    def __init__(self, gradient: str = "sigmoid", slope: float = 1.0, *, rng: np.random.Generator):
+    def __init__(
+        self,
+        gradient: str = "sigmoid",
+        slope: float = 1.0,
+        schedule: Schedule | None = None,
+        *,
+        rng: np.random.Generator,
+    ):
         super().__init__()
         self.gradient = arguments.one_of("StochasticBinary", "gradient", gradient, GRADIENTS)
         self.slope = arguments.number("StochasticBinary", "slope", slope, above=0)
+        self.schedule = schedule
         self.rng = arguments.generator("StochasticBinary", "rng", rng)
+
+    def before_step(self, epochs: float) -> dict[str, float] | None:
+        """Set η."""
+        if self.schedule is None:
+            return None
+        self.slope = arguments.number("StochasticBinary", "slope", self.schedule(epochs), above=0)
+        return {"slope": self.slope}
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out, of 0 and 1."""

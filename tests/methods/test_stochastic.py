@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duonet import Tensor, check_quantizer
-from duonet.methods import Baseline, StochasticBinary, annealed_slope, unbiased_gradient
+from duonet.methods import Baseline, StochasticBinary, find, unbiased_gradient
 from duonet.methods.stochastic import sigmoid
 
 A = np.array([-2, -0.5, 0, 0.5, 2])
@@ -117,15 +117,19 @@ def test_the_running_baseline_finds_the_best_number(rng):
     np.testing.assert_allclose(baseline.values, best(a, loss)[0], atol=0.05)
 
 
-def test_the_slope_rises_to_five():
-    assert [annealed_slope(e) for e in (0, 25, 100, 101, 1e9)] == [1, 2, 5, 5, 5]
+def test_the_slope_of_annealing_rises_to_five():
+    annealed = find("stochastic-annealed").make(np.random.default_rng(0))
+    assert [annealed.before_step(e) for e in (0, 25, 101)] == [{"slope": s} for s in (1, 2, 5)]
+    x = Tensor(A, requires_grad=True)
+    annealed(x).backward(np.ones(5))
+    p = sigmoid(5 * A)
+    np.testing.assert_allclose(x.grad, 5 * p * (1 - p))
 
 
 @pytest.mark.parametrize("make, message", [
     (lambda: neurons("straight"), "StochasticBinary: gradient must be one of identity, sigmoid, got 'straight'"),
     (lambda: neurons(slope=0), "StochasticBinary: slope must be a number above 0, got 0"),
     (lambda: StochasticBinary(rng=1), "StochasticBinary: rng must be a numpy.random.Generator, got int"),
-    (lambda: annealed_slope(-1), "annealed_slope: epoch must be a number at least 0, got -1"),
     (lambda: Baseline(0), "Baseline: momentum must be a number above 0 and at most 1, got 0"),
     (
         lambda: unbiased_gradient(np.ones((2, 3)), np.ones((2, 3)), np.ones(3)),

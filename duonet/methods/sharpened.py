@@ -1,0 +1,67 @@
+"""Sign with a surrogate that sharpens while the network trains: BNN+."""
+
+from duonet import arguments
+from duonet.methods.shelf import listed
+from duonet.quant import Sign, SwishSign
+from duonet.quant.activation import QuantActivation
+from duonet.schedule import Ramp, Schedule
+
+
+class SharpenedSign(QuantActivation):
+    """Sign with the gradient of a SwishSign whose sharpness β follows a schedule: y = sign(x), dx = dy s'(x; β).
+
+    The larger β, the closer the surrogate is to the step, and the narrower the
+    window that lets a gradient through.
+
+    Parameters
+    ----------
+    beta : number
+        β at the start, above 0; kept up to date, so that a checkpoint has the latest.
+    schedule : Schedule, optional
+        From time in epochs to β; constant by default.
+
+    References
+    ----------
+    Darabi et al., BNN+: Improved Binary Network Training, arXiv 1812.11800. How β rose there is not known to us.
+
+    Examples
+    --------
+    >>> act = SharpenedSign(5, Ramp(5, 10, 20))
+    >>> act.before_step(10)
+    {'beta': 7.5}
+    >>> act
+    SharpenedSign(Sign(), SwishSign(beta=7.5))
+    """
+
+    def __init__(self, beta: float = 5, schedule: Schedule | None = None):
+        super().__init__(Sign(), SwishSign(beta))
+        self.beta, self.schedule = beta, schedule
+
+    def before_step(self, epochs: float) -> dict[str, float] | None:
+        """Set β."""
+        if self.schedule is None:
+            return None
+        self.beta = arguments.number("SharpenedSign", "beta", self.schedule(epochs), above=0)
+        self.surrogate = SwishSign(self.beta)
+        return {"beta": self.beta}
+
+
+@listed(11, "bnn+-sharpened", "activations", "Darabi et al., BNN+, 2018")
+def sharpened_sign(epochs: float = 30) -> SharpenedSign:
+    """Make sign with the gradient of SwishSign, which sharpens from β = 2 to 10 in the course of a training.
+
+    Parameters
+    ----------
+    epochs : number
+        Of the training. The two numbers are ours.
+
+    Returns
+    -------
+    SharpenedSign
+
+    Examples
+    --------
+    >>> sharpened_sign().before_step(30)
+    {'beta': 10.0}
+    """
+    return SharpenedSign(2.0, Ramp(2, 10, epochs))
