@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from duonet import arguments, blas
+from duonet import arguments, blas, workers
 
 CHUNK_BYTES = 1 << 20  # fits a second-level cache; smaller chunks spend their time in Python
 EVEN = 4  # more than one chunk are a multiple of this, so that two or four threads finish together
@@ -91,7 +91,7 @@ def run(work: Callable[[Any], Any], chunks: list[Any], least: int = 5) -> list[A
     >>> [float(s) for s in run(lambda rows: x[rows].sum(), [slice(0, 2), slice(2, 4)], least=2)]
     [1.0, 5.0]
     """
-    n = _number() if len(chunks) >= least and blas.can_be_told() else 1
+    n = _number() if len(chunks) >= least and blas.can_be_told() and workers.can_start() else 1
     with blas.one_thread():
         return _share_out(work, chunks, n) if n > 1 else [work(chunk) for chunk in chunks]
 
@@ -170,7 +170,7 @@ def keep_memory() -> None:
         import ctypes
 
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
+    except (ImportError, OSError, AttributeError, TypeError):
         return
     trim_threshold, mmap_threshold = -1, -3  # the numbers of malloc.h
     mallopt(mmap_threshold, 1 << 30)

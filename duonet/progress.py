@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Any
 
+from duonet import workers
 from duonet.text import tell, watched
 
 REFRESH_SECONDS = 0.5
@@ -30,9 +31,7 @@ class Bar:
     def __enter__(self) -> "Bar":
         seen = watched(sys.stderr) or "ipykernel" in sys.modules
         if self.progress and seen:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
+            self.bar = tqdm_bar(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -66,6 +65,31 @@ class Bar:
             tell(line)
         else:
             self.bar.write(line)
+
+
+def tqdm_bar(**options: Any) -> Any:
+    """Return a tqdm bar; its monitor is a thread, which it does without where none can be started.
+
+    Parameters
+    ----------
+    **options
+        Of `tqdm.tqdm`.
+
+    Returns
+    -------
+    tqdm.tqdm
+
+    Examples
+    --------
+    >>> with tqdm_bar(total=2, disable=True) as bar:
+    ...     bar.total
+    2
+    """
+    from tqdm.auto import tqdm
+
+    if not workers.can_start():
+        tqdm.monitor_interval = 0
+    return tqdm(**options)
 
 
 def _said(loss, accuracy):

@@ -1,15 +1,17 @@
+import io
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from duonet import Tensor, check_gradients, parallel
+from duonet import Tensor, check_gradients, data, parallel, progress, workers
 from duonet import functional as F
 
 PROGRAM = """
@@ -156,6 +158,7 @@ def test_threads_refuses_a_number_that_is_none(n, error):
         pass
 
 
+@pytest.mark.skipif(not workers.can_start(), reason="no thread can be started here")
 def test_so_many_threads_work_as_are_asked_for():
     def meet(_):
         meeting.wait(timeout=30)  # fails unless three are here at once
@@ -169,6 +172,29 @@ def test_so_many_threads_work_as_are_asked_for():
             with parallel.threads():  # as the one around it
                 assert len(set(parallel.run(lambda _: threading.get_ident(), range(6)))) == 1
         assert len(set(parallel.run(meet, range(6)))) == 3
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    toy = data.Dataset(np.zeros((6, 2, 2, 1), "uint8"), np.arange(6))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    workers.can_start.cache_clear()
+    try:
+        with parallel.threads(3):
+            assert parallel.run(lambda i: (i, threading.get_ident()), range(6)) == [
+                (i, threading.get_ident()) for i in range(6)
+            ]
+        batches = [labels.tolist() for x, labels in data.DataLoader(toy, 4, data.Normalize([0], [1]))]
+        assert batches == [[0, 1, 2, 3], [4, 5]]
+        with pytest.raises(ZeroDivisionError), workers.worker("helper") as helper:
+            helper.submit(lambda: 1 / 0).result()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # as tqdm's, that its monitor cannot start
+            progress.tqdm_bar(total=1, file=io.StringIO()).close()
+    finally:
+        workers.can_start.cache_clear()
 
 
 def test_threads_see_the_settings_of_their_caller():

@@ -1,12 +1,11 @@
 """Batches of a data set."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from duonet import arguments, backend
+from duonet import arguments, backend, workers
 from duonet.backend import Array
 from duonet.data.augment import Augmentation
 from duonet.data.dataset import Dataset
@@ -108,7 +107,7 @@ class DataLoader:
             images = images.view()  # of which the batches are parts, so that nobody may write into them
             images.flags.writeable = False
         # What draws runs here, one batch ahead and never for the next epoch; the thread has the rest of the work.
-        with ThreadPoolExecutor(1, thread_name_prefix="duonet-loader") as worker:
+        with workers.worker("duonet-loader") as worker:
             waiting: Any = None
             for start in range(0, self.images, self.batch_size):
                 part = slice(start, min(start + self.batch_size, self.images))

@@ -13,6 +13,7 @@ from typing import Any
 from duonet.experiments.studies import Study
 from duonet.mismatch import Mismatch
 from duonet.mismatch.report import LayerMismatch
+from duonet.progress import tqdm_bar
 from duonet.text import watched
 
 HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
@@ -66,11 +67,9 @@ class Records(Study):
     @contextlib.contextmanager
     def bar(self, label: str, progress: bool) -> Iterator[Callable[[float], object]]:
         """Show a bar, where someone watches, that the yielded function moves on by shares of the whole."""
-        from tqdm.auto import tqdm
-
         form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}"
         disable = not (progress and watched(sys.stderr))
-        with tqdm(total=1.0, desc=label, bar_format=form, disable=disable, leave=False) as bar:
+        with tqdm_bar(total=1.0, desc=label, bar_format=form, disable=disable, leave=False) as bar:
             yield bar.update
 
 
