@@ -7,7 +7,8 @@ import numpy as np
 from duonet import backend
 from duonet.backend import Array
 from duonet.module import Module
-from duonet.nn.watching import all_finite, first_not_finite, observe
+from duonet.nn import BatchNorm
+from duonet.nn.watching import observe
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 from duonet.totals import Totals, as_array
@@ -72,3 +73,45 @@ def check_parameters(model: Module, epoch: int) -> None:
     """Stop if the model is not finite: a staircase turns NaN into a level, so the loss may never show it."""
     if (where := first_not_finite(model)) is not None:
         raise TrainingDiverged(f"fit: {where} is not finite after epoch {epoch + 1}. {CURE}")
+
+
+def first_not_finite(model: Module) -> str | None:
+    """Name the first parameter or running average that holds NaN or infinity.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> first_not_finite(BatchNorm(2))
+    """
+    numbers: list[tuple[str, Tensor]] = [(f"parameter {path}", p) for path, p in model.named_parameters()]
+    for path, layer in model.modules():
+        if isinstance(layer, BatchNorm):
+            pair = ("running_mean", layer.running_mean), ("running_var", layer.running_var)
+            numbers += [(f"running average {path}.{name}", average) for name, average in pair]
+    return next((name for name, tensor in numbers if not all_finite(tensor.data)), None)
+
+
+def all_finite(array: Array) -> bool:
+    """Say whether an array holds neither NaN nor infinity.
+
+    Parameters
+    ----------
+    array : array
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> all_finite(BatchNorm(2).gamma.data)
+    True
+    """
+    return bool(backend.get_xp(array).isfinite(array).all())

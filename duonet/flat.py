@@ -21,7 +21,8 @@ class FlatParameters:
     indices : list of int
         Which of the optimiser's parameters.
     optimizer : Optimizer
-        For each name in its `buffers` it is given a list of arrays, one a parameter: parts of the state here.
+        Has `rates` and `decays`, one a parameter. For each name in its `buffers` it is given a list of arrays, one
+        a parameter: parts of the state here.
 
     Raises
     ------
@@ -38,6 +39,10 @@ class FlatParameters:
     """
 
     def __init__(self, indices: list[int], optimizer: Any):
+        # Those with the same rate and decay lie side by side, and are updated together.
+        groups = [(optimizer.rates[i], optimizer.decays[i]) for i in indices]
+        self.groups = sorted(groups, key=groups.index)
+        indices = [i for _, i in sorted(zip(map(groups.index, groups), indices))]
         self.optimizer, self.indices = optimizer, indices
         self.parameters = [optimizer.parameters[i] for i in indices]
         data = [p.data for p in self.parameters]
@@ -79,18 +84,29 @@ class FlatParameters:
 
     def update(self) -> None:
         """Have the optimiser change every parameter that has a gradient."""
-        for start, stop, steps in self._runs():
+        for start, stop, steps, group in self._runs():
+            rule = functools.partial(self._change, self._seen_by(*group), steps)
             if backend.device_of(self.w) == "gpu":
-                self._change(steps, slice(start, stop))
+                rule(slice(start, stop))
                 continue
             bytes_each = 2 * (2 + len(self.state)) * self.w.itemsize
             chunks = [slice(start + c.start, start + c.stop) for c in parallel.chunks(stop - start, bytes_each)]
-            parallel.run(functools.partial(self._change, steps), chunks)
+            parallel.run(rule, chunks)
 
-    def _change(self, steps, some):
+    def _seen_by(self, rate, decay):
+        """Return the optimiser as a group sees it, with the group's learning rate and weight decay."""
+        if (rate, decay) == (1, None):
+            return self.optimizer
+        seen = object.__new__(type(self.optimizer))
+        vars(seen).update(vars(self.optimizer), _lr=self.optimizer.lr * rate)
+        if decay is not None:
+            vars(seen)["weight_decay"] = decay
+        return seen
+
+    def _change(self, optimizer, steps, some):
         arrays = [exact.wide(self.w[some])] + [a[some] for a in (self.g, *self.state)]
-        rule = next(cls for cls in type(self.optimizer).__mro__ if "_update" in vars(cls))
-        engine.version(rule, backend.device_of(self.w), *arrays)._update(self.optimizer, *arrays, steps=steps)
+        rule = next(cls for cls in type(optimizer).__mro__ if "_update" in vars(cls))
+        engine.version(rule, backend.device_of(self.w), *arrays)._update(optimizer, *arrays, steps=steps)
         if arrays[0].dtype != self.w.dtype:
             self.w[some] = arrays[0]
 
@@ -110,13 +126,13 @@ class FlatParameters:
         parameter.data = view
 
     def _runs(self):
-        """List (start, stop, steps) of neighbouring parameters that have a gradient and took as many steps."""
+        """List (start, stop, steps, group) of neighbours of a group with a gradient and as many steps."""
         runs, before = [], None
-        for i, parameter, part in zip(self.indices, self.parameters, self.parts):
-            steps = None if parameter.grad is None else self.optimizer.steps[i]
-            if steps is not None and steps == before:
-                runs[-1] = (runs[-1][0], part.stop, steps)
-            elif steps is not None:
-                runs.append((part.start, part.stop, steps))
-            before = steps
+        for i, group, parameter, part in zip(self.indices, self.groups, self.parameters, self.parts):
+            like = None if parameter.grad is None else (self.optimizer.steps[i], group)
+            if like is not None and like == before:
+                runs[-1] = (runs[-1][0], part.stop, *like)
+            elif like is not None:
+                runs.append((part.start, part.stop, *like))
+            before = like
         return runs

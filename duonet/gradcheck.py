@@ -131,10 +131,8 @@ def check_gradients(
     if against not in (None, "surrogate"):
         raise ValueError(f"check_gradients: against must be None or 'surrogate', got {against!r}")
     inputs = _float64("check_gradients", inputs)
-    rng = np.random.default_rng(seed)
-    context = f"(seed={seed})"
     with smooth_forward() if against else contextlib.nullcontext():
-        _check(function, inputs, rng, step, rtol, directions, context, smooth=bool(against))
+        _check(function, inputs, seed, step, rtol, directions, smooth=bool(against))
 
 
 def check_surrogate(
@@ -189,8 +187,8 @@ def check_surrogate(
         )
 
 
-def _check(function, inputs, rng, step, rtol, directions, context, smooth):
-    before = [x.copy() for x in inputs]
+def _check(function, inputs, seed, step, rtol, directions, smooth):
+    rng, before = np.random.default_rng(seed), [x.copy() for x in inputs]
     tensors = [Tensor(x, requires_grad=True) for x in inputs]
     y = function(*tensors)
     _refuse_modified(inputs, before)
@@ -219,13 +217,13 @@ def _check(function, inputs, rng, step, rtol, directions, context, smooth):
             if wrong:
                 raise GradientError(
                     f"check_gradients: input {i} of shape {x.shape}: the slope along a random direction is "
-                    f"{numerical:.9g}, but backward gives {analytic:.9g} {context}\n"
+                    f"{numerical:.9g}, but backward gives {analytic:.9g} (seed={seed})\n"
                     + _table(gradient, numerical_gradient(function, *inputs, dy=dy, step=step)[i])
                 )
         if numerical_is_zero and not gradient.any():
             raise GradientError(
                 f"check_gradients: input {i} of shape {x.shape} has gradient zero, and numerically zero as well: "
-                f"this check cannot fail {context}"
+                f"this check cannot fail (seed={seed})"
             )
     _refuse_modified(inputs, before)
 

@@ -1,17 +1,21 @@
 """Optimisers, which update parameters in place; the schedules of `duonet.schedule` are here as well."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from duonet import arguments, backend
 from duonet.flat import FlatParameters
+from duonet.groups import by_path, of_each
 from duonet.module import Module
 from duonet.schedule import Constant, Cosine, Ramp, Schedule, StepDecay
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
-__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Ramp", "Schedule", "StepDecay"]
+__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Ramp", "Schedule", "StepDecay", "by_path"]
+
+Numbers: TypeAlias = Sequence[float | None] | None  # one for each parameter
 
 
 class Optimizer:
@@ -24,6 +28,11 @@ class Optimizer:
     parameters : list of Parameter
     lr : float
         Learning rate; `base_lr` keeps the first one, which schedules scale.
+    rates : sequence of number or None, optional
+        For each parameter a factor on the learning rate, 1 by default; `by_path` chooses them by the paths of a
+        model.
+    decays : sequence of number or None, optional
+        For each parameter a weight decay of its own; None is the optimiser's.
 
     Attributes
     ----------
@@ -51,8 +60,11 @@ class Optimizer:
     # Names of the lists of arrays that a subclass keeps, one array for each parameter.
     buffers: tuple[str, ...] = ()
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float):
-        self.parameters = _listed(type(self).__name__, parameters)
+    def __init__(self, parameters: Iterable[Parameter], lr: float, rates: Numbers = None, decays: Numbers = None):
+        name = type(self).__name__
+        self.parameters = _listed(name, parameters)
+        self.rates = of_each(name, "rates", rates, len(self.parameters), 1.0)
+        self.decays = of_each(name, "decays", decays, len(self.parameters), None)
         self.base_lr = self.lr = lr
         self.steps = [0] * len(self.parameters)
         self._flatten()
@@ -159,6 +171,8 @@ class SGD(Optimizer):
         μ.
     nesterov : bool
     weight_decay : float
+    rates, decays : sequence of number or None, optional
+        As of `Optimizer`.
 
     Raises
     ------
@@ -190,11 +204,13 @@ class SGD(Optimizer):
         momentum: float = 0.9,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        rates: Numbers = None,
+        decays: Numbers = None,
     ):
         self.momentum = arguments.number("SGD", "momentum", momentum, at_least=0, below=1)
         self.weight_decay = arguments.number("SGD", "weight_decay", weight_decay, at_least=0)
         self.nesterov = nesterov
-        super().__init__(parameters, lr)
+        super().__init__(parameters, lr, rates, decays)
 
     def _update(self, w, g, velocity, *, steps):
         if self.weight_decay:
@@ -218,6 +234,8 @@ class Adam(Optimizer):
         Decay of m and v.
     eps : float
     weight_decay : float
+    rates, decays : sequence of number or None, optional
+        As of `Optimizer`.
 
     Raises
     ------
@@ -248,6 +266,8 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        rates: Numbers = None,
+        decays: Numbers = None,
     ):
         name = type(self).__name__
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
@@ -255,7 +275,7 @@ class Adam(Optimizer):
         self.betas = tuple(arguments.number(name, "betas", beta, at_least=0, below=1) for beta in betas)
         self.eps = arguments.number(name, "eps", eps, at_least=0)
         self.weight_decay = arguments.number(name, "weight_decay", weight_decay, at_least=0)
-        super().__init__(parameters, lr)
+        super().__init__(parameters, lr, rates, decays)
 
     def _update(self, w, g, mean, square, *, steps):
         if self.weight_decay:
@@ -283,6 +303,8 @@ class AdamW(Adam):
         Decay of m and v.
     eps : float
     weight_decay : float
+    rates, decays : sequence of number or None, optional
+        As of `Optimizer`.
 
     Raises
     ------
@@ -311,8 +333,10 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        rates: Numbers = None,
+        decays: Numbers = None,
     ):
-        super().__init__(parameters, lr, betas, eps, weight_decay)
+        super().__init__(parameters, lr, betas, eps, weight_decay, rates, decays)
 
     def _update(self, w, g, mean, square, *, steps):
         w *= 1 - self.lr * self.weight_decay

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from duonet import arguments, backend, functional, parallel
-from duonet.diagnosis import TrainingDiverged, check_input, check_loss, check_parameters
+from duonet.diagnosis import TrainingDiverged, check_input, check_loss, check_parameters, first_not_finite
 from duonet.fusing import fused
 from duonet.history import History
 from duonet.module import Module
-from duonet.nn.watching import evaluating, first_not_finite
+from duonet.nn.watching import evaluating
 from duonet.optim import Constant, Optimizer
 from duonet.penalties import Penalties
 from duonet.progress import Bar

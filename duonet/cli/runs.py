@@ -27,6 +27,7 @@ HELP = {
     "lr": "learning rate at the start",
     "finetune_lr": "learning rate after decoupling",
     "weight_decay": "pulls the weights towards 0",
+    "decay_scales": "weight decay on biases, batch norm, scales and learned ranges too (yes)",
     "batch_size": "images in a batch",
     "flip": "random horizontal flips",
     "padding": "pixels of pad-and-crop, 0 for none (4)",

@@ -10,12 +10,12 @@ import numpy as np
 
 from duonet import backend
 from duonet.checkpoint import Checkpoint
+from duonet.diagnosis import first_not_finite
 from duonet.experiments.fields import BadSetting
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.study_file import check_shape
 from duonet.module import Module
-from duonet.nn.watching import first_not_finite
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 

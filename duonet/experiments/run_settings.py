@@ -57,6 +57,9 @@ class RunSettings:
     optimizer : {"sgd", "adamw"}
     schedule : {"steps", "cosine"}
     lr, finetune_lr, weight_decay : float
+    decay_scales : bool
+        Whether weight decay acts on all that is learned, or only on weights: not on biases, batch norm's numbers,
+        scales and learned ranges.
     batch_size : int
     flip : bool
         Random horizontal flips; by default where the data set's things have no left and right.
@@ -98,6 +101,7 @@ class RunSettings:
     finetune_lr: float | None = None
     finetune_epochs: int | None = None
     weight_decay: float | None = None
+    decay_scales: bool = True
     batch_size: int | None = None
     flip: bool | None = None
     padding: int = 4
@@ -164,10 +168,12 @@ class RunSettings:
 
     def make_optimizer(self, parameters: Iterable[Parameter], lr: float) -> Optimizer:
         """Make the optimiser of one stage."""
-        weight_decay: Any = self.weight_decay
+        parameters = list(parameters)
+        decays = None if self.decay_scales else [None if p.ndim > 1 else 0.0 for p in parameters]
+        more: dict[str, Any] = {"weight_decay": self.weight_decay, "decays": decays}
         if self.optimizer == "adamw":
-            return AdamW(parameters, lr, weight_decay=weight_decay)
-        return SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+            return AdamW(parameters, lr, **more)
+        return SGD(parameters, lr, momentum=0.9, nesterov=True, **more)
 
     def augment(self) -> Augmentation | None:
         """Make the augmentation of a batch, or None."""

@@ -1,14 +1,11 @@
-"""Looking at layers: `observe`, `watch`, `evaluating`, which restores every mode, and `first_not_finite`."""
+"""Looking at layers: `observe`, `watch`, and `evaluating`, which restores every mode."""
 
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
 
-from duonet import backend
 from duonet.backend import Array
 from duonet.module import Module
-from duonet.nn.layers import BatchNorm
-from duonet.tensor import Tensor
 
 
 class Record:
@@ -121,45 +118,3 @@ def watch(model: Module, see: Callable[..., None]) -> Iterator[None]:
     finally:
         for module, partial in added:
             module._observers.remove(partial)
-
-
-def first_not_finite(model: Module) -> str | None:
-    """Name the first parameter or running average that holds NaN or infinity.
-
-    Parameters
-    ----------
-    model : Module
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
-    >>> first_not_finite(BatchNorm(2))
-    """
-    numbers: list[tuple[str, Tensor]] = [(f"parameter {path}", p) for path, p in model.named_parameters()]
-    for path, layer in model.modules():
-        if isinstance(layer, BatchNorm):
-            pair = ("running_mean", layer.running_mean), ("running_var", layer.running_var)
-            numbers += [(f"running average {path}.{name}", average) for name, average in pair]
-    return next((name for name, tensor in numbers if not all_finite(tensor.data)), None)
-
-
-def all_finite(array: Array) -> bool:
-    """Say whether an array holds neither NaN nor infinity.
-
-    Parameters
-    ----------
-    array : array
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> all_finite(BatchNorm(2).gamma.data)
-    True
-    """
-    return bool(backend.get_xp(array).isfinite(array).all())

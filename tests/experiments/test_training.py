@@ -354,7 +354,11 @@ def test_settings_choose_optimizer_schedule_and_augmentation():
     assert isinstance(settings.stages()[0][2], Cosine)
     other = dataclasses.replace(settings, optimizer="sgd", schedule="steps", flip=True, padding=2, cutout=4)
     sgd = other.make_optimizer(model.parameters(), 0.1)
-    assert type(sgd) is SGD and sgd.nesterov and sgd.momentum == 0.9
+    assert type(sgd) is SGD and sgd.nesterov and sgd.momentum == 0.9 and not any(sgd.decays)
+    for kind in ("sgd", "adamw"):
+        spared = dataclasses.replace(other, optimizer=kind, decay_scales=False)
+        decays = spared.make_optimizer(model.parameters(), 0.1).decays
+        assert decays == tuple(None if p.ndim == 2 else 0 for p in model.parameters()) and {None, 0} == {*decays}
     assert isinstance(other.stages()[0][2], StepDecay)
     assert len(other.augment().augmentations) == 3
     images = np.full((4, 9, 9, 1), 200, np.uint8)
