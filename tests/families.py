@@ -12,6 +12,8 @@ FAMILIES = {
     "alexnet": ((63, 63, 1), {"in_shape": (63, 63, 1), "widths": (4, 4, 6, 6, 6, 8, 8), "classes": 4}),
     "resnet18": ((32, 32, 1), {"in_shape": (32, 32, 1), "widths": (4, 4, 6, 6), "classes": 4}),
     "resnet20": ((8, 8, 2), {"in_shape": (8, 8, 2), "widths": (4, 6, 8), "classes": 4, "shortcut": "conv"}),
+    "resnete18": ((16, 16, 1), {"in_shape": (16, 16, 1), "widths": (4, 4, 6, 6), "classes": 4}),
+    "densenet": ((8, 8, 2), {"in_shape": (8, 8, 2), "widths": (6, 4), "classes": 4}),
 }
 
 

@@ -84,7 +84,9 @@ def every_layer(rng):
         nn.MaxPool2d(3, stride=2, padding=1),
         nn.QuantActivation(quant.Uniform(2), quant.Shifted(quant.Triangle(), [0.1, 0.2, 0.3, 0.4])),
         nn.AvgPool2d(2, stride=1),
-        nn.Residual(nn.Sequential(nn.Clip(-1, 1), nn.Replicate(), nn.AverageCopies()), nn.PadChannels(4)),
+        nn.Residual(
+            nn.Sequential(nn.Clip(-1, 1), nn.Replicate(), nn.AverageCopies()), nn.PadChannels(4, front=True)
+        ),
         nn.Residual(nn.ReLU()),
         nn.Dropout(0.3, rng=rng),
         nn.Dropout(0.2, rng=rng, channels=True),

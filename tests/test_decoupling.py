@@ -115,6 +115,11 @@ RESIDUAL_CASES = {
         )
         for kind in ("block", "conv")
     },
+    "resnete18": (
+        lambda rng, w: models.resnete18("coupled", (4, 6, 8, 10), (16, 16, 3), 5, w, rng=rng),
+        (16, 16, 3),
+    ),
+    "densenet": (lambda rng, w: models.densenet("coupled", (6, 4), (9, 8, 2), 5, w, rng=rng), (9, 8, 2)),
     "residual": (residual(pre_activation), (4, 4, 2)),
     "pools and dropout": (residual(pooled), (4, 4, 2)),
     "nested sums": (residual(nested), (4, 4, 2)),

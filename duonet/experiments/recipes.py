@@ -3,7 +3,7 @@
 For VGG-7, AlexNet and ResNet-18: optimiser, learning rate, decay, batch and milestones of the published code of
 Kim et al. (ICLR 2020). It does not say which rates the published runs started and fine-tuned with: 0.1, the code's
 default, stands here for both. Nor does it say, but for VGG-7, after how many epochs a stage ends: the lengths are
-choices.
+choices. ResNetE-18 and the BinaryDenseNets take ResNet-18's recipe.
 """
 
 import dataclasses
@@ -45,11 +45,14 @@ CIFAR_NETWORK = Recipe((200, 200), ((121, 161), (121, 161)))
 SMALL_NETWORK = Recipe(
     (40, 20), schedule="cosine", optimizer="adamw", lr=16e-3, finetune_lr=4e-3, weight_decay=1e-2, batch_size=64
 )
+RESNET18 = Recipe((120, 40), ((71, 91, 111), (21, 31, 36)))
 RECIPES = {
     "vgg7": CIFAR_NETWORK,
     "resnet20": CIFAR_NETWORK,
     "alexnet": Recipe((100, 40), ((41, 71, 91), (16, 26, 36))),
-    "resnet18": Recipe((120, 40), ((71, 91, 111), (21, 31, 36))),
+    "resnet18": RESNET18,
+    "resnete18": RESNET18,
+    **{f"densenet{depth}": RESNET18 for depth in (28, 37, 45)},
     "vgg_deep": SMALL_NETWORK,
     "mlp": dataclasses.replace(SMALL_NETWORK, lr=8e-3, finetune_lr=2e-3),
 }
@@ -63,6 +66,7 @@ _COMPARED: dict[str, Any] = {
 COMPARED: dict[str, dict[str, Any]] = {
     "vgg_deep": _COMPARED | {"width": 12},
     "vgg7": _COMPARED | {"width": 16, "finetune_lr": 2e-3},
+    "densenet28": _COMPARED | {"width": 8},  # at vgg_deep's rates
     "mlp": _COMPARED | {"width": 128, "images": 8000, "epochs": 15, "lr": 8e-3, "finetune_lr": 2e-3},
 }
 

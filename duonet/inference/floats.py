@@ -66,6 +66,10 @@ def _pad(x: Tensor, settings: dict[str, Any], arrays: dict[str, Tensor]) -> Tens
     return F.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, settings["channels"] - x.shape[-1])])
 
 
+def _pad_front(x: Tensor, settings: dict[str, Any], arrays: dict[str, Tensor]) -> Tensor:
+    return F.pad(x, [(0, 0)] * (x.ndim - 1) + [(settings["channels"] - x.shape[-1], 0)])
+
+
 STEPS = {"stride": 1, "padding": 0}
 NORM = dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), 1)
 FORMS = {
@@ -83,6 +87,7 @@ FORMS = {
     "global_avg_pool": Form({}, (), {}, (), lambda x, s, a: F.global_avg_pool(x)),
     "flatten": Form({}, (), {}, (), lambda x, s, a: F.reshape(x, (len(x), math.prod(x.shape[1:])))),
     "pad_channels": Form({"channels": 1}, (), {}, (), _pad),
+    "pad_channels_in_front": Form({"channels": 1}, (), {}, (), _pad_front),
     "replicate": Form({}, (), {}, (), lambda x, s, a: F.concat([x, x], axis=-1)),
     "average_copies": Form({}, (), {}, (), _average),
 }
@@ -136,6 +141,7 @@ class FloatLayer(Layer):
             "flatten": lambda: (math.prod(shape),),
             "global_avg_pool": lambda: (channels,) if len(shape) == 3 else (),
             "pad_channels": lambda: (*shape[:-1], s["channels"]) if s["channels"] >= channels else (),
+            "pad_channels_in_front": lambda: (*shape[:-1], s["channels"]) if s["channels"] >= channels else (),
             "replicate": lambda: (*shape[:-1], 2 * channels),
             "average_copies": lambda: () if channels % 2 else (*shape[:-1], channels // 2),
             "batch_norm": lambda: shape if self.arrays.get("gamma", np.empty(0)).size == channels else (),

@@ -172,7 +172,7 @@ class _Walk:
         if kind(layer) not in FLOATS:
             raise _refused(path, layer, "it is no layer that can be packed")
         name, settings, arrays = FLOATS[kind(layer)](layer)
-        keeps = layer.known("keeps_levels") and (name != "pad_channels" or 0 in (self.levels or ()))
+        keeps = layer.known("keeps_levels") and (not name.startswith("pad_channels") or 0 in (self.levels or ()))
         self.levels = self.levels if keeps else None
         return FloatLayer(path, name, settings, {key: tensor.numpy() for key, tensor in arrays.items()})
 
@@ -228,7 +228,7 @@ FLOATS: dict[type, Callable[[Any], Described]] = {
     nn.AvgPool2d: lambda m: ("avg_pool", {"size": m.size, "stride": m.stride}, {}),
     nn.GlobalAvgPool: lambda m: ("global_avg_pool", {}, {}),
     nn.Flatten: lambda m: ("flatten", {}, {}),
-    nn.PadChannels: lambda m: ("pad_channels", {"channels": m.channels}, {}),
+    nn.PadChannels: lambda m: ("pad_channels" + "_in_front" * m.front, {"channels": m.channels}, {}),
     nn.Replicate: lambda m: ("replicate", {}, {}),
     nn.AverageCopies: lambda m: ("average_copies", {}, {}),
 }

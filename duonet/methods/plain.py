@@ -1,5 +1,6 @@
 """Methods that need no class of their own: a pairing of the lesson's staircases, surrogates and weights."""
 
+from duonet import arguments
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, FilterScaleSign, Polynomial, Sign, SwishSign, Uniform
 from duonet.quant.activation import QuantActivation
@@ -32,8 +33,14 @@ def uniform(bits: int = 2) -> QuantActivation:
 
 
 @listed(9, "bnn-activations", "activations", "Hubara et al., Binarized Neural Networks, NeurIPS 2016")
-def sign_clipped() -> QuantActivation:
-    """Make sign with the gradient of a clip at ±1.
+@listed(16, "bethge-activations", "activations", "Bethge et al., Back to Simplicity, 2019", limit=1.3)
+def sign_clipped(limit: float = 1) -> QuantActivation:
+    """Make sign with the gradient of a clip at ±1, or at ±1.3.
+
+    Parameters
+    ----------
+    limit : number
+        Of the clip, above 0.
 
     Returns
     -------
@@ -44,7 +51,8 @@ def sign_clipped() -> QuantActivation:
     >>> sign_clipped()
     QuantActivation(Sign(), Clip(low=-1, high=1, closed=True))
     """
-    return QuantActivation(Sign(), Clip(-1, 1, closed=True))
+    limit = arguments.number("sign_clipped", "limit", limit, above=0)
+    return QuantActivation(Sign(), Clip(-limit, limit, closed=True))
 
 
 @listed(13, "bi-real-activations", "activations", "Liu et al., Bi-Real Net, ECCV 2018")

@@ -184,6 +184,7 @@ class BiRealWeights(Quantizer):
         return "" if self.scaled else "scaled=False"
 
 
+@listed(16, "bethge-weights", "weights", "Bethge et al., Back to Simplicity, 2019", limit=1.3)
 @listed(9, "bnn-weights", "weights", "Hubara et al., Binarized Neural Networks, NeurIPS 2016")
 class BNNWeights(Quantizer):
     """Weights of ±1 without a scale: y = sign(w), sign(0) = +1.   dw = dy.

@@ -1,5 +1,6 @@
 """The models by name."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -8,8 +9,9 @@ import numpy as np
 
 from duonet import arguments
 from duonet.models.alex import alexnet
+from duonet.models.dense import LAYERS, densenet
 from duonet.models.perceptron import mlp
-from duonet.models.resnet import resnet18, resnet20
+from duonet.models.resnet import resnet18, resnet20, resnete18
 from duonet.models.vgg import vgg7, vgg_deep
 from duonet.nn import Sequential
 
@@ -20,6 +22,8 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "resnet20": resnet20,
     "vgg_deep": vgg_deep,
     "mlp": mlp,
+    "resnete18": resnete18,
+    **{f"densenet{depth}": functools.partial(densenet, depth=depth) for depth in LAYERS},
 }
 
 

@@ -1,6 +1,7 @@
 """Variants of a model, and their quantised activations; checks of the arguments."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -65,12 +66,14 @@ def _counts(model, name, numbers):
     return tuple(arguments.integer(model, f"{name}[{i}]", n, at_least=1) for i, n in enumerate(numbers))
 
 
-def activation(variant: str) -> Module:
+def activation(variant: str, window: float = 1) -> Module:
     """Return a fresh activation layer: ReLU for "float", binary for "baseline", ternary for the other two.
 
     Parameters
     ----------
     variant : str
+    window : number
+        Within what the gradient passes: 1 for inputs from 0 to 1, and around ½ in proportion.
 
     Returns
     -------
@@ -83,7 +86,58 @@ def activation(variant: str) -> Module:
     """
     if variant == "float":
         return nn.ReLU()
-    return nn.QuantActivation(Binary() if variant == "baseline" else Ternary(), Clip(0, 1))
+    clip = Clip(0, 1) if window == 1 else Clip(round((1 - window) / 2, 6), round((1 + window) / 2, 6))
+    return nn.QuantActivation(Binary() if variant == "baseline" else Ternary(), clip)
+
+
+def is_small(in_shape: tuple[int, ...]) -> bool:
+    """Say whether images are so small, under 50 pixels, that a network should not shrink them at once.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_small((32, 32, 3))
+    True
+    """
+    return max(in_shape[:2]) < 50
+
+
+def stem(in_shape: tuple[int, ...], width: int, rng: np.random.Generator, small: bool = False) -> dict[str, Any]:
+    """Return the first layers of a network for images: conv7 stride 2 N ReLU P, or conv3 for small ones.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        (H, W, C) of an image.
+    width : int
+    rng : numpy.random.Generator
+    small : bool
+
+    Returns
+    -------
+    dict
+        From name to layer.
+
+    Examples
+    --------
+    >>> stem((32, 32, 3), 4, np.random.default_rng(0), small=True)
+    {'conv1': Conv2d(3, 4, 3, padding=1, bias=False)}
+    """
+    if small:
+        return {"conv1": nn.Conv2d(in_shape[2], width, 3, padding=1, rng=rng, bias=False)}
+    return {
+        "conv1": nn.Conv2d(in_shape[2], width, 7, stride=2, padding=3, rng=rng, bias=False),
+        "norm1": nn.BatchNorm(width),
+        "relu1": nn.ReLU(),
+        "pool1": nn.MaxPool2d(3, stride=2, padding=1),
+    }
 
 
 def weight_quantizer(weights: str) -> Quantizer | None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import arguments, nn
-from duonet.models.common import activation, check, weight_quantizer
+from duonet.models.common import activation, check, is_small, stem, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
@@ -70,13 +70,7 @@ def resnet18(
     _check("resnet18", in_shape, 32, shortcut)
     fixed = PUBLISHED18 if widths == WIDTHS18 and weights == "binary" else None
     widths, last = _widths(variant, widths, fixed, 2, 49 * in_shape[2], classes)
-    layers = {
-        "conv1": nn.Conv2d(in_shape[2], widths[0], 7, stride=2, padding=3, rng=rng, bias=False),
-        "norm1": nn.BatchNorm(widths[0]),
-        "relu1": nn.ReLU(),
-        "pool1": nn.MaxPool2d(3, stride=2, padding=1),
-        "norm2": nn.BatchNorm(widths[0]),
-    }
+    layers = stem(in_shape, widths[0], rng) | {"norm2": nn.BatchNorm(widths[0])}
     return _finish(layers, variant, widths, last, 2, classes, weights, shortcut, rng)
 
 
@@ -142,6 +136,63 @@ def resnet20(
     return _finish(layers, variant, widths, last, 3, classes, weights, shortcut, rng)
 
 
+def resnete18(
+    variant: str = "baseline",
+    widths: tuple[int, ...] = WIDTHS18,
+    in_shape: tuple[int, ...] = (224, 224, 3),
+    classes: int = 1000,
+    weights: str = "binary",
+    *,
+    rng: np.random.Generator,
+) -> Sequential:
+    """Build ResNetE-18: ResNet-18 with a shortcut around every conv, whose surrogates reach further than the step.
+
+    The gradient passes within 1.25 times half the distance of the two levels, so from −⅛ to 1⅛ for a step at ½.
+    Images under 50 pixels enter by conv3 N in place of conv7 stride 2 N ReLU P N.
+
+    Parameters
+    ----------
+    variant : {"float", "baseline", "ternary", "coupled"}
+        ReLU; binary; ternary at full width; ternary at the widths of `coupled_widths`, whose decoupled network has
+        no more weights than the baseline.
+    widths : tuple of 4 int
+        The baseline's widths of the four stages, for every variant.
+    in_shape : tuple of int
+        (H, W, C) of an image, multiples of 32, or of 8 under 50.
+    classes : int
+    weights : {"float", "binary"}
+        "binary" binarises all but the first conv, the shortcuts' convs and the linear layer. Each layer has the
+        scale that duonet's binary weights have, which batch norm behind it takes out again; the authors have none.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Sequential
+        (N, H, W, C) to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as listed.
+
+    References
+    ----------
+    Bethge et al., Back to Simplicity: How to Train Accurate BNNs from Scratch?, 2019; larq/zoo, resnet_e.py.
+
+    Examples
+    --------
+    >>> model = resnete18(widths=(4, 4, 8, 8), in_shape=(32, 32, 3), rng=np.random.default_rng(0))
+    >>> model.stage1.conv1.body.act1
+    QuantActivation(Binary(), Clip(low=-0.125, high=1.125, closed=False))
+    """
+    widths, in_shape, classes = check("resnete18", variant, weights, widths, 4, in_shape, classes, rng)
+    small = is_small(in_shape)
+    _check("resnete18", in_shape, 8 if small else 32, "conv")
+    widths, last = _widths(variant, widths, None, 2, (9 if small else 49) * in_shape[2], classes)
+    layers = stem(in_shape, widths[0], rng, small) | {"norm1" if small else "norm2": nn.BatchNorm(widths[0])}
+    return _finish(layers, variant, widths, last, 2, classes, weights, "conv", rng, window=1.25)
+
+
 def _check(name, in_shape, multiple, shortcut):
     arguments.one_of(name, "shortcut", shortcut, SHORTCUTS)
     if len(in_shape) != 3 or in_shape[0] % multiple or in_shape[1] % multiple:
@@ -178,7 +229,7 @@ def _widths(variant, widths, fixed, blocks, stem, classes):
     return coupled_widths(widths, lambda stages: weights(stages, 2), weights(tuple(widths), 1)), last
 
 
-def _finish(layers, variant, widths, last, blocks, classes, weights, shortcut, rng):
+def _finish(layers, variant, widths, last, blocks, classes, weights, shortcut, rng, window=1):
     """Add the stages and the classifier to the stem."""
 
     def conv(inputs, outputs, stride):
@@ -199,7 +250,7 @@ def _finish(layers, variant, widths, last, blocks, classes, weights, shortcut, r
         body = {}
         for i, (_, inputs, outputs, step) in enumerate(units, start=1):
             body |= {
-                f"act{i}": activation(variant),
+                f"act{i}": activation(variant, window),
                 f"conv{i}": conv(inputs, outputs, step),
                 f"norm{i}": nn.BatchNorm(outputs),
             }

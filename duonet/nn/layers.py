@@ -119,12 +119,14 @@ class Clip(Module):
 
 
 class PadChannels(Module):
-    """Zero channels appended to the input's, as in a shortcut that widens.
+    """Zero channels behind the input's, or in front of them, as in a shortcut that widens.
 
     Parameters
     ----------
     channels : int
         Number of output channels.
+    front : bool
+        A sum of two paths, one padded behind and one in front, has the channels of both side by side.
 
     Examples
     --------
@@ -134,19 +136,20 @@ class PadChannels(Module):
 
     samplewise = keeps_levels = True
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, front: bool = False):
         super().__init__()
         self.channels = arguments.integer("PadChannels", "channels", channels, at_least=1)
+        self.front = front
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., channels)."""
         more = self.channels - x.shape[-1]
         if more < 0:
             raise ValueError(f"expected at most {self.channels} channels, got x {x.shape}")
-        return functional.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)])
+        return functional.pad(x, [(0, 0)] * (x.ndim - 1) + [(more, 0) if self.front else (0, more)])
 
     def _settings(self):
-        return f"{self.channels}"
+        return f"{self.channels}" + (", front=True" if self.front else "")
 
 
 class Flatten(Module):

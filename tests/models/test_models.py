@@ -78,6 +78,8 @@ def test_resnet20_has_the_counts_of_a_pencil():
         ("resnet20", {"shortcut": "conv", "widths": (12, 20, 40), "in_shape": (28, 28, 1)}),
         ("resnet18", {"widths": (16, 32, 64, 128), "classes": 10}),
         ("resnet18", {"weights": "float"}),
+        ("resnete18", {"widths": (16, 32, 64, 128), "in_shape": (32, 32, 3), "classes": 10}),
+        ("densenet", {"widths": (16, 16), "in_shape": (32, 32, 3), "classes": 10}),
         ("alexnet", {"in_shape": (96, 96, 3), "classes": 10}),
     ],
 )
@@ -229,7 +231,9 @@ def test_what_cannot_be_built_is_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize("model", ["vgg7", "vgg_deep", "alexnet", "resnet18", "resnet20", "mlp"])
+@pytest.mark.parametrize(
+    "model", ["vgg7", "vgg_deep", "alexnet", "resnet18", "resnete18", "resnet20", "densenet", "mlp"]
+)
 @pytest.mark.parametrize(
     "options, message",
     [
