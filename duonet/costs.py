@@ -7,11 +7,11 @@ import numpy as np
 
 from duonet import arguments, backend, nn
 from duonet.module import Module
-from duonet.nn.watching import evaluating, watch
 from duonet.quant import Quantizer
 from duonet.tape import no_grad
 from duonet.tensor import Parameter, Tensor
 from duonet.text import aligned
+from duonet.watching import evaluating, watch
 
 FLOAT = 32
 COLUMNS = 100  # of the printed table

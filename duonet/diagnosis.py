@@ -8,10 +8,10 @@ from duonet import backend
 from duonet.backend import Array
 from duonet.module import Module
 from duonet.nn import BatchNorm
-from duonet.nn.watching import observe
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 from duonet.totals import Totals, as_array
+from duonet.watching import observe
 
 CURE = "A smaller learning rate is the usual cure"
 HOLDS = "holds NaN or infinity"

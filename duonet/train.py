@@ -10,7 +10,6 @@ from duonet.diagnosis import TrainingDiverged, check_input, check_loss, check_pa
 from duonet.fusing import fused
 from duonet.history import History
 from duonet.module import Module
-from duonet.nn.watching import evaluating
 from duonet.optim import Constant, Optimizer
 from duonet.penalties import Penalties
 from duonet.progress import Bar
@@ -18,6 +17,7 @@ from duonet.stepping import Stepping
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 from duonet.totals import Score, Totals
+from duonet.watching import evaluating
 
 __all__ = ["Loader", "Score", "TrainingDiverged", "evaluate", "fit"]
 

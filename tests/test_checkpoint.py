@@ -88,6 +88,7 @@ def every_layer(rng):
             nn.Sequential(nn.Clip(-1, 1), nn.Replicate(), nn.AverageCopies()), nn.PadChannels(4, front=True)
         ),
         nn.Residual(nn.ReLU()),
+        nn.PReLU(4, start=0.5),
         nn.Dropout(0.3, rng=rng),
         nn.Dropout(0.2, rng=rng, channels=True),
         nn.QuantActivation(quant.Sign(), quant.SwishSign(5)),

@@ -1,6 +1,7 @@
 """Smooth and piecewise-linear activations, of the shape of x. The staircases are in `duonet.quant`."""
 
 from duonet import arguments, backend, exact
+from duonet.functional.channels import refuse_misfit
 from duonet.functional.reduction import axes, refuse_empty
 from duonet.tensor import Function, Tensor
 
@@ -21,6 +22,46 @@ class ReLU(Function):
     @staticmethod
     def backward(ctx, dy):
         return exact.select(ctx.mask, dy)
+
+
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """Rectify with a learned slope below zero: y = x where x > 0, else slope · x.
+
+    dx = dy where x > 0, else dy · slope; dslope = Σ dy x over x <= 0, for each channel or in all.
+
+    Parameters
+    ----------
+    x : Tensor
+        (..., C)
+    slope : Tensor
+        (C,), or without axes.
+
+    Raises
+    ------
+    ValueError
+        If the slope has another shape.
+
+    References
+    ----------
+    He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 1.
+    """
+    return PReLU.apply(x, slope)
+
+
+class PReLU(Function):
+    name = "prelu"
+
+    @staticmethod
+    def forward(ctx, x, slope):
+        if slope.ndim:
+            refuse_misfit("prelu", "slope", slope, x)
+        above = x > 0
+        ctx.below, ctx.slope = exact.select(~above, x), backend.get_xp(x).where(above, x.dtype.type(1), slope)
+        return exact.chain(x, ctx.slope)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return exact.chain(dy, ctx.slope), exact.chain(dy, ctx.below)
 
 
 def clip(x: Tensor, low: float, high: float) -> Tensor:

@@ -10,9 +10,9 @@ from duonet import arguments, backend, nn
 from duonet.backend import Array
 from duonet.fusing import fused
 from duonet.module import Module
-from duonet.nn.watching import observe
 from duonet.tape import no_grad, topological_order
 from duonet.tensor import Parameter, Tensor
+from duonet.watching import observe
 
 
 class Objective:

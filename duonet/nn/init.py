@@ -39,8 +39,8 @@ def binaryduo_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: i
     return _normal("binaryduo_normal", rng, shape, math.sqrt(4 / n))
 
 
-def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1) -> np.ndarray:
-    """Draw from a normal distribution with standard deviation √(2 / fan-in).
+def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1, slope: float = 0) -> np.ndarray:
+    """Draw from a normal distribution with standard deviation √(2 / ((1 + slope²) fan-in)).
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1)
         (KH, KW, C, OC) or (IN, OUT): all axes but the last are the fan-in.
     stride : int
         Not used; every initialiser takes it.
+    slope : number
+        Below 0, of the activation behind: 0 of ReLU, 0.25 of `PReLU` at the start, 1 of none.
 
     Returns
     -------
@@ -57,14 +59,16 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1)
 
     References
     ----------
-    He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10.
+    He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10 and 15.
 
     Examples
     --------
     >>> he_normal(np.random.default_rng(0), (200, 100)).std().round(2)
     np.float32(0.1)
     """
-    return _normal("he_normal", rng, shape, math.sqrt(2 / math.prod(_kernel("he_normal", shape)[:-1])))
+    fan_in = math.prod(_kernel("he_normal", shape)[:-1])
+    gain = 2 / (1 + arguments.number("he_normal", "slope", slope) ** 2)
+    return _normal("he_normal", rng, shape, math.sqrt(gain / fan_in))
 
 
 def _kernel(name, shape):

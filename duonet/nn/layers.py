@@ -87,6 +87,53 @@ class ReLU(Module):
         return functional.relu(x)
 
 
+class PReLU(Module):
+    """y = x above 0 and slope · x below, with a slope that each channel learns.
+
+    Of an optimiser's weight decay it is best spared: `optim.by_path(model, decays={"*.slope": 0})`.
+
+    Parameters
+    ----------
+    channels : int
+    start : number
+        Of the slopes.
+
+    References
+    ----------
+    He et al., Delving Deep into Rectifiers, ICCV 2015.
+
+    Examples
+    --------
+    >>> PReLU(1)(Tensor([[-2.0], [-0.5], [0.0], [1.0]])).data.ravel()
+    array([-0.5  , -0.125,  0.   ,  1.   ], dtype=float32)
+    """
+
+    samplewise = by_channel = True
+
+    def __init__(self, channels: int, start: float = 0.25):
+        super().__init__()
+        self.channels = arguments.integer("PReLU", "channels", channels, at_least=1)
+        self.start = arguments.number("PReLU", "start", start)
+        self.slope = Parameter(np.full(self.channels, self.start, np.float32))
+
+    @staticmethod
+    def array_shapes(*, channels: int, **others: object) -> dict[str, tuple[int, ...]]:
+        """One slope a channel."""
+        return {"slope": (channels,)}
+
+    def reset_parameters(self, rng: np.random.Generator) -> None:
+        """Back to where the slopes started; nothing here is random."""
+        self.slope.data[...] = self.start
+        self.slope.changed()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C), same shape out."""
+        return functional.prelu(x, self.slope)
+
+    def _settings(self):
+        return f"{self.channels}"
+
+
 class Clip(Module):
     """y = min(max(x, low), high): the activation that a k-bit staircase approaches as k grows.
 

@@ -170,6 +170,8 @@ CASES = [
         ((3, 2, 2, 3), (3,), (3,)),
         lambda x, g, b: g * (x - MEAN) / np.sqrt(VAR + 1e-5) + b,
     ),
+    Case("prelu", F.prelu, ((3, 2, 4), (4,)), lambda x, a: np.where(x > 0, x, a * x)),
+    Case("prelu one slope", F.prelu, ((3, 4), ()), lambda x, a: np.where(x > 0, x, a * x)),
     Case("relu", F.relu, ((3, 4),), lambda x: np.maximum(x, 0)),
     Case("hardtanh", F.hardtanh, ((3, 4),), lambda x: np.clip(x, -1, 1)),
     Case("clip", lambda x: F.clip(x, 0, 1), ((3, 4),), lambda x: np.clip(x, 0, 1)),
@@ -291,6 +293,12 @@ def ones(*shape):
 
 
 BAD_INPUT = [
+    (
+        lambda: F.prelu(ones(2, 3), ones(2)),
+        ValueError,
+        r"prelu: slope of shape \(2,\) does not fit the channels of x",
+    ),
+    (lambda: F.prelu(ones(2, 3), ones(2, 3)), ValueError, r"prelu: slope of shape \(2, 3\) does not fit the"),
     (
         lambda: F.conv2d(ones(8, 32, 32, 3), ones(3, 3, 2, 16)),
         ValueError,

@@ -156,7 +156,7 @@ def test_an_optimiser_moves_shared_weights_once(twice, rng):
 
 
 def test_a_layer_that_runs_twice_is_watched_once_a_run(twice):
-    from duonet.nn.watching import watch
+    from duonet.watching import watch
 
     seen = []
     with watch(twice, lambda path, module, inputs, output: seen.append(path)):
