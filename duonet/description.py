@@ -17,7 +17,7 @@ from duonet.tensor import Tensor
 
 ROOMS = {"nn": nn, "quant": quant, "optim": optim, "methods": methods}
 BASES = (nn.Module, quant.Staircase, quant.Surrogate, optim.Optimizer, optim.Schedule)
-FUNCTIONS = {f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal)}
+FUNCTIONS = {f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal, methods.wage_uniform)}
 FUNCTION, NONE = type(nn.he_normal), type(None)
 ARGUMENTS: dict[str, Any] = {  # by name, what is not a plain number, word or list
     "body": nn.Module, "shortcut": (nn.Module, NONE), "staircase": quant.Staircase, "surrogate": quant.Surrogate,

@@ -14,6 +14,8 @@ from duonet.methods.sharpened import SharpenedSign, sharpened_sign
 from duonet.methods.shelf import Entry, entries, find, listed
 from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
 from duonet.methods.stochastic import Baseline, StochasticBinary, unbiased_gradient
+from duonet.methods.wage import WAGEActivation, WAGEErrors, WAGEWeights
+from duonet.methods.wage_training import WAGESGD, wage_uniform
 from duonet.methods.weight_bases import ABCWeights, LQWeights
 from duonet.methods.weight_grids import DoReFaWeights, SAWBWeights, WRPNWeights
 from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWeights, XNORWeights
@@ -22,8 +24,9 @@ __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
     "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights",
     "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "SharpenedSign",
-    "StochasticBinary", "StochasticWeights", "WRPNWeights", "XNORWeights", "centre_weights", "clip_weights",
-    "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed", "positive", "pull",
-    "quantized_gradient", "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish",
-    "unbiased_gradient", "uniform", "within",
+    "StochasticBinary", "StochasticWeights", "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights",
+    "WRPNWeights", "XNORWeights", "centre_weights", "clip_weights", "distribution_loss", "dsq_fixed",
+    "entries", "find", "half_wave", "in_range", "listed", "positive", "pull", "quantized_gradient",
+    "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform",
+    "wage_uniform", "within",
 ]  # fmt: skip
