@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from duonet import arguments, backend, nn
+from duonet import arguments, backend, nn, sources
 from duonet.module import Module
 from duonet.quant import Quantizer
 from duonet.tape import no_grad
@@ -30,7 +30,8 @@ class Row(NamedTuple):
     operations : float
         A float multiply-accumulate counts 1, one of an a-bit activation and a w-bit weight a w / 64.
     weights : dict
-        From bit width to the weights of conv and linear layers among the parameters.
+        From bit width to the weights of conv and linear layers among the parameters. Of a `WeightSource` the
+        latents count, or, where its weight is quantised, the numbers that have to be kept.
     bytes_packed : int
         Parameters and running averages, each in its own number of bits, scales in float32.
     bytes_unpacked : int
@@ -190,6 +191,8 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     alive, rows, met = [x], [], set()
 
     def see(path, module, inputs, output):
+        if isinstance(module, nn.WeightSource):  # its layer's row counts it
+            return
         alive.extend([*inputs, output])  # an id is only good as long as its tensor lives
         read = min((bits.get(id(tensor), FLOAT) for tensor in inputs), default=FLOAT)
         if _quantizes(module):
@@ -203,7 +206,8 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
 
     def tensors(module):
         """Return how many tensors of its own a module has, and those that no row has counted yet."""
-        own = {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
+        holders = [module, *filter(None, [getattr(module, "weight_source", None)])]
+        own = {id(v): v for holder in holders for v in vars(holder).values() if isinstance(v, Tensor)}
         fresh = [value for key, value in own.items() if key not in met]
         met.update(own)
         return len(own), fresh
@@ -234,17 +238,20 @@ def _row(path, module, fresh, read, shape):
     quantizer = module.weight_quantizer
     bits = FLOAT if quantizer is None else quantizer.known("bits")
     # Each output value of a layer takes one multiplication per weight that leads to its channel.
-    macs = 0 if shape is None else math.prod(shape) * (module.weight.size // module.weight.shape[-1])
+    used, source = sources.shape_of(module), module.weight_source
+    macs = 0 if shape is None else math.prod(shape) * math.prod(used[:-1])
     wide = max(read, bits)
-    weights = module.weight.size if any(tensor is module.weight for tensor in fresh) else 0
-    scales = quantizer.scales(module.weight.shape) if weights and bits != FLOAT else 0
+    latents = [module.weight] if source is None else source.parameters()
+    latent = sum(part.size for part in latents if any(tensor is part for tensor in fresh))
+    weights = source.stored() if source and latent and bits != FLOAT else latent
+    scales = quantizer.scales(used) if weights and bits != FLOAT else 0
     return Row(
         path, type(module).__name__, shape or (),
-        parameters=_added([{bits: weights}, {FLOAT: parameters - weights}]),
+        parameters=_added([{bits: weights}, {FLOAT: parameters - latent}]),
         macs=_added([{wide: macs}]),
         operations=float(macs) if wide == FLOAT else macs * read * bits / 64,
         weights=_added([{bits: weights}]),
-        bytes_packed=-(-weights * bits // 8) + 4 * (everything - weights + scales),
+        bytes_packed=-(-weights * bits // 8) + 4 * (everything - latent + scales),
         bytes_unpacked=unpacked,
     )  # fmt: skip
 

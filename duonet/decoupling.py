@@ -10,12 +10,11 @@ import functools
 
 import numpy as np
 
-from duonet import backend, nn
+from duonet import backend, nn, sources
 from duonet.coupling import CannotDecouple, Want, found_in, in_mode_of, is_ternary, kind, paths_of
 from duonet.module import join
 from duonet.quant import Binary, Shifted
 from duonet.tape import no_grad
-from duonet.tensor import Tensor
 
 SHIFT = 0.25  # the two binary copies fire this far above and below the middle of the ternary staircase
 SHIFTS = ("threshold", "beta")
@@ -170,10 +169,16 @@ def _(layer: nn.Residual, path, channels, found, shift):
 @_decoupled.register(nn.Linear)
 def _(layer, path, channels, found, shift):
     if channels is not None:
-        weight, layer.weight.data = layer.weight.data, _doubled(layer.weight.data / 2, channels)
-        if layer.weight_quantizer is not None:
-            _check_quantizer(layer, weight, channels)
+        expected, latent = _doubled(_used(layer) / 2, channels), sources.rows(layer)
+        latent.data = _doubled(latent.data / 2, channels)
+        _check_weight(layer, _used(layer), expected)
     return layer, None
+
+
+def _used(layer):
+    """Return the weight in use, in evaluation mode."""
+    with no_grad():
+        return copy.deepcopy(layer).eval().used_weight().data  # a copy, so that a quantiser's state stays
 
 
 def _doubled(weight, channels):
@@ -184,18 +189,15 @@ def _doubled(weight, channels):
     return doubled.reshape(*window, 2 * inputs, outputs)
 
 
-def _check_quantizer(layer, weight, channels):
-    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, by its tag and for the layer's old weights W."""
-    quantize = copy.deepcopy(layer.weight_quantizer).eval()  # so that one with a state keeps it
-    with no_grad():
-        old, got = (quantize(Tensor(w)).data for w in (weight, layer.weight.data))
-    expected = _doubled(old / 2, channels)
-    xp = backend.get_xp(got)
+def _check_weight(layer, got, expected):
+    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, by the quantiser's tag and for the layer's old weights W."""
+    xp, quantizer = backend.get_xp(got), layer.weight_quantizer
     rounding = 64 * np.finfo(got.dtype).eps  # the scale may be summed in another order
     alike = got.shape == expected.shape and xp.allclose(got, expected, rtol=rounding, atol=0, equal_nan=True)
-    if not (quantize.known("homogeneous") and alike):
+    if not (alike and (quantizer is None or quantizer.known("homogeneous"))):
+        whose = "quantiser" if layer.weight_source is None else "source"
         raise ValueError(
-            "cannot be decoupled exactly: its weight quantiser q is not homogeneous, q([W/2; W/2]) is not "
+            f"cannot be decoupled exactly: its weight {whose} q is not homogeneous, q([W/2; W/2]) is not "
             "[q(W); q(W)]/2"
         )
 

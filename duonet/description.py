@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, Any] = {  # by name, what is not a plain number, word or li
     "body": nn.Module, "shortcut": (nn.Module, NONE), "staircase": quant.Staircase, "surrogate": quant.Surrogate,
     "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (quant.Quantizer, NONE),
     "schedule": (optim.Schedule, NONE),
+    "weight_source": (nn.WeightSource, NONE),
 }  # fmt: skip
 PLAIN = (bool, int, float, str, tuple, NONE)
 PASSING = ("_observers", "_vectors", "_latent", "parameters")  # attributes that are no part of what is saved

@@ -16,7 +16,7 @@ HEAD = ("reference", "method", "kind", "made by", "W/A bits", "learns", "decoupl
 FLOAT = 32
 
 
-def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, classes: int = 3) -> Module:
+def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, classes: int = 4) -> Module:
     """Make a network of two linear layers with a method in its place.
 
     Parameters
@@ -31,12 +31,10 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     -------
     Module
     """
-    quantizer = entry.make(rng)
-    weights = quantizer if entry.kind == "weights" else None
+    weights = entry.for_layer(rng) if entry.kind == "weights" else {}
     ternary = nn.QuantActivation(Ternary(), Clip(0, 1))
-    places: dict[str, list[Module]] = {"weights": [ternary], "penalties": [quantizer, ternary]}
-    between = places.get(entry.kind, [quantizer])
-    first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, weight_quantizer=weights)
+    between = [ternary] if weights else [entry.make(rng)] + [ternary] * (entry.kind == "penalties")
+    first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, **weights)
     return nn.Sequential(first, nn.BatchNorm(8), *between, last)
 
 
@@ -51,25 +49,28 @@ def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:
     Returns
     -------
     list of dict
-        With `reference`, `method`, `kind`, `made_by` (class or function), `weight_bits`, `activation_bits`,
-        `gradient_bits`, `learns` (Parameters), `follows` (buffers), `decouples` (tried in a small network) and
-        `source`.
+        With `reference`, `method`, `kind`, `made_by` (class or function), `latent` (class of the weight source, or
+        None), `weight_bits`, `activation_bits`, `gradient_bits`, `learns` (Parameters), `follows` (buffers),
+        `decouples` (tried in a small network) and `source`.
     """
     return [_row(entry) for entry in (entries() if shelf is None else shelf)]
 
 
 def _row(entry):
     quantizer = entry.make(np.random.default_rng(0))
+    source = None if entry.latent is None else entry.latent()
+    latents = [] if source is None else source.latent_shapes((8, 4))
     bits = {"weights": FLOAT, "activations": FLOAT, entry.kind: quantizer.known("bits")}
     return {
         "reference": entry.reference,
         "method": entry.name,
         "kind": entry.kind,
         "made_by": entry.maker.__name__,
+        "latent": source and type(source).__name__,
         "weight_bits": bits["weights"],
         "activation_bits": bits["activations"],
         "gradient_bits": getattr(quantizer, "gradient_bits", FLOAT),
-        "learns": [path for path, _ in quantizer.named_parameters()],
+        "learns": [*(path for path, _ in quantizer.named_parameters()), *latents],
         "follows": [path for path, _ in quantizer.named_buffers()],
         "decouples": _decouples(entry),
         "source": entry.source,
@@ -102,9 +103,10 @@ def shelf_table(rows: Iterable[dict[str, object]]) -> str:
 
 def _words(row):
     gradients = row["gradient_bits"]
+    made_by = " of ".join(filter(None, (row["made_by"], row["latent"])))
     learns = [*row["learns"], *(f"({path})" for path in row["follows"])]
     return (
-        f"[{row['reference']}]", row["method"], row["kind"], row["made_by"],
+        f"[{row['reference']}]", row["method"], row["kind"], made_by,
         f"{row['weight_bits']}/{row['activation_bits']}" + (f"/{gradients}" if gradients < FLOAT else ""),
         ", ".join(learns) or "nothing",
         "yes" if row["decouples"] else "no",

@@ -133,8 +133,7 @@ class _Walk:
 
     def _product(self, path: str, layer: nn.Module, waiting: list[tuple[str, nn.Module]], first: bool) -> Layer:
         """Pack a product, with the pool and the steps behind it where they can be done on whole sums."""
-        quantizer, latent = layer.weight_quantizer, layer.weight
-        w = (latent if quantizer is None else quantizer(latent)).numpy()
+        quantizer, w = layer.weight_quantizer, layer.used_weight().numpy()
         bias = None if layer.bias is None else layer.bias.numpy()
         signs = quantizer is not None and quantizer.known("two_valued")
         steps = {"stride": layer.stride, "padding": layer.padding} if w.ndim == 4 else {}

@@ -8,6 +8,7 @@ import numpy as np
 
 from duonet import arguments
 from duonet.quant import Quantizer
+from duonet.sources import WeightSource
 
 F = TypeVar("F", bound=Callable[..., Quantizer])
 KINDS = ("activations", "weights", "gradients", "penalties")
@@ -30,6 +31,8 @@ class Entry(NamedTuple):
         The class or function that was listed.
     settings : dict
         Its arguments where they are not those by default.
+    latent : callable or None
+        Of a method for weights, makes the `WeightSource` that goes with it.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class Entry(NamedTuple):
     source: str
     maker: Callable[..., Quantizer]
     settings: dict[str, Any]
+    latent: Callable[[], WeightSource] | None = None
 
     def make(self, rng: np.random.Generator, epochs: float | None = None) -> Quantizer:
         """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time."""
@@ -50,11 +54,26 @@ class Entry(NamedTuple):
         takes = inspect.signature(self.maker).parameters
         return self.maker(**self.settings, **{k: v for k, v in given if k in takes and v is not None})
 
+    def for_layer(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Return the arguments by which a conv or linear layer takes a method for weights."""
+        return {
+            "weight_quantizer": self.make(rng),
+            "weight_source": None if self.latent is None else self.latent(),
+        }
+
 
 SHELF: dict[str, Entry] = {}
 
 
-def listed(reference: int, name: str, kind: str, source: str, **settings: object) -> Callable[[F], F]:
+def listed(
+    reference: int,
+    name: str,
+    kind: str,
+    source: str,
+    *,
+    latent: Callable[[], WeightSource] | None = None,
+    **settings: object,
+) -> Callable[[F], F]:
     """Put a class, or a function that makes a quantiser, on the shelf under a name; a decorator.
 
     Parameters
@@ -66,6 +85,8 @@ def listed(reference: int, name: str, kind: str, source: str, **settings: object
     kind : {"activations", "weights", "gradients", "penalties"}
     source : str
         Authors, method, place and year.
+    latent : callable, optional
+        Makes the `WeightSource` that goes with it.
     **settings
         Arguments of the one that stands on the shelf, all but `rng`.
 
@@ -92,7 +113,7 @@ def listed(reference: int, name: str, kind: str, source: str, **settings: object
     arguments.one_of("listed", "kind", kind, KINDS)
 
     def put(maker: F) -> F:
-        SHELF[name] = Entry(reference, name, kind, source, maker, settings)
+        SHELF[name] = Entry(reference, name, kind, source, maker, settings, latent)
         return maker
 
     return put

@@ -59,9 +59,10 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
 
 
 def _reading(layer):
-    """List the layers that see samples; those that quantise weights see none."""
+    """List the layers that see samples; those that make or quantise weights see none."""
     modules = [module for _, module in layer.modules()]
-    of_weights = [getattr(module, "weight_quantizer", None) for module in modules]
+    names = "weight_quantizer", "weight_source"
+    of_weights = [getattr(module, name, None) for module in modules for name in names]
     return [module for module in modules if module not in of_weights]
 
 

@@ -4,46 +4,43 @@ from collections.abc import Callable
 
 import numpy as np
 
-from duonet import arguments, backend, functional
+from duonet import arguments, functional, sources
 from duonet.module import Module
 from duonet.nn.init import binaryduo_normal
 from duonet.quant.quantizer import Quantizer
 from duonet.signs import sign_product
+from duonet.sources import WeightSource
 from duonet.tape import smooth
 from duonet.tensor import Parameter, Tensor
 
 
 def _size(axis):
     def size(self) -> int:
-        return self.weight.shape[axis]
+        return sources.shape_of(self)[axis]
 
     return property(size)
 
 
 class _Weighted(Module):
-    """A weight, its quantiser and a bias."""
+    """A weight or where it comes from, its quantiser and a bias."""
 
-    def _set(self, name, shape, rng, bias, weight_quantizer, init):
+    def _set(self, name, shape, rng, bias, weight_quantizer, weight_source, init):
         if weight_quantizer is not None and not isinstance(weight_quantizer, Quantizer):
             got = f"got {weight_quantizer!r:.60}"
             raise TypeError(f"{name}: weight_quantizer must be a Quantizer, such as LayerScaleSign(), {got}")
-        self.weight_quantizer, self.init = weight_quantizer, init
-        self.weight = Parameter(np.zeros(shape, np.float32))
+        self.weight_quantizer, self.weight_source, self.init = weight_quantizer, weight_source, init
+        self.weight = sources.latents(name, shape, weight_source)
         self.bias = Parameter(np.zeros(shape[-1], np.float32)) if bias else None
         self._draw(rng)
 
     def _draw(self, rng):
-        name, shape = type(self).__name__, self.weight.shape
+        name, shape, dtype = type(self).__name__, sources.shape_of(self), self.parameters()[0].dtype
         weight = self.init(arguments.generator(name, "rng", rng), shape, getattr(self, "stride", 1))
         if arguments.array(name, "what init gave", weight).shape != shape:
             raise ValueError(f"{name}: init gave shape {weight.shape}, expected {shape}")
-        if not abs(weight).max() <= np.finfo(self.weight.dtype).max:
-            raise ValueError(f"{name}: init gave numbers that are not finite in {self.weight.dtype}")
-        self.weight.data[...] = backend.to_device(weight, backend.device_of(self.weight.data))
-        self.weight.changed()
-        if self.bias is not None:
-            self.bias.data[...] = 0
-            self.bias.changed()
+        if not abs(weight).max() <= np.finfo(dtype).max:
+            raise ValueError(f"{name}: init gave numbers that are not finite in {dtype}")
+        sources.begin(self, weight)
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
         """Draw the weights anew, and what the quantiser learns; the bias becomes 0."""
@@ -52,16 +49,19 @@ class _Weighted(Module):
         self._draw(rng)
 
     def after_step(self) -> None:
-        """Have the quantiser project the weight, unless it is frozen."""
-        if self.weight_quantizer is not None and self.weight.requires_grad:
+        """Have the quantiser project the weight, unless it is frozen or comes from a source."""
+        if self.weight_quantizer is not None and self.weight is not None and self.weight.requires_grad:
             self.weight_quantizer.project(self.weight)
 
+    def used_weight(self) -> Tensor:
+        """Return what inputs are multiplied by: the weight, or what its source makes, quantised."""
+        w = self.weight if self.weight_source is None else self.weight_source()
+        return w if self.weight_quantizer is None else self.weight_quantizer(w)
+
     def _product(self, function, x, *steps):
-        """Return function(x, weight, bias) of the quantised weight."""
         quantizer = self.weight_quantizer
-        w = self.weight if quantizer is None else quantizer(self.weight)
         signs = quantizer is not None and quantizer.known("two_valued") and not smooth()
-        return (sign_product if signs else function)(x, w, self.bias, *steps)
+        return (sign_product if signs else function)(x, self.used_weight(), self.bias, *steps)
 
     def _settings(self):
         return "" if self.bias is not None else ", bias=False"
@@ -78,6 +78,8 @@ class Linear(_Weighted):
     bias : bool
     weight_quantizer : Quantizer, optional
         A child, applied to the latent weight at every use: `quant.LayerScaleSign()`, `quant.FilterScaleSign()`.
+    weight_source : WeightSource, optional
+        A child that makes the latent weight of arrays of other shapes; `weight` is then None.
     init : callable
         `init(rng, shape, stride)`; the authors' by default.
 
@@ -99,19 +101,25 @@ class Linear(_Weighted):
         rng: np.random.Generator,
         bias: bool = True,
         weight_quantizer: Quantizer | None = None,
+        weight_source: WeightSource | None = None,
         init: Callable[..., np.ndarray] = binaryduo_normal,
     ):
         super().__init__()
         inputs = arguments.integer("Linear", "inputs", inputs, at_least=1)
         outputs = arguments.integer("Linear", "outputs", outputs, at_least=1)
-        self._set("Linear", (inputs, outputs), rng, bias, weight_quantizer, init)
+        self._set("Linear", (inputs, outputs), rng, bias, weight_quantizer, weight_source, init)
 
     @staticmethod
     def array_shapes(
-        *, inputs: int, outputs: int, bias: bool = True, **others: object
+        *,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        weight_source: WeightSource | None = None,
+        **others: object,
     ) -> dict[str, tuple[int, ...]]:
         """Shapes of weight and bias."""
-        return {"weight": (inputs, outputs)} | ({"bias": (outputs,)} if bias else {})
+        return sources.arrays((inputs, outputs), weight_source, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, IN) to (N, OUT)."""
@@ -133,6 +141,8 @@ class Conv2d(_Weighted):
     bias : bool
     weight_quantizer : Quantizer, optional
         A child, applied to the latent weight at every use: `quant.LayerScaleSign()`, `quant.FilterScaleSign()`.
+    weight_source : WeightSource, optional
+        A child that makes the latent weight of arrays of other shapes; `weight` is then None.
     init : callable
         `init(rng, shape, stride)`; the authors' by default.
 
@@ -158,6 +168,7 @@ class Conv2d(_Weighted):
         padding: int = 0,
         bias: bool = True,
         weight_quantizer: Quantizer | None = None,
+        weight_source: WeightSource | None = None,
         init: Callable[..., np.ndarray] = binaryduo_normal,
     ):
         super().__init__()
@@ -165,15 +176,20 @@ class Conv2d(_Weighted):
         size, *ends = (arguments.integer("Conv2d", name, n, at_least=1) for name, n in sizes.items())
         self.stride = arguments.integer("Conv2d", "stride", stride, at_least=1)
         self.padding = arguments.integer("Conv2d", "padding", padding, at_least=0)
-        self._set("Conv2d", (size, size, *ends), rng, bias, weight_quantizer, init)
+        self._set("Conv2d", (size, size, *ends), rng, bias, weight_quantizer, weight_source, init)
 
     @staticmethod
     def array_shapes(
-        *, channels: int, out_channels: int, kernel_size: int, bias: bool = True, **others: object
+        *,
+        channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        weight_source: WeightSource | None = None,
+        **others: object,
     ) -> dict[str, tuple[int, ...]]:
         """Shapes of weight and bias."""
-        weight = (kernel_size, kernel_size, channels, out_channels)
-        return {"weight": weight} | ({"bias": (out_channels,)} if bias else {})
+        return sources.arrays((kernel_size, kernel_size, channels, out_channels), weight_source, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, OH, OW, OC)."""

@@ -1,5 +1,6 @@
 """`Quantizer`: the base of every module whose output takes few values, for activations and for weights."""
 
+from duonet.backend import Array
 from duonet.module import Module
 from duonet.tensor import Tensor
 
@@ -45,6 +46,9 @@ class Quantizer(Module):
 
     def project(self, weight: Tensor) -> None:
         """Change latent weights in place after a step of the optimiser, as by clipping; nothing by default."""
+
+    def begin(self, weight: Array) -> None:
+        """Start what is learned of weights from a layer's first ones, (..., IN, OUT); nothing by default."""
 
     def scales(self, shape: tuple[int, ...]) -> int:
         """Count the float scales that go with weights of a shape, beside the Parameters; none by default."""

@@ -1,0 +1,175 @@
+"""`WeightSource`: a layer's weight made, at every use, of learned arrays that have other shapes."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from duonet import arguments, backend
+from duonet.backend import Array
+from duonet.module import Module
+from duonet.tensor import Parameter, Tensor
+
+
+class WeightSource(Module):
+    """Parameters of its own, the latents, and how a weight (..., IN, OUT) is made of them: `forward()` returns it.
+
+    As `weight_source` of a conv or linear layer it is a child of that layer, which asks it for the weight at every
+    use and hands that to its `weight_quantizer`, where it has one. The latents come into being when a layer takes
+    it, for their shapes follow from the layer's; a source serves one layer. A subclass defines `latent_shapes`,
+    `shape`, `begin` and `forward`, and `by_inputs` where `decouple` may double its layer.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> class Diagonal(WeightSource):
+    ...     shape = property(lambda self: (len(self.values.data),) * 2)
+    ...     def latent_shapes(self, shape):
+    ...         return {"values": shape[:1]}
+    ...     def begin(self, weight):
+    ...         fill(self.values, weight.diagonal())
+    ...     def forward(self):
+    ...         return self.values * np.eye(len(self.values.data), dtype="float32")
+    >>> layer = nn.Linear(3, 3, rng=np.random.default_rng(0), bias=False, weight_source=Diagonal())
+    >>> [(path, latent.shape) for path, latent in layer.named_parameters()]
+    [('weight_source.values', (3,))]
+    """
+
+    def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the latents by name; ValueError where it can make no weight of that shape."""
+        raise NotImplementedError(f"{type(self).__name__} defines no latent_shapes")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight, as its latents are now."""
+        raise NotImplementedError(f"{type(self).__name__} defines no shape")
+
+    def begin(self, weight: Array) -> None:
+        """Set the latents so that `forward` gives this weight, or one like it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no begin")
+
+    def by_inputs(self) -> Parameter | None:
+        """Return the latent (..., IN, any) that the weight is linear in, row by row; None if there is none."""
+        return None
+
+    def stored(self) -> int:
+        """Count the numbers that remain to be kept once the weight is quantised; here all of it."""
+        return math.prod(self.shape)
+
+
+def latents(owner: str, shape: tuple[int, ...], source: WeightSource | None) -> Parameter | None:
+    """Make a layer's latent weight, or that of its source, of zeros.
+
+    Parameters
+    ----------
+    owner : str
+        The layer, for messages.
+    shape : tuple of int
+        Of the weight.
+    source : WeightSource or None
+
+    Returns
+    -------
+    Parameter or None
+        The layer's own; None where a source has them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no source, makes no such weight, or serves another layer.
+
+    Examples
+    --------
+    >>> latents("Linear", (3, 2), None).shape
+    (3, 2)
+    """
+    if source is None:
+        return Parameter(np.zeros(shape, np.float32))
+    arguments.instance(owner, "weight_source", source, WeightSource)
+    if source.parameters():
+        raise ValueError(f"{owner}: weight_source serves another layer already: each takes one of its own")
+    for name, latent in source.latent_shapes(shape).items():
+        setattr(source, name, Parameter(np.zeros(latent, np.float32)))
+    return None
+
+
+def arrays(shape: tuple[int, ...], source: WeightSource | None, bias: bool) -> dict[str, tuple[int, ...]]:
+    """Return by path the shapes of a layer's latents and bias.
+
+    Examples
+    --------
+    >>> arrays((3, 2), None, True)
+    {'weight': (3, 2), 'bias': (2,)}
+    """
+    of_source = {} if source is None else source.latent_shapes(shape)
+    weight = {"weight": shape} if source is None else {f"weight_source.{name}": n for name, n in of_source.items()}
+    return weight | ({"bias": shape[-1:]} if bias else {})
+
+
+def shape_of(layer: Any) -> tuple[int, ...]:
+    """Return the shape of a layer's weight, wherever it comes from.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> shape_of(nn.Linear(3, 2, rng=np.random.default_rng(0)))
+    (3, 2)
+    """
+    return (layer.weight if layer.weight_source is None else layer.weight_source).shape
+
+
+def rows(layer: Any) -> Parameter:
+    """Return the latent of a layer that has a row for each input: its weight, or what its source names.
+
+    Raises
+    ------
+    ValueError
+        If its source names none.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> rows(nn.Linear(3, 2, rng=np.random.default_rng(0))).shape
+    (3, 2)
+    """
+    latent = layer.weight if layer.weight_source is None else layer.weight_source.by_inputs()
+    if latent is None:
+        raise ValueError(
+            f"its weight source {type(layer.weight_source).__name__} has no row for each input to double"
+        )
+    return latent
+
+
+def begin(layer: Any, weight: Array) -> None:
+    """Give a layer its first weight: to its source, if it has one, and what comes of it to its quantiser; no bias.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> layer = nn.Linear(1, 2, rng=np.random.default_rng(0))
+    >>> begin(layer, np.array([[1.0, 2.0]]))
+    >>> layer.weight.data
+    array([[1., 2.]], dtype=float32)
+    """
+    if layer.weight_source is None:
+        fill(layer.weight, weight)
+    else:
+        layer.weight_source.begin(backend.to_device(weight, "cpu"))
+    if layer.weight_quantizer is not None:
+        made = layer.weight if layer.weight_source is None else layer.weight_source()
+        layer.weight_quantizer.begin(made.data)
+    if layer.bias is not None:
+        fill(layer.bias, np.zeros(layer.bias.shape))
+
+
+def fill(tensor: Tensor, array: Array) -> None:
+    """Write an array into a Tensor, in its dtype and on its device.
+
+    Examples
+    --------
+    >>> fill(number := Tensor([1.0]), np.array([2.0]))
+    >>> number.data
+    array([2.], dtype=float32)
+    """
+    tensor.data[...] = backend.to_device(array, backend.device_of(tensor.data))
+    tensor.changed()
