@@ -1,8 +1,10 @@
 """The method shelf: quantisers of the paper's references, each a small class with its known values."""
 
 from duonet.methods.bases import ABCNet, LQNets
+from duonet.methods.circulant import CBCNWeights, Circulant, turned
 from duonet.methods.clipped import PACT
 from duonet.methods.distribution import DistributionLoss, distribution_loss
+from duonet.methods.factors import Factors, LearnedScaleSign, Tucker
 from duonet.methods.gradients import DoReFaGradients, quantized_gradient
 from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.interval import QIL, QILWeights
@@ -21,12 +23,12 @@ from duonet.methods.weight_grids import DoReFaWeights, SAWBWeights, WRPNWeights
 from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWeights, XNORWeights
 
 __all__ = [
-    "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "DSQ",
-    "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "HWGQ", "LQNets", "LQWeights",
-    "LearnedDSQ", "LearnedRange", "LogTail", "PACT", "QIL", "QILWeights", "SAWBWeights", "SharpenedSign",
-    "StochasticBinary", "StochasticWeights", "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights",
-    "WRPNWeights", "XNORWeights", "centre_weights", "clip_weights", "distribution_loss", "dsq_fixed",
-    "entries", "find", "half_wave", "in_range", "listed", "positive", "pull", "quantized_gradient",
-    "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish", "unbiased_gradient", "uniform",
-    "wage_uniform", "within",
+    "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
+    "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors", "HWGQ",
+    "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "QIL",
+    "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker",
+    "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "centre_weights",
+    "clip_weights", "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed",
+    "positive", "pull", "quantized_gradient", "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish",
+    "turned", "unbiased_gradient", "uniform", "wage_uniform", "within",
 ]  # fmt: skip
