@@ -46,6 +46,7 @@ SOURCES = {
     "circulant": (methods.Circulant, 72 * 8 // 4),
     "factors": (lambda: methods.Factors(3), 72 * 8),
     "tucker": (lambda: methods.Tucker((2, 2, 4, 4)), 72 * 8),
+    "projections": (methods.Projections, 72 * 8),
 }
 each = pytest.mark.parametrize("name", SOURCES)
 
@@ -162,6 +163,12 @@ def test_a_decoupled_source_is_saved_as_any_other(name, rng, tmp_path):
         (Diagonal, None, 8, "its weight source Diagonal has no row for each input to double"),
         (methods.Circulant, methods.BNNWeights, 8, "its weight source q is not homogeneous"),
         (methods.Circulant, None, 2, "its weight source q is not homogeneous"),
+        (
+            lambda: methods.Projections(2),
+            None,
+            8,
+            "its weight source Projections has no row for each input to double",
+        ),
     ],
 )
 def test_what_cannot_be_decoupled_is_refused_by_its_path(source, quantizer, channels, message, rng):

@@ -33,7 +33,8 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     """
     weights = entry.for_layer(rng) if entry.kind == "weights" else {}
     ternary = nn.QuantActivation(Ternary(), Clip(0, 1))
-    between = [ternary] if weights else [entry.make(rng)] + [ternary] * (entry.kind == "penalties")
+    own: list[Module] = [] if weights else [entry.make(rng)]
+    between = own + [ternary] * (entry.kind in ("weights", "penalties"))
     first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, **weights)
     return nn.Sequential(first, nn.BatchNorm(8), *between, last)
 

@@ -10,6 +10,7 @@ from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.interval import QIL, QILWeights
 from duonet.methods.learned_range import LearnedRange, in_range, positive, within
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
+from duonet.methods.projected import PCNNWeights, Projections, projection_loss
 from duonet.methods.projections import centre_weights, clip_weights
 from duonet.methods.pulled import BNNPlusWeights, pull
 from duonet.methods.sharpened import SharpenedSign, sharpened_sign
@@ -25,10 +26,11 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
     "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors", "HWGQ",
-    "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "QIL",
-    "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker",
-    "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "centre_weights",
-    "clip_weights", "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed",
-    "positive", "pull", "quantized_gradient", "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish",
-    "turned", "unbiased_gradient", "uniform", "wage_uniform", "within",
+    "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights",
+    "Projections", "QIL", "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights",
+    "Tucker", "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights",
+    "centre_weights", "clip_weights", "distribution_loss", "dsq_fixed", "entries", "find", "half_wave",
+    "in_range", "listed", "positive", "projection_loss", "pull", "quantized_gradient", "sharpened_sign",
+    "sign_clipped", "sign_polynomial", "sign_swish", "turned", "unbiased_gradient", "uniform", "wage_uniform",
+    "within",
 ]  # fmt: skip
