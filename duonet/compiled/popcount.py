@@ -1,4 +1,4 @@
-"""Signs times bits by counting, 64 products in one instruction: the layers of a packed network.
+"""Signs times bits by counting, 64 products in one instruction: the products of a packed network.
 
 An image is rows of bits, a pixel's channels side by side and the pixels one after the other, zeros at the border.
 So a window's row of KW pixels is one run of KW C bits, cut out of the row by shifts, whatever C is; the runs of
@@ -6,25 +6,29 @@ all its rows are joined, and no bit of a word is wasted. With signs s and bits b
 
     Σ ±b = 2 popcount(s & b) − popcount(b),
 
-and the counters of 16 outputs at 4 pixels stay in registers while the words of a window go by.
+and the counters of 8 outputs at 4 pixels stay in registers while the words of a window go by, until they have been
+compared with their thresholds.
 """
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
-from duonet.compiled.running import inlined, kernel
+from duonet.compiled.rows import number
+from duonet.compiled.running import inlined
 
-LANES = 16  # counters of 64 bits
+LANES = (
+    8  # counters of 64 bits: two registers of AVX2 for each of four windows; 16 spill, and are slower by a sixth
+)
 VECTOR = ir.VectorType(ir.IntType(64), LANES)
-INT32 = ir.IntType(32)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
 class Counters(types.Type):
-    """16 counters."""
+    """8 counters."""
 
     def __init__(self) -> None:
         super().__init__("Counters")
@@ -47,31 +51,82 @@ def none(typing: Any) -> Any:
 
 @intrinsic
 def counted(typing: Any, counters: Any, word: Any, signs: Any, at: Any) -> Any:
-    """Return counters + popcount(word & signs[at : at + 16])."""
+    """Return counters + popcount(word & signs[at : at + 8])."""
 
     def generate(context, builder, signature, values):
         counters, word, array, at = values
-        own = builder.load(_place(context, builder, signature.args[2], array, at))
-        own.align = 8
-        nothing = ir.Constant(VECTOR, ir.Undefined)
-        first = builder.insert_element(nothing, word, ir.Constant(INT32, 0))
-        everywhere = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+        own = _load(context, builder, signature.args[2], array, at, VECTOR)
         name, form = f"llvm.ctpop.v{LANES}i64", ir.FunctionType(VECTOR, [VECTOR])
         ones = cgutils.get_or_insert_function(builder.module, form, name)
-        return builder.add(counters, builder.call(ones, [builder.and_(own, everywhere)]))
+        return builder.add(counters, builder.call(ones, [builder.and_(own, _everywhere(builder, word))]))
 
     return COUNTERS(counters, types.uint64, signs, types.intp), generate
 
 
 @intrinsic
-def put(typing: Any, array: Any, at: Any, counters: Any) -> Any:
-    """Do array[at : at + 16] = counters."""
+def signed(typing: Any, counters: Any, total: Any) -> Any:
+    """Return the sums of ±1: 2 counters − total."""
 
     def generate(context, builder, signature, values):
-        stored = builder.store(values[2], _place(context, builder, signature.args[0], *values[:2]))
-        stored.align = 8
+        return builder.sub(builder.add(values[0], values[0]), _everywhere(builder, values[1]))
 
-    return types.void(array, types.intp, counters), generate
+    return COUNTERS(counters, types.int64), generate
+
+
+@intrinsic
+def larger(typing: Any, one: Any, other: Any) -> Any:
+    """Return the larger of each pair."""
+
+    def generate(context, builder, signature, values):
+        return builder.select(builder.icmp_signed(">", *values), *values)
+
+    return COUNTERS(one, other), generate
+
+
+@intrinsic
+def keep(typing: Any, array: Any, at: Any, sums: Any) -> Any:
+    """Do array[at : at + 8] = sums."""
+
+    def generate(context, builder, signature, values):
+        place = _pointer(context, builder, signature.args[0], *values[:2])
+        builder.store(values[2], builder.bitcast(place, VECTOR.as_pointer())).align = 8
+
+    return types.void(array, types.intp, sums), generate
+
+
+@intrinsic
+def reached(typing: Any, sums: Any, at: Any, limits: Any, where: Any) -> Any:
+    """Return a bit for each of sums[at : at + 8] >= limits[where : where + 8]."""
+
+    def generate(context, builder, signature, values):
+        pair = (_load(context, builder, signature.args[i], *values[i : i + 2], VECTOR) for i in (0, 2))
+        return _as_bits(builder, builder.icmp_signed(">=", *pair))
+
+    return types.uint64(sums, types.intp, limits, types.intp), generate
+
+
+@intrinsic
+def at_least(typing: Any, x: Any, at: Any, limits: Any, where: Any) -> Any:
+    """Return a bit for each of the floats x[at : at + 8] >= limits[where : where + 8]."""
+
+    def generate(context, builder, signature, values):
+        pair = (_load(context, builder, signature.args[i], *values[i : i + 2], FLOATS) for i in (0, 2))
+        return _as_bits(builder, builder.fcmp_ordered(">=", *pair))
+
+    return types.uint64(x, types.intp, limits, types.intp), generate
+
+
+@intrinsic
+def put(typing: Any, array: Any, at: Any, sums: Any) -> Any:
+    """Do array[at : at + 8] = sums, as float32."""
+
+    def generate(context, builder, signature, values):
+        narrow = builder.trunc(values[2], ir.VectorType(INT32, LANES))
+        floats = builder.sitofp(narrow, FLOATS)
+        place = _pointer(context, builder, signature.args[0], *values[:2])
+        builder.store(floats, builder.bitcast(place, FLOATS.as_pointer())).align = 4
+
+    return types.void(array, types.intp, sums), generate
 
 
 @intrinsic
@@ -79,153 +134,110 @@ def ones(typing: Any, word: Any) -> Any:
     """Return how many bits of a word are set."""
 
     def generate(context, builder, signature, values):
-        return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [ir.IntType(64)]), values)
+        return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [INT64]), values)
 
-    return types.uint64(types.uint64), generate
+    return types.int64(types.uint64), generate
 
 
-def _place(context, builder, array_type, array, at):
-    first = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(first, [at]), VECTOR.as_pointer())
+@intrinsic
+def cut(typing: Any, bits: Any, word: Any, shift: Any) -> Any:
+    """Return 64 bits from bit `shift` of a word on."""
+
+    def generate(context, builder, signature, values):
+        array, word, shift = values
+        low = builder.load(_pointer(context, builder, signature.args[0], array, word))
+        word = builder.add(word, ir.Constant(INT64, 1))
+        high = builder.load(_pointer(context, builder, signature.args[0], array, word))
+        return builder.call(_shift(builder, "r"), [high, low, shift])
+
+    return types.uint64(bits, types.intp, types.int64), generate
+
+
+@intrinsic
+def join(typing: Any, bits: Any, word: Any, shift: Any, value: Any) -> Any:
+    """Set the bits of a value from bit `shift` of a word on."""
+
+    def generate(context, builder, signature, values):
+        array, word, shift, value = values
+        nothing = ir.Constant(INT64, 0)
+        left = _shift(builder, "l")
+        for beside in ((value, nothing), (nothing, value)):
+            place = _pointer(context, builder, signature.args[0], array, word)
+            builder.store(builder.or_(builder.load(place), builder.call(left, [*beside, shift])), place)
+            word = builder.add(word, ir.Constant(INT64, 1))
+
+    return types.void(bits, types.intp, types.int64, types.uint64), generate
+
+
+@intrinsic
+def lowest(typing: Any, word: Any, count: Any) -> Any:
+    """Return a word's lowest bits, 1 to 64 of them."""
+
+    def generate(context, builder, signature, values):
+        word, count = values
+        above = builder.sub(ir.Constant(INT64, 64), count)
+        return builder.lshr(builder.shl(word, above), above)
+
+    return types.uint64(types.uint64, types.int64), generate
+
+
+def _shift(builder, side):
+    """Return LLVM's function that shifts two words as one, (high, low, by)."""
+    return cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(INT64, [INT64] * 3), f"llvm.fsh{side}.i64"
+    )
+
+
+def _pointer(context, builder, array_type, array, at):
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
+
+
+def _load(context, builder, array_type, array, at, vector):
+    place = _pointer(context, builder, array_type, array, at)
+    loaded = builder.load(builder.bitcast(place, vector.as_pointer()))
+    loaded.align = 4
+    return loaded
+
+
+def _as_bits(builder, compared):
+    return builder.zext(builder.bitcast(compared, ir.IntType(LANES)), INT64)
+
+
+def _everywhere(builder, word):
+    nothing = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(nothing, word, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
 
 
 @inlined
-def _window(rows, row, begin, height, run, window):
-    """Join the runs of a window, and return how many of its bits are set."""
-    window[:] = np.uint64(0)
-    place, total = 0, np.int64(0)
-    for p in range(height):
-        line = rows[row + p]
-        left, bit = run, begin
-        while left > 0:
-            shift = np.uint64(bit & 63)
-            word = line[bit >> 6] >> shift
-            if shift:
-                word |= line[(bit >> 6) + 1] << (np.uint64(64) - shift)
-            if left < 64:
-                word &= (np.uint64(1) << np.uint64(left)) - np.uint64(1)
-            total += np.int64(ones(word))
-            shift = np.uint64(place & 63)
-            window[place >> 6] |= word << shift
-            if shift:
-                window[(place >> 6) + 1] |= word >> (np.uint64(64) - shift)
-            took = min(64, left)
-            left -= took
-            bit += took
+def window(bits, line, long, begin, height, run, out, at, words):
+    """Join the runs of a window from `height` lines at `out[at:]`, and return how many of its bits are set."""
+    for k in range(words + 1):
+        out[at + k] = 0
+    place, total = 0, 0
+    for _ in range(height):
+        for done in range(0, run, 64):
+            took = min(64, run - done)
+            bit = begin + done
+            word = lowest(cut(bits, line + (bit >> 6), bit & 63), took)
+            total += ones(word)
+            join(out, at + (place >> 6), place & 63, word)
             place += took
+        line += long
     return total
 
 
 @inlined
-def _counts(windows, signs, padded, words, counts):
-    """Count for 4 windows and all outputs."""
-    flat, into = signs.reshape(-1), counts.reshape(-1)
-    for o in range(0, padded, LANES):
-        a, b, c, d = none(), none(), none(), none()
+def counts(windows, long, count, words, signs, at):
+    """Count for 8 outputs in 1 or 4 windows, `long` words apart."""
+    a, b, c, d = none(), none(), none(), none()
+    if count == 1:
         for k in range(words):
-            at = k * padded + o
-            a = counted(a, windows[0, k], flat, at)
-            b = counted(b, windows[1, k], flat, at)
-            c = counted(c, windows[2, k], flat, at)
-            d = counted(d, windows[3, k], flat, at)
-        put(into, o, a)
-        put(into, padded + o, b)
-        put(into, 2 * padded + o, c)
-        put(into, 3 * padded + o, d)
-
-
-@kernel
-def bits_to_bits(
-    start, stop, x, signs, outputs, limits, falls, height, run, step, stride, pool, border, width, out
-):
-    """Fill rows of the output, tasks (image, row).
-
-    x is (N, rows, words), signs (words, outputs up to a multiple of 16), limits (K, channels). `step` bits lie
-    between two windows, `border` pixels of zeros around the output; `pool` is 1, or 2 for the largest of 2×2 sums.
-    """
-    high = out.shape[1] - 2 * border
-    words, padded = signs.shape
-    steps, channels = limits.shape
-    counts = np.empty((4, padded), np.int64)
-    sums = np.empty(channels, np.int64)
-    windows = np.zeros((4, words + 2), np.uint64)
-    total = np.zeros(4, np.int64)
-    for task in range(start, stop):
-        image, r = divmod(task, high)
-        rows, line = x[image], out[image, r + border]
-        for j in range(0, width, 1 if pool == 2 else 4):
-            for i in range(4):
-                if pool == 2:
-                    row, column = 2 * r + (i >> 1), 2 * j + (i & 1)
-                else:
-                    row, column = r, min(j + i, width - 1)
-                total[i] = _window(rows, row * stride, column * step, height, run, windows[i])
-            _counts(windows, signs, padded, words, counts)
-            for i in range(1 if pool == 2 else min(4, width - j)):
-                if pool == 2:
-                    for o in range(outputs):
-                        left = max(2 * counts[0, o] - total[0], 2 * counts[1, o] - total[1])
-                        right = max(2 * counts[2, o] - total[2], 2 * counts[3, o] - total[3])
-                        sums[o] = max(left, right)
-                else:
-                    for o in range(outputs):
-                        sums[o] = 2 * counts[i, o] - total[i]
-                for c in range(outputs, channels):
-                    sums[c] = sums[c - outputs]
-                place = (j + i + border) * steps * channels
-                for k in range(steps):
-                    for c in range(0, channels, 64):
-                        value, limit, fall = sums[c : c + 64], limits[k, c : c + 64], falls[c : c + 64]
-                        _write(line, place + k * channels + c, value, limit, fall)
-
-
-@inlined
-def _write(line, place, sums, limits, falls):
-    """Write up to 64 comparisons as bits."""
-    word = np.uint64(0)
-    for c in range(sums.size):
-        word |= np.uint64((sums[c] >= limits[c]) != falls[c]) << np.uint64(c)
-    shift = np.uint64(place & 63)
-    line[place >> 6] |= word << shift
-    if shift:
-        line[(place >> 6) + 1] |= word >> (np.uint64(64) - shift)
-
-
-@kernel
-def bits_to_sums(start, stop, x, signs, height, run, step, stride, out):
-    """Fill rows of sums, out (N, OH, OW, outputs) float32, of tasks (image, row)."""
-    _, high, width, outputs = out.shape
-    words, padded = signs.shape
-    counts = np.empty((4, padded), np.int64)
-    windows = np.zeros((4, words + 2), np.uint64)
-    total = np.zeros(4, np.int64)
-    for task in range(start, stop):
-        image, r = divmod(task, high)
-        for j in range(0, width, 4):
-            for i in range(4):
-                total[i] = _window(x[image], r * stride, min(j + i, width - 1) * step, height, run, windows[i])
-            _counts(windows, signs, padded, words, counts)
-            for i in range(min(4, width - j)):
-                for o in range(outputs):
-                    out[image, r, j + i, o] = np.float32(2 * counts[i, o] - total[i])
-
-
-@kernel
-def steps_to_bits(start, stop, steps, count, border, out):
-    """Fill rows of bits from steps (N, H, W, C) uint8, tasks (image, row)."""
-    _, high, width, channels = steps.shape
-    for task in range(start, stop):
-        image, r = divmod(task, high)
-        line = out[image, r + border]
-        for j in range(width):
-            for k in range(count):
-                place = ((j + border) * count + k) * channels
-                for c in range(0, channels, 64):
-                    values = steps[image, r, j, c : c + 64]
-                    word = np.uint64(0)
-                    for i in range(values.size):
-                        word |= np.uint64(values[i] > k) << np.uint64(i)
-                    shift = np.uint64((place + c) & 63)
-                    line[(place + c) >> 6] |= word << shift
-                    if shift:
-                        line[((place + c) >> 6) + 1] |= word >> (np.uint64(64) - shift)
+            a = counted(a, number(windows, k), signs, at + LANES * k)
+    else:
+        for k in range(words):
+            a = counted(a, number(windows, k), signs, at + LANES * k)
+            b = counted(b, number(windows, long + k), signs, at + LANES * k)
+            c = counted(c, number(windows, 2 * long + k), signs, at + LANES * k)
+            d = counted(d, number(windows, 3 * long + k), signs, at + LANES * k)
+    return a, b, c, d

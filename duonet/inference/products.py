@@ -11,7 +11,6 @@ import numpy.typing as npt
 from duonet import functional as F
 from duonet.functional.channels import per_channel
 from duonet.inference import counting
-from duonet.inference.bits import Bits, Counter, kernels
 from duonet.inference.layers import Layer, Steps, climbed, repeated, unit, values, values_of, window_shape
 from duonet.tensor import Tensor
 
@@ -71,23 +70,10 @@ class SignLayer(Layer):
         self.unit = unit(self.levels)
         self._weight = Tensor(np.where(signs, 1, -1).astype(np.float32))
         self._words: Array | None = None
-        self._counter: Counter | None = None
-        self.border = 0  # of the next layer that reads bits
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the compiled kernels compute it, where they are."""
-        return self.low == 0 and self.pool in (None, (2, 2, 0))
 
     def run(self, x: Any) -> Any:
-        """Compute from steps, bits, or floats that are levels, what comes out: steps, bits or floats."""
-        if isinstance(x, (Steps, Bits)) and x.levels == self.levels and self.compiled and kernels() is not None:
-            sums = self._by_kernels(x)
-            if isinstance(sums, Bits):
-                return sums
-        else:
-            x = x.steps() if isinstance(x, Bits) else x
-            sums = self._by_numpy(x)
+        """Compute from steps, or floats that are levels, what comes out: steps or floats."""
+        sums = self._sums(x)
         if self.thresholds is None or self.falls is None:
             y = per_channel(np.multiply, sums, np.broadcast_to(self.scale, self.outputs))
             return y if self.bias is None else per_channel(np.add, y, self.bias, out=y)
@@ -106,20 +92,7 @@ class SignLayer(Layer):
         """How many channels come out."""
         return int(self.signs.shape[-1])
 
-    def _by_kernels(self, x: Steps | Bits) -> Bits | Array:
-        if self._counter is None:
-            factor, pooled = round(self.rise / self.unit), self.pool is not None
-            limits, falls = self.thresholds, self.falls
-            self._counter = Counter(
-                self.signs, self.planes, factor, self.stride, self.padding, limits, falls, pooled
-            )
-        made = self._counter.run(x, self.border, self.out_levels)
-        if isinstance(made, Bits):
-            return made
-        made = made if self.rise == 1 else made * np.float32(self.rise)
-        return made.reshape(len(made), -1) if self.signs.ndim == 2 else made
-
-    def _by_numpy(self, x: Any) -> Array:
+    def _sums(self, x: Any) -> Array:
         """Count words, or multiply floats, whichever is faster."""
         if len(values_of(x)) == 1 and self._weight.size // self.outputs >= WORTH:
             return self._counted(x)
