@@ -5,6 +5,13 @@ from duonet.methods.circulant import CBCNWeights, Circulant, turned
 from duonet.methods.clipped import PACT
 from duonet.methods.distribution import DistributionLoss, distribution_loss
 from duonet.methods.factors import Factors, LearnedScaleSign, Tucker
+from duonet.methods.fixed_point import (
+    FixedPointActivations,
+    FixedPointWeights,
+    allocate_bits,
+    combined_sqnr,
+    stochastic_rounding,
+)
 from duonet.methods.gradients import DoReFaGradients, quantized_gradient
 from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.interval import QIL, QILWeights
@@ -25,12 +32,13 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
-    "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors", "HWGQ",
-    "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights",
-    "Projections", "QIL", "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights",
-    "Tucker", "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights",
-    "centre_weights", "clip_weights", "distribution_loss", "dsq_fixed", "entries", "find", "half_wave",
-    "in_range", "listed", "positive", "projection_loss", "pull", "quantized_gradient", "sharpened_sign",
-    "sign_clipped", "sign_polynomial", "sign_swish", "turned", "unbiased_gradient", "uniform", "wage_uniform",
-    "within",
+    "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors",
+    "FixedPointActivations", "FixedPointWeights", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange",
+    "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections", "QIL", "QILWeights", "SAWBWeights",
+    "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker", "WAGEActivation", "WAGEErrors",
+    "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits", "centre_weights", "clip_weights",
+    "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed",
+    "positive", "projection_loss", "pull", "quantized_gradient", "sharpened_sign", "sign_clipped",
+    "sign_polynomial", "sign_swish", "stochastic_rounding", "turned", "unbiased_gradient", "uniform",
+    "wage_uniform", "within",
 ]  # fmt: skip
