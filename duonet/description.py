@@ -22,7 +22,7 @@ FUNCTION, NONE = type(nn.he_normal), type(None)
 ARGUMENTS: dict[str, Any] = {  # by name, what is not a plain number, word or list
     "body": nn.Module, "shortcut": (nn.Module, NONE), "staircase": quant.Staircase, "surrogate": quant.Surrogate,
     "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (quant.Quantizer, NONE),
-    "schedule": (optim.Schedule, NONE),
+    "schedule": (optim.Schedule, NONE), "quantizer": quant.Quantizer, "before": (nn.Module, NONE),
     "weight_source": (nn.WeightSource, NONE),
 }  # fmt: skip
 PLAIN = (bool, int, float, str, tuple, NONE)

@@ -1,5 +1,6 @@
 """The table of the method shelf: `duonet methods` prints it, the docs hold it."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -59,6 +60,7 @@ def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:
 
 def _row(entry):
     quantizer = entry.make(np.random.default_rng(0))
+    quantizer.before_step(math.inf)  # as it is when the training has ended
     source = None if entry.latent is None else entry.latent()
     latents = [] if source is None else source.latent_shapes((8, 4))
     bits = {"weights": FLOAT, "activations": FLOAT, entry.kind: quantizer.known("bits")}

@@ -23,6 +23,15 @@ from duonet.methods.pulled import BNNPlusWeights, pull
 from duonet.methods.sharpened import SharpenedSign, sharpened_sign
 from duonet.methods.shelf import Entry, entries, find, listed
 from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
+from duonet.methods.staged import (
+    Later,
+    bi_real_staged,
+    bi_real_staged_weights,
+    bi_real_stages,
+    bottom_to_top,
+    frozen_below,
+    settled,
+)
 from duonet.methods.stochastic import Baseline, StochasticBinary, unbiased_gradient
 from duonet.methods.wage import WAGEActivation, WAGEErrors, WAGEWeights
 from duonet.methods.wage_training import WAGESGD, wage_uniform
@@ -33,12 +42,13 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
     "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors",
-    "FixedPointActivations", "FixedPointWeights", "HWGQ", "LQNets", "LQWeights", "LearnedDSQ", "LearnedRange",
-    "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections", "QIL", "QILWeights", "SAWBWeights",
-    "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker", "WAGEActivation", "WAGEErrors",
-    "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits", "centre_weights", "clip_weights",
-    "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "half_wave", "in_range", "listed",
-    "positive", "projection_loss", "pull", "quantized_gradient", "sharpened_sign", "sign_clipped",
-    "sign_polynomial", "sign_swish", "stochastic_rounding", "turned", "unbiased_gradient", "uniform",
-    "wage_uniform", "within",
+    "FixedPointActivations", "FixedPointWeights", "HWGQ", "LQNets", "LQWeights", "Later", "LearnedDSQ",
+    "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections", "QIL", "QILWeights",
+    "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker", "WAGEActivation",
+    "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits", "bi_real_staged",
+    "bi_real_staged_weights", "bi_real_stages", "bottom_to_top", "centre_weights", "clip_weights",
+    "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "frozen_below", "half_wave",
+    "in_range", "listed", "positive", "projection_loss", "pull", "quantized_gradient", "settled",
+    "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned",
+    "unbiased_gradient", "uniform", "wage_uniform", "within",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The figure of the method shelf: what each method makes of its input, and the gradient that it hands back."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
     return save(figure, path)
 
 
+def _made(entry):
+    """Make a method as it is when the training has ended."""
+    quantizer = entry.make(np.random.default_rng(0)).astype("float64")
+    quantizer.before_step(math.inf)
+    return quantizer
+
+
 def _passed(quantizer, x):
     """Return output and gradient for dy = 1."""
     tensor = Tensor(x, requires_grad=True)
@@ -61,7 +69,7 @@ def _passed(quantizer, x):
 
 
 def _activation(entry, top, bottom):
-    quantizer = entry.make(np.random.default_rng(0)).astype("float64").eval()
+    quantizer = _made(entry).eval()
     x = np.linspace(-1.5, 3, 1801)[:, None]
     y, slope = _passed(quantizer, x)
     with contextlib.suppress(ValueError), no_grad(), smooth_forward():  # some have no surrogate
@@ -72,7 +80,7 @@ def _activation(entry, top, bottom):
 
 
 def _weights(entry, top, bottom):
-    quantizer = entry.make(np.random.default_rng(0)).astype("float64").eval()
+    quantizer = _made(entry).eval()
     w = np.random.default_rng(0).normal(0, 0.6, (4000, 1))
     y, slope = _passed(quantizer, w)
     bins = np.linspace(-2, 2, 81)
@@ -90,7 +98,7 @@ def _weights(entry, top, bottom):
 
 
 def _penalty(entry, top, bottom):
-    layer = entry.make(np.random.default_rng(0)).astype("float64")
+    layer = _made(entry)
     draws = np.random.default_rng(0).standard_normal((400, 1))
     draws, means = (draws - draws.mean()) / draws.std(), np.linspace(-1.5, 2.5, 81)
     for spread, color in ((0.25, AFTER), (1, SOFT)):

@@ -1,0 +1,325 @@
+"""Training in stages: quantisers that begin at times of their own, as in Bi-Real Net or from bottom to top."""
+
+from typing import Any
+
+from duonet import arguments, nn
+from duonet.methods.plain import sign_polynomial
+from duonet.methods.shelf import listed
+from duonet.methods.weight_signs import BiRealWeights
+from duonet.module import Module, join
+from duonet.quant import Quantizer
+from duonet.quant.activation import QuantActivation
+from duonet.tensor import Tensor
+
+
+class Through(Quantizer):
+    """y = x.
+
+    Examples
+    --------
+    >>> Through()(Tensor([0.3])).data
+    array([0.3], dtype=float32)
+    """
+
+    samplewise = by_channel = rising = keeps_levels = copywise = translates = homogeneous = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, the same tensor out."""
+        return x
+
+
+def _as_now(tag):
+    def now(self: "Later") -> Any:
+        serving = self.serving
+        return serving.known(tag) if tag in serving.tags else getattr(Quantizer, tag)
+
+    return property(now)
+
+
+class Later(Quantizer):
+    """A quantiser that begins at a time: before it y = before(x), from then on y = q(x).
+
+    It has the bits and tags of what serves at the moment. The time comes from `fit`; `begun` is saved.
+
+    Parameters
+    ----------
+    quantizer : Quantizer
+        q.
+    start : number
+        Epochs.
+    before : Module, optional
+        A float layer, such as `nn.Clip(-1, 1)`; y = x by default.
+    cut : bool
+        Whether q lets no gradient through in training: what lies below is then frozen, as no parameter moves that
+        has no gradient.
+    begun : bool
+
+    Examples
+    --------
+    >>> later = Later(sign_polynomial(), start=2, before=nn.Clip(-1, 1))
+    >>> later(Tensor([-3.0, 0.5])).data, later.bits
+    (array([-1. ,  0.5], dtype=float32), 32)
+    >>> later.before_step(2)
+    {'begun': 1.0}
+    >>> later(Tensor([-3.0, 0.5])).data, later.bits
+    (array([-1.,  1.], dtype=float32), 1)
+    """
+
+    samplewise, by_channel, rising = map(_as_now, ("samplewise", "by_channel", "rising"))
+    bits, deterministic, in_training = map(_as_now, ("bits", "deterministic", "in_training"))
+    homogeneous, two_valued = map(_as_now, ("homogeneous", "two_valued"))
+
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        start: float,
+        before: Module | None = None,
+        cut: bool = False,
+        begun: bool = False,
+    ):
+        super().__init__()
+        self.quantizer = arguments.instance("Later", "quantizer", quantizer, Quantizer)
+        self.start = arguments.number("Later", "start", start, at_least=0)
+        self.before = None if before is None else arguments.instance("Later", "before", before, Module)
+        self.cut, self.begun = cut, begun
+
+    @property
+    def serving(self) -> Module:
+        """What computes the output at the moment."""
+        return self.quantizer if self.begun else self.before or Through()
+
+    def before_step(self, epochs: float) -> dict[str, float]:
+        """Begin when it is time."""
+        self.begun = epochs >= self.start
+        return {"begun": float(self.begun)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape that the quantiser takes, same shape out."""
+        return self.serving(x.detach() if self.cut and self.begun and self.training else x)
+
+    def project(self, weight: Tensor) -> None:
+        """Project as the quantiser does, once it has begun."""
+        if self.begun:
+            self.quantizer.project(weight)
+
+    def scales(self, shape: tuple[int, ...]) -> int:
+        """Those of the quantiser, once it has begun."""
+        return self.quantizer.scales(shape) if self.begun else 0
+
+    def _settings(self):
+        return f"from epoch {self.start:g}" + (", cut" if self.cut else "")
+
+
+def bottom_to_top(model: Module, epochs: float) -> Module:
+    """Have a network's activations become staircases one after the other, the lowest first; below all is frozen.
+
+    In each phase the layers below the newest staircase are quantised and stay as they are, those above learn with
+    float activations, clipped to the range of the levels. So no gradient passes a staircase, and there is no
+    gradient mismatch; what is learned below is learned for float activations above.
+
+    Parameters
+    ----------
+    model : Module
+        With n activations of staircases. Changed in place: each is put into a `Later`, activation i of n to begin
+        at i · epochs / (n + 1).
+    epochs : number
+        Of the whole training.
+
+    Returns
+    -------
+    Module
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If there is no such activation.
+
+    References
+    ----------
+    Lin, Talathi, Overcoming Challenges in Fixed Point Training of Deep Convolutional Networks, 2016, the third of
+    its proposals. The lengths of the phases are ours.
+
+    Examples
+    --------
+    >>> bottom_to_top(nn.Sequential(sign_polynomial(), sign_polynomial()), epochs=30)
+    Sequential()
+      0: Later(from epoch 10, cut)
+        quantizer: QuantActivation(Sign(), Polynomial())
+        before: Clip(-1.0, 1.0)
+      1: Later(from epoch 20, cut)
+        quantizer: QuantActivation(Sign(), Polynomial())
+        before: Clip(-1.0, 1.0)
+    """
+    epochs = arguments.number("bottom_to_top", "epochs", epochs, above=0)
+    places = _places("bottom_to_top", model)
+    for i, (parent, name, activation) in enumerate(places, 1):
+        start = i * epochs / (len(places) + 1)
+        setattr(parent, name, Later(activation, start, _clip(activation), cut=True))
+    return model
+
+
+def bi_real_stages(model: Module, epochs: float) -> Module:
+    """Train float, then with binary activations, then with binary weights as well, a third of the epochs each.
+
+    Parameters
+    ----------
+    model : Module
+        With activations of staircases. Changed in place: each is put into a `Later` behind a clip to the range of
+        its levels, and each quantiser of weights into another.
+    epochs : number
+        Of the whole training.
+
+    Returns
+    -------
+    Module
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If there is no such activation.
+
+    References
+    ----------
+    Liu et al., Bi-Real Net, ECCV 2018, section 3.3; the order is that of the folders of liuzechun/Bi-Real-net. How
+    long a stage takes there is not known to us.
+
+    Examples
+    --------
+    >>> bi_real_stages(nn.Sequential(sign_polynomial()), epochs=30)
+    Sequential()
+      0: Later(from epoch 10)
+        quantizer: QuantActivation(Sign(), Polynomial())
+        before: Clip(-1.0, 1.0)
+    """
+    epochs = arguments.number("bi_real_stages", "epochs", epochs, above=0)
+    for parent, name, activation in _places("bi_real_stages", model):
+        setattr(parent, name, Later(activation, epochs / 3, _clip(activation)))
+    for _, layer in list(model.modules()):
+        if (quantizer := vars(layer).get("weight_quantizer")) is not None:
+            layer.weight_quantizer = Later(quantizer, 2 * epochs / 3)
+    return model
+
+
+def settled(model: Module) -> Module:
+    """Put the quantisers that have begun back in the places of their `Later`, where the training has ended.
+
+    Parameters
+    ----------
+    model : Module
+        Changed in place.
+
+    Returns
+    -------
+    Module
+        The model, which can now be folded, decoupled and packed like any other.
+
+    Raises
+    ------
+    ValueError
+        Naming one that has not begun; nothing is changed.
+
+    Examples
+    --------
+    >>> settled(nn.Sequential(Later(sign_polynomial(), 3, begun=True)))
+    Sequential()
+      0: QuantActivation(Sign(), Polynomial())
+    """
+    places = [
+        (path, module, name, child)
+        for path, module in model.modules()
+        for name, child in module.children()
+        if isinstance(child, Later)
+    ]
+    for path, _, name, child in places:
+        if not child.begun:
+            raise ValueError(f"settled: {join(path, name)} begins at epoch {child.start:g}, and has not begun")
+    for _, module, name, child in places:
+        setattr(module, name, child.quantizer)
+    return model
+
+
+def _places(owner, model):
+    """List (parent, name, activation) of the staircases of a model, the lowest first."""
+    places = [
+        (module, name, child)
+        for _, module in model.modules()
+        for name, child in module.children()
+        if isinstance(child, QuantActivation)
+    ]
+    if not places:
+        raise ValueError(f"{owner}: the model has no activation that is a staircase")
+    return places
+
+
+def _clip(activation):
+    levels = activation.staircase.levels
+    return nn.Clip(float(levels[0]), float(levels[-1]))
+
+
+@listed(13, "bi-real-staged", "activations", "Liu et al., Bi-Real Net, ECCV 2018")
+def bi_real_staged(epochs: float = 30) -> Later:
+    """Make Bi-Real Net's sign, a clip in the first third of a training; `bi_real_stages` does it to a network.
+
+    Parameters
+    ----------
+    epochs : number
+        Of the training.
+
+    Returns
+    -------
+    Later
+
+    Examples
+    --------
+    >>> bi_real_staged(60).start
+    20.0
+    """
+    return Later(sign_polynomial(), epochs / 3, nn.Clip(-1, 1))
+
+
+@listed(13, "bi-real-staged-weights", "weights", "Liu et al., Bi-Real Net, ECCV 2018")
+def bi_real_staged_weights(epochs: float = 30) -> Later:
+    """Make Bi-Real Net's weights, float in the first two thirds of a training.
+
+    Parameters
+    ----------
+    epochs : number
+        Of the training.
+
+    Returns
+    -------
+    Later
+
+    Examples
+    --------
+    >>> bi_real_staged_weights(60).start
+    40.0
+    """
+    return Later(BiRealWeights(), 2 * epochs / 3)
+
+
+@listed(19, "bottom-to-top", "activations", "Lin, Talathi, Overcoming Challenges in Fixed Point Training, 2016")
+def frozen_below(epochs: float = 30) -> Later:
+    """Make the activation of a network with a single one: a clip, then sign, which freezes what lies below.
+
+    `bottom_to_top` does it to a network of many.
+
+    Parameters
+    ----------
+    epochs : number
+        Of the training.
+
+    Returns
+    -------
+    Later
+
+    Examples
+    --------
+    >>> frozen_below(60)
+    Later(from epoch 30, cut)
+      quantizer: QuantActivation(Sign(), Polynomial())
+      before: Clip(-1, 1)
+    """
+    return Later(sign_polynomial(), epochs / 2, nn.Clip(-1, 1), cut=True)
