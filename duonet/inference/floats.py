@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from duonet import engine
 from duonet import functional as F
 from duonet.functional.activation import ReLU
 from duonet.functional.conv import Conv2d
@@ -19,7 +17,7 @@ from duonet.functional.normalization import BatchNorm
 from duonet.functional.pooling import AvgPool2d, MaxPool2d
 from duonet.functional.products import Linear
 from duonet.functional.reduction import Mean
-from duonet.inference.layers import Layer, Steps, values, window_shape
+from duonet.inference.layers import Layer, Steps, compute, values, window_shape
 from duonet.signs import SignProduct
 from duonet.tensor import Tensor
 
@@ -49,22 +47,15 @@ class Form(NamedTuple):
     run: Callable[[Array, dict[str, Any], dict[str, Array]], Array]
 
 
-def _op(op: type, *arrays: Array | None, **options: Any) -> Array:
-    """Call the version of an op that its `apply` would, 35 µs sooner: a tenth of a small network's time."""
-    nobody = SimpleNamespace(needs=(False,) * len(arrays))  # what would be kept for a backward pass
-    y: Array = engine.version(op, "cpu", *arrays, **options).forward(nobody, *arrays, **options)
-    return y
-
-
 def _product(op: type, x: Array, settings: dict[str, Any], arrays: dict[str, Array]) -> Array:
     steps = {name: settings[name] for name in ("stride", "padding") if name in settings}
     if settings["signs"]:
-        return _op(SignProduct, x, arrays["weight"], arrays.get("bias"), product=op, **steps)
-    return _op(op, x, arrays["weight"], arrays.get("bias"), **steps)
+        return compute(SignProduct, x, arrays["weight"], arrays.get("bias"), product=op, **steps)
+    return compute(op, x, arrays["weight"], arrays.get("bias"), **steps)
 
 
 def _batch_norm(x: Array, settings: dict[str, Any], arrays: dict[str, Array]) -> Array:
-    return _op(BatchNorm, x, **arrays, training=False, momentum=0.0, eps=settings["eps"])
+    return compute(BatchNorm, x, **arrays, training=False, momentum=0.0, eps=settings["eps"])
 
 
 def _average(x: Array, settings: dict[str, Any], arrays: dict[str, Array]) -> Array:
@@ -83,11 +74,11 @@ FORMS = {
     "conv": Form(STEPS | {"signs": 0}, (), {"weight": 4, "bias": 1}, ("bias",), partial(_product, Conv2d)),
     "linear": Form({"signs": 0}, (), {"weight": 2, "bias": 1}, ("bias",), partial(_product, Linear)),
     "batch_norm": Form({}, ("eps",), NORM, (), _batch_norm),
-    "relu": Form({}, (), {}, (), lambda x, s, a: _op(ReLU, x)),
+    "relu": Form({}, (), {}, (), lambda x, s, a: compute(ReLU, x)),
     "clip": Form({}, ("low", "high"), {}, (), lambda x, s, a: F.clip(Tensor(x), s["low"], s["high"]).data),
-    "max_pool": Form(STEPS | {"size": 1}, (), {}, (), lambda x, s, a: _op(MaxPool2d, x, **s)),
-    "avg_pool": Form({"size": 1, "stride": 1}, (), {}, (), lambda x, s, a: _op(AvgPool2d, x, **s)),
-    "global_avg_pool": Form({}, (), {}, (), lambda x, s, a: _op(Mean, x, axis=(1, 2), keepdims=False)),
+    "max_pool": Form(STEPS | {"size": 1}, (), {}, (), lambda x, s, a: compute(MaxPool2d, x, **s)),
+    "avg_pool": Form({"size": 1, "stride": 1}, (), {}, (), lambda x, s, a: compute(AvgPool2d, x, **s)),
+    "global_avg_pool": Form({}, (), {}, (), lambda x, s, a: compute(Mean, x, axis=(1, 2), keepdims=False)),
     "flatten": Form({}, (), {}, (), lambda x, s, a: x.reshape(len(x), math.prod(x.shape[1:]))),
     "pad_channels": Form({"channels": 1}, (), {}, (), partial(_pad, False)),
     "pad_channels_in_front": Form({"channels": 1}, (), {}, (), partial(_pad, True)),

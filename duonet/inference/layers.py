@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from duonet import engine
+from duonet import engine, parallel
 from duonet.functional.channels import per_channel
 
 Array = npt.NDArray[Any]
@@ -47,11 +48,13 @@ def values(x: Array | Steps) -> Array:
     array([0., 1.], dtype=float32)
     """
     if not isinstance(x, Steps):
-        return x if isinstance(x, np.ndarray) else values(x.steps())
-    if x.levels == (0, 1):
-        y = x.counts.astype(np.float32)
-    else:
-        y = np.asarray(x.levels, np.float32)[x.counts]
+        return x
+    y, levels = np.empty(x.counts.shape, np.float32), np.asarray(x.levels, np.float32)
+
+    def work(some: slice) -> None:
+        y[some] = x.counts[some] if x.levels == (0, 1) else levels[x.counts[some]]
+
+    in_chunks(work, y)
     return engine.attach(y, levels=tuple(float(np.float32(level)) for level in x.levels))
 
 
@@ -77,15 +80,42 @@ def climbed(x: Array, thresholds: Array, falls: npt.NDArray[np.bool_]) -> npt.ND
     >>> climbed(np.array([[1.0, 1.0]]), np.array([[0.5, 0.5]]), np.array([False, True]))
     array([[1, 0]], dtype=uint8)
     """
-    counts: npt.NDArray[np.uint8] | None = None
-    for threshold in thresholds:
-        reached = per_channel(np.greater_equal, x, threshold, out=np.empty(x.shape, bool))
-        if falls.any():
-            reached = per_channel(np.not_equal, reached, falls, out=reached)
-        steps = reached.view(np.uint8)
-        counts = steps if counts is None else np.add(counts, steps, out=counts)
-    assert counts is not None
+    counts = np.empty(x.shape, np.uint8)
+
+    def work(some: slice) -> None:
+        for k, threshold in enumerate(thresholds):
+            into = counts[some] if k == 0 else np.empty_like(counts[some])
+            reached = per_channel(np.greater_equal, x[some], threshold, out=into.view(bool))
+            if falls.any():
+                per_channel(np.not_equal, reached, falls, out=reached)
+            if k:
+                counts[some] += into
+
+    in_chunks(work, x)
     return counts
+
+
+def compute(op: type, *arrays: Array | None, **options: Any) -> Array:
+    """Call the version of an op that its `apply` would, 35 µs sooner: a tenth of a small network's time.
+
+    Parameters
+    ----------
+    op : Function
+    *arrays, **options
+        As its `forward` takes them; they have been checked.
+
+    Returns
+    -------
+    array
+    """
+    nobody = SimpleNamespace(needs=(False,) * len(arrays))  # what would be kept for a backward pass
+    y: Array = engine.version(op, "cpu", *arrays, **options).forward(nobody, *arrays, **options)
+    return y
+
+
+def in_chunks(work: Callable[[slice], None], x: Array) -> None:
+    """Call `work` on some images after the others, on all cores where there are many."""
+    parallel.run(work, parallel.chunks(len(x), math.prod(x.shape[1:]) * x.itemsize))
 
 
 def repeated(x: Array, copies: int) -> Array:

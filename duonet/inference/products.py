@@ -8,11 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from duonet import functional as F
 from duonet.functional.channels import per_channel
+from duonet.functional.conv import Conv2d
+from duonet.functional.pooling import MaxPool2d
+from duonet.functional.products import Linear
 from duonet.inference import counting
-from duonet.inference.layers import Layer, Steps, climbed, repeated, unit, values, values_of, window_shape
-from duonet.tensor import Tensor
+from duonet.inference.layers import (
+    Layer,
+    Steps,
+    climbed,
+    compute,
+    in_chunks,
+    repeated,
+    unit,
+    values,
+    values_of,
+    window_shape,
+)  # fmt: skip
 
 Array = npt.NDArray[Any]
 WORTH = 512  # weights of an output from which counting words beats a float product, for one image
@@ -68,19 +80,30 @@ class SignLayer(Layer):
         self.low, self.rise = self.levels[0], self.levels[1] - self.levels[0]
         self.planes = len(self.levels) - 1
         self.unit = unit(self.levels)
-        self._weight = Tensor(np.where(signs, 1, -1).astype(np.float32))
+        self._weight = np.where(signs, 1, -1).astype(np.float32)
         self._words: Array | None = None
 
     def run(self, x: Any) -> Any:
         """Compute from steps, or floats that are levels, what comes out: steps or floats."""
         sums = self._sums(x)
         if self.thresholds is None or self.falls is None:
-            y = per_channel(np.multiply, sums, np.broadcast_to(self.scale, self.outputs))
-            return y if self.bias is None else per_channel(np.add, y, self.bias, out=y)
+            return self._scaled(sums)
         if self.pool is not None:
-            sums = F.max_pool2d(Tensor(sums), *self.pool).data
+            size, stride, padding = self.pool
+            sums = compute(MaxPool2d, sums, size=size, stride=stride, padding=padding)
         limits = (self.thresholds * self.unit).astype(np.float32)
         return Steps(climbed(repeated(sums, self.copies), limits, self.falls), self.out_levels)
+
+    def _scaled(self, sums: Array) -> Array:
+        scale, bias = np.broadcast_to(self.scale, self.outputs), self.bias
+
+        def work(some: slice) -> None:
+            y = per_channel(np.multiply, sums[some], scale, out=sums[some])
+            if bias is not None:
+                per_channel(np.add, y, bias, out=y)
+
+        in_chunks(work, sums)
+        return sums
 
     @property
     def bits(self) -> int:
@@ -96,12 +119,12 @@ class SignLayer(Layer):
         """Count words, or multiply floats, whichever is faster."""
         if len(values_of(x)) == 1 and self._weight.size // self.outputs >= WORTH:
             return self._counted(x)
-        return self._product(Tensor(values(x)))
+        return self._product(values(x))
 
-    def _product(self, x: Tensor) -> Array:
+    def _product(self, x: Array) -> Array:
         if self.signs.ndim == 2:
-            return F.linear(x, self._weight).data
-        return F.conv2d(x, self._weight, None, self.stride, self.padding).data
+            return compute(Linear, x, self._weight, None)
+        return compute(Conv2d, x, self._weight, None, stride=self.stride, padding=self.padding)
 
     def _counted(self, x: Any) -> Array:
         """Compute the same sums by counting bits."""
@@ -117,7 +140,7 @@ class SignLayer(Layer):
         sums = counting.signed_counts(rows, self._words).astype(np.float32) * np.float32(self.rise)
         sums = sums.reshape((len(steps), oh, ow, -1) if self.signs.ndim == 4 else (len(steps), -1))
         if self.low:
-            sums += np.float32(self.low) * self._product(Tensor(np.ones((1, *steps.shape[1:]), np.float32)))
+            sums += np.float32(self.low) * self._product(np.ones((1, *steps.shape[1:]), np.float32))
         return sums
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
