@@ -5,6 +5,8 @@ import inspect
 import json
 from pathlib import Path
 
+from duonet.cli.words import check_figure
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser.
@@ -30,6 +32,7 @@ def _methods(options):
     from duonet import methods
     from duonet.experiments.shelf import shelf_rows, shelf_table
 
+    check_figure("methods", "--draw", options.draw)
     named = [methods.find(name) for name in options.names]
     rows = shelf_rows(named or None)
     if options.draw:

@@ -10,7 +10,7 @@ from typing import Any
 
 from duonet import backend
 from duonet.cli.streams import complain
-from duonet.cli.words import said
+from duonet.cli.words import check_figure, said
 from duonet.files import replacing
 from duonet.text import visible
 
@@ -174,6 +174,7 @@ def _evaluate(options):
     from duonet.experiments.figures import plot_confusion
     from duonet.experiments.scoring import run_file
 
+    check_figure("evaluate", "--figure", options.figure)
     scores = score(options.checkpoint, options.dataset, options.data, options.part, options.device)
     beside = run_file(options.checkpoint)
     part = "" if options.part == "test" else f"_{options.part}"
@@ -247,6 +248,7 @@ def _runs(options):
     from duonet.experiments import collect, runs_table
     from duonet.experiments.figures import plot_runs
 
+    check_figure("runs", "--figure", options.figure)
     collected = collect(options.folders)
     print(runs_table(collected))
     if options.json is not None:

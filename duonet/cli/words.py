@@ -63,6 +63,33 @@ def _reason(error):
     return words[0].lower() + words[1:]
 
 
+def check_figure(command: str, flag: str, path: Path | None) -> None:
+    """Refuse a figure of a format that nothing draws, before anything is computed.
+
+    Parameters
+    ----------
+    command, flag : str
+    path : Path or None
+        Without a suffix it will be PNG.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_figure("methods", "--draw", Path("a.txt"))
+    Traceback (most recent call last):
+        ...
+    ValueError: methods: --draw must end in .png, .pdf, .svg or the like, got a.txt
+    """
+    if path is not None and path.suffix:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+            raise ValueError(f"{command}: {flag} must end in .png, .pdf, .svg or the like, got {path}")
+
+
 @contextlib.contextmanager
 def words_for(command: str, out: Path) -> Iterator[None]:
     """Say in words what is wrong with the run folder.

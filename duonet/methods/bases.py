@@ -150,9 +150,10 @@ class LQNets(Quantizer):
         if len(levels) < 2 or levels[-1] <= 0:
             raise ValueError(f"the basis {basis.tolist()} has degenerated: no level is above 0")
         staircase = Staircase((levels[1:] + levels[:-1]) / 2, levels)
+        y = quantize(x, staircase, Clip(0, float(levels[-1])))
         if self.training:
             self._follow(x.data, staircase, codes[first], basis)
-        return quantize(x, staircase, Clip(0, float(levels[-1])))
+        return y
 
     def _follow(self, x, staircase, codes, basis):
         """Move the basis towards the least squares solution for a batch."""
@@ -165,6 +166,8 @@ class LQNets(Quantizer):
         ridge = RIDGE * np.eye(self.bits)
         best = np.linalg.solve(codes.T * count @ codes + ridge, codes.T @ total + RIDGE * basis)
         moved = KEPT * basis + (1 - KEPT) * best
+        if not np.isfinite(moved).all():
+            raise ValueError("its basis would not be finite, because the input is not")
         self.basis.data = xp.asarray(moved.reshape(-1, 1), dtype=self.basis.dtype)
 
     def _settings(self):

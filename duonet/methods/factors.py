@@ -230,6 +230,8 @@ class LearnedScaleSign(Quantizer):
 
     def forward(self, w: Tensor) -> Tensor:
         """(..., OUT), same shape out, of two values a channel."""
+        if not w.ndim:
+            raise ValueError("expected w (..., OUT), got shape ()")
         if self.channels not in (0, w.shape[-1]):
             raise ValueError(f"it has scales for {self.channels} channels, but w has {w.shape[-1]}")
         return quantize(w, Sign(), Clip(-1, 1, closed=True)) * self.scale

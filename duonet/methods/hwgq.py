@@ -116,7 +116,7 @@ class HWGQ(QuantActivation):
         top = levels[-1]
         surrogates = {"vanilla": ReLU(), "clipped": Clip(0, top), "log-tailed": LogTail(top)}
         super().__init__(half_wave(levels), surrogates[slope])
-        self.slope, self.free = slope, bool(free)
+        self.slope, self.free = slope, arguments.instance("HWGQ", "free", free, bool)
 
     def _settings(self):
         return f"{self.bits} bits, {self.slope}" + (", free" if self.free else "")

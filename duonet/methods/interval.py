@@ -104,6 +104,7 @@ class QILWeights(LearnedRange):
 
     def forward(self, w: Tensor) -> Tensor:
         """Any shape, same shape out, from −1 to 1."""
+        arguments.array("QILWeights", "w", w.data)
         d, gamma = positive(self.d), positive(self.gamma)
         xp = backend.get_xp(w.data)
         sign = Tensor(xp.where(w.data >= 0, 1, -1).astype(w.dtype))

@@ -89,6 +89,8 @@ class BNNPlusWeights(Remembering):
 
     def forward(self, w: Tensor) -> Tensor:
         """(..., OUT), same shape out, of two values a channel."""
+        if not w.ndim:
+            raise ValueError("expected w (..., OUT), got shape ()")
         self._remember(w)
         return SignByFilter.apply(w)
 

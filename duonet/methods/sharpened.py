@@ -35,7 +35,8 @@ class SharpenedSign(QuantActivation):
 
     def __init__(self, beta: float = 5, schedule: Schedule | None = None):
         super().__init__(Sign(), SwishSign(beta))
-        self.beta, self.schedule = beta, schedule
+        self.beta = beta
+        self.schedule = schedule and arguments.instance("SharpenedSign", "schedule", schedule, Schedule)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:
         """Set β."""
@@ -64,4 +65,4 @@ def sharpened_sign(epochs: float = 30) -> SharpenedSign:
     >>> sharpened_sign().before_step(30)
     {'beta': 10.0}
     """
-    return SharpenedSign(2.0, Ramp(2, 10, epochs))
+    return SharpenedSign(2.0, Ramp(2, 10, arguments.number("sharpened_sign", "epochs", epochs, above=0)))

@@ -115,7 +115,7 @@ class StochasticBinary(Quantizer):
         super().__init__()
         self.gradient = arguments.one_of("StochasticBinary", "gradient", gradient, GRADIENTS)
         self.slope = arguments.number("StochasticBinary", "slope", slope, above=0)
-        self.schedule = schedule
+        self.schedule = schedule and arguments.instance("StochasticBinary", "schedule", schedule, Schedule)
         self.rng = arguments.generator("StochasticBinary", "rng", rng)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:

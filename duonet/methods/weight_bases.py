@@ -179,10 +179,11 @@ class LQWeights(Quantizer):
             raise ValueError(f"its basis has {basis.shape[1]} channels, but w has {w.shape[-1]}")
         basis = xp.asarray(basis, dtype=w.dtype)
         levels, order, index = nearest(w.data, basis)
+        y = Nearest.apply(w, levels=levels, index=index)
         if self.training:
             fitted = refitted(w.data, basis, order, index)
             self.basis.data = (KEPT * basis + (1 - KEPT) * fitted).astype(self.basis.dtype)
-        return Nearest.apply(w, levels=levels, index=index)
+        return y
 
     def _start(self, positions, channels):
         largest = 0.6745 * math.sqrt(2 / max(positions * channels, 1))

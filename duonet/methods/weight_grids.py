@@ -41,6 +41,8 @@ class ScaledTanh(Function):
 
     @staticmethod
     def forward(ctx, w):
+        if not w.size:
+            raise ValueError(f"scaled_tanh: w {w.shape} is empty, and has no largest weight")
         xp = backend.get_xp(w)
         ctx.tanh = xp.tanh(w)
         top = abs(ctx.tanh).max()
@@ -93,7 +95,7 @@ class DoReFaWeights(Quantizer):
     def __init__(self, bits: int = 2, through_max: bool = False):
         super().__init__()
         self.bits = arguments.integer("DoReFaWeights", "bits", bits, at_least=1, at_most=8)
-        self.through_max = through_max
+        self.through_max = arguments.instance("DoReFaWeights", "through_max", through_max, bool)
 
     @property
     def homogeneous(self) -> bool:  # type: ignore[override]
@@ -170,7 +172,7 @@ class WRPNWeights(Quantizer):
     def __init__(self, bits: int = 2, clipped: bool = False):
         super().__init__()
         self.bits = arguments.integer("WRPNWeights", "bits", bits, at_least=2, at_most=8)
-        self.clipped = clipped
+        self.clipped = arguments.instance("WRPNWeights", "clipped", clipped, bool)
 
     def forward(self, w: Tensor) -> Tensor:
         """Any shape, same shape out, of 2^k − 1 values."""
@@ -254,7 +256,9 @@ class SAWBWeights(Quantizer):
 
     def __init__(self, bits: int = 2, zero: bool = False, clipped: bool = True):
         super().__init__()
-        self.bits, self.zero, self.clipped = arguments.integer("SAWBWeights", "bits", bits), zero, clipped
+        self.bits = arguments.integer("SAWBWeights", "bits", bits)
+        self.zero = arguments.instance("SAWBWeights", "zero", zero, bool)
+        self.clipped = arguments.instance("SAWBWeights", "clipped", clipped, bool)
         known = CLIPS_WITH_ZERO if zero else CLIPS
         if bits not in known:
             *first, last = map(str, known)

@@ -100,7 +100,7 @@ class XNORWeights(Quantizer):
 
     def __init__(self, gradient: str = "full", centred: bool = False):
         super().__init__()
-        self.centred = centred
+        self.centred = arguments.instance("XNORWeights", "centred", centred, bool)
         self.gradient = arguments.one_of("XNORWeights", "gradient", gradient, ("full", "code"))
 
     def forward(self, w: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class BiRealWeights(Quantizer):
 
     def __init__(self, scaled: bool = True):
         super().__init__()
-        self.scaled = scaled
+        self.scaled = arguments.instance("BiRealWeights", "scaled", scaled, bool)
 
     def forward(self, w: Tensor) -> Tensor:
         """(..., OUT), same shape out, of two values a channel."""

@@ -186,7 +186,7 @@ class PadChannels(Module):
     def __init__(self, channels: int, front: bool = False):
         super().__init__()
         self.channels = arguments.integer("PadChannels", "channels", channels, at_least=1)
-        self.front = front
+        self.front = arguments.instance("PadChannels", "front", front, bool)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., channels)."""

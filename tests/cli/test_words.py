@@ -77,3 +77,13 @@ def test_a_path_without_permission_is_one_sentence(command, tmp_path, capsys):
         closed.chmod(0o700)
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and "Errno" not in error
+
+
+@pytest.mark.parametrize("words", [
+    ["methods", "--draw", "a.txt"], ["runs", "nosuch", "--figure", "a.txt"],
+    ["evaluate", "nosuch", "mnist", "--figure", "a.txt"],
+])  # fmt: skip
+def test_a_figure_of_no_format_is_refused_before_anything_is_read(words, capsys):
+    assert main(words) == 2
+    expected = f"duonet: {words[0]}: {words[-2]} must end in .png, .pdf, .svg or the like, got a.txt\n"
+    assert capsys.readouterr() == ("", expected)

@@ -150,7 +150,13 @@ def test_the_figure_has_a_panel_for_each_method(tmp_path, capsys, monkeypatch):
     assert len(curves["[12] pact"]) == 2 and len(curves["[28] abc-activations"]) == 1, "that has no surrogate"
     capsys.readouterr()
     assert main(["methods", "pact", "--draw", str(tmp_path / "a.nosuch")]) == 2
-    assert "nosuch" in capsys.readouterr().err and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert capsys.readouterr().err == (
+        f"duonet: methods: --draw must end in .png, .pdf, .svg or the like, got {tmp_path / 'a.nosuch'}\n"
+    )
+    assert (
+        main(["methods", "pact", "--draw", str(tmp_path / "a.PNG")]) == 0 and (tmp_path / "a.PNG").unlink() is None
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
 VARIANTS = [
