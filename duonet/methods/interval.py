@@ -4,9 +4,11 @@ import numpy as np
 
 from duonet import arguments, backend
 from duonet import functional as F
+from duonet.backend import Array
 from duonet.methods.learned_range import LEAST, LearnedRange, in_range, positive
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, Identity, Uniform, quantize
+from duonet.sources import fill
 from duonet.tensor import Tensor
 
 SOURCE = "Jung et al., Learning to Quantize Deep Networks by Optimizing Quantization Intervals, CVPR 2019"
@@ -72,8 +74,9 @@ class QILWeights(LearnedRange):
     ----------
     bits : int
         2 to 8: with 1 all weights would be 0.
-    center, width : number
-        Where c and d start: the interval of |w| is c ± d. Width at least 2^-10, at which d is held in use.
+    center, width : number, optional
+        Where c and d start: the interval of |w| is c ± d. Width at least 2^-10, at which d is held in use. By
+        default both start at half of max |w| of a layer's first weights, and at ½ without a layer.
     power : number
         Where γ starts, at least 2^-10, at which it is held in use.
 
@@ -84,8 +87,7 @@ class QILWeights(LearnedRange):
 
     References
     ----------
-    Jung et al., QIL, CVPR 2019. A port takes half of max |w| for c and d at the start; here they are
-    numbers, so that a network can be made before its weights are known.
+    Jung et al., QIL, CVPR 2019. The start of c and d is that of a port.
 
     Examples
     --------
@@ -94,13 +96,21 @@ class QILWeights(LearnedRange):
     array([-1., -0.,  0.,  0.,  1.], dtype=float32)
     """
 
-    def __init__(self, bits: int = 2, center: float = 0.5, width: float = 0.5, power: float = 1.0):
+    def __init__(self, bits: int = 2, center: float | None = None, width: float | None = None, power: float = 1.0):
         super().__init__()
         self.bits = arguments.integer("QILWeights", "bits", bits, at_least=2, at_most=8)
-        self.center = arguments.number("QILWeights", "center", center)
-        self.width = arguments.number("QILWeights", "width", width, at_least=LEAST)
+        self.center = None if center is None else arguments.number("QILWeights", "center", center)
+        self.width = None if width is None else arguments.number("QILWeights", "width", width, at_least=LEAST)
         self.power = arguments.number("QILWeights", "power", power, at_least=LEAST)
-        self._learn(c=self.center, d=self.width, gamma=self.power)
+        starts = [0.5 if start is None else start for start in (self.center, self.width)]
+        self._learn(c=starts[0], d=starts[1], gamma=self.power)
+
+    def begin(self, weight: Array) -> None:
+        """Start the interval at 0 to max |w|, where no number says otherwise."""
+        half = max(float(abs(weight).max()) / 2, LEAST)
+        for learned, start in ((self.c, self.center), (self.d, self.width)):
+            if start is None:
+                fill(learned, np.asarray(half))
 
     def forward(self, w: Tensor) -> Tensor:
         """Any shape, same shape out, from −1 to 1."""

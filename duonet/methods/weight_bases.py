@@ -125,8 +125,8 @@ class LQWeights(Quantizer):
     bits : int
         k, 1 to 4.
     channels : int
-        OUT, for `load_state_dict` into a layer that has not run yet. By default the first use says it, and begins
-        with v_j = 0.6745 √(2/(K² OUT)) 2^j / 2^(k−1) for filters of K×K, j from 0.
+        OUT; by default the layer that takes it says so, or the first use, and it begins with
+        v_j = 0.6745 √(2/(K² OUT)) 2^j / 2^(k−1) for filters of K×K, j from 0.
 
     Raises
     ------
@@ -190,8 +190,13 @@ class LQWeights(Quantizer):
         powers = largest * 2.0 ** np.arange(1 - self.bits, 1, dtype=np.float32)
         return np.repeat(powers.astype(np.float32)[:, None], channels, axis=1)
 
+    def begin(self, weight: Array) -> None:
+        """Begin with the basis for a layer of that shape."""
+        start = self._start(math.prod(weight.shape[:-2]), weight.shape[-1])
+        self.basis.data = backend.get_xp(weight).asarray(start, dtype=self.basis.dtype)
+
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Forget the basis: the next use begins anew."""
+        """Forget the basis: its layer, or the next use, begins anew."""
         self.basis.data = self.basis.data[:, :0]
 
     def _settings(self):

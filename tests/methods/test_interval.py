@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duonet import Tensor
+from duonet import Tensor, load_model, nn, save_checkpoint
 from duonet.methods import QIL, QILWeights
 
 W = [-0.9, -0.6, -0.3, -0.1, 0, 0.2, 0.35, 0.5, 0.7, 1]
@@ -81,3 +81,20 @@ def test_a_width_below_its_bound_is_held_and_comes_back():
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+def test_in_a_layer_the_interval_of_weights_starts_at_their_largest_unless_a_number_says_otherwise(rng, tmp_path):
+    free, told = QILWeights(2), QILWeights(2, center=0.3)
+    model = nn.Sequential(
+        nn.Linear(6, 5, rng=rng, weight_quantizer=free), nn.Linear(5, 2, rng=rng, weight_quantizer=told)
+    )
+    largest = [abs(layer.weight.data).max() / 2 for layer in (model[0], model[1])]
+    np.testing.assert_allclose(
+        [free.c.data, free.d.data, told.c.data, told.d.data], [*largest[:1] * 2, 0.3, largest[1]]
+    )
+    assert set(np.unique(model[0].used_weight().data)) == {-1, 0, 1}, "weights of 0.5 alone would all be 0"
+    free.c.data[...] = 0.2
+    save_checkpoint(tmp_path / "a.npz", model)
+    assert float(load_model(tmp_path / "a.npz")[0].weight_quantizer.c.data) == np.float32(0.2)
+    model.reset_parameters(np.random.default_rng(1))
+    assert float(free.c.data) == pytest.approx(abs(model[0].weight.data).max() / 2)
