@@ -14,6 +14,7 @@ from duonet.methods.fixed_point import (
 )
 from duonet.methods.gradients import DoReFaGradients, quantized_gradient
 from duonet.methods.hwgq import HWGQ, LogTail, half_wave
+from duonet.methods.input_scales import InputScales
 from duonet.methods.interval import QIL, QILWeights
 from duonet.methods.learned_range import LearnedRange, in_range, positive, within
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
@@ -42,13 +43,13 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
     "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors",
-    "FixedPointActivations", "FixedPointWeights", "HWGQ", "LQNets", "LQWeights", "Later", "LearnedDSQ",
-    "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections", "QIL", "QILWeights",
-    "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker", "WAGEActivation",
-    "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits", "bi_real_staged",
-    "bi_real_staged_weights", "bi_real_stages", "bottom_to_top", "centre_weights", "clip_weights",
-    "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "frozen_below", "half_wave",
-    "in_range", "listed", "positive", "projection_loss", "pull", "quantized_gradient", "settled",
+    "FixedPointActivations", "FixedPointWeights", "HWGQ", "InputScales", "LQNets", "LQWeights", "Later",
+    "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections", "QIL",
+    "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker",
+    "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits",
+    "bi_real_staged", "bi_real_staged_weights", "bi_real_stages", "bottom_to_top", "centre_weights",
+    "clip_weights", "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "frozen_below",
+    "half_wave", "in_range", "listed", "positive", "projection_loss", "pull", "quantized_gradient", "settled",
     "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned",
     "unbiased_gradient", "uniform", "wage_uniform", "within",
 ]  # fmt: skip
