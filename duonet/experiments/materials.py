@@ -8,7 +8,10 @@ from duonet import backend, data, models
 from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
+from duonet.methods import find
+from duonet.models.common import WEIGHTS
 from duonet.module import Module
+from duonet.nn import QuantActivation
 
 SCORED_AT_ONCE = 250  # images
 LOADED = {"name": "dataset", "folder": "data", "size": "size", "grey": "grey"}  # arguments of data.load
@@ -100,6 +103,43 @@ def load_splits(settings: RunSettings) -> data.Splits:
     return splits
 
 
+def take_from_shelf(model: Module, settings: RunSettings) -> None:
+    """Put methods of the shelf into a network, in place of its quantised activations and weight quantisers.
+
+    Parameters
+    ----------
+    model : Module
+    settings : RunSettings
+
+    Raises
+    ------
+    BadSetting
+        If it has none of them, or the method does not come in so many bits.
+    """
+    rng = np.random.default_rng([settings.seed, 0, 1])  # of those that draw: other numbers than the weights'
+    for kind, bits in (("activations", settings.activation_bits), ("weights", settings.weight_bits)):
+        name = getattr(settings, kind)
+        if name is None or name in WEIGHTS:
+            continue
+        is_place = _is_activation if kind == "activations" else _is_weight_quantizer
+        places = [(m, child) for _, m in model.modules() for child, old in m.children() if is_place(child, old)]
+        if not places:
+            raise BadSetting("train", kind, f"{name} has no place in the {settings.method} network")
+        for parent, child in places:
+            try:
+                setattr(parent, child, find(name).make(rng, bits))
+            except ValueError as error:
+                raise BadSetting("train", f"{kind[:-1]}_bits", f": {error}") from None
+
+
+def _is_activation(name, module):
+    return isinstance(module, QuantActivation)
+
+
+def _is_weight_quantizer(name, module):
+    return name == "weight_quantizer"
+
+
 def build_network(settings: RunSettings, splits: data.Splits) -> Module:
     """Build the network that the first stage trains.
 
@@ -118,9 +158,10 @@ def build_network(settings: RunSettings, splits: data.Splits) -> Module:
     with settings_of("train", {"shortcut": "shortcut", "widths": "width", "in_shape": place}):
         model = models.build(
             settings.model, variant, splits.train.images.shape[1:], len(splits.class_names),
-            rng=np.random.default_rng([settings.seed, 0]), width=settings.width, weights=settings.weights,
-            shortcut=settings.shortcut,
+            rng=np.random.default_rng([settings.seed, 0]), width=settings.width, shortcut=settings.shortcut,
+            weights=settings.weights if settings.weights in (None, *WEIGHTS) else "binary",
         )  # fmt: skip
+    take_from_shelf(model, settings)
     if method.begin is not None:
         model = method.begin(model, np.random.default_rng([settings.seed, 0]))
     return model.to(settings.device)

@@ -13,6 +13,7 @@ from duonet.experiments.fields import BadSetting, check_fields
 from duonet.experiments.methods import METHODS, TRAINED
 from duonet.experiments.recipes import FLIPPED, RECIPES, scaled
 from duonet.files import replacing
+from duonet.methods import entries
 from duonet.models.common import WEIGHTS
 from duonet.optim import SGD, AdamW, Cosine, Optimizer, StepDecay
 from duonet.tensor import Parameter
@@ -20,7 +21,8 @@ from duonet.tensor import Parameter
 CHOICES = {
     "model": RECIPES,
     "method": TRAINED,
-    "weights": WEIGHTS,
+    "activations": [entry.name for entry in entries() if entry.kind == "activations"],
+    "weights": [*WEIGHTS, *(entry.name for entry in entries() if entry.kind == "weights")],
     "shortcut": ("block", "conv"),
     "optimizer": ("sgd", "adamw"),
     "schedule": ("steps", "cosine"),
@@ -29,7 +31,7 @@ CHOICES = {
 }
 LEAST = {
     "epochs": 1, "finetune_epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0,
-    "images": 2, "validation_images": 1, "size": 1, "lr": 0, "finetune_lr": 0, "weight_decay": 0,
+    "activation_bits": 1, "weight_bits": 1, "images": 2, "validation_images": 1, "size": 1, "lr": 0, "finetune_lr": 0, "weight_decay": 0,
 }  # fmt: skip
 
 
@@ -52,7 +54,12 @@ class RunSettings:
         Of weights, order and augmentation.
     width : int
         Of the baseline's first layer; the others keep their proportion.
-    weights : {"float", "binary"}
+    weights : str
+        "float", "binary", or a method of the shelf, as `duonet methods` lists them.
+    activations : str
+        A method of the shelf in place of the model's binary or ternary activations.
+    weight_bits, activation_bits : int
+        Of those methods, where they have a choice: bits, or bases.
     shortcut : {"block", "conv"}
     optimizer : {"sgd", "adamw"}
     schedule : {"steps", "cosine"}
@@ -94,6 +101,9 @@ class RunSettings:
     seed: int = 0
     width: int | None = None
     weights: str | None = None
+    activations: str | None = None
+    weight_bits: int | None = None
+    activation_bits: int | None = None
     shortcut: str | None = None
     optimizer: str | None = None
     schedule: str | None = None
@@ -118,6 +128,9 @@ class RunSettings:
 
     def __post_init__(self):
         check_fields("RunSettings", self, LEAST, CHOICES)
+        for bits, of in (("activation_bits", self.activations), ("weight_bits", self.weights)):
+            if getattr(self, bits) is not None and (of is None or of in WEIGHTS):
+                raise BadSetting("RunSettings", bits, f"needs a method of the shelf that has bits, got {of}")
         if self.tf32 and self.device != "gpu":
             raise BadSetting("RunSettings", "tf32", "needs device gpu, got cpu")
         if not self.two_stages or self.epochs is None or self.epochs > (self.finetune_epochs or 1):

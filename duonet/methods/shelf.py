@@ -48,11 +48,21 @@ class Entry(NamedTuple):
     settings: dict[str, Any]
     latent: Callable[[], WeightSource] | None = None
 
-    def make(self, rng: np.random.Generator, epochs: float | None = None) -> Quantizer:
-        """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time."""
-        given = {"rng": rng, "epochs": epochs}.items()
+    @property
+    def size(self) -> str | None:
+        """What the argument is called that says how fine it is: bits, bases, or None where nothing does."""
         takes = inspect.signature(self.maker).parameters
-        return self.maker(**self.settings, **{k: v for k, v in given if k in takes and v is not None})
+        return next((name for name in ("bits", "bases") if name in takes), None)
+
+    def make(
+        self, rng: np.random.Generator, epochs: float | None = None, size: int | None = None
+    ) -> Quantizer:
+        """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time, `size` to bits."""
+        if size is not None and self.size is None:
+            raise ValueError(f"methods: {self.name} has neither bits nor bases to choose, got {size}")
+        given = {"rng": rng, "epochs": epochs, self.size: size}.items()
+        takes = inspect.signature(self.maker).parameters
+        return self.maker(**self.settings | {k: v for k, v in given if k in takes and v is not None})
 
     def for_layer(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return the arguments by which a conv or linear layer takes a method for weights."""
