@@ -18,8 +18,8 @@ from duonet.version import VERSION
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
 
-    TERM stops it as Ctrl-C does, with status 143. Where Ctrl-C is ignored from the start, as in a script's
-    background, it stays so.
+    It is 1 too where a part of a study failed and the others went on. TERM stops it as Ctrl-C does, with status
+    143. Where Ctrl-C is ignored from the start, as in a script's background, it stays so.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             parallel.keep_memory()
         try:
             with _terminable(), parallel.threads(), asked_by(options.word, options.flags):
-                options.command(options)
+                status = options.command(options)
                 sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has seen enough
             return 1
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             complain("duonet: stopped; what had been written is whole")
             return 143 if isinstance(stop, Terminated) else 130
-        return 0
+        return status or 0
 
 
 class _Parser(argparse.ArgumentParser):

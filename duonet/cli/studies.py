@@ -1,4 +1,4 @@
-"""`duonet compare` and `duonet mismatch`."""
+"""`duonet compare`, `duonet mismatch` and `duonet contest`."""
 
 import argparse
 import dataclasses
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from duonet import backend
 from duonet.cli.runs import HELP
+from duonet.cli.streams import complain
 from duonet.cli.words import words_for
 from duonet.text import tell, visible
 
@@ -15,7 +16,7 @@ RESUME = "continue the study in this folder with its settings; a finished one is
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add both commands to the parser.
+    """Add the commands to the parser.
 
     Parameters
     ----------
@@ -63,6 +64,78 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
     command.add_argument("--quiet", action="store_true", help="print the tables alone")
+
+    _add_contest(commands)
+
+
+def _add_contest(commands):
+    from duonet.experiments.competition import ContestSettings as Usual
+    from duonet.experiments.recipes import COMPARED
+
+    command = commands.add_parser(
+        "contest",
+        help="every method of the shelf against the binary baseline, and its gradient mismatch",
+        description="Train every method of the shelf that is binary, at equal images, epochs and weights: first "
+        "at each learning rate, of which validation images choose one, then with other seeds, scored on test "
+        "images. Prints accuracies, differences to the baseline, costs, and whether mismatch predicts accuracy.",
+    )
+    command.set_defaults(command=_contest)
+    command.add_argument("names", nargs="*", metavar="NAME", help="methods, as duonet methods lists them (all)")
+    command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Usual.model})")
+    command.add_argument("--weights", help=f"float: methods of activations, binary: of weights ({Usual.weights})")
+    command.add_argument("--rates", help=f"learning rates, with commas ({','.join(map(str, Usual.rates))})")
+    command.add_argument("--tuning-seeds", type=int, help=f"seeds that choose the rates ({Usual.tuning_seeds})")
+    command.add_argument("--seeds", type=int, help=f"other seeds, scored on test images ({Usual.seeds})")
+    command.add_argument("--best-seeds", type=int, help=f"the same of the best methods ({Usual.best_seeds})")
+    command.add_argument("--best", type=int, help=f"how many methods are the best ({Usual.best})")
+    command.add_argument("--epochs", type=int, help="epochs, of both stages where there are two")
+    command.add_argument("--images", type=int, help="training images, at most 8000")
+    command.add_argument("--validation-images", type=int, help="score the first so many after every epoch")
+    command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
+    command.add_argument("--measured-seeds", type=int, help=f"seeds to measure, 0: none ({Usual.measured_seeds})")
+    command.add_argument("--measured-images", type=int, help=f"images to measure on ({Usual.measured_images})")
+    command.add_argument("--coordinates", type=int, help=f"weights to measure in a layer ({Usual.coordinates})")
+    command.add_argument("--layers", type=int, help=f"layers to measure, the last ones ({Usual.layers})")
+    command.add_argument("--device", choices=backend.DEVICES, help=f"({Usual.device})")
+    command.add_argument("--out", type=Path, help="a folder for the results (runs/contest-TIME)")
+    command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME + "; names add methods")
+    command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
+    command.add_argument("--quiet", action="store_true", help="print the tables alone")
+
+
+def _contest(options):
+    from duonet.experiments import ContestSettings, contest, contest_tables, show
+    from duonet.experiments.figures import plot_contest
+    from duonet.experiments.study_file import read_study
+
+    if options.show is not None:
+        print(show("contest", options.show))
+        return 0
+    if options.rates is not None:
+        options.rates = _numbers(options.rates)
+    settings, out = _asked(options, ContestSettings, ContestSettings())
+    names = tuple(options.names)
+    if options.resume is not None:
+        before = read_study("contest", out, continued=True)["names"]
+        names = tuple(dict.fromkeys([*before, *names])) if before else ()
+    _say_how_to_resume("contest", out, options.quiet)
+    with words_for("contest", out), _from_file(options, ContestSettings):
+        results = contest(settings, out, names, progress=not options.quiet)
+    print("\n\n".join(contest_tables(results).values()), flush=True)  # before the figure, which may fail
+    plot_contest(results, out / "contest.png")
+    for name, problem in (results["left_out"] | results["failed"]).items():
+        complain(visible(f"duonet: contest: {name}: {problem}"))
+    if not options.quiet:
+        print("\n" + visible(f"a dot: noise hides the value; written to {out}"))
+    return int(bool(results["failed"]))
+
+
+def _numbers(text):
+    """Read numbers with commas between them."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"contest: --rates must be numbers with commas between them, got {text!r}") from None
 
 
 def _compare(options):

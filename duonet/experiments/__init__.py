@@ -2,6 +2,8 @@
 
 from duonet.experiments.collection import collect, runs_table
 from duonet.experiments.comparison import CompareSettings, compare, compare_table
+from duonet.experiments.competition import ContestSettings, contest
+from duonet.experiments.competition_tables import contest_tables
 from duonet.experiments.mismatch_study import MismatchSettings, mismatch
 from duonet.experiments.predicting import predict
 from duonet.experiments.run_settings import RunSettings
@@ -11,6 +13,7 @@ from duonet.experiments.study_tables import mismatch_tables
 from duonet.experiments.training import train
 
 __all__ = [
-    "CompareSettings", "MismatchSettings", "RunSettings", "collect", "compare", "compare_table", "mismatch",
-    "mismatch_tables", "predict", "runs_table", "score", "score_table", "show", "train",
+    "CompareSettings", "ContestSettings", "MismatchSettings", "RunSettings", "collect", "compare",
+    "compare_table", "contest", "contest_tables", "mismatch", "mismatch_tables", "predict", "runs_table", "score",
+    "score_table", "show", "train",
 ]  # fmt: skip

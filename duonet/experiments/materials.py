@@ -4,7 +4,7 @@ from typing import cast
 
 import numpy as np
 
-from duonet import backend, data, models
+from duonet import backend, data, models, sources
 from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
@@ -121,23 +121,40 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
         name = getattr(settings, kind)
         if name is None or name in WEIGHTS:
             continue
-        is_place = _is_activation if kind == "activations" else _is_weight_quantizer
-        places = [(m, child) for _, m in model.modules() for child, old in m.children() if is_place(child, old)]
+        entry = find(name)
+        places = _activations(model) if kind == "activations" else _quantized(model)
         if not places:
             raise BadSetting("train", kind, f"{name} has no place in the {settings.method} network")
         for parent, child in places:
             try:
-                setattr(parent, child, find(name).make(rng, bits))
+                setattr(parent, child, entry.make(rng, settings.epochs, bits))
             except ValueError as error:
                 raise BadSetting("train", f"{kind[:-1]}_bits", f": {error}") from None
+            if kind == "weights":
+                _begin(parent, entry)
 
 
-def _is_activation(name, module):
-    return isinstance(module, QuantActivation)
+def _activations(model):
+    children = [(module, *child) for _, module in model.modules() for child in module.children()]
+    return [(module, name) for module, name, child in children if isinstance(child, QuantActivation)]
 
 
-def _is_weight_quantizer(name, module):
-    return name == "weight_quantizer"
+def _quantized(model):
+    return [
+        (m, "weight_quantizer") for _, m in model.modules() if getattr(m, "weight_quantizer", None) is not None
+    ]
+
+
+def _begin(layer, entry):
+    """Show a layer's first weight to its new quantiser, or to the source that now makes the weight."""
+    weight = layer.weight.data
+    try:
+        if entry.latent is not None:
+            layer.weight_source = entry.latent()
+            layer.weight = sources.latents(type(layer).__name__, weight.shape, layer.weight_source)
+        sources.begin(layer, weight)
+    except ValueError as error:
+        raise BadSetting("train", "weights", f": {entry.name}: {error}") from None
 
 
 def build_network(settings: RunSettings, splits: data.Splits) -> Module:

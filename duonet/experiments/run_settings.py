@@ -31,7 +31,8 @@ CHOICES = {
 }
 LEAST = {
     "epochs": 1, "finetune_epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0,
-    "activation_bits": 1, "weight_bits": 1, "images": 2, "validation_images": 1, "size": 1, "lr": 0, "finetune_lr": 0, "weight_decay": 0,
+    "activation_bits": 1, "weight_bits": 1, "images": 2, "validation_images": 1, "size": 1, "lr": 0,
+    "finetune_lr": 0, "weight_decay": 0,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from duonet.experiments.comparison import compare_table
+from duonet.experiments.competition_tables import contest_tables
 from duonet.experiments.study_file import read_study
 from duonet.experiments.study_tables import mismatch_tables
 from duonet.text import visible
@@ -13,7 +14,7 @@ def show(study: str, path: str | Path) -> str:
 
     Parameters
     ----------
-    study : {"compare", "mismatch"}
+    study : {"compare", "mismatch", "contest"}
     path : str or Path
         The study's folder, or its results.json under any name.
 
@@ -30,8 +31,12 @@ def show(study: str, path: str | Path) -> str:
         If it is no results.json of that study; says where it departs from one.
     """
     results = read_study(study, path)
-    done = _finished_methods(results) if study == "compare" else ", ".join(results["finished"])
-    text = compare_table(results) if study == "compare" else "\n\n".join(mismatch_tables(results).values())
+    if study == "compare":
+        done, text = _finished_methods(results), compare_table(results)
+    else:
+        done = ", ".join(results["finished"] if study == "mismatch" else results["methods"])
+        tables = mismatch_tables(results) if study == "mismatch" else contest_tables(results)
+        text = "\n\n".join(tables.values())
     return (
         text
         if results["complete"]

@@ -16,6 +16,20 @@ METHOD = {
 ROW = {"kind": str, "seed": int, "layer": str} | dict.fromkeys(
     ("cosine", "raw", "low", "high", "coarse_noise", "noise"), NUMBER
 )
+COSINE = {"layer": str} | dict.fromkeys(("cosine", "raw", "low", "high", "coarse_noise", "noise"), NUMBER)
+CONTESTANT = {
+    "label": str, "reference": (int, None), "seeds": [int], "accuracy": [SHARE], "cpu_seconds": [NUMBER],
+    "mismatch": [{"seed": int, "start": [COSINE], "trained": [COSINE]}],
+}  # fmt: skip
+COSTS = {
+    "weights": int,
+    "operations": float,
+    "mbit": float,
+    "extra": int,
+    "weight_bits": int,
+    "activation_bits": int,
+}
+RATE = {"rate": float, "means": [SHARE], "diverged": int}
 OWN = {
     "truth": {"surrogate": str, "theta": float, "exact": float},
     "toy": {"activation": str, "surrogate": str, "state": str, "step": float},
@@ -31,6 +45,15 @@ STUDIES = {
         "records": [ROW],
         "finished": [str],
     },
+    "contest": {
+        "complete": bool,
+        "names": [str],
+        "settings": {"model": str, "weights": str, "tuning_seeds": int, "rates": [float]},
+        "rates": dict,
+        "methods": dict,
+        "failed": dict,
+        "left_out": dict,
+    },
     "tune": {"complete": bool, "settings": {"model": str}},
 }
 CONTINUED = {"seconds": float, "versions": dict}  # what a study that continues reads besides
@@ -41,7 +64,7 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
 
     Parameters
     ----------
-    study : {"compare", "mismatch", "tune"}
+    study : {"compare", "mismatch", "contest", "tune"}
     path : str or Path
         Its folder, or its results.json under any name.
     continued : bool
@@ -76,6 +99,10 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
         check_shape(results, STUDIES[study] | (CONTINUED if continued else {}), "the file")
         for name, row in results["methods"].items() if study == "compare" else ():
             check_shape(row, METHOD, f"row {name}")
+        for name, row in results["methods"].items() if study == "contest" else ():
+            check_shape(row, CONTESTANT | (COSTS if row.get("accuracy") else {}), f"row {name}")
+        for name, row in results["rates"].items() if study == "contest" else ():
+            check_shape(row, RATE, f"the rates of {name}")
         for i, row in enumerate(results["records"] if study == "mismatch" else ()):
             check_shape(row, OWN.get(row["kind"], {}), f"row {i}")
     except ValueError as error:

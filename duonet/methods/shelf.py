@@ -54,13 +54,14 @@ class Entry(NamedTuple):
         takes = inspect.signature(self.maker).parameters
         return next((name for name in ("bits", "bases") if name in takes), None)
 
-    def make(
-        self, rng: np.random.Generator, epochs: float | None = None, size: int | None = None
-    ) -> Quantizer:
-        """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time, `size` to bits."""
+    def make(self, rng: np.random.Generator, epochs: float | None = None, size: int | None = None) -> Quantizer:
+        """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time.
+
+        `size` takes the place of its bits or bases.
+        """
         if size is not None and self.size is None:
             raise ValueError(f"methods: {self.name} has neither bits nor bases to choose, got {size}")
-        given = {"rng": rng, "epochs": epochs, self.size: size}.items()
+        given = {"rng": rng, "epochs": epochs, self.size or "": size}.items()
         takes = inspect.signature(self.maker).parameters
         return self.maker(**self.settings | {k: v for k, v in given if k in takes and v is not None})
 

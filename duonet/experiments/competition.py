@@ -1,0 +1,253 @@
+"""Every method of the shelf against the binary baseline, alike in all but itself, and with its gradient mismatch.
+
+Two rounds of independent jobs. In the first, each method is trained at each learning rate; accuracy on validation
+images chooses its rate, and the best methods. Then begins the second round, with seeds of its own, whose networks
+are scored on the test images, once.
+"""
+
+import dataclasses
+import statistics
+from pathlib import Path
+from typing import Any
+
+from duonet import arguments, parallel
+from duonet.experiments.contestants import OURS, Contestant, chosen
+from duonet.experiments.fields import asked_by, check_fields, settings_of
+from duonet.experiments.jobs import Job, Measured, finish
+from duonet.experiments.materials import build_network, checked
+from duonet.experiments.recipes import COMPARED
+from duonet.experiments.run_settings import RunSettings
+from duonet.experiments.studies import Study
+from duonet.models.common import WEIGHTS
+
+COUNTED = ("weights", "parameters", "macs", "operations", "mbit", "extra", "weight_bits", "activation_bits")
+
+
+@dataclasses.dataclass(frozen=True)
+class ContestSettings:
+    """What all methods have in common; None stands for the model's recipe.
+
+    Attributes
+    ----------
+    model : str
+        A key of `COMPARED`.
+    weights : {"float", "binary"}
+        With float weights, methods for activations are compared; with binary ones, methods for weights.
+    rates : tuple of float
+        Learning rates that every method is tried at; a second stage starts at a quarter.
+    tuning_seeds, seeds, best_seeds : int
+        Seeds of the first round; of the second; of the second for the best methods, BinaryDuo, its architecture
+        from scratch and the baseline. No seed is in both rounds.
+    best : int
+        How many methods count as the best, by the first round.
+    epochs, images, validation_images, width : int or None
+    measured_seeds, measured_images, coordinates, layers : int
+        Seeds of the second round whose mismatch is measured, 0 for none; training images; weights of each layer;
+        layers, those nearest to the last staircase.
+    device : {"cpu", "gpu"}
+
+    Raises
+    ------
+    BadSetting
+        Naming the setting, what was expected and what came; a ValueError.
+    """
+
+    model: str = "vgg_deep"
+    weights: str = "float"
+    rates: tuple = (0.004, 0.008, 0.016, 0.032)
+    tuning_seeds: int = 2
+    seeds: int = 3
+    best_seeds: int = 5
+    best: int = 6
+    epochs: int | None = None
+    images: int | None = None
+    validation_images: int | None = None
+    width: int | None = None
+    measured_seeds: int = 2
+    measured_images: int = 1500
+    coordinates: int = 48
+    layers: int = 3
+    device: str = "cpu"
+
+    def __post_init__(self):
+        with settings_of("contest", {"model": "model"}):
+            arguments.one_of("contest", "model", self.model, COMPARED)
+        least = {
+            "images": 2 * COMPARED[self.model]["batch_size"], "epochs": 2, "width": 2, "validation_images": 1,
+            "tuning_seeds": 1, "seeds": 1, "best_seeds": self.seeds, "best": 0, "measured_seeds": 0,
+            "measured_images": 24, "coordinates": 2, "layers": 1,
+        }  # fmt: skip
+        check_fields("contest", self, least, {"weights": WEIGHTS})
+        with settings_of("contest", {"rates": "rates"}):
+            if not self.rates or list(self.rates) != sorted(set(self.rates)):
+                raise ValueError(f"contest: rates must be different and in rising order, got {self.rates}")
+
+    def run(self, row: Contestant, rate: float, seed: int, test: bool) -> RunSettings:
+        """Make the settings of one run."""
+        names = ("epochs", "images", "validation_images", "width", "device")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        recipe = COMPARED[self.model] | given
+        recipe |= {"lr": rate, "finetune_lr": rate / 4, "finetune_epochs": max(1, round(recipe["epochs"] / 3))}
+        return RunSettings(self.model, "fashion-mini", seed=seed, test=test, **recipe, **row.settings).resolved()
+
+    def measured(self, seed: int) -> Measured | None:
+        """Say whether and how the mismatch of the second round's seed is measured."""
+        if seed >= self.tuning_seeds + self.measured_seeds:
+            return None
+        return Measured(self.measured_images, self.coordinates, self.layers)
+
+
+def first_round(settings: ContestSettings, rows: list[Contestant]) -> list[Job]:
+    """List the jobs that choose the learning rates; no test image is looked at.
+
+    Parameters
+    ----------
+    settings : ContestSettings
+    rows : list of Contestant
+
+    Returns
+    -------
+    list of Job
+    """
+    return [
+        Job(f"tune-{row.name}-{rate:g}-{seed}", settings.run(row, rate, seed, test=False))
+        for seed in range(settings.tuning_seeds)
+        for rate in settings.rates
+        for row in rows
+    ]
+
+
+def second_round(settings: ContestSettings, rows: list[Contestant], rates: dict[str, dict]) -> list[Job]:
+    """List the jobs that are scored on the test images: seed after seed, so that methods take turns.
+
+    Parameters
+    ----------
+    settings : ContestSettings
+    rows : list of Contestant
+    rates : dict
+        As `tuned` returns.
+
+    Returns
+    -------
+    list of Job
+    """
+    ranked = sorted(rates, key=lambda name: -max(rates[name]["means"]))
+    longer = {*ranked[: settings.best], *OURS}
+    jobs, first = [], settings.tuning_seeds
+    for i in range(settings.best_seeds):
+        for row in rows:
+            if row.name in rates and (i < settings.seeds or row.name in longer):
+                run = settings.run(row, rates[row.name]["rate"], first + i, test=True)
+                jobs.append(Job(f"test-{row.name}-{first + i}", run, settings.measured(first + i)))
+    return jobs
+
+
+def tuned(settings: ContestSettings, rows: list[Contestant], records: dict[str, dict]) -> dict[str, dict]:
+    """Choose the learning rate of each method by its mean validation accuracy; the smallest of equals.
+
+    Parameters
+    ----------
+    settings : ContestSettings
+    rows : list of Contestant
+    records : dict
+        Of the finished jobs of the first round, by name.
+
+    Returns
+    -------
+    dict
+        By name `rate`, `means` for each rate, and `diverged`, how many runs did; of methods with all their jobs.
+    """
+    found = {}
+    for row in rows:
+        names = [
+            [f"tune-{row.name}-{rate:g}-{seed}" for seed in range(settings.tuning_seeds)]
+            for rate in settings.rates
+        ]
+        if not all(name in records for at in names for name in at):
+            continue
+        runs = [[records[name] for name in at] for at in names]
+        means = [statistics.mean(run["validation"] for run in at) for at in runs]
+        lost = sum("diverged" in run for at in runs for run in at)
+        found[row.name] = {"rate": settings.rates[means.index(max(means))], "means": means, "diverged": lost}
+    return found
+
+
+@parallel.threads()
+def contest(
+    settings: ContestSettings, out: str | Path, names: tuple[str, ...] = (), progress: bool = True
+) -> dict[str, Any]:
+    """Compare methods of the shelf, or go on with it, and write a folder of results.
+
+    Parameters
+    ----------
+    settings : ContestSettings
+    out : str or Path
+        A new folder, or one of a comparison with the same settings, whose finished jobs are not made again, for
+        whichever methods it was. It holds a folder of each run, a record of each job, and results.json.
+    names : tuple of str
+        Methods to compare, beside the baseline; all by default.
+    progress : bool
+        Show progress.
+
+    Returns
+    -------
+    dict
+        What results.json holds. `left_out` says by method why the model cannot take it; `failed` by job what went
+        wrong; the others are finished all the same.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` holds something else.
+    ValueError
+        If there is no method of a name, or `out` holds a comparison with other settings.
+    RuntimeError
+        If a GPU is asked for and there is none.
+    """
+    rows = chosen(settings.weights, names)
+    with asked_by("contest", {}):
+        splits = checked(settings.run(rows[0], settings.rates[0], 0, True))
+    left_out = {}
+    for row in rows[1:]:
+        try:
+            build_network(settings.run(row, settings.rates[0], 0, False), splits)
+        except ValueError as error:  # some methods take layers of one kind alone
+            left_out[row.name] = str(error)
+    rows = [row for row in rows if row.name not in left_out]
+    as_saved = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(settings).items()}
+    fresh: dict[str, Any] = {"names": list(names), "rates": {}, "methods": {}, "failed": {}, "left_out": left_out}
+    study = Study("contest", out, as_saved, fresh)
+    records, failed = finish(first_round(settings, rows), study.out, progress)
+    rates = tuned(settings, rows, records)
+    study.values |= {"rates": rates, "failed": failed}
+    study.save()
+    jobs = second_round(settings, rows, rates)
+    records, later = finish(jobs, study.out, progress)
+    study.values["failed"] = failed | later
+    for row in rows:
+        if mine := [records[job.name] for job in jobs if job.name in records and _is_of(job, row)]:
+            study.values["methods"][row.name] = _merged(row, mine)
+    if study.values["failed"]:
+        study.save()
+        return study.values
+    return study.finish()
+
+
+def _is_of(job, row):
+    return job.name.rpartition("-")[0] == f"test-{row.name}"
+
+
+def _merged(row, records):
+    """Put the seeds of one method side by side."""
+    good = [record for record in records if "diverged" not in record]
+    return {
+        "label": row.label,
+        "reference": row.reference,
+        "seeds": [record["settings"]["seed"] for record in good],
+        "accuracy": [record["test"] for record in good],
+        "validation": [record["validation"] for record in good],
+        "cpu_seconds": [record["cpu_seconds"] for record in good],
+        "diverged": len(records) - len(good),
+        "mismatch": [{"seed": r["settings"]["seed"], **r["mismatch"]} for r in good if r["mismatch"]],
+        **{name: good[0][name] for name in COUNTED if good},
+    }

@@ -1,0 +1,288 @@
+"""What `contest` found as aligned tables: accuracy, costs, mismatch, and whether mismatch predicts accuracy."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from duonet.experiments.records import spread
+from duonet.experiments.study_tables import cell
+from duonet.text import aligned
+
+NORMAL = 1.959964  # of 95 %
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of 95 %, by degrees of freedom from 1
+FEWEST = 5  # methods that a correlation is worth computing of
+STATES = {"start": "at the start", "trained": "after training"}
+
+
+class Difference(NamedTuple):
+    """A method minus the baseline, seed by seed, in shares of the test images.
+
+    Attributes
+    ----------
+    mean, error : float
+        Of the differences, and their standard error, NaN for a single seed.
+    half : float
+        Half the width of the 95 % interval by Student's t.
+    seeds : int
+    """
+
+    mean: float
+    error: float
+    half: float
+    seeds: int
+
+
+class Correlation(NamedTuple):
+    """Spearman's rank correlation of cosine and accuracy over methods.
+
+    Attributes
+    ----------
+    state, layer : str
+    value, low, high : float
+        With its 95 % interval; NaN of too few methods.
+    methods : int
+        Whose cosine is told from noise.
+    """
+
+    state: str
+    layer: str
+    value: float
+    low: float
+    high: float
+    methods: int
+
+
+def against_baseline(results: dict[str, Any], name: str) -> Difference:
+    """Pair a method with the baseline by seed.
+
+    Parameters
+    ----------
+    results : dict
+        As `contest` returns.
+    name : str
+
+    Returns
+    -------
+    Difference
+    """
+    own, base = (
+        dict(zip(results["methods"][key]["seeds"], results["methods"][key]["accuracy"]))
+        for key in (name, "baseline")
+    )
+    gaps = [own[seed] - base[seed] for seed in own if seed in base]
+    if len(gaps) < 2:
+        return Difference(gaps[0] if gaps else math.nan, math.nan, math.nan, len(gaps))
+    error = statistics.stdev(gaps) / len(gaps) ** 0.5
+    of_t = STUDENT[len(gaps) - 2] if len(gaps) <= len(STUDENT) + 1 else NORMAL
+    return Difference(statistics.mean(gaps), error, of_t * error, len(gaps))
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
+    """Compute Spearman's rank correlation and its 95 % interval.
+
+    ρ is the correlation of the ranks, of equals their mean. The interval is Fisher's, tanh(artanh ρ ± 1.96 s),
+    with the variance of Bonett and Wright (2000), s² = (1 + ρ²/2) / (n − 3).
+
+    Parameters
+    ----------
+    x, y : sequence of float
+        Of n pairs.
+
+    Returns
+    -------
+    value, low, high : float
+        NaN where n < 5 or all of one are equal.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in rank_correlation([1, 2, 3, 4, 5], [1, 3, 2, 5, 4])]
+    [0.8, -0.477, 0.988]
+    """
+    if len(x) < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
+        return math.nan, math.nan, math.nan
+    value = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+    centre = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, value)))
+    half = NORMAL * math.sqrt((1 + value**2 / 2) / (len(x) - 3))
+    return value, math.tanh(centre - half), math.tanh(centre + half)
+
+
+def _ranks(values):
+    array = np.asarray(values, float)
+    return [(np.sum(array < v) + np.sum(array <= v) + 1) / 2 for v in array]
+
+
+def measured_layers(results: dict[str, Any]) -> list[str]:
+    """List the layers whose mismatch was measured, in the order of the network.
+
+    Parameters
+    ----------
+    results : dict
+
+    Returns
+    -------
+    list of str
+    """
+    rows = [row for method in results["methods"].values() for m in method["mismatch"] for row in m["start"]]
+    return list(dict.fromkeys(row["layer"] for row in rows))
+
+
+def cosines(results: dict[str, Any], name: str, state: str, layer: str) -> list[dict[str, Any]]:
+    """List the measurements of one layer of a method's network, one for each seed.
+
+    Parameters
+    ----------
+    results : dict
+    name : str
+    state : {"start", "trained"}
+    layer : str
+
+    Returns
+    -------
+    list of dict
+    """
+    measured = results["methods"][name]["mismatch"]
+    return [row for seed in measured for row in seed[state] if row["layer"] == layer]
+
+
+def correlations(results: dict[str, Any]) -> list[Correlation]:
+    """Compute for each measured layer whether methods of less mismatch end at higher accuracy.
+
+    Parameters
+    ----------
+    results : dict
+
+    Returns
+    -------
+    list of Correlation
+    """
+    found = []
+    for state in STATES:
+        for layer in measured_layers(results):
+            points = points_of(results, state, layer)
+            value = rank_correlation([x for _, x, _ in points], [y for _, _, y in points])
+            found.append(Correlation(state, layer, *value, len(points)))
+    return found
+
+
+def points_of(results: dict[str, Any], state: str, layer: str) -> list[tuple[str, float, float]]:
+    """List (name, mean cosine, mean accuracy) of the methods whose cosine is told from noise.
+
+    Parameters
+    ----------
+    results : dict
+    state : {"start", "trained"}
+    layer : str
+
+    Returns
+    -------
+    list of tuple
+    """
+    found = [(name, spread(cosines(results, name, state, layer))[0]) for name in results["methods"]]
+    known = [(name, cosine) for name, cosine in found if not math.isnan(cosine)]
+    return [(name, cosine, statistics.mean(results["methods"][name]["accuracy"])) for name, cosine in known]
+
+
+def contest_tables(results: dict[str, Any]) -> dict[str, str]:
+    """Lay the comparison out as tables.
+
+    Parameters
+    ----------
+    results : dict
+        As `contest` returns, finished or not.
+
+    Returns
+    -------
+    dict
+        From a short name to the text of a table under its title.
+    """
+    texts = {"rates": _rates(results)} if results["rates"] else {}
+    if results["methods"].get("baseline", {}).get("accuracy"):
+        texts |= {"accuracy": _accuracy(results), "costs": _costs(results)}
+    if measured_layers(results):
+        texts |= {"mismatch": _mismatch(results), "correlation": _correlation(results)}
+    return texts
+
+
+def _best_first(results):
+    rows = results["methods"].items()
+    return sorted(
+        ((n, r) for n, r in rows if r["accuracy"]), key=lambda item: -statistics.mean(item[1]["accuracy"])
+    )
+
+
+def _accuracy(results):
+    lines = [("method", "reference", "test accuracy %", "seeds", "minus baseline", "95 %", "rate", "time")]
+    base = results["methods"]["baseline"]
+    for name, row in _best_first(results):
+        difference = against_baseline(results, name)
+        deviation = f" ± {100 * statistics.stdev(row['accuracy']):.2f}" if len(row["accuracy"]) > 1 else ""
+        lines.append((
+            row["label"], f"[{row['reference']}]" if row["reference"] else "",
+            f"{100 * statistics.mean(row['accuracy']):.2f}{deviation}", f"{len(row['accuracy'])}",
+            *(("", "") if name == "baseline" else _gap(difference)),
+            f"{results['rates'][name]['rate']:g}" if name in results["rates"] else "", _time(row, base),
+        ))  # fmt: skip
+    return _titled(f"Test accuracy, {results['settings']['weights']} weights", lines)
+
+
+def _gap(difference):
+    if math.isnan(difference.error):
+        return f"{100 * difference.mean:+.2f}", ""
+    mean, error, half = (100 * value for value in difference[:3])
+    return f"{mean:+.2f} ± {error:.2f}", f"{mean - half:+.1f} .. {mean + half:+.1f}"
+
+
+def _time(row, base):
+    """Give the median over seeds of the processor's time as a multiple of the baseline's."""
+    other = dict(zip(base["seeds"], base["cpu_seconds"]))
+    pairs = [(spent, other.get(seed)) for seed, spent in zip(row["seeds"], row["cpu_seconds"])]
+    ratios = [mine / theirs for mine, theirs in pairs if mine and theirs]
+    return f"{statistics.median(ratios):.2f}" if ratios else ""
+
+
+def _costs(results):
+    lines = [("method", "weights", "W/A bits", "operations", "Mbit", "extra")]
+    extra = results["methods"]["baseline"]["extra"]
+    for _, row in _best_first(results):
+        lines.append((
+            row["label"], f"{row['weights']:,}", f"{row['weight_bits']}/{row['activation_bits']}",
+            f"{row['operations'] / 1e6:.3f} M", f"{row['mbit']:.3f}", f"{row['extra'] - extra:+,}",
+        ))  # fmt: skip
+    return _titled("Costs; extra: numbers beside the weights, less the baseline's", lines)
+
+
+def _rates(results):
+    rates = results["settings"]["rates"]
+    lines = [("validation accuracy % at rate", *(f"{rate:g}" for rate in rates), "diverged")]
+    for name, row in results["rates"].items():
+        means = [
+            f"{100 * mean:.1f}" + ("*" if rate == row["rate"] else "") for rate, mean in zip(rates, row["means"])
+        ]
+        lines.append((name, *means, str(row["diverged"] or "")))
+    seeds = results["settings"]["tuning_seeds"]
+    return _titled(f"How the rates were chosen (*), by the mean of {seeds} seeds", lines)
+
+
+def _mismatch(results):
+    layers = measured_layers(results)
+    lines = [("cosine", *(f"{layer}, {words}" for words in STATES.values() for layer in layers))]
+    for name, row in _best_first(results):
+        cells = [cell(cosines(results, name, state, layer)) for state in STATES for layer in layers]
+        lines.append((row["label"], *cells))
+    return _titled("Gradient mismatch, noise taken out; a dot: noise hides it", lines)
+
+
+def _correlation(results):
+    lines = [("Spearman's ρ of cosine and test accuracy", "ρ", "95 %", "methods")]
+    for row in correlations(results):
+        known = not math.isnan(row.value)
+        words = (f"{row.value:+.2f}", f"{row.low:+.2f} .. {row.high:+.2f}") if known else ("too few", "")
+        lines.append((f"{row.layer}, {STATES[row.state]}", *words, str(row.methods)))
+    return _titled("Does mismatch predict accuracy?", lines)
+
+
+def _titled(title, lines):
+    return f"{title}\n{aligned(lines)}"

@@ -1,0 +1,69 @@
+"""The figure of `contest`: accuracy against gradient mismatch, a point for each method."""
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from duonet.experiments.competition_tables import STATES, against_baseline, correlations, points_of
+from duonet.viz.canvas import blank, save, tidy, without_formulas
+
+
+def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
+    """Draw what each method gains over the baseline, and accuracy by cosine for each measured layer and state.
+
+    Parameters
+    ----------
+    results : dict
+        As `duonet.experiments.competition` returns.
+    path : str or Path
+        Where to write it; PNG without a suffix.
+
+    Returns
+    -------
+    Path
+    """
+    found = [row for row in correlations(results) if row.methods > 1]
+    columns = math.ceil(len(found) / 2)
+    figure = blank(5.5 + 3.6 * columns, 6)
+    panels = figure.subplots(2, 1 + columns, width_ratios=(1.4, *[1] * columns), squeeze=False)
+    grid = panels[0, 0].get_gridspec()
+    for axes in panels[:, 0]:
+        axes.remove()
+    _draw_gains(figure.add_subplot(grid[:, 0]), results)
+    places = panels[:, 1:].ravel()
+    for axes, row in zip(places, found):
+        _draw_points(axes, results, row)
+    for axes in places[len(found) :]:
+        axes.remove()
+    settings = results["settings"]
+    figure.suptitle(f"{settings['model']}, {settings['weights']} weights", fontsize=11)
+    return save(figure, path)
+
+
+def _draw_gains(axes, results):
+    """Draw each method's difference to the baseline with its 95 % interval, the best on top."""
+    rows = [name for name, row in results["methods"].items() if row["accuracy"]]
+    rows.sort(key=lambda name: statistics.mean(results["methods"][name]["accuracy"]))
+    for i, name in enumerate(rows):
+        gap = against_baseline(results, name)
+        half = None if math.isnan(gap.half) or name == "baseline" else 100 * gap.half
+        color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
+        axes.errorbar(100 * gap.mean, i, xerr=half, fmt="o", color=color, markersize=4, capsize=2)
+    labels = [without_formulas(results["methods"][name]["label"]) for name in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=8)
+    axes.axvline(0, color="0.7", linewidth=1, zorder=0)
+    axes.set_xlabel("test accuracy minus the baseline's, points, with 95 % interval")
+    tidy(axes, "x")
+
+
+def _draw_points(axes, results, row):
+    for name, cosine, accuracy in points_of(results, row.state, row.layer):
+        color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
+        axes.plot(cosine, 100 * accuracy, "o", color=color, markersize=4)
+        axes.annotate(without_formulas(name), (cosine, 100 * accuracy), fontsize=5, xytext=(2, 2),
+                      textcoords="offset points")  # fmt: skip
+    known = "" if math.isnan(row.value) else f"\nρ = {row.value:+.2f} ({row.low:+.2f} .. {row.high:+.2f})"
+    axes.set_title(f"{row.layer}, {STATES[row.state]}{known}", fontsize=9)
+    axes.set(xlabel="cosine, coarse and smoothed gradient", ylabel="test accuracy (%)")
+    tidy(axes, "both")
