@@ -276,6 +276,7 @@ def bi_real_staged(epochs: float = 30) -> Later:
     >>> bi_real_staged(60).start
     20.0
     """
+    epochs = arguments.number("bi_real_staged", "epochs", epochs, above=0)
     return Later(sign_polynomial(), epochs / 3, nn.Clip(-1, 1))
 
 
@@ -297,6 +298,7 @@ def bi_real_staged_weights(epochs: float = 30) -> Later:
     >>> bi_real_staged_weights(60).start
     40.0
     """
+    epochs = arguments.number("bi_real_staged_weights", "epochs", epochs, above=0)
     return Later(BiRealWeights(), 2 * epochs / 3)
 
 
@@ -322,4 +324,5 @@ def frozen_below(epochs: float = 30) -> Later:
       quantizer: QuantActivation(Sign(), Polynomial())
       before: Clip(-1, 1)
     """
+    epochs = arguments.number("frozen_below", "epochs", epochs, above=0)
     return Later(sign_polynomial(), epochs / 2, nn.Clip(-1, 1), cut=True)

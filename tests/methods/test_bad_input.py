@@ -12,6 +12,7 @@ from duonet.experiments.shelf import small_network
 from duonet.methods import BNNPlusWeights, DistributionLoss
 from duonet.quant import Binary, Clip
 
+SAID = r"^[\w.]+( \w+)?: \S"  # who says it, with a path where it lies in another
 ENTRIES = {entry.name: entry for entry in methods.entries()}
 MAKERS = {entry.maker.__name__: entry for entry in methods.entries()}
 WRONG = {
@@ -35,7 +36,7 @@ def arguments():
 def refusal(error, *words):
     """The message, if it is one sentence that begins with who says it."""
     said = str(error.value)
-    assert re.match(r"^[\w.]+( \w+)?: \S", said) and "\n" not in said and len(said) < 250, said
+    assert re.match(SAID, said) and "\n" not in said and len(said) < 250, said
     assert all(word in said for word in words), said
     return said
 
@@ -85,7 +86,7 @@ def test_a_degenerate_input_gives_finite_numbers_or_a_sentence(name):
             try:
                 arrays = passed(quantizer, x)
             except (TypeError, ValueError) as error:
-                assert re.match(r"^\w+: \S", str(error)) and "\n" not in str(error), error
+                assert re.match(SAID, str(error)) and "\n" not in str(error), error
                 assert not re.search("reduction operation|broadcast|out of range|inexact", str(error)), error
                 for path, tensor in quantizer.named_buffers():
                     np.testing.assert_array_equal(tensor.numpy(), before[path], err_msg="half changed")
@@ -111,7 +112,7 @@ def test_state_that_follows_the_data_never_becomes_nan(name, number):
         with np.errstate(all="ignore"):
             quantizer(Tensor(np.array([[0.5, number, 0.1], [0.2, -0.4, 1]], "float32"), requires_grad=True))
     except ValueError as error:
-        assert re.match(r"^\w+: \S", str(error)), error
+        assert re.match(SAID, str(error)), error
     assert all(np.isfinite(tensor.data).all() for _, tensor in quantizer.named_buffers())
 
 
