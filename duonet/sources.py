@@ -155,11 +155,47 @@ def begin(layer: Any, weight: Array) -> None:
         fill(layer.weight, weight)
     else:
         layer.weight_source.begin(backend.to_device(weight, "cpu"))
-    if layer.weight_quantizer is not None:
+    if layer.weight_quantizer is not None and weight.any():  # zeros say nothing: those of a file are still to come
         made = layer.weight if layer.weight_source is None else layer.weight_source()
         layer.weight_quantizer.begin(made.data)
     if layer.bias is not None:
         fill(layer.bias, np.zeros(layer.bias.shape))
+
+
+def give(layer: Any, quantizer: Any, source: WeightSource | None = None) -> None:
+    """Put a quantiser, and a source, into a layer that has weights: they begin with those.
+
+    Parameters
+    ----------
+    layer : Conv2d or Linear
+        Changed in place. What its optimiser knew of its weight is of no use with a source.
+    quantizer : Quantizer or None
+    source : WeightSource, optional
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the source serves another layer, or can make no such weight; the layer is then as it was.
+
+    Examples
+    --------
+    >>> from duonet import methods, nn
+    >>> layer = nn.Linear(4, 8, rng=np.random.default_rng(0))
+    >>> give(layer, methods.CBCNWeights(), methods.Circulant(4))
+    >>> layer
+    Linear(4, 8)
+      weight_quantizer: CBCNWeights()
+      weight_source: Circulant(4)
+    """
+    old = layer.weight if layer.weight_source is None else layer.weight_source()
+    weight, dtype, device = backend.to_device(old.data, "cpu"), old.dtype, backend.device_of(old.data)
+    kept = layer.weight is not None and source is None
+    latent = layer.weight if kept else latents(type(layer).__name__, weight.shape, source)
+    bias, layer.bias = layer.bias, None
+    layer.weight, layer.weight_source, layer.weight_quantizer = latent, source, quantizer
+    layer.train(layer.training).astype(dtype).to(device)
+    begin(layer, weight)
+    layer.bias = bias
 
 
 def fill(tensor: Tensor, array: Array) -> None:

@@ -24,7 +24,7 @@ from duonet import functional as F
 from duonet.checkpoint import CheckpointError
 from duonet.coupling import CannotDecouple
 from duonet.quant import Clip, FilterScaleSign, LayerScaleSign, Ternary
-from duonet.sources import fill
+from duonet.sources import fill, give
 
 
 class Diagonal(nn.WeightSource):
@@ -234,3 +234,37 @@ def taken():
 def test_bad_sources_are_refused_in_a_sentence(source, message, rng):
     with pytest.raises((ValueError, TypeError, NotImplementedError), match=f"^{message}"):
         nn.Linear(2, 2, rng=rng, weight_source=source())
+
+
+@pytest.mark.parametrize("source", [None, *(make for make, _ in SOURCES.values())])
+def test_a_layer_that_has_weights_is_given_a_source_and_a_quantiser(source, rng, tmp_path):
+    model = network(None, LayerScaleSign(), rng).eval()
+    layer, quantizer = model[3], methods.LearnedScaleSign()
+    before, bias = layer.weight, layer.bias
+    bias.data[:] = 2
+    give(layer, quantizer, source and source())
+    assert layer.weight is (before if source is None else None) and layer.bias is bias and (bias.data == 2).all()
+    assert quantizer.channels == 8 and not quantizer.training
+    twin = network(source and source(), methods.LearnedScaleSign(), np.random.default_rng(0)).eval()
+    np.testing.assert_array_equal(layer.used_weight().data, twin[3].used_weight().data)
+    save_checkpoint(tmp_path / "a.npz", model)
+    with no_grad():
+        np.testing.assert_array_equal(load_model(tmp_path / "a.npz")(x := images(rng)).data, model(x).data)
+
+
+def test_what_cannot_be_given_leaves_the_layer_as_it_was(rng):
+    layer = nn.Linear(6, 5, rng=rng)
+    before = layer.weight
+    with pytest.raises(ValueError, match="Circulant: 6 to 5 channels are no multiples of 4"):
+        give(layer, None, methods.Circulant())
+    assert layer.weight is before and layer.weight_source is None
+
+
+@pytest.mark.parametrize("quantizer", [methods.LearnedScaleSign, methods.LQWeights, methods.QILWeights])
+def test_a_quantiser_that_was_assigned_and_not_given_comes_back_as_well(quantizer, rng, tmp_path):
+    layer = nn.Linear(4, 3, rng=rng)
+    layer.weight_quantizer = quantizer()
+    save_checkpoint(tmp_path / "a.npz", nn.Sequential(layer).eval())
+    x = Tensor(rng.standard_normal((5, 4), np.float32))
+    with no_grad():
+        np.testing.assert_array_equal(load_model(tmp_path / "a.npz")(x).data, layer(x).data)
