@@ -3,6 +3,7 @@
 from duonet.methods.bases import ABCNet, LQNets
 from duonet.methods.circulant import CBCNWeights, Circulant, turned
 from duonet.methods.clipped import PACT
+from duonet.methods.continuous import ContinuousBinary, harden_in_turn
 from duonet.methods.distribution import DistributionLoss, distribution_loss
 from duonet.methods.factors import Factors, LearnedScaleSign, Tucker
 from duonet.methods.fixed_point import (
@@ -42,14 +43,14 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
-    "Circulant", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry", "Factors",
-    "FixedPointActivations", "FixedPointWeights", "HWGQ", "InputScales", "LQNets", "LQWeights", "Later",
-    "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections", "QIL",
-    "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker",
+    "Circulant", "ContinuousBinary", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry",
+    "Factors", "FixedPointActivations", "FixedPointWeights", "HWGQ", "InputScales", "LQNets", "LQWeights",
+    "Later", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections",
+    "QIL", "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker",
     "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits",
     "bi_real_staged", "bi_real_staged_weights", "bi_real_stages", "bottom_to_top", "centre_weights",
     "clip_weights", "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "frozen_below",
-    "half_wave", "in_range", "listed", "positive", "projection_loss", "pull", "quantized_gradient", "settled",
-    "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned",
-    "unbiased_gradient", "uniform", "wage_uniform", "within",
+    "half_wave", "harden_in_turn", "in_range", "listed", "positive", "projection_loss", "pull",
+    "quantized_gradient", "settled", "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish",
+    "stochastic_rounding", "turned", "unbiased_gradient", "uniform", "wage_uniform", "within",
 ]  # fmt: skip

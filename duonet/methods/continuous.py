@@ -1,0 +1,166 @@
+"""A clip whose window shrinks until it is a step, with true gradients throughout: Sakr et al."""
+
+import math
+
+from duonet import arguments, backend, exact
+from duonet import functional as F
+from duonet.methods.learned_range import LEAST, LearnedRange
+from duonet.methods.shelf import listed
+from duonet.module import Module
+from duonet.tensor import Function, Tensor
+
+
+class Window(Function):
+    """y = α clip(x/(mα) + ½, 0, 1).   dx = dy/m, dm = −dy x/m², dα = dy/2 inside the window; dα = dy above it."""
+
+    @staticmethod
+    def forward(ctx, x, m, alpha):
+        z = x / (m * alpha) + x.dtype.type(0.5)
+        ctx.kept = (z > 0) & (z < 1), z >= 1, x, m
+        return alpha * z.clip(0, 1)
+
+    @staticmethod
+    def backward(ctx, dy):
+        inside, above, x, m = ctx.kept
+        dx = exact.select(inside, dy) / m
+        return dx, -dx * exact.select(inside, x) / m, exact.select(inside, dy) / 2 + exact.select(above, dy)
+
+
+class StepInWindow(Window):
+    """y = α 1[x ≥ 0], with the gradients of the window around the step."""
+
+    exact = False
+    smooth = Window.forward
+
+    @staticmethod
+    def forward(ctx, x, m, alpha):
+        Window.forward(ctx, x, m, alpha)
+        return alpha * (x >= 0)
+
+
+@listed(4, "continuous", "activations", "Sakr et al., True Gradient-Based Training of Deep Binary Networks, 2018")
+class ContinuousBinary(LearnedRange):
+    """Binary activations that are a clip in training until its window has shrunk: y = clip(x/m + α/2, 0, α).
+
+    Inside the window |x| < mα/2: dx = dy/m, dm = −Σ dy x/m², dα = Σ dy/2; above it dα = Σ dy. A penalty λ m²
+    shrinks m, and the clip steepens towards the step α 1[x ≥ 0], which is used in evaluation at all times. From
+    epoch `hard_from` on it is the step in training as well, with its true gradient: none to x and m, so that the
+    layers below stay as they are while those above go on. `harden_in_turn` sets the times, from the input on.
+
+    Parameters
+    ----------
+    width, height : number
+        Where m and α start, at least 2^-10, at which they are held in use.
+    decay : number
+        λ.
+    hard_from : number, optional
+        Epochs; never by default.
+    hard : bool
+        Whether it is the step in training; kept up to date.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of bounds.
+
+    Notes
+    -----
+    A step in place of the clip costs α²/12 in mean square, for inputs spread evenly over the window. Replacing the
+    step by its average over the window is what the coordinate discrete gradient does to a loss.
+
+    References
+    ----------
+    Sakr et al., True Gradient-Based Training of Deep Binary Activated Neural Networks via Continuous Binarization,
+    ICASSP 2018. Its λ, starts and epochs are not known to us; m = α = 1, λ = 0.01 and the times are ours.
+
+    Examples
+    --------
+    >>> act = ContinuousBinary(width=0.5)
+    >>> x = Tensor([-0.3, -0.1, 0.0, 0.1, 0.2, 0.3])
+    >>> act(x).data
+    array([0. , 0.3, 0.5, 0.7, 0.9, 1. ], dtype=float32)
+    >>> act.eval()(x).data
+    array([0., 0., 1., 1., 1., 1.], dtype=float32)
+    """
+
+    samplewise = by_channel = rising = True
+    bits = 1
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        height: float = 1.0,
+        decay: float = 0.01,
+        hard_from: float | None = None,
+        hard: bool = False,
+    ):
+        super().__init__()
+        self.width = arguments.number("ContinuousBinary", "width", width, at_least=LEAST)
+        self.height = arguments.number("ContinuousBinary", "height", height, at_least=LEAST)
+        self.decay = arguments.number("ContinuousBinary", "decay", decay, at_least=0)
+        if hard_from is not None:
+            hard_from = arguments.number("ContinuousBinary", "hard_from", hard_from, at_least=0)
+        self.hard_from, self.hard = hard_from, hard
+        self._learn(m=self.width, alpha=self.height)
+
+    def before_step(self, epochs: float) -> dict[str, float]:
+        """Become the step when it is time."""
+        self.hard = epochs >= (math.inf if self.hard_from is None else self.hard_from)
+        return {"hard": float(self.hard)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, same shape out; 0 and α but for training before it is hard."""
+        m, alpha = (F.clip(number, LEAST, math.inf) for number in (self.m, self.alpha))
+        if self.training and self.hard:
+            return alpha * Tensor((x.data >= 0).astype(x.dtype))
+        return (Window if self.training else StepInWindow).apply(x, m, alpha)
+
+    def after_step(self) -> None:
+        """Put m and α back where they are held in use: below, they would have no gradient."""
+        for number in (self.m, self.alpha):
+            backend.get_xp(number.data).maximum(number.data, LEAST, out=number.data)
+            number.changed()
+
+    def penalty(self) -> Tensor | None:
+        """λ m², until it is hard."""
+        return None if self.hard else self.m * self.m * self.decay
+
+    def _settings(self):
+        return "" if self.hard_from is None else f"a step from epoch {self.hard_from:g}"
+
+
+def harden_in_turn(model: Module, epochs: float) -> Module:
+    """Have the `ContinuousBinary` layers of a network become steps one after the other, from the input.
+
+    Parameters
+    ----------
+    model : Module
+        With n of them. Changed in place: layer i of n becomes a step at i · epochs / (n + 1).
+    epochs : number
+        Of the whole training.
+
+    Returns
+    -------
+    Module
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> from duonet import nn
+    >>> harden_in_turn(nn.Sequential(ContinuousBinary(), ContinuousBinary()), 30)
+    Sequential()
+      0: ContinuousBinary(a step from epoch 10)
+      1: ContinuousBinary(a step from epoch 20)
+    """
+    epochs = arguments.number("harden_in_turn", "epochs", epochs, above=0)
+    layers = [layer for _, layer in model.modules() if isinstance(layer, ContinuousBinary)]
+    if not layers:
+        raise ValueError("harden_in_turn: the model has no ContinuousBinary")
+    for i, layer in enumerate(layers, 1):
+        layer.hard_from = i * epochs / (len(layers) + 1)
+    return model
