@@ -9,11 +9,14 @@ from duonet import arguments, backend
 from duonet.flat import FlatParameters
 from duonet.groups import by_path, of_each
 from duonet.module import Module
-from duonet.schedule import Constant, Cosine, Ramp, Schedule, StepDecay
+from duonet.schedule import Constant, Cosine, Ramp, Schedule, Stages, StepDecay
 from duonet.state import fitting
 from duonet.tensor import Parameter, Tensor
 
-__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Ramp", "Schedule", "StepDecay", "by_path"]
+__all__ = [
+    "SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Ramp", "Schedule", "Stages", "StepDecay",
+    "by_path",
+]  # fmt: skip
 
 Numbers: TypeAlias = Sequence[float | None] | None  # one for each parameter
 

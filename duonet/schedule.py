@@ -129,3 +129,36 @@ class Ramp(Schedule):
         """Return the number at this time."""
         share = min(epochs / self.total, 1.0)
         return self.start * (1 - share) + self.end * share
+
+
+class Stages(Schedule):
+    """Hold one number after the other: values[k] once k of the times have passed.
+
+    Parameters
+    ----------
+    values : sequence of number
+    times : sequence of number
+        Epochs, rising: one less than values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no finite number, the times do not rise, or there are not as many as that.
+
+    Examples
+    --------
+    >>> [Stages([5, 4, 2], [10, 20])(t) for t in (0, 10, 19.9, 20)]
+    [5, 4, 4, 2]
+    """
+
+    def __init__(self, values: Iterable[float], times: Iterable[float]):
+        self.values = tuple(arguments.number("Stages", f"values[{i}]", v) for i, v in enumerate(values))
+        self.times = tuple(arguments.number("Stages", f"times[{i}]", t, at_least=0) for i, t in enumerate(times))
+        if len(self.values) != len(self.times) + 1 or list(self.times) != sorted({*self.times}):
+            raise ValueError(
+                f"Stages: expected rising times, one less than values, got {self.times} and {self.values}"
+            )
+
+    def __call__(self, epochs: float) -> float:
+        """Return the number of the stage."""
+        return self.values[sum(epochs >= t for t in self.times)]

@@ -83,6 +83,7 @@ def test_schedules():
     assert optim.StepDecay([2, 4], 0.5)(4) == 0.25
     cosine = optim.Cosine(8)
     assert cosine(0) == 1 and cosine(4) == pytest.approx(0.5) and cosine(8) == cosine(9) == 0
+    assert [optim.Stages([3, 1], [2])(t) for t in (0, 1.99, 2, 9)] == [3, 3, 1, 1]
     assert [optim.Ramp(5, 1, 8)(t) for t in (0, 2, 8, 9)] == [5, 4, 1, 1]
 
 
@@ -147,6 +148,9 @@ def test_rates_without_meaning_are_refused(kind, name, value):
         (lambda: optim.AdamW([one()], betas=(0.9,) * 3), "AdamW: betas must be two numbers, got "),
         (lambda: optim.Adam([one()], eps=-1e-8), "Adam: eps must be a number at least 0, got -1e-08"),
         (lambda: optim.Ramp(1, np.inf, 3), "Ramp: end must be a finite number, got inf"),
+        (lambda: optim.Stages([1, 2], [3, 4]), "Stages: expected rising times, one less than values, got"),
+        (lambda: optim.Stages([1, 2, 3], [4, 4]), "Stages: expected rising times, one less than values, got"),
+        (lambda: optim.Stages([1, np.nan], [4]), r"Stages: values\[1\] must be a finite number, got nan"),
         (lambda: optim.Ramp(1, 2, 0), "Ramp: total must be a number above 0, got 0"),
         (lambda: optim.Cosine(0), "Cosine: total must be a number above 0, got 0"),
         (lambda: optim.Cosine(np.nan), "Cosine: total must be a number above 0, got nan"),

@@ -8,14 +8,41 @@ from duonet.backend import Array
 from duonet.methods.learned_range import LEAST, LearnedRange, in_range, positive
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, Identity, Uniform, quantize
+from duonet.schedule import Schedule, Stages
 from duonet.sources import fill
 from duonet.tensor import Tensor
 
 SOURCE = "Jung et al., Learning to Quantize Deep Networks by Optimizing Quantization Intervals, CVPR 2019"
 
 
+class Interval(LearnedRange):
+    """Base of what learns an interval: its bits may follow time.
+
+    Examples
+    --------
+    >>> isinstance(QIL(), Interval)
+    True
+    """
+
+    least = 1  # bits
+
+    def _set_bits(self, bits, schedule):
+        self.schedule = schedule
+        self.bits = arguments.integer(type(self).__name__, "bits", bits, at_least=self.least, at_most=8)
+
+    def before_step(self, epochs: float) -> dict[str, float] | None:
+        """Set the bits; what has been learned goes on from where it was."""
+        if self.schedule is None:
+            return None
+        self._set_bits(self.schedule(epochs), self.schedule)
+        return {"bits": self.bits}
+
+    def _settings(self):
+        return f"{self.bits} bits"
+
+
 @listed(25, "qil-activations", "activations", SOURCE)
-class QIL(LearnedRange):
+class QIL(Interval):
     """Activations of k bits on a learned interval: y = R(n v) / n, v = clip((x − c + d) / 2d, 0, 1), n = 2^k − 1.
 
     R rounds halves up. Inside the interval dx = dy / 2d;   dc = −Σ dy / 2d;   dd = Σ dy (c − x) / 2d²; all 0
@@ -27,6 +54,8 @@ class QIL(LearnedRange):
         1 to 8.
     center, width : number
         Where c and d start: the interval is c ± d. Width at least 2^-10, at which d is held in use.
+    schedule : Schedule, optional
+        From time in epochs to bits, as in the paper's progressive training; `bits` are then those at the moment.
 
     Raises
     ------
@@ -46,9 +75,9 @@ class QIL(LearnedRange):
 
     samplewise = by_channel = rising = True
 
-    def __init__(self, bits: int = 2, center: float = 0.5, width: float = 0.5):
+    def __init__(self, bits: int = 2, center: float = 0.5, width: float = 0.5, schedule: Schedule | None = None):
         super().__init__()
-        self.bits = arguments.integer("QIL", "bits", bits, at_least=1, at_most=8)
+        self._set_bits(bits, schedule)
         self.center = arguments.number("QIL", "center", center)
         self.width = arguments.number("QIL", "width", width, at_least=LEAST)
         self._learn(c=self.center, d=self.width)
@@ -58,12 +87,9 @@ class QIL(LearnedRange):
         d = positive(self.d)
         return in_range(x, self.c - d, self.c + d, 1.0, Uniform(self.bits), Clip(0, 1))
 
-    def _settings(self):
-        return f"{self.bits} bits"
-
 
 @listed(25, "qil-weights", "weights", SOURCE)
-class QILWeights(LearnedRange):
+class QILWeights(Interval):
     """Weights of k bits: y = sign(w) R(q v^γ) / q, v = clip((|w| − c + d) / 2d, 0, 1), q = 2^(k−1) − 1.
 
     R rounds halves up, its derivative is taken for 1. With s = sign(w), inside the interval
@@ -79,6 +105,8 @@ class QILWeights(LearnedRange):
         default both start at half of max |w| of a layer's first weights, and at ½ without a layer.
     power : number
         Where γ starts, at least 2^-10, at which it is held in use.
+    schedule : Schedule, optional
+        As of `QIL`.
 
     Raises
     ------
@@ -96,9 +124,18 @@ class QILWeights(LearnedRange):
     array([-1., -0.,  0.,  0.,  1.], dtype=float32)
     """
 
-    def __init__(self, bits: int = 2, center: float | None = None, width: float | None = None, power: float = 1.0):
+    least = 2
+
+    def __init__(
+        self,
+        bits: int = 2,
+        center: float | None = None,
+        width: float | None = None,
+        power: float = 1.0,
+        schedule: Schedule | None = None,
+    ):
         super().__init__()
-        self.bits = arguments.integer("QILWeights", "bits", bits, at_least=2, at_most=8)
+        self._set_bits(bits, schedule)
         self.center = None if center is None else arguments.number("QILWeights", "center", center)
         self.width = None if width is None else arguments.number("QILWeights", "width", width, at_least=LEAST)
         self.power = arguments.number("QILWeights", "power", power, at_least=LEAST)
@@ -122,5 +159,27 @@ class QILWeights(LearnedRange):
         v = F.clip((w * sign - self.c + d) / (d * 2), least, 1)
         return sign * quantize(F.exp(gamma * F.log(v)), Uniform(self.bits - 1), Identity())
 
-    def _settings(self):
-        return f"{self.bits} bits"
+
+@listed(25, "qil-progressive", "activations", SOURCE)
+def qil_progressive(epochs: float = 30) -> QIL:
+    """Make QIL's activations of 5, 4, 3 and 2 bits, for a quarter of a training each.
+
+    The paper begins with a trained float network: `Later(qil_progressive(...), start, before=nn.ReLU())` does. How
+    long it holds each number of bits is not known to us.
+
+    Parameters
+    ----------
+    epochs : number
+        Of the training.
+
+    Returns
+    -------
+    QIL
+
+    Examples
+    --------
+    >>> [qil_progressive(40).before_step(epochs) for epochs in (0, 10, 39)]
+    [{'bits': 5}, {'bits': 4}, {'bits': 2}]
+    """
+    epochs = arguments.number("qil_progressive", "epochs", epochs, above=0)
+    return QIL(5, schedule=Stages((5, 4, 3, 2), [k * epochs / 4 for k in (1, 2, 3)]))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from duonet import Tensor, load_model, nn, save_checkpoint
-from duonet.methods import QIL, QILWeights
+from duonet import Tensor, load_model, nn, optim, save_checkpoint
+from duonet.methods import QIL, QILWeights, find, qil_progressive
 
 W = [-0.9, -0.6, -0.3, -0.1, 0, 0.2, 0.35, 0.5, 0.7, 1]
 
@@ -98,3 +98,27 @@ def test_in_a_layer_the_interval_of_weights_starts_at_their_largest_unless_a_num
     assert float(load_model(tmp_path / "a.npz")[0].weight_quantizer.c.data) == np.float32(0.2)
     model.reset_parameters(np.random.default_rng(1))
     assert float(free.c.data) == pytest.approx(abs(model[0].weight.data).max() / 2)
+
+
+@pytest.mark.parametrize("kind", [QIL, QILWeights])
+def test_bits_follow_a_schedule_and_the_interval_stays(kind, tmp_path):
+    q = kind(5, 0.4, 0.3, schedule=optim.Stages((5, 3, 2), (1, 2.5)))
+    x = Tensor(np.linspace(0, 1, 101, dtype="float32")[:, None])
+    for epochs, bits in ((0, 5), (1, 3), (2.4, 3), (2.5, 2), (9, 2)):
+        q.c.data -= 0.01
+        assert q.before_step(epochs) == {"bits": bits} and q.bits == bits
+        plain = at(kind(bits), c=q.c.data, d=q.d.data).astype("float32")
+        np.testing.assert_array_equal(q(x).data, plain(x).data)
+        save_checkpoint(tmp_path / "a.npz", q)
+        assert repr(load_model(tmp_path / "a.npz")) == repr(q) == f"{kind.__name__}({bits} bits)"
+    assert kind(3).before_step(1) is None
+
+
+def test_bits_of_a_schedule_that_a_method_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="^QILWeights: bits must be an int at least 2 and at most 8, got 1"):
+        QILWeights(2, schedule=optim.Stages((1,), ())).before_step(0)
+    with pytest.raises(TypeError, match="^QIL: bits must be an int .*, got float 2.5"):
+        QIL(2, schedule=optim.Stages((2.5,), ())).before_step(0)
+    with pytest.raises(ValueError, match="^qil_progressive: epochs must be a number above 0, got 0"):
+        qil_progressive(0)
+    assert find("qil-progressive").make(None, epochs=8).before_step(6) == {"bits": 2}
