@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from duonet.text import aligned
 NORMAL = 1.959964  # of 95 %
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of 95 %, by degrees of freedom from 1
 FEWEST = 5  # methods that a correlation is worth computing of
+SIDES = {"better": "Above the baseline", "worse": "Below it", "open": "Not told apart from it"}
 STATES = {"start": "at the start", "trained": "after training"}
 
 
@@ -200,7 +202,7 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
     """
     texts = {"rates": _rates(results)} if results["rates"] else {}
     if results["methods"].get("baseline", {}).get("accuracy"):
-        texts |= {"accuracy": _accuracy(results), "costs": _costs(results)}
+        texts |= {"accuracy": _accuracy(results), "verdict": _verdict(results), "costs": _costs(results)}
     if measured_layers(results):
         texts |= {"mismatch": _mismatch(results), "correlation": _correlation(results)}
     return texts
@@ -226,6 +228,18 @@ def _accuracy(results):
             f"{results['rates'][name]['rate']:g}" if name in results["rates"] else "", _time(row, base),
         ))  # fmt: skip
     return _titled(f"Test accuracy, {results['settings']['weights']} weights", lines)
+
+
+def _verdict(results):
+    """Sort the methods by whether their interval lies above 0, below, or on both sides."""
+    sides: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
+    for name, row in _best_first(results):
+        mean, _, half, _ = against_baseline(results, name)
+        if name != "baseline":
+            side = "better" if mean - half > 0 else "worse" if mean + half < 0 else "open"
+            sides[side].append(row["label"])
+    lines = [f"{words}: {', '.join(sides[side]) or 'none'}" for side, words in SIDES.items()]
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
 
 
 def _gap(difference):
@@ -263,7 +277,7 @@ def _rates(results):
         ]
         lines.append((name, *means, str(row["diverged"] or "")))
     seeds = results["settings"]["tuning_seeds"]
-    return _titled(f"How the rates were chosen (*), by the mean of {seeds} seeds", lines)
+    return _titled(f"How the rates were chosen (*), by the mean of {seeds} seed{'s' * (seeds > 1)}", lines)
 
 
 def _mismatch(results):

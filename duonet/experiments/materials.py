@@ -1,6 +1,6 @@
 """What a run is made of: images, batches, network, and whether they fit together."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -122,39 +122,28 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
         if name is None or name in WEIGHTS:
             continue
         entry = find(name)
-        places = _activations(model) if kind == "activations" else _quantized(model)
+        layers = [layer for _, layer in model.modules() if getattr(layer, "weight_quantizer", None) is not None]
+        places: list[Any] = _activations(model) if kind == "activations" else layers
         if not places:
             raise BadSetting("train", kind, f"{name} has no place in the {settings.method} network")
-        for parent, child in places:
+        for place in places:
             try:
-                setattr(parent, child, entry.make(rng, settings.epochs, bits))
+                quantizer = entry.make(rng, settings.epochs, bits)
             except ValueError as error:
                 raise BadSetting("train", f"{kind[:-1]}_bits", f": {error}") from None
-            if kind == "weights":
-                _begin(parent, entry)
+            if kind == "activations":
+                parent, child = place
+                setattr(parent, child, quantizer)
+                continue
+            try:
+                sources.give(place, quantizer, None if entry.latent is None else entry.latent())
+            except ValueError as error:
+                raise BadSetting("train", kind, f": {name}: {error}") from None
 
 
 def _activations(model):
     children = [(module, *child) for _, module in model.modules() for child in module.children()]
     return [(module, name) for module, name, child in children if isinstance(child, QuantActivation)]
-
-
-def _quantized(model):
-    return [
-        (m, "weight_quantizer") for _, m in model.modules() if getattr(m, "weight_quantizer", None) is not None
-    ]
-
-
-def _begin(layer, entry):
-    """Show a layer's first weight to its new quantiser, or to the source that now makes the weight."""
-    weight = layer.weight.data
-    try:
-        if entry.latent is not None:
-            layer.weight_source = entry.latent()
-            layer.weight = sources.latents(type(layer).__name__, weight.shape, layer.weight_source)
-        sources.begin(layer, weight)
-    except ValueError as error:
-        raise BadSetting("train", "weights", f": {entry.name}: {error}") from None
 
 
 def build_network(settings: RunSettings, splits: data.Splits) -> Module:
