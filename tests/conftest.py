@@ -10,6 +10,9 @@ from duonet import backend, compiled, data, engine
 from duonet.data import catalogue
 from duonet.experiments.recipes import COMPARED
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("DUONET_THREADS", "1")  # each worker has a core
+
 # No deadline: a busy machine is not a bug. Derandomised: a run can be repeated.
 hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("duonet")

@@ -184,7 +184,7 @@ def test_it_is_short_and_its_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
     assert "pip install -r requirements.txt && duonet compare" in README
-    assert "pip install -r requirements.txt && pytest" in README
+    assert "pip install -r requirements.txt && pytest -n logical" in README
 
 
 def test_the_mismatch_pages_words_on_the_real_network_are_those_of_the_kept_results():
