@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import warnings
 
 import pytest
 
-from duonet import backend
+from duonet import backend, experiments
 from duonet.cli import main
 
 SMALL = ["compare", "--model", "mlp", "--epochs", "2", "--images", "200", "--width", "8"]
@@ -124,7 +125,15 @@ def test_ctrl_c_and_term_leave_whole_files(tmp_path, interrupt, sent, status):
 TINY = ["mismatch", "--seeds", "1", "--width", "8", "--samples", "500", "--images", "24", "--coordinates", "2"]
 
 
-def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys):
+def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Quick(experiments.MismatchSettings):
+        measured_images: int = 24
+        training_steps: int = 1
+        network_images: int = 128
+        network_epochs: int = 2
+
+    monkeypatch.setattr(experiments, "MismatchSettings", Quick)
     assert main([*TINY, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     for title in (
