@@ -16,12 +16,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
+from duonet.compiled.instructions import LANES
 from duonet.compiled.rows import number
 from duonet.compiled.running import inlined
 
-LANES = (
-    8  # counters of 64 bits: two registers of AVX2 for each of four windows; 16 spill, and are slower by a sixth
-)
 VECTOR = ir.VectorType(ir.IntType(64), LANES)
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
 INT32, INT64 = ir.IntType(32), ir.IntType(64)

@@ -1,89 +1,32 @@
 """A run of layers of a packed network as one call: a small machine that goes through a list of instructions.
 
-An instruction is a row of integers: what to do (`CONV` … `AVERAGE`), where in memory to read and write, shapes,
-and where among all the constants its own lie. Memory is two arrays, one of words of bits and one of floats, small
-enough for the cache of the thread whose images pass through it, one after the other. Nothing is compiled again for
-another network, and between two layers nothing is checked, allocated or handed over.
+Memory is two arrays, one of words of bits and one of floats, small enough for the cache of the thread whose images
+pass through it, one after the other. Nothing is compiled again for another network, and between two layers nothing
+is checked, allocated or handed over.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
-from duonet.compiled.popcount import LANES, at_least, counts, join, keep, larger, put, reached, signed, window
+from duonet.compiled.instructions import (
+    ADD,
+    CONV,
+    COPY,
+    COUNT,
+    LANES,
+    NORM,
+    RELU,
+    REPEAT,
+    STEPS,
+    SUMS,
+    VALUES,
+    line,
+)
+from duonet.compiled.popcount import at_least, counts, join, keep, larger, put, reached, signed, window
 from duonet.compiled.rows import load, number, outer, repeated
 from duonet.compiled.rows import put as put_rows
 from duonet.compiled.running import inlined, kernel
 
-CONV, STEPS, COUNT, SUMS, VALUES, NORM, RELU, ADD, COPY, REPEAT, AVERAGE = range(11)
 AT_ONCE = 8  # neighbouring pixels of the first convolution: its counters, and a row of weights, fit 16 registers
-
-
-class Instruction(NamedTuple):
-    """What the machine does once; each number is there for the kinds of instruction that need it.
-
-    Attributes
-    ----------
-    kind : int
-    source, target, length : int
-        Places in memory, of bits or floats, and how many floats there are.
-    height, width, channels, border : int
-        Of what is read; the border of what has bits.
-    kernel_height, kernel_width, stride, padding : int
-    out_height, out_width, outputs, padded, out_border : int
-        `padded` is `outputs` up to a multiple of 8.
-    steps, copies, pool : int
-        Steps of a value that is written; how often channels are repeated; 1, or 2 for the largest of 2×2 sums.
-    planes : int
-        Steps of a value that is read.
-    words, limits, floats, more : int
-        Where constants begin among words, whole numbers, floats, and other floats or words.
-    """
-
-    kind: int
-    source: int
-    target: int
-    length: int = 0
-    height: int = 1
-    width: int = 1
-    channels: int = 0
-    border: int = 0
-    kernel_height: int = 1
-    kernel_width: int = 1
-    stride: int = 1
-    padding: int = 0
-    out_height: int = 1
-    out_width: int = 1
-    outputs: int = 0
-    padded: int = 0
-    out_border: int = 0
-    steps: int = 1
-    copies: int = 1
-    pool: int = 1
-    planes: int = 1
-    words: int = 0
-    limits: int = 0
-    floats: int = 0
-    more: int = 0
-
-
-def line(width: int, channels: int, border: int, planes: int) -> int:
-    """Return how many words a row of pixels takes, with one behind the last that may be read.
-
-    Parameters
-    ----------
-    width, channels, border, planes : int
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> line(4, 64, 1, 1)
-    8
-    """
-    return (width + 2 * border) * channels * planes // 64 + 2
 
 
 _line = inlined(line)

@@ -9,11 +9,12 @@ import numpy as np
 
 from duonet import engine
 from duonet.compiled import why_not
+from duonet.compiled.instructions import LANES
 from duonet.functional.conv import Conv2d
 from duonet.inference.floats import FloatLayer
 from duonet.inference.layers import Layer, StepLayer, Sum
 from duonet.inference.products import SignLayer
-from duonet.inference.programs import LANES, Program
+from duonet.inference.programs import Program
 
 MOVED = ("relu", "replicate", "flatten")  # by NumPy as fast, where they stand alone
 

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from duonet import engine
+from duonet.compiled import instructions
+from duonet.compiled.instructions import LANES, Instruction, line, padded
+from duonet.compiled.instructions import words as as_words
 from duonet.inference.floats import FloatLayer
 from duonet.inference.layers import Layer, StepLayer, Sum, values
 from duonet.inference.products import SignLayer
 
 Array = npt.NDArray[Any]
-LANES = 8  # outputs that a kernel counts at once
 
 
 class Held(NamedTuple):
@@ -46,7 +48,7 @@ class Held(NamedTuple):
         h, w, c = self.shape
         if not self.levels:
             return h * w * c
-        return (h + 2 * self.border) * ((w + 2 * self.border) * c * (len(self.levels) - 1) // 64 + 2)
+        return (h + 2 * self.border) * line(w, c, self.border, len(self.levels) - 1)
 
 
 class Memory:
@@ -93,7 +95,7 @@ class Program(Layer):
     def __init__(self, layers: list[Layer], shape: tuple[int, ...], kernel: Any) -> None:
         super().__init__(layers[0].path)
         self._kernel = kernel
-        self.code: list[Any] = []
+        self.code: list[Instruction] = []
         self.words, self.limits, self.floats = ([np.zeros(1, kind)] for kind in (np.uint64, np.int64, np.float32))
         self.bits, self.values, self.windows, self.block, self.work = Memory(), Memory(), 1, 1, 0.0
         image = (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, math.prod(shape))
@@ -120,13 +122,9 @@ class Program(Layer):
 
     def _constants(self, begin: int) -> list[Array]:
         """Return what the kernel is given beside images, all of it read-only, for one type to numba."""
-        dtype = np.dtype([(name, np.int64) for name in self._kernel.Instruction._fields])
-        code = np.array([tuple(instruction) for instruction in self.code], dtype)
         memory = self.bits.size + 2, self.values.size + LANES, self.windows, self.block, begin
-        arrays = [code, *map(np.concatenate, (self.words, self.limits, self.floats)), np.array(memory)]
-        for array in arrays:
-            array.flags.writeable = False
-        return arrays
+        given: list[Array] = instructions.constants(self.code, self.words, self.limits, self.floats, memory)
+        return given
 
     def _layers(self, layers: list[Layer], x: Held, ours: bool) -> tuple[Held, bool]:
         """Write layers one after the other; `ours` says that the place of `x` may be used again."""
@@ -204,7 +202,7 @@ class Program(Layer):
         """Floats to bits."""
         h, w, c = x.shape
         y = self._held(x, (h, w, c * copies), levels, border)
-        limits = _padded(thresholds, copies, np.float32(np.nan))  # nothing reaches a NaN
+        limits = padded(thresholds, copies, np.float32(np.nan))  # nothing reaches a NaN
         self._write(
             "STEPS", x.at, y.at, **_sizes(x, y) | {"outputs": c}, padded=limits.shape[-1], copies=copies,
             steps=len(levels) - 1, floats=self._float(limits), more=self._falls(falls, copies),
@@ -225,7 +223,7 @@ class Program(Layer):
             ours = True
         signs = layer.signs if layer.signs.ndim == 4 else layer.signs.reshape(*x.shape, -1)
         kh, kw, c, outputs = signs.shape
-        words = _words(np.concatenate([signs] * layer.planes, axis=2).reshape(-1, outputs))
+        words = as_words(np.concatenate([signs] * layer.planes, axis=2).reshape(-1, outputs))
         flat = layer.signs.ndim == 2
         shape = (1, 1, *layer.shape(layer.signs.shape[:1])) if flat else layer.shape(x.shape)
         pixels = math.prod(shape[:2]) * (1 if layer.pool is None else 4)
@@ -247,7 +245,7 @@ class Program(Layer):
             y = self._held(x, shape, layer.out_levels, border)
             factor = round(layer.rise / layer.unit)
             limits = -(-layer.thresholds.astype(np.int64) // factor)
-            limits = _padded(limits, layer.copies, np.iinfo(np.int64).max)
+            limits = padded(limits, layer.copies, np.iinfo(np.int64).max)
             self._write(
                 "COUNT", x.at, y.at, **_sizes(x, y) | {"outputs": outputs}, **settings, copies=layer.copies,
                 steps=len(layer.out_levels) - 1, limits=self._place(self.limits, limits),
@@ -281,14 +279,14 @@ class Program(Layer):
 
     def _write(self, kind: str, source: int, target: int, **numbers: int) -> None:
         self.work += numbers.get("length", 0) / LANES
-        self.code.append(self._kernel.Instruction(getattr(self._kernel, kind), source, target, **numbers))
+        self.code.append(Instruction(getattr(instructions, kind), source, target, **numbers))
 
     def _float(self, array: Array) -> int:
         return self._place(self.floats, array)
 
     def _falls(self, falls: Array, copies: int) -> int:
-        bits = _padded(falls[None], copies, False).ravel()
-        return self._place(self.words, _packed(bits[None]))
+        bits = padded(falls[None], copies, False)
+        return self._place(self.words, as_words(bits.reshape(-1, 1))[0, :, 0])
 
     def _place(self, kept: list[Array], array: Array) -> int:
         """Put constants behind the others, and return where."""
@@ -309,24 +307,3 @@ def _sizes(x: Held, y: Held) -> dict[str, int]:
         "height": x.shape[0], "width": x.shape[1], "channels": x.shape[2], "border": x.border,
         "out_height": y.shape[0], "out_width": y.shape[1], "outputs": y.shape[2], "out_border": y.border,
     }  # fmt: skip
-
-
-def _padded(rows: Array, copies: int, fill: Any) -> Array:
-    """(K, copies C) to (K, copies, C up to a multiple of 8)."""
-    each = rows.reshape(len(rows), copies, -1)
-    room = np.full((*each.shape[:2], -(-each.shape[2] // LANES) * LANES), fill, rows.dtype)
-    room[:, :, : each.shape[2]] = each
-    return room
-
-
-def _packed(bits: Array) -> npt.NDArray[np.uint64]:
-    """(N, B) of bool to (N, ⌈B / 64⌉) words."""
-    room = np.zeros((len(bits), -(-bits.shape[1] // 64) * 64), bool)
-    room[:, : bits.shape[1]] = bits
-    return np.packbits(room, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
-
-
-def _words(signs: Array) -> npt.NDArray[np.uint64]:
-    """(K, outputs) of bool to words: (outputs / 8, ⌈K / 64⌉, 8), those of 8 outputs side by side."""
-    padded = _padded(signs, 1, False)[:, 0]
-    return np.ascontiguousarray(_packed(padded.T).reshape(-1, LANES, -(-len(signs) // 64)).swapaxes(1, 2))
