@@ -308,7 +308,11 @@ images = data.fashion_mini()
 normalize = data.Normalize.of(images.train.images)
 train = images.train.take(2000)
 
+# %% [markdown]
+# `fit` calls a function of ours after every epoch, which notes both α.
 
+
+# %%
 def trained(kind, epochs=6, **settings):
     """Train a network with two of a kind, and return α of both after every epoch, and the accuracy."""
     rng, acts = np.random.default_rng(SEED), [kind(2, **settings) for _ in range(2)]
