@@ -44,7 +44,7 @@ class Diagonal(nn.WeightSource):
 
 SOURCES = {
     "circulant": (methods.Circulant, 72 * 8 // 4),
-    "factors": (lambda: methods.Factors(3), 72 * 8),
+    "factors": (lambda: methods.Factors(0.3), 72 * 8),
     "tucker": (lambda: methods.Tucker((2, 2, 4, 4)), 72 * 8),
     "projections": (methods.Projections, 72 * 8),
 }
@@ -112,7 +112,7 @@ def test_state_copy_and_checkpoint_bring_the_latents_back(name, rng, tmp_path):
 
 
 def test_no_layer_is_made_whose_latents_are_others_than_the_files(rng, tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "a.npz", network(methods.Factors(3), None, rng))
+    save_checkpoint(tmp_path / "a.npz", network(methods.Factors(0.3), None, rng))
     monkeypatch.setattr(methods.Factors, "latent_shapes", lambda self, shape: {"left": (10**9, 10**9)})
     with pytest.raises(CheckpointError, match="3: its weight_source.left is .*, but described with shape"):
         load_model(tmp_path / "a.npz")

@@ -15,20 +15,15 @@ from duonet.tensor import Parameter, Tensor
 
 
 class Factors(WeightSource):
-    """A weight of rank r, W = A B with A (..., IN, r) and B (r, OUT): all filters share the columns of A.
+    """A weight of rank r, W = A B with A (..., IN, r) and B (r, OUT): r = ⌈share · OUT⌉ columns serve all filters.
 
     dA = dW Bᵀ, dB = Aᵀ dW. The factors start at the best of rank r of a drawn weight: A = U √S, B = √S V of its
-    singular value decomposition U S V. Full rank gives that weight itself.
+    singular value decomposition U S V. A share of 1 gives that weight itself.
 
     Parameters
     ----------
-    rank : int
-        r, 1 to the smaller side of the weight as a matrix (K·K·IN, OUT).
-
-    Raises
-    ------
-    ValueError
-        When a layer takes it whose weight has no such rank.
+    share : number
+        Above 0, at most 1.
 
     Notes
     -----
@@ -41,7 +36,7 @@ class Factors(WeightSource):
     Examples
     --------
     >>> from duonet import nn
-    >>> conv = nn.Conv2d(4, 8, 3, rng=np.random.default_rng(0), weight_source=Factors(2))
+    >>> conv = nn.Conv2d(4, 8, 3, rng=np.random.default_rng(0), weight_source=Factors(0.25))
     >>> conv.weight_source.left.shape, conv.weight_source.right.shape, conv.used_weight().shape
     ((3, 3, 4, 2), (2, 8), (3, 3, 4, 8))
     """
@@ -49,14 +44,14 @@ class Factors(WeightSource):
     left: Parameter
     right: Parameter
 
-    def __init__(self, rank: int = 8):
+    def __init__(self, share: float = 0.5):
         super().__init__()
-        self.rank = arguments.integer("Factors", "rank", rank, at_least=1)
+        self.share = arguments.number("Factors", "share", share, above=0, at_most=1)
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Return those of A and B."""
-        arguments.integer("Factors", "rank", self.rank, at_least=1, at_most=min(math.prod(shape[:-1]), shape[-1]))
-        return {"left": (*shape[:-1], self.rank), "right": (self.rank, shape[-1])}
+        rank = math.ceil(self.share * shape[-1])
+        return {"left": (*shape[:-1], rank), "right": (rank, shape[-1])}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,10 +61,10 @@ class Factors(WeightSource):
     def begin(self, weight: Array) -> None:
         """Take the best weight of rank r."""
         flat = weight.reshape(-1, weight.shape[-1]).astype(np.float64)
-        u, s, v = np.linalg.svd(flat, full_matrices=False)
-        root = np.sqrt(s[: self.rank])
-        fill(self.left, (u[:, : self.rank] * root).reshape(self.left.shape))
-        fill(self.right, root[:, None] * v[: self.rank])
+        rank, (u, s, v) = len(self.right.data), np.linalg.svd(flat, full_matrices=False)
+        root, missing = np.sqrt(s[:rank]), max(rank - len(s), 0)  # fewer inputs than columns leave some at 0
+        fill(self.left, np.pad(u[:, :rank] * root, ((0, 0), (0, missing))).reshape(self.left.shape))
+        fill(self.right, np.pad(root[:, None] * v[:rank], ((0, missing), (0, 0))))
 
     def by_inputs(self) -> Parameter:
         """Return A."""
@@ -77,10 +72,10 @@ class Factors(WeightSource):
 
     def forward(self) -> Tensor:
         """Return A B."""
-        return (self.left.reshape(-1, self.rank) @ self.right).reshape(self.shape)
+        return (self.left.reshape(-1, self.left.shape[-1]) @ self.right).reshape(self.shape)
 
     def _settings(self):
-        return f"{self.rank}"
+        return f"{self.share}"
 
 
 class Tucker(WeightSource):
@@ -169,7 +164,7 @@ class Tucker(WeightSource):
     "factorised-weights",
     "weights",
     "Bulat et al., Matrix and Tensor Decompositions for Training Binary Neural Networks, 2019",
-    latent=lambda: Factors(2),
+    latent=Factors,
 )
 class LearnedScaleSign(Quantizer):
     """Weights of one bit with a learned scale a for each filter: y = sign(w) a.

@@ -23,8 +23,9 @@ def drawn(shape):
 @pytest.mark.parametrize(
     "source, shape",
     [
-        (Factors(16), (3, 3, 4, 16)),
-        (Factors(3), (3, 5)),
+        (Factors(1), (3, 3, 4, 16)),
+        (Factors(1), (3, 5)),
+        (Factors(0.7), (2, 3)),
         (Tucker((3, 3, 4, 16)), (3, 3, 4, 16)),
         (Tucker((3, 5)), (3, 5)),
         (Tucker((1, 1, 4, 3)), (1, 1, 4, 3)),
@@ -41,7 +42,7 @@ def test_a_lower_rank_is_the_best_one_and_keeps_more_signs_the_higher_it_is():
     rng = np.random.default_rng(0)
     w, kept = rng.standard_normal((36, 16)).astype(np.float32), []
     for rank in (4, 8, 12, 16):
-        made = nn.Linear(36, 16, rng=rng, weight_source=Factors(rank), init=lambda *_: w).used_weight().data
+        made = nn.Linear(36, 16, rng=rng, weight_source=Factors(rank / 16), init=lambda *_: w).used_weight().data
         u, s, v = np.linalg.svd(w, full_matrices=False)
         np.testing.assert_allclose(made, (u[:, :rank] * s[:rank]) @ v[:rank], atol=1e-5)
         kept.append(((made >= 0) == (w >= 0)).mean())
@@ -61,14 +62,14 @@ def product(source, shape, rng):
     return function, [rng.standard_normal(getattr(taken, name).shape) for name in names]
 
 
-@pytest.mark.parametrize("source", [Factors(2), Tucker((2, 1, 3, 2))], ids=repr)
+@pytest.mark.parametrize("source", [Factors(0.4), Tucker((2, 1, 3, 2))], ids=repr)
 def test_gradients_of_the_factors_are_true_ones(source, rng):
     function, latents = product(source, (3, 3, 4, 5), rng)
     check_gradients(function, *latents)
 
 
 def test_the_gradients_are_those_of_the_formula(rng):
-    source = layer(Factors(2), rng, (6, 5)).weight_source
+    source = layer(Factors(0.4), rng, (6, 5)).weight_source
     dw = rng.standard_normal((6, 5), np.float32)
     source().backward(dw)
     np.testing.assert_allclose(source.left.grad, dw @ source.right.data.T, rtol=1e-5)
@@ -85,13 +86,13 @@ def test_tucker_is_the_core_times_a_factor_along_each_axis(rng):
 @settings(max_examples=20)
 @given(st.integers(1, 5), st.integers(0, 100))
 def test_the_rank_is_never_more_than_said(rank, seed):
-    made = layer(Factors(rank), np.random.default_rng(seed), (7, 5)).used_weight().data
+    made = layer(Factors(rank / 5), np.random.default_rng(seed), (7, 5)).used_weight().data
     assert np.linalg.matrix_rank(made, tol=1e-4) == rank
 
 
 def test_scales_of_a_layer_begin_at_the_mean_sizes_of_its_weights(rng, tmp_path):
     q = LearnedScaleSign()
-    model = nn.Sequential(layer(Factors(2), rng, (6, 5), q))
+    model = nn.Sequential(layer(Factors(0.4), rng, (6, 5), q))
     assert q.channels == 5
     with no_grad():
         w = model[0].weight_source().data
@@ -126,8 +127,8 @@ def test_it_keeps_its_promises(quantizer, device):
 
 
 @pytest.mark.parametrize("make, message", [
-    (lambda: Factors(0), "Factors: rank must be an int at least 1, got 0"),
-    (lambda: Factors(6).latent_shapes((7, 5)), "Factors: rank must be an int at least 1 and at most 5, got 6"),
+    (lambda: Factors(0), "Factors: share must be a number above 0 and at most 1, got 0"),
+    (lambda: Factors(1.5), "Factors: share must be a number above 0 and at most 1, got 1.5"),
     (lambda: Tucker(3), r"Tucker: ranks must be a tuple of 2 or 4 ints, got 3"),
     (lambda: Tucker((1, 0)), r"Tucker: ranks\[1\] must be an int at least 1, got 0"),
     (lambda: Tucker((1, 2)).latent_shapes((3, 3, 4, 5)), r"Tucker: a weight of shape \(3, 3, 4, 5\) has no ranks \(1, 2\)"),
