@@ -24,7 +24,7 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     ----------
     entry : Entry
         Of activations: between the layers, behind batch norm. Of weights: in the last layer, which reads a ternary
-        activation. A penalty: in front of a ternary activation.
+        activation. A penalty: in front of a ternary activation. Of pre-activations: in front of batch norm.
     rng : numpy.random.Generator
     inputs, classes : int
 
@@ -35,9 +35,10 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     weights = entry.for_layer(rng) if entry.kind == "weights" else {}
     ternary = nn.QuantActivation(Ternary(), Clip(0, 1))
     own: list[Module] = [] if weights else [entry.make(rng)]
-    between = own + [ternary] * (entry.kind in ("weights", "penalties"))
+    early, late = (own, []) if entry.kind == "pre-activations" else ([], own)
+    late = late + [ternary] * (entry.kind in ("weights", "penalties", "pre-activations"))
     first, last = nn.Linear(inputs, 8, rng=rng), nn.Linear(8, classes, rng=rng, **weights)
-    return nn.Sequential(first, nn.BatchNorm(8), *between, last)
+    return nn.Sequential(first, *early, nn.BatchNorm(8), *late, last)
 
 
 def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:

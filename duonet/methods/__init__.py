@@ -16,6 +16,7 @@ from duonet.methods.fixed_point import (
 from duonet.methods.gradients import DoReFaGradients, quantized_gradient
 from duonet.methods.hwgq import HWGQ, LogTail, half_wave
 from duonet.methods.input_scales import InputScales
+from duonet.methods.interaction import ChannelInteraction, mine_edges
 from duonet.methods.interval import QIL, QILWeights, qil_progressive
 from duonet.methods.learned_range import LearnedRange, in_range, positive, within
 from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, uniform
@@ -43,14 +44,15 @@ from duonet.methods.weight_signs import BiRealWeights, BNNWeights, StochasticWei
 
 __all__ = [
     "ABCNet", "ABCWeights", "BNNPlusWeights", "BNNWeights", "Baseline", "BiRealWeights", "CBCNWeights",
-    "Circulant", "ContinuousBinary", "DSQ", "DistributionLoss", "DoReFaGradients", "DoReFaWeights", "Entry",
-    "Factors", "FixedPointActivations", "FixedPointWeights", "HWGQ", "InputScales", "LQNets", "LQWeights",
-    "Later", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT", "PCNNWeights", "Projections",
-    "QIL", "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary", "StochasticWeights", "Tucker",
-    "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights", "XNORWeights", "allocate_bits",
-    "bi_real_staged", "bi_real_staged_weights", "bi_real_stages", "bottom_to_top", "centre_weights",
-    "clip_weights", "combined_sqnr", "distribution_loss", "dsq_fixed", "entries", "find", "frozen_below",
-    "half_wave", "harden_in_turn", "in_range", "listed", "positive", "projection_loss", "pull",
-    "qil_progressive", "quantized_gradient", "settled", "sharpened_sign", "sign_clipped", "sign_polynomial",
-    "sign_swish", "stochastic_rounding", "turned", "unbiased_gradient", "uniform", "wage_uniform", "within",
+    "ChannelInteraction", "Circulant", "ContinuousBinary", "DSQ", "DistributionLoss", "DoReFaGradients",
+    "DoReFaWeights", "Entry", "Factors", "FixedPointActivations", "FixedPointWeights", "HWGQ", "InputScales",
+    "LQNets", "LQWeights", "Later", "LearnedDSQ", "LearnedRange", "LearnedScaleSign", "LogTail", "PACT",
+    "PCNNWeights", "Projections", "QIL", "QILWeights", "SAWBWeights", "SharpenedSign", "StochasticBinary",
+    "StochasticWeights", "Tucker", "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights",
+    "XNORWeights", "allocate_bits", "bi_real_staged", "bi_real_staged_weights", "bi_real_stages",
+    "bottom_to_top", "centre_weights", "clip_weights", "combined_sqnr", "distribution_loss", "dsq_fixed",
+    "entries", "find", "frozen_below", "half_wave", "harden_in_turn", "in_range", "listed", "mine_edges",
+    "positive", "projection_loss", "pull", "qil_progressive", "quantized_gradient", "settled", "sharpened_sign",
+    "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned", "unbiased_gradient",
+    "uniform", "wage_uniform", "within",
 ]  # fmt: skip

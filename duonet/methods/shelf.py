@@ -11,7 +11,7 @@ from duonet.quant import Quantizer
 from duonet.sources import WeightSource
 
 F = TypeVar("F", bound=Callable[..., Quantizer])
-KINDS = ("activations", "weights", "gradients", "penalties")
+KINDS = ("activations", "weights", "gradients", "penalties", "pre-activations")
 
 
 class Entry(NamedTuple):
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
         Its number in the list of references of BinaryDuo.
     name : str
         Short and in lower case, as commands take it.
-    kind : {"activations", "weights", "gradients", "penalties"}
+    kind : {"activations", "weights", "gradients", "penalties", "pre-activations"}
         What it quantises; or it quantises nothing, and adds to the loss.
     source : str
         The publication.
@@ -93,7 +93,7 @@ def listed(
         Its number in the list of references of BinaryDuo.
     name : str
         Lower case, new on the shelf.
-    kind : {"activations", "weights", "gradients", "penalties"}
+    kind : {"activations", "weights", "gradients", "penalties", "pre-activations"}
     source : str
         Authors, method, place and year.
     latent : callable, optional
@@ -109,7 +109,7 @@ def listed(
     Raises
     ------
     ValueError
-        If the name is taken or not in lower case, or the kind is none of the four.
+        If the name is taken or not in lower case, or the kind is none of the five.
 
     Examples
     --------

@@ -112,7 +112,8 @@ def test_a_name_is_taken_once_and_an_unknown_one_suggests_the_nearest(capsys):
     with pytest.raises(ValueError, match="listed: name must be new and in lower case, got 'pact'"):
         methods.listed(12, "pact", "activations", "x")
     with pytest.raises(
-        ValueError, match="listed: kind must be one of activations, weights, gradients, penalties, got 'errors'"
+        ValueError,
+        match="listed: kind must be one of activations, weights, gradients, penalties, pre-activations, got 'errors'",
     ):
         methods.listed(12, "pact-errors", "errors", "x")
     with pytest.raises(ValueError, match="methods: name must be one of .*, got 3"):
