@@ -8,7 +8,7 @@ from duonet import backend, data, models, sources
 from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
-from duonet.methods import find
+from duonet.methods import find, in_turn
 from duonet.models.common import WEIGHTS
 from duonet.module import Module
 from duonet.nn import QuantActivation
@@ -139,6 +139,8 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
                 sources.give(place, quantizer, None if entry.latent is None else entry.latent())
             except ValueError as error:
                 raise BadSetting("train", kind, f": {name}: {error}") from None
+    if settings.epochs is not None:
+        in_turn(model, settings.epochs)
 
 
 def _activations(model):

@@ -3,7 +3,7 @@
 from duonet.methods.bases import ABCNet, LQNets
 from duonet.methods.circulant import CBCNWeights, Circulant, turned
 from duonet.methods.clipped import PACT
-from duonet.methods.continuous import ContinuousBinary, harden_in_turn
+from duonet.methods.continuous import ContinuousBinary
 from duonet.methods.distribution import DistributionLoss, distribution_loss
 from duonet.methods.factors import Factors, LearnedScaleSign, Tucker
 from duonet.methods.fixed_point import (
@@ -33,6 +33,7 @@ from duonet.methods.staged import (
     bi_real_stages,
     bottom_to_top,
     frozen_below,
+    in_turn,
     settled,
 )
 from duonet.methods.stochastic import Baseline, StochasticBinary, unbiased_gradient
@@ -51,8 +52,8 @@ __all__ = [
     "StochasticWeights", "Tucker", "WAGEActivation", "WAGEErrors", "WAGESGD", "WAGEWeights", "WRPNWeights",
     "XNORWeights", "allocate_bits", "bi_real_staged", "bi_real_staged_weights", "bi_real_stages",
     "bottom_to_top", "centre_weights", "clip_weights", "combined_sqnr", "distribution_loss", "dsq_fixed",
-    "entries", "find", "frozen_below", "half_wave", "harden_in_turn", "in_range", "listed", "mine_edges",
-    "positive", "projection_loss", "pull", "qil_progressive", "quantized_gradient", "settled", "sharpened_sign",
+    "entries", "find", "frozen_below", "half_wave", "in_range", "in_turn", "listed", "mine_edges", "positive",
+    "projection_loss", "pull", "qil_progressive", "quantized_gradient", "settled", "sharpened_sign",
     "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned", "unbiased_gradient",
     "uniform", "wage_uniform", "within",
 ]  # fmt: skip

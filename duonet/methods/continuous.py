@@ -6,7 +6,6 @@ from duonet import arguments, backend, exact
 from duonet import functional as F
 from duonet.methods.learned_range import LEAST, LearnedRange
 from duonet.methods.shelf import listed
-from duonet.module import Module
 from duonet.tensor import Function, Tensor
 
 
@@ -44,8 +43,8 @@ class ContinuousBinary(LearnedRange):
 
     Inside the window |x| < mα/2: dx = dy/m, dm = −Σ dy x/m², dα = Σ dy/2; above it dα = Σ dy. A penalty λ m²
     shrinks m, and the clip steepens towards the step α 1[x ≥ 0], which is used in evaluation at all times. From
-    epoch `hard_from` on it is the step in training as well, with its true gradient: none to x and m, so that the
-    layers below stay as they are while those above go on. `harden_in_turn` sets the times, from the input on.
+    epoch `start` on it is the step in training as well, with its true gradient: none to x and m, so that the
+    layers below stay as they are while those above go on. `in_turn` sets the times, from the input on.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ class ContinuousBinary(LearnedRange):
         Where m and α start, at least 2^-10, at which they are held in use.
     decay : number
         λ.
-    hard_from : number, optional
+    start : number, optional
         Epochs; never by default.
     hard : bool
         Whether it is the step in training; kept up to date.
@@ -91,21 +90,21 @@ class ContinuousBinary(LearnedRange):
         width: float = 1.0,
         height: float = 1.0,
         decay: float = 0.01,
-        hard_from: float | None = None,
+        start: float | None = None,
         hard: bool = False,
     ):
         super().__init__()
         self.width = arguments.number("ContinuousBinary", "width", width, at_least=LEAST)
         self.height = arguments.number("ContinuousBinary", "height", height, at_least=LEAST)
         self.decay = arguments.number("ContinuousBinary", "decay", decay, at_least=0)
-        if hard_from is not None:
-            hard_from = arguments.number("ContinuousBinary", "hard_from", hard_from, at_least=0)
-        self.hard_from, self.hard = hard_from, hard
+        if start is not None:
+            start = arguments.number("ContinuousBinary", "start", start, at_least=0)
+        self.start, self.hard = start, hard
         self._learn(m=self.width, alpha=self.height)
 
     def before_step(self, epochs: float) -> dict[str, float]:
         """Become the step when it is time."""
-        self.hard = epochs >= (math.inf if self.hard_from is None else self.hard_from)
+        self.hard = epochs >= (math.inf if self.start is None else self.start)
         return {"hard": float(self.hard)}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,41 +125,4 @@ class ContinuousBinary(LearnedRange):
         return None if self.hard else self.m * self.m * self.decay
 
     def _settings(self):
-        return "" if self.hard_from is None else f"a step from epoch {self.hard_from:g}"
-
-
-def harden_in_turn(model: Module, epochs: float) -> Module:
-    """Have the `ContinuousBinary` layers of a network become steps one after the other, from the input.
-
-    Parameters
-    ----------
-    model : Module
-        With n of them. Changed in place: layer i of n becomes a step at i · epochs / (n + 1).
-    epochs : number
-        Of the whole training.
-
-    Returns
-    -------
-    Module
-        The model.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-
-    Examples
-    --------
-    >>> from duonet import nn
-    >>> harden_in_turn(nn.Sequential(ContinuousBinary(), ContinuousBinary()), 30)
-    Sequential()
-      0: ContinuousBinary(a step from epoch 10)
-      1: ContinuousBinary(a step from epoch 20)
-    """
-    epochs = arguments.number("harden_in_turn", "epochs", epochs, above=0)
-    layers = [layer for _, layer in model.modules() if isinstance(layer, ContinuousBinary)]
-    if not layers:
-        raise ValueError("harden_in_turn: the model has no ContinuousBinary")
-    for i, layer in enumerate(layers, 1):
-        layer.hard_from = i * epochs / (len(layers) + 1)
-    return model
+        return "" if self.start is None else f"a step from epoch {self.start:g}"

@@ -165,7 +165,7 @@ def qil_progressive(epochs: float = 30) -> QIL:
     """Make QIL's activations of 5, 4, 3 and 2 bits, for a quarter of a training each.
 
     The paper begins with a trained float network: `Later(qil_progressive(...), start, before=nn.ReLU())` does. How
-    long it holds each number of bits is not known to us.
+    long it holds each number of bits is not known to us. Score the last epoch: the others have more bits.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from typing import Any
 
 from duonet import arguments, nn
+from duonet.methods.continuous import ContinuousBinary
 from duonet.methods.plain import sign_polynomial
 from duonet.methods.shelf import listed
 from duonet.methods.weight_signs import BiRealWeights
@@ -12,34 +13,18 @@ from duonet.quant.activation import QuantActivation
 from duonet.tensor import Tensor
 
 
-class Through(Quantizer):
-    """y = x.
+def _of_quantizer(tag):
+    def said(self: "Later") -> Any:
+        return self.quantizer.known(tag)
 
-    Examples
-    --------
-    >>> Through()(Tensor([0.3])).data
-    array([0.3], dtype=float32)
-    """
-
-    samplewise = by_channel = rising = keeps_levels = copywise = translates = homogeneous = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape, the same tensor out."""
-        return x
-
-
-def _as_now(tag):
-    def now(self: "Later") -> Any:
-        serving = self.serving
-        return serving.known(tag) if tag in serving.tags else getattr(Quantizer, tag)
-
-    return property(now)
+    return property(said)
 
 
 class Later(Quantizer):
-    """A quantiser that begins at a time: before it y = before(x), from then on y = q(x).
+    """A quantiser that begins at a time: in training y = before(x) until then, from then on y = q(x).
 
-    It has the bits and tags of what serves at the moment. The time comes from `fit`; `begun` is saved.
+    In evaluation it is q at all times, and so are its bits and tags: what is scored is the network that training
+    is for. The time comes from `fit`; `begun` is saved.
 
     Parameters
     ----------
@@ -57,17 +42,17 @@ class Later(Quantizer):
     Examples
     --------
     >>> later = Later(sign_polynomial(), start=2, before=nn.Clip(-1, 1))
-    >>> later(Tensor([-3.0, 0.5])).data, later.bits
-    (array([-1. ,  0.5], dtype=float32), 32)
+    >>> later(Tensor([-3.0, 0.5])).data
+    array([-1. ,  0.5], dtype=float32)
     >>> later.before_step(2)
     {'begun': 1.0}
-    >>> later(Tensor([-3.0, 0.5])).data, later.bits
-    (array([-1.,  1.], dtype=float32), 1)
+    >>> later(Tensor([-3.0, 0.5])).data
+    array([-1.,  1.], dtype=float32)
     """
 
-    samplewise, by_channel, rising = map(_as_now, ("samplewise", "by_channel", "rising"))
-    bits, deterministic, in_training = map(_as_now, ("bits", "deterministic", "in_training"))
-    homogeneous, two_valued = map(_as_now, ("homogeneous", "two_valued"))
+    samplewise, by_channel, rising = map(_of_quantizer, ("samplewise", "by_channel", "rising"))
+    bits, deterministic, in_training = map(_of_quantizer, ("bits", "deterministic", "in_training"))
+    homogeneous = _of_quantizer("homogeneous")
 
     def __init__(
         self,
@@ -84,9 +69,14 @@ class Later(Quantizer):
         self.cut, self.begun = cut, begun
 
     @property
-    def serving(self) -> Module:
-        """What computes the output at the moment."""
-        return self.quantizer if self.begun else self.before or Through()
+    def waiting(self) -> bool:
+        """Whether another layer stands in for the quantiser at the moment."""
+        return self.training and not self.begun
+
+    @property
+    def two_valued(self) -> bool:  # type: ignore[override]
+        """As the quantiser, once it has begun."""
+        return not self.waiting and self.quantizer.known("two_valued")
 
     def before_step(self, epochs: float) -> dict[str, float]:
         """Begin when it is time."""
@@ -95,7 +85,9 @@ class Later(Quantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape that the quantiser takes, same shape out."""
-        return self.serving(x.detach() if self.cut and self.begun and self.training else x)
+        if self.waiting:
+            return x if self.before is None else self.before(x)
+        return self.quantizer(x.detach() if self.cut and self.training else x)
 
     def project(self, weight: Tensor) -> None:
         """Project as the quantiser does, once it has begun."""
@@ -103,8 +95,8 @@ class Later(Quantizer):
             self.quantizer.project(weight)
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """Those of the quantiser, once it has begun."""
-        return self.quantizer.scales(shape) if self.begun else 0
+        """Those of the quantiser."""
+        return self.quantizer.scales(shape)
 
     def _settings(self):
         return f"from epoch {self.start:g}" + (", cut" if self.cut else "")
@@ -152,10 +144,39 @@ def bottom_to_top(model: Module, epochs: float) -> Module:
         before: Clip(-1.0, 1.0)
     """
     epochs = arguments.number("bottom_to_top", "epochs", epochs, above=0)
-    places = _places("bottom_to_top", model)
-    for i, (parent, name, activation) in enumerate(places, 1):
-        start = i * epochs / (len(places) + 1)
-        setattr(parent, name, Later(activation, start, _clip(activation), cut=True))
+    for parent, name, activation in _places("bottom_to_top", model):
+        setattr(parent, name, Later(activation, epochs, _clip(activation), cut=True))
+    return in_turn(model, epochs)
+
+
+def in_turn(model: Module, epochs: float) -> Module:
+    """Have those activations of a network that freeze what lies below begin one after the other, from the input.
+
+    Parameters
+    ----------
+    model : Module
+        With n of `ContinuousBinary`, or of `Later` with `cut`. Changed in place: number i begins at
+        i · epochs / (n + 1). Other layers are left alone.
+    epochs : number
+        Of the whole training.
+
+    Returns
+    -------
+    Module
+        The model.
+
+    Examples
+    --------
+    >>> in_turn(nn.Sequential(ContinuousBinary(), nn.ReLU(), ContinuousBinary()), 30)
+    Sequential()
+      0: ContinuousBinary(a step from epoch 10)
+      1: ReLU()
+      2: ContinuousBinary(a step from epoch 20)
+    """
+    epochs = arguments.number("in_turn", "epochs", epochs, above=0)
+    layers = [m for _, m in model.modules() if isinstance(m, ContinuousBinary) or (isinstance(m, Later) and m.cut)]
+    for i, layer in enumerate(layers, 1):
+        layer.start = i * epochs / (len(layers) + 1)
     return model
 
 
@@ -304,9 +325,9 @@ def bi_real_staged_weights(epochs: float = 30) -> Later:
 
 @listed(19, "bottom-to-top", "activations", "Lin, Talathi, Overcoming Challenges in Fixed Point Training, 2016")
 def frozen_below(epochs: float = 30) -> Later:
-    """Make the activation of a network with a single one: a clip, then sign, which freezes what lies below.
+    """Make an activation that is a clip in half of a training, and then sign, which freezes what lies below.
 
-    `bottom_to_top` does it to a network of many.
+    `in_turn` spreads the times of several; `bottom_to_top` does both to a network.
 
     Parameters
     ----------

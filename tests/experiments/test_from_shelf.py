@@ -8,6 +8,7 @@ from duonet import methods
 from duonet.cli import main
 from duonet.experiments import RunSettings, score, train
 from duonet.experiments.materials import build_network, load_splits
+from duonet.experiments.run_folder import read_history
 from duonet.nn import QuantActivation
 
 SMALL = {"epochs": 2, "images": 128, "width": 4, "validation_images": 50}
@@ -31,6 +32,21 @@ def test_all_weight_quantisers_are_replaced_and_first_and_last_layer_stay_float(
     found = [layer.weight_quantizer for _, layer in model.modules() if hasattr(layer, "weight_quantizer")]
     assert found[0] is found[-1] is None and all(q.bases == 2 for q in found[1:-1])
     assert len(set(map(id, found[1:-1]))) == len(found) - 2, "each layer has its own"
+
+
+@pytest.mark.parametrize("name", ["bottom-to-top", "continuous"])
+def test_methods_that_freeze_what_lies_below_begin_in_turn_in_the_course_of_the_run(name):
+    starts = [layer.start for _, layer in network(activations=name, epochs=9).modules() if hasattr(layer, "start")]
+    assert starts == [1, 2, 3, 4, 5, 6, 7, 8]
+    staged = [m for _, m in network(activations="bi-real-staged", epochs=9).modules() if hasattr(m, "start")]
+    assert {layer.start for layer in staged} == {3}
+
+
+def test_a_run_in_stages_scores_what_it_trains_for_and_logs_the_stages(tmp_path):
+    given = SMALL | {"activations": "bi-real-staged", "epochs": 3}
+    train(RunSettings("mlp", "fashion-mini", "baseline", **given), tmp_path / "run", progress=False)
+    assert [row["begun"] for row in read_history(tmp_path / "run" / "history.csv")] == [0, 1, 1]
+    assert score(tmp_path / "run", "fashion-mini")["images"]
 
 
 def test_a_run_with_them_is_trained_and_its_network_comes_back(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from duonet import Tensor, check_gradients, check_quantizer, data, fit, load_checkpoint, nn, optim, save_checkpoint
 from duonet import functional as F
-from duonet.methods import ContinuousBinary, harden_in_turn
+from duonet.methods import ContinuousBinary, in_turn
 
 X = np.array([-0.3, -0.1, 0, 0.1, 0.2, 0.3])
 
@@ -89,7 +89,7 @@ def test_a_step_in_its_place_costs_a_twelfth_of_the_square_of_its_height():
 
 
 def test_once_hard_only_the_height_learns_by_its_true_gradient():
-    act = in64(height=1.5, hard=True, hard_from=0)
+    act = in64(height=1.5, hard=True, start=0)
     y, dx, dm, dalpha = each(act, X)
     np.testing.assert_array_equal(y, [0, 0, 1.5, 1.5, 1.5, 1.5])
     np.testing.assert_array_equal(dalpha, [0, 0, 1, 1, 1, 1])
@@ -111,7 +111,7 @@ def test_layers_harden_in_turn_and_what_lies_below_stays(tmp_path):
         nn.Flatten(), nn.Linear(6, 5, rng=rng), nn.BatchNorm(5), ContinuousBinary(), nn.Linear(5, 4, rng=rng),
         nn.BatchNorm(4), ContinuousBinary(), nn.Linear(4, 3, rng=rng),
     )  # fmt: skip
-    harden_in_turn(model, epochs=3)
+    in_turn(model, epochs=3)
     toy = data.Dataset(
         np.random.default_rng(1).integers(0, 255, (12, 1, 1, 6)).astype(np.uint8), np.arange(12) % 3
     )
@@ -140,9 +140,8 @@ def test_layers_harden_in_turn_and_what_lies_below_stays(tmp_path):
     (lambda: ContinuousBinary(0), "ContinuousBinary: width must be a number at least 0.0009765625, got 0"),
     (lambda: ContinuousBinary(height=-1), "ContinuousBinary: height must be a number at least 0.0009765625, got -1"),
     (lambda: ContinuousBinary(decay=np.nan), "ContinuousBinary: decay must be a number at least 0, got nan"),
-    (lambda: ContinuousBinary(hard_from=-1), "ContinuousBinary: hard_from must be a number at least 0, got -1"),
-    (lambda: harden_in_turn(nn.ReLU(), 3), "harden_in_turn: the model has no ContinuousBinary"),
-    (lambda: harden_in_turn(nn.Sequential(ContinuousBinary()), 0), "harden_in_turn: epochs must be a number above 0, got 0"),
+    (lambda: ContinuousBinary(start=-1), "ContinuousBinary: start must be a number at least 0, got -1"),
+    (lambda: in_turn(nn.Sequential(ContinuousBinary()), 0), "in_turn: epochs must be a number above 0, got 0"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_a_sentence(make, message):
     with pytest.raises((ValueError, TypeError), match=f"^{message}"):

@@ -68,10 +68,11 @@ def test_before_its_time_it_is_the_float_layer_and_then_the_quantiser():
         y.backward(np.ones_like(X))
         np.testing.assert_array_equal(y.data, np.where(X >= 0, 1, -1) if begun else X.clip(-1, 1))
         np.testing.assert_array_equal(x.grad, (2 - 2 * abs(X)).clip(0) if begun else abs(X) < 1)
-        assert later.bits == (1 if begun else 32)
+        np.testing.assert_array_equal(later.eval()(x).data, np.where(X >= 0, 1, -1))
+        assert later.train().bits == 1
 
 
-def test_weights_are_float_projected_and_counted_only_once_they_have_begun(rng):
+def test_weights_are_projected_only_once_they_have_begun(rng):
     layer = nn.Linear(6, 2, rng=rng, weight_quantizer=Later(find("bnn-weights").make(rng), 2))
     layer.weight.data *= 9
     before = layer.weight.data.copy()
@@ -81,9 +82,17 @@ def test_weights_are_float_projected_and_counted_only_once_they_have_begun(rng):
     layer.after_step()
     assert abs(layer.weight.data).max() == 1
     later = Later(BiRealWeights(), 1)
-    assert (later.scales((6, 2)), later.homogeneous, later.two_valued) == (0, True, False)
-    later.before_step(1)
+    assert (later.two_valued, later.eval().two_valued) == (False, True)
+    later.train().before_step(1)
     assert (later.scales((6, 2)), later.homogeneous, later.two_valued) == (2, True, True)
+
+
+def test_a_layer_multiplies_by_float_weights_until_they_begin(rng):
+    layer = nn.Linear(6, 2, rng=rng, weight_quantizer=Later(BiRealWeights(), 2))
+    x = rng.normal(size=(5, 6)).astype("float32")
+    binary = np.where(layer.weight.data >= 0, 1, -1) * abs(layer.weight.data).mean(0)
+    np.testing.assert_allclose(layer(Tensor(x)).data, x @ layer.weight.data, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(layer.eval()(Tensor(x)).data, x @ binary, rtol=1e-4, atol=1e-5)
 
 
 def test_from_bottom_to_top_no_gradient_passes_a_staircase_and_what_lies_below_does_not_move():
@@ -108,11 +117,11 @@ def test_bi_real_nets_stages_are_float_then_binary_activations_then_binary_weigh
     model = bi_real_stages(network(BiRealWeights), epochs=3)
     seen = []
 
-    def bits(history):
-        seen.append((model[3].bits, model[6].bits, model[4].weight_quantizer.bits))
+    def look(history):
+        seen.append((model[3].begun, model[6].begun, model[4].weight_quantizer.begun))
 
-    fit(model, loader(), optim.SGD(model.parameters(), 0.05), 3, on_epoch=bits, progress=False)
-    assert seen == [(32, 32, 32), (1, 1, 32), (1, 1, 1)]
+    fit(model, loader(), optim.SGD(model.parameters(), 0.05), 3, on_epoch=look, progress=False)
+    assert seen == [(False, False, False), (True, True, False), (True, True, True)]
     assert repr(settled(model)) == repr(network(BiRealWeights))
     pack(model.eval(), (1, 1, 6))
 
