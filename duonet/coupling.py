@@ -1,4 +1,4 @@
-"""Which tensors of a coupled network ternary activations read: those must come doubled, from a batch norm on.
+"""Which tensors of a coupled network activations of several steps read: those must come in copies.
 
 The first half of `decouple`: a walk from the output to the input.
 """
@@ -6,9 +6,12 @@ The first half of `decouple`: a walk from the output to the input.
 import functools
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from duonet import nn
 from duonet.module import join
-from duonet.quant import Ternary
+from duonet.quant import Quantizer
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -18,19 +21,19 @@ class CannotDecouple(ValueError):
 
 
 class Want(NamedTuple):
-    """A ternary activation further on reads this tensor, so it must come doubled.
+    """An activation of several steps further on reads this tensor, so it must come in as many copies.
 
     Attributes
     ----------
     path : str
         Of the activation.
-    shift : bool
-        Whether the batch norm that doubles it also has to move the copies apart. In a residual sum only one of the
-        two summands does.
+    offsets : (K, 1) or (K, C) array
+        How far above their mean each copy's step is, the highest first: 0 on average. The batch norm that makes
+        the copies may move them apart by it; where in a residual sum the other summand does, it is 0.
     """
 
     path: str
-    shift: bool = True
+    offsets: npt.NDArray[np.float64]
 
 
 class Junction(NamedTuple):
@@ -39,22 +42,43 @@ class Junction(NamedTuple):
     Attributes
     ----------
     body_doubled, shortcut_doubled : bool
-        Whether a ternary activation at the path's start reads the input, so that both copies are needed.
+        Whether a coupled activation at the path's start reads the input, so that its copies are needed.
     carried : bool
-        Whether an identity shortcut carries both copies on.
-    wanted : bool
-        Whether the sum must come doubled.
+        Whether an identity shortcut carries the copies on.
+    wanted : int
+        In how many copies the sum must come; 0 as it is.
     """
 
     body_doubled: bool
     shortcut_doubled: bool
     carried: bool
-    wanted: bool
+    wanted: int
 
 
-def is_ternary(layer: nn.Module) -> bool:
-    """Say whether a layer is a ternary activation."""
-    return isinstance(layer, nn.QuantActivation) and isinstance(layer.staircase, Ternary)
+def coupled(layer: nn.Module, path: str) -> nn.QuantActivation | None:
+    """Return the activation of two or more steps that a layer is; None for any other layer."""
+    if not isinstance(layer, Quantizer) or layer.known("copywise"):
+        return None
+    try:
+        if not layer.known("deterministic"):
+            raise ValueError("cannot be decoupled exactly: it is stochastic")
+        if layer.training and layer.known("in_training"):
+            raise ValueError(f"{layer.known('in_training')}; call model.eval() first")
+        activation = fixed() if (fixed := layer.known("fixed")) else None
+        if activation is None or len(activation.staircase.levels) == 2:
+            return None
+        if not activation.staircase.tabular:
+            raise ValueError(f"its staircase {activation.staircase!r} computes something of its own")
+        return activation
+    except ValueError as error:
+        raise CannotDecouple(f"decouple: {path} {type(layer).__name__}: {error}") from error
+
+
+def any_coupled(layer: nn.Module, path: str) -> bool:
+    """Say whether a layer holds a coupled activation; quantisers of weights are none."""
+    modules = list(layer.modules())
+    of_weights = [getattr(module, "weight_quantizer", None) for _, module in modules]
+    return any(coupled(m, join(path, name).strip(".")) for name, m in modules if m not in of_weights)
 
 
 def kind(layer: nn.Module) -> type:
@@ -86,9 +110,9 @@ def in_mode_of(layer: nn.Module, new: M) -> M:
 
 
 def needs_norm(want: Want, found: str) -> CannotDecouple:
-    """Say that no batch norm doubles what a ternary activation reads."""
+    """Say that no batch norm makes the copies that an activation reads."""
     return CannotDecouple(
-        f"decouple: {want.path}: a ternary activation needs a batch norm before it, whose two copies are then "
+        f"decouple: {want.path}: a coupled activation needs a batch norm before it, whose copies are then "
         f"trained apart; found {found}"
     )
 
@@ -97,8 +121,11 @@ def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
     """Return the model as a Sequential and what `wanted` finds in it; refuse what nothing can double."""
     refuse_ties(model)
     chain = as_sequential(model)
-    if not any(is_ternary(layer) for _, layer in chain.modules()):
-        raise CannotDecouple("decouple: the model has no ternary activation; there is nothing to decouple")
+    if not any_coupled(chain, ""):
+        raise CannotDecouple(
+            "decouple: no activation of the model says that it is a staircase of several steps; there is nothing "
+            "to decouple"
+        )
     want, found = wanted(chain, "", None)
     if want is not None:
         raise needs_norm(want, "nothing")
@@ -116,10 +143,15 @@ def wanted(layer: nn.Module, path: str, want: Want | None) -> tuple[Want | None,
 
 @functools.singledispatch
 def _want_of(layer, path, want):
-    if any(is_ternary(m) for _, m in layer.modules()):
+    activation = coupled(layer, path)
+    if want is None and activation is not None:
+        thresholds = np.stack(np.broadcast_arrays(*activation.staircase.thresholds[::-1]))
+        steps = thresholds.reshape(len(thresholds), -1)
+        return Want(path, steps - steps.mean(axis=0)), {}
+    if activation is None and any_coupled(layer, path):
         raise CannotDecouple(
             f"decouple: {path} {type(layer).__name__}: cannot be decoupled exactly: only Sequential "
-            "and Residual may hold a ternary activation"
+            "and Residual may hold a coupled activation"
         )
     if want is not None and not layer.known("translates"):
         raise needs_norm(want, type(layer).__name__)
@@ -136,19 +168,6 @@ def _(layer: nn.Sequential, path, want):
 
 
 @_want_of.register
-def _(layer: nn.QuantActivation, path, want):
-    if want is not None:
-        raise needs_norm(want, type(layer).__name__)
-    if not is_ternary(layer):
-        return None, {}
-    staircase = layer.staircase
-    table = [t.tolist() for t in staircase.thresholds], staircase.levels
-    if not staircase.tabular or table != ([0.25, 0.75], (0, 0.5, 1)):
-        raise CannotDecouple(f"decouple: {path}: its staircase {staircase!r} is not the function of Ternary()")
-    return Want(path), {}
-
-
-@_want_of.register
 def _(layer: nn.BatchNorm, path, want):
     return None, {} if want is None else {path: want}
 
@@ -156,17 +175,21 @@ def _(layer: nn.BatchNorm, path, want):
 @_want_of.register
 def _(layer: nn.Residual, path, want):
     body, shortcut = paths_of(layer)
-    own = None if want is None else Want(*want)
+    own = None if want is None else Want(*want)  # another object, to be told apart
     at_body, found = wanted(body, join(path, "body"), own)
     at_shortcut, below = (None, {}) if shortcut is None else wanted(shortcut, join(path, "shortcut"), None)
     if own is not None and at_body is own:
         raise needs_norm(want, f"none in the body of the residual sum {path}")
-    carried = shortcut is None and own is not None and want.shift and at_body is not None
-    if carried:  # the input brings the shift along: a second pass, now without one at the end of the body
-        at_body, found = wanted(body, join(path, "body"), Want(want.path, shift=False))
-    junction = Junction(at_body is not None, at_shortcut is not None, carried, want is not None)
-    read = at_body or at_shortcut
-    return None if read is None else Want(read.path), found | below | {path: junction}
+    many = [0 if read is None else len(read.offsets) for read in (own, at_body, at_shortcut)]
+    carried = shortcut is None and many[0] == many[1] and own is not None and bool(own.offsets.any())
+    if carried:  # the input brings the offsets along: a second pass, now without them at the end of the body
+        at_body, found = wanted(body, join(path, "body"), Want(want.path, 0 * want.offsets))
+    if at_body and at_shortcut and many[1] != many[2]:
+        raise CannotDecouple(
+            f"decouple: {at_body.path} and {at_shortcut.path} read one tensor, in {many[1]} and {many[2]} copies"
+        )
+    junction = Junction(many[1] > 0, many[2] > 0, carried, many[0])
+    return at_body or at_shortcut, found | below | {path: junction}
 
 
 def paths_of(layer: nn.Module) -> tuple[nn.Module, nn.Module | None]:

@@ -1,54 +1,99 @@
-"""BinaryDuo's second stage: a coupled (ternary) network becomes a decoupled (binary) one, the same function.
+"""BinaryDuo's second stage: a coupled network becomes a decoupled (binary) one, the same function.
 
-For every h that feeds a ternary activation, ternary(h) = ½ · 1[h >= ¾] + ½ · 1[h >= ¼]. So the pre-activation is
-replicated, batch norm copied, each copy given a binary activation, and the next layer's weights are halved and
-stacked, all of copy 1 before all of copy 2 (the published code of Kim et al., BinaryDuo, ICLR 2020).
+For every h that feeds a ternary activation, ternary(h) = ½ · 1[h >= ¾] + ½ · 1[h >= ¼]; a staircase of K steps is
+lowest + Σ rise_k · 1[h >= t_k]. So the pre-activation is replicated, batch norm copied, each copy given a binary
+activation, and the next layer's weights are stacked, all of copy 1 before all of copy 2, each times its rise (the
+published code of Kim et al., BinaryDuo, ICLR 2020, for two). Where quantised weights cannot be multiplied so, they
+are repeated as they are, and each copy emits its rise.
 """
 
 import copy
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from duonet import backend, nn, sources
-from duonet.coupling import CannotDecouple, Want, found_in, in_mode_of, is_ternary, kind, paths_of
+from duonet.coupling import CannotDecouple, Want, coupled, found_in, in_mode_of, kind, paths_of
 from duonet.module import join
-from duonet.quant import Binary, Shifted
+from duonet.quant import Binary, Shifted, Stretched
 from duonet.tape import no_grad
 
-SHIFT = 0.25  # the two binary copies fire this far above and below the middle of the ternary staircase
 SHIFTS = ("threshold", "beta")
 
 
+class MustRepeat(ValueError):
+    """The weights behind an activation cannot be divided among its copies."""
+
+
+class Copies(NamedTuple):
+    """K copies in place of a tensor, Σ shares[k] · copy k.
+
+    Attributes
+    ----------
+    channels : int
+        Of one copy.
+    shares : tuple of K floats
+    moved : (K, 1) or (K, C) array
+        How far batch norm has moved each copy down.
+    low : float
+        Lowest level of each copy.
+    """
+
+    channels: int
+    shares: tuple[float, ...]
+    moved: npt.NDArray[Any]
+    low: float = 0.0
+
+
+class Plan(NamedTuple):
+    """What holds for the whole network: what `found_in` found, where the shift goes, whether weights divide."""
+
+    found: dict[str, Any]
+    shift: str
+    divide: bool
+
+
 def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
-    """Turn each ternary activation of a coupled network into two binary ones.
+    """Turn each activation of K steps of a coupled network into K binary ones: two for a ternary one.
 
     The new network is the same function: the same activations (a ternary one is the mean of its two copies),
     and the same logits up to the order of summation. Only its gradient differs, and fine-tuning makes the copies
     differ. The old network is left alone.
 
+    Weights are divided where they can be: the copies are 0 or 1, and each has the weights times its rise, W/2
+    behind a ternary activation. Behind quantised weights that needs q([W/2; W/2]) = [q(W); q(W)]/2. Where it does
+    not hold in one place, or a lowest level is not 0, weights are repeated throughout: the copies are 0 or their
+    rise, as their `Binary` says, and q([W; W]) = [q(W); q(W)] is enough.
+
     Parameters
     ----------
     model : Module
         Sequentials and Residuals, at any depth, of conv, linear, batch norm, pooling, flatten, dropout and
-        activations, with a batch norm before every ternary activation, or at the end of every path of a residual
-        sum before it, and a conv or linear layer after it. An identity shortcut between ternary activations
-        carries both copies; any other shortcut reads their mean, and its output is replicated.
+        activations, with a batch norm before every coupled activation, or at the end of every path of a residual
+        sum before it, and a conv or linear layer after it. An identity shortcut between coupled activations
+        carries all copies; any other shortcut reads their mean, and its output is replicated. A coupled activation
+        is any with more than one step that has a `fixed` form: one that learns its range keeps it as it stands,
+        and the batch norm of each copy takes over.
     shift : {"threshold", "beta"}
-        Copy 1 fires at h >= ¾ and copy 2 at h >= ¼. "threshold" writes just that, and is exact in every precision.
-        "beta" is the authors' form, threshold ½ with batch norm's beta moved by ∓¼: in float32 beta − ¼ rounds,
-        and a value within an ulp of a threshold can flip.
+        Copy 1 fires at the highest threshold, h >= ¾ of a ternary one, copy 2 at the next, h >= ¼. "threshold"
+        writes just that, and is exact in every precision but for the rounding of a learned range. "beta" is the
+        authors' form, all at the mean of the thresholds, ½, with batch norm's beta moved by ∓¼: in float32
+        beta − ¼ rounds, and a value within an ulp of a threshold can flip.
 
     Returns
     -------
     Module
-        With `Replicate` layers before the doubled batch norms. Each layer keeps its mode and each parameter its
+        With `Replicate` layers before the copied batch norms. Each layer keeps its mode and each parameter its
         dtype and whether it is frozen. Dropout between activation and conv draws for each copy by itself.
 
     Raises
     ------
     CannotDecouple
-        If the result would not be the same function; names the layer's path and the reason.
+        If the result would not be the same function, or not binary: a stochastic activation, a basis that follows
+        the batch in training mode, a lowest level other than 0 before zero padding. Names the layer's path and the
+        reason.
     ValueError
         If `shift` is neither of the two.
 
@@ -65,9 +110,12 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
     if shift not in SHIFTS:
         raise ValueError(f"decouple: shift must be 'threshold' or 'beta', got {shift!r}")
     chain, found = found_in(model)
-    decoupled, channels = _rebuild(copy.deepcopy(chain), "", None, found, shift)
-    if channels is not None:
-        raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a ternary activation")
+    try:
+        decoupled, copies = _rebuild(copy.deepcopy(chain), "", None, Plan(found, shift, divide=True))
+    except MustRepeat:
+        decoupled, copies = _rebuild(copy.deepcopy(chain), "", None, Plan(found, shift, divide=False))
+    if copies is not None:
+        raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a coupled activation")
     decoupled.zero_grad()  # copied layers bring gradients of the old network, in its shapes
     return decoupled
 
@@ -76,102 +124,125 @@ def _last(chain):
     return [path for path, layer in chain.modules() if not list(layer.children())][-1]
 
 
-# From the input to the output, in a copy of the network: what does each layer become? `channels` counts the
-# channels of one copy where the layer's input comes doubled; elsewhere it is None.
+# From the input to the output, in a copy of the network: what does each layer become? `copies` says how the
+# layer's input comes; None where it comes as it was.
 
 
-def _rebuild(layer, path, channels, found, shift):
-    """Return the layer's decoupled form, and the channels of one copy of its output."""
+def _rebuild(layer, path, copies, plan):
+    """Return the layer's decoupled form, and the copies that its output comes in."""
     try:
-        return _decoupled.registry.get(kind(layer), _decoupled.registry[object])(
-            layer, path, channels, found, shift
-        )
-    except CannotDecouple:
+        return _decoupled.registry.get(kind(layer), _decoupled.registry[object])(layer, path, copies, plan)
+    except (CannotDecouple, MustRepeat):
         raise
     except ValueError as error:
         raise CannotDecouple(f"decouple: {path} {type(layer).__name__}: {error}") from error
 
 
 @functools.singledispatch
-def _decoupled(layer, path, channels, found, shift):
-    if channels is not None and not layer.known("copywise"):
-        raise ValueError("cannot be decoupled exactly: only conv and linear layers may read a ternary activation")
-    return layer, channels
+def _decoupled(layer, path, copies, plan):
+    activation = coupled(layer, path)
+    if activation is not None:
+        return _split(activation, copies, plan, layer)
+    if copies is not None and not layer.known("copywise"):
+        raise ValueError("cannot be decoupled exactly: only conv and linear layers may read a coupled activation")
+    return layer, copies
+
+
+def _split(activation, copies, plan, layer):
+    """Return the binary activation of all copies, the highest step first."""
+    many, channels = len(copies.shares), copies.channels
+    activation.surrogate.derivative(np.zeros((1, many * channels)))  # fails where it has a slope for each channel
+    thresholds = np.stack([np.broadcast_to(t, channels) for t in activation.staircase.thresholds[::-1]])
+    levels = activation.staircase.levels
+    rises, span = np.diff(levels)[::-1], levels[-1] - levels[0]
+    away = thresholds - thresholds.mean(axis=0) - copies.moved
+    surrogate = Shifted(activation.surrogate, away.ravel()) if away.any() else activation.surrogate
+    if plan.divide and levels[0] != 0:
+        raise MustRepeat
+    low, rise = levels[0] / many, 1.0 if plan.divide else _each(rises, channels)
+    if np.any(rise != span):
+        surrogate = Stretched(surrogate, height=rise / span)
+    binary = Binary(_each(thresholds - copies.moved, channels), low, low + rise)
+    shares = tuple(rises.tolist()) if plan.divide else (1.0,) * many
+    new = in_mode_of(layer, nn.QuantActivation(binary, surrogate))
+    return new, copies._replace(shares=shares, low=low)
+
+
+def _each(numbers, channels):
+    """Return numbers, one for a copy or a channel, for each channel; one number where they differ by rounding."""
+    numbers = np.repeat(numbers, channels) if numbers.ndim == 1 else numbers.ravel()
+    return float(numbers[0]) if np.ptp(numbers) <= 4 * np.finfo(float).eps * abs(numbers[0]) else numbers
 
 
 @_decoupled.register
-def _(layer: nn.Sequential, path, channels, found, shift):
+def _(layer: nn.Sequential, path, copies, plan):
     children = {}
     for name, child in layer.children():
         inner = join(path, name)
-        if isinstance(found.get(inner), Want):
-            children[f"{name}_replicate"] = nn.Replicate()
-        children[name], channels = _rebuild(child, inner, channels, found, shift)
-    return in_mode_of(layer, nn.Sequential(children)), channels
+        if isinstance(want := plan.found.get(inner), Want):
+            children[f"{name}_replicate"] = nn.Replicate(len(want.offsets))
+        children[name], copies = _rebuild(child, inner, copies, plan)
+    return in_mode_of(layer, nn.Sequential(children)), copies
 
 
 @_decoupled.register
-def _(layer: nn.BatchNorm, path, channels, found, shift):
-    if channels is not None:
-        raise ValueError("reads a ternary activation; only conv and linear layers may")
-    if path not in found:
+def _(layer: nn.BatchNorm, path, copies, plan):
+    if copies is not None:
+        raise ValueError("reads a coupled activation; only conv and linear layers may")
+    if path not in plan.found:
         return layer, None
-    channels = layer.gamma.size
+    xp, channels, moved = backend.get_xp(layer.beta.data), layer.gamma.size, plan.found[path].offsets
+    if plan.shift == "threshold":
+        moved = 0 * moved
     for tensor in (layer.gamma, layer.beta, layer.running_mean, layer.running_var):
-        tensor.data = _twice(tensor.data)
-    if shift == "beta" and found[path].shift:
-        layer.beta.data[:channels] -= SHIFT
-        layer.beta.data[channels:] += SHIFT
-    return layer, channels
+        tensor.data = xp.tile(tensor.data, len(moved))
+    layer.beta.data -= xp.asarray(np.broadcast_to(moved, (len(moved), channels)).ravel(), layer.beta.dtype)
+    return layer, Copies(channels, (1 / len(moved),) * len(moved), moved)
 
 
 @_decoupled.register
-def _(layer: nn.QuantActivation, path, channels, found, shift):
-    if not is_ternary(layer):
-        if channels is not None:
-            raise ValueError("reads a doubled tensor, but is not ternary")
-        return layer, None
-    surrogate = layer.surrogate
-    surrogate.derivative(np.zeros((1, 2 * channels)))  # fails where it has one slope for each old channel
-    if shift == "beta":
-        return in_mode_of(layer, nn.QuantActivation(Binary(), surrogate)), channels
-    offset = np.repeat([SHIFT, -SHIFT], channels)
-    return in_mode_of(layer, nn.QuantActivation(Binary(0.5 + offset), Shifted(surrogate, offset))), channels
-
-
-@_decoupled.register
-def _(layer: nn.Residual, path, channels, found, shift):
+def _(layer: nn.Residual, path, copies, plan):
     body, shortcut = paths_of(layer)
-    junction = found[path]
+    junction = plan.found[path]
     reading = junction.body_doubled or junction.shortcut_doubled  # the input is doubled, but not yet quantised
 
     def rebuilt(chain, name, doubled):
-        """Rebuild one path; it reads the mean of the copies where it does not need both."""
-        average = channels is not None and not doubled
-        new, left = _rebuild(chain, join(path, name), None if average else channels, found, shift)
-        return nn.Sequential({"average": nn.AverageCopies()} | dict(new.children())) if average else new, left
+        """Rebuild one path; it reads what the copies stand for where it does not need each."""
+        average = copies is not None and not doubled
+        new, left = _rebuild(chain, join(path, name), None if average else copies, plan)
+        if average:
+            new = nn.Sequential({"average": nn.AverageCopies(copies.shares)} | dict(new.children()))
+        return new, left
 
     if not junction.carried:
         chain = nn.Sequential() if shortcut is None else shortcut
         shortcut, left = rebuilt(chain, "shortcut", junction.shortcut_doubled)
         if left is not None:
-            raise ValueError("its shortcut ends in a ternary activation; only conv and linear layers may read one")
+            raise ValueError("its shortcut ends in a coupled activation; only conv and linear layers may read one")
         if junction.wanted:
-            shortcut = nn.Sequential(dict(shortcut.children()) | {"replicate": nn.Replicate()})
-    # A body that starts with a conv may read a quantised input's copies by doubling the conv.
+            shortcut = nn.Sequential(dict(shortcut.children()) | {"replicate": nn.Replicate(junction.wanted)})
+    # A body that starts with a conv may read a quantised input's copies by stacking the conv's weights.
     body, left = rebuilt(body, "body", junction.body_doubled or not reading)
-    if (left is not None) != junction.wanted:
-        raise ValueError("its body ends in a ternary activation; only conv and linear layers may read one")
+    if (left is not None) != bool(junction.wanted):
+        raise ValueError("its body ends in a coupled activation; only conv and linear layers may read one")
+    if junction.carried:
+        left = left._replace(moved=left.moved + copies.moved)
     return in_mode_of(layer, nn.Residual(body, shortcut if shortcut is not None and len(shortcut) else None)), left
 
 
 @_decoupled.register(nn.Conv2d)
 @_decoupled.register(nn.Linear)
-def _(layer, path, channels, found, shift):
-    if channels is not None:
-        expected, latent = _doubled(_used(layer) / 2, channels), sources.rows(layer)
-        latent.data = _doubled(latent.data / 2, channels)
-        _check_weight(layer, _used(layer), expected)
+def _(layer, path, copies, plan):
+    if copies is None:
+        return layer, None
+    if copies.low and getattr(layer, "padding", 0):
+        raise ValueError(
+            f"pads with 0, beside copies of the lowest level {copies.low:g}: they would not be binary; the lowest "
+            "level of the activation before it must be 0"
+        )
+    expected, latent = _stacked(_used(layer), copies), sources.rows(layer)
+    latent.data = _stacked(latent.data, copies)
+    _check_weight(layer, _used(layer), expected, plan)
     return layer, None
 
 
@@ -181,26 +252,25 @@ def _used(layer):
         return copy.deepcopy(layer).eval().used_weight().data  # a copy, so that a quantiser's state stays
 
 
-def _doubled(weight, channels):
-    """Stack weights (..., IN, OUT) for both copies of `channels` channels."""
+def _stacked(weight, copies):
+    """Stack weights (..., IN, OUT) for all copies, each times its share."""
     *window, inputs, outputs = weight.shape
-    # After a flatten, a linear layer's inputs are (pixels, channels), and it is the channels that double.
-    doubled = _twice(weight.reshape(*window, -1, channels, outputs), axis=-2)
-    return doubled.reshape(*window, 2 * inputs, outputs)
+    # After a flatten, a linear layer's inputs are (pixels, channels), and it is the channels that are copied.
+    weight = weight.reshape(*window, -1, copies.channels, outputs)
+    stacked = backend.get_xp(weight).concatenate([weight * share for share in copies.shares], axis=-2)
+    return stacked.reshape(*window, len(copies.shares) * inputs, outputs)
 
 
-def _check_weight(layer, got, expected):
-    """Refuse unless q([W/2; W/2]) = [q(W); q(W)]/2, by the quantiser's tag and for the layer's old weights W."""
+def _check_weight(layer, got, expected, plan):
+    """Refuse unless q([s W; s' W; ...]) = [s q(W); s' q(W); ...], by the tag and for the layer's old weights W."""
     xp, quantizer = backend.get_xp(got), layer.weight_quantizer
     rounding = 64 * np.finfo(got.dtype).eps  # the scale may be summed in another order
     alike = got.shape == expected.shape and xp.allclose(got, expected, rtol=rounding, atol=0, equal_nan=True)
-    if not (alike and (quantizer is None or quantizer.known("homogeneous"))):
+    if plan.divide and not (alike and (quantizer is None or quantizer.known("homogeneous"))):
+        raise MustRepeat
+    if not alike:
         whose = "quantiser" if layer.weight_source is None else "source"
         raise ValueError(
-            f"cannot be decoupled exactly: its weight {whose} q is not homogeneous, q([W/2; W/2]) is not "
-            "[q(W); q(W)]/2"
+            f"cannot be decoupled exactly: its weight {whose} q minds how often or where a weight stands, "
+            "q([W; W]) is not [q(W); q(W)]"
         )
-
-
-def _twice(array, axis=-1):
-    return backend.get_xp(array).concatenate([array, array], axis=axis)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from duonet import arguments
 
 
-def coupled_widths(widths: Sequence[int], count: Callable[[tuple[int, ...]], int], budget: int) -> tuple[int, ...]:
+def coupled_widths(
+    widths: Sequence[int], count: Callable[[tuple[int, ...]], int], budget: int, copies: int = 2
+) -> tuple[int, ...]:
     """Narrow a network so that, once decoupled, it stays within the baseline's parameters.
 
-    Decoupling doubles the inputs of each coupled layer, so every width is divided by √2 and rounded down. The
-    last one then shrinks or grows to fill the budget; where it reaches its old width first, the one before it
-    grows as well, and so on. For VGG-7 this gives the widths of the published code, 45, 45, 90, 90, 336.
+    Decoupling multiplies the inputs of each coupled layer by K, so every width is divided by √K and rounded down.
+    The last one then shrinks or grows to fill the budget; where it reaches its old width first, the one before it
+    grows as well, and so on. For VGG-7 and K = 2 this gives the widths of the published code, 45, 45, 90, 90, 336.
 
     Parameters
     ----------
@@ -21,6 +23,8 @@ def coupled_widths(widths: Sequence[int], count: Callable[[tuple[int, ...]], int
         From a tuple of coupled widths to the parameters of the decoupled network.
     budget : int
         Parameters of the baseline.
+    copies : int
+        K: 2 for ternary activations, 3 for those of 2 bits.
 
     Returns
     -------
@@ -41,9 +45,10 @@ def coupled_widths(widths: Sequence[int], count: Callable[[tuple[int, ...]], int
     (45, 60)
     """
     widths = [arguments.integer("coupled_widths", f"widths[{i}]", w, at_least=1) for i, w in enumerate(widths)]
+    copies = arguments.integer("coupled_widths", "copies", copies, at_least=1)
     if not widths:
         raise ValueError("coupled_widths: widths is empty")
-    narrow = [max(1, math.floor(width / math.sqrt(2))) for width in widths]
+    narrow = [max(1, math.floor(width / math.sqrt(copies))) for width in widths]
     while count(tuple(narrow)) > budget and narrow[-1] > 1:
         narrow[-1] -= 1
     if count(tuple(narrow)) > budget:

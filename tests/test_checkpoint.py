@@ -85,7 +85,8 @@ def every_layer(rng):
         nn.QuantActivation(quant.Uniform(2), quant.Shifted(quant.Triangle(), [0.1, 0.2, 0.3, 0.4])),
         nn.AvgPool2d(2, stride=1),
         nn.Residual(
-            nn.Sequential(nn.Clip(-1, 1), nn.Replicate(), nn.AverageCopies()), nn.PadChannels(4, front=True)
+            nn.Sequential(nn.Clip(-1, 1), nn.Replicate(3), nn.AverageCopies((0.5, 0.25, 0.25))),
+            nn.PadChannels(4, front=True),
         ),
         nn.Residual(nn.ReLU()),
         nn.PReLU(4, start=0.5),

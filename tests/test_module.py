@@ -199,7 +199,7 @@ def test_copies_are_made_and_averaged_and_channels_padded(rng):
     np.testing.assert_array_equal(nn.PadChannels(4)(x).data, x.data)
     averaged = nn.AverageCopies()(Tensor(np.array([[1.0, 2.0, 5.0, 8.0]])))
     np.testing.assert_array_equal(averaged.data, [[3, 5]])
-    with pytest.raises(ValueError, match=r"AverageCopies: expected two copies of every channel, got x \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"AverageCopies: expected 2 copies of every channel, got x \(2, 3\)"):
         nn.AverageCopies()(Tensor(np.ones((2, 3))))
     with pytest.raises(ValueError, match=r"PadChannels: expected at most 3 channels, got x \(2, 3, 3, 4\)"):
         nn.PadChannels(3)(x)

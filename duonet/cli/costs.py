@@ -21,7 +21,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(command=_summary)
     command.add_argument("model", help=f"one of {', '.join(MODELS)}, a run folder, a checkpoint or a packed file")
-    command.add_argument("--variant", help="float, baseline, ternary, coupled or decoupled (baseline)")
+    command.add_argument(
+        "--variant", help="float, baseline, ternary, coupled, coupled3, decoupled or decoupled3 (baseline)"
+    )
     command.add_argument("--weights", help="float or binary")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
     command.add_argument("--shortcut", help="of a ResNet: block or conv")
@@ -52,6 +54,7 @@ def _network(options):
     from duonet.experiments.fields import BadSetting, settings_of
     from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
+    from duonet.models.common import COPIES
 
     names = ("variant", "weights", "width", "shortcut", "classes")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -70,9 +73,9 @@ def _network(options):
     in_shape, classes = defaults(options.model)
     in_shape = tuple(options.input or in_shape)
     variant = given.pop("variant", "baseline")
-    asked = "coupled" if variant == "decoupled" else variant
+    asked = variant.removeprefix("de") if variant.removeprefix("de") in COPIES else variant
     rng = np.random.default_rng(0)
     made_of = {name: name for name in names} | {"widths": "width", "in_shape": "input"}
     with settings_of("summary", made_of):
         model = build(options.model, asked, in_shape, given.pop("classes", classes), rng=rng, **given)
-    return decouple(model) if variant == "decoupled" else model, in_shape
+    return decouple(model) if asked != variant else model, in_shape

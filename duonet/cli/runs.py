@@ -15,7 +15,8 @@ from duonet.files import replacing
 from duonet.text import visible
 
 HELP = {
-    "method": "binaryduo, baseline, control, coupled, ternary, float, restarted or control_restarted (binaryduo)",
+    "method": "binaryduo, baseline, control, coupled, ternary, float, restarted, control_restarted, or with three "
+    "copies binaryduo3, control3, coupled3 (binaryduo)",
     "epochs": "of both stages together; the recipe's milestones keep their place",
     "finetune_epochs": "of the second stage among them",
     "seed": "of weights, order and augmentation (0)",

@@ -39,6 +39,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
     command.add_argument("--weights", help=f"float or binary ({CompareSettings.weights})")
     command.add_argument("--ablation", action="store_true", help="also full-width ternary and restarted networks")
+    command.add_argument("--three", action="store_true", help="also 2 bits, decoupled into three binary copies")
     command.add_argument("--device", choices=backend.DEVICES, help=f"({CompareSettings.device})")
     command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
     command.add_argument("--out", type=Path, help="a folder for the results (runs/compare-TIME)")

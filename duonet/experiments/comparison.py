@@ -21,6 +21,7 @@ from duonet.text import aligned
 
 USUAL = ("float", "baseline", "binaryduo", "control")
 ABLATION = ("ternary", "restarted", "control_restarted")
+THREE = ("binaryduo3", "control3")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class CompareSettings:
         Of the quantised networks; the float network is float throughout.
     ablation : bool
         Train the extra rows as well.
+    three : bool
+        Also 2 bits decoupled into three copies, and that architecture from scratch.
     device : {"cpu", "gpu"}
     tf32 : bool
         Round the factors of the GPU's float32 products to TF32; see `duonet.backend.allow_tf32`.
@@ -56,6 +59,7 @@ class CompareSettings:
     width: int | None = None
     weights: str = "float"
     ablation: bool = False
+    three: bool = False
     device: str = "cpu"
     tf32: bool = False
 
@@ -81,7 +85,7 @@ class CompareSettings:
                 ),
             )
             for seed in range(self.seeds)
-            for method in USUAL + (ABLATION if self.ablation else ())
+            for method in USUAL + (ABLATION if self.ablation else ()) + (THREE if self.three else ())
         ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Method(NamedTuple):
 
 def _from_scratch(model: Module, rng) -> Module:
     """Take the architecture of the decoupled network, with weights of its own."""
-    model = decouple(model)
+    model = decouple(model.eval()).train()  # in evaluation, where no basis follows the batch
     model.reset_parameters(rng)
     return model
 
@@ -59,6 +59,15 @@ METHODS = {
     ),
     "control": Method(
         "decoupled from scratch", "coupled", "#5d8a3a", (0, (5, 1, 1, 1)), "\\\\\\", begin=_from_scratch
+    ),
+    "coupled3": Method("coupled, 2 bits", "coupled3", "#c79bd1", (0, (5, 2, 1, 2)), "xx.."),
+    "decoupled3": Method("decoupled into three", None, "#c79bd1", None, "x/"),
+    "binaryduo3": Method(
+        "decoupled into three, fine-tuned", "coupled3", "#6a2c7a", (0, (8, 2)), "..//", second=decouple,
+        on_the_way=("coupled3", "decoupled3"),
+    ),
+    "control3": Method(
+        "three copies from scratch", "coupled3", "#a35fb5", (0, (3, 1)), "\\\\..", begin=_from_scratch
     ),
     "ternary": Method("ternary at full width", "ternary", "0.4", None, "oo"),
     "restarted": Method("binary baseline, restarted", "baseline", "#d98c4a", None, "//", second=_unchanged),

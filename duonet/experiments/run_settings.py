@@ -48,7 +48,8 @@ class RunSettings:
         A row of `duonet.experiments.methods`. "binaryduo": coupled, decoupled, fine-tuned. "control": the
         decoupled architecture, never coupled. "float", "baseline", "ternary", "coupled": that variant of the
         model. "restarted", "control_restarted": baseline and control in BinaryDuo's two stages with nothing in
-        between, which shows what the second start of the learning rate is worth.
+        between, which shows what the second start of the learning rate is worth. "binaryduo3", "control3",
+        "coupled3": with activations of 2 bits, and three binary copies of each.
     epochs, finetune_epochs : int
         Epochs of both stages together, and of the second among them; milestones keep their place.
     seed : int

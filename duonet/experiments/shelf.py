@@ -54,7 +54,8 @@ def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:
     list of dict
         With `reference`, `method`, `kind`, `made_by` (class or function), `latent` (class of the weight source, or
         None), `weight_bits`, `activation_bits`, `gradient_bits`, `learns` (Parameters), `follows` (buffers),
-        `decouples` (tried in a small network) and `source`.
+        `copies` (how many binary ones `decouple` makes of an activation, tried in a small network; 0 where it
+        refuses), `divided` (whether the weights behind them are divided, or repeated) and `source`.
     """
     return [_row(entry) for entry in (entries() if shelf is None else shelf)]
 
@@ -76,19 +77,21 @@ def _row(entry):
         "gradient_bits": getattr(quantizer, "gradient_bits", FLOAT),
         "learns": [*(path for path, _ in quantizer.named_parameters()), *latents],
         "follows": [path for path, _ in quantizer.named_buffers()],
-        "decouples": _decouples(entry),
+        **_decoupled(entry),
         "source": entry.source,
     }
 
 
-def _decouples(entry):
-    """Say whether `decouple` doubles the layer behind it: tried, for a tag may promise too much."""
+def _decoupled(entry):
+    """Try `decouple`, for a tag may promise too much."""
     model = small_network(entry, np.random.default_rng(0)).eval()
     try:
-        doubled = decouple(model)
+        layers = list(decouple(model))
     except CannotDecouple:
-        return False
-    return any(isinstance(layer, nn.Replicate) for _, layer in doubled.modules())
+        return {"copies": 0, "divided": False}
+    binary = next(layer for layer in layers if isinstance(layer, nn.QuantActivation))
+    copies = next(layer.copies for layer in layers if isinstance(layer, nn.Replicate))
+    return {"copies": copies, "divided": binary.staircase.levels == (0, 1)}
 
 
 def shelf_table(rows: Iterable[dict[str, object]]) -> str:
@@ -113,5 +116,5 @@ def _words(row):
         f"[{row['reference']}]", row["method"], row["kind"], made_by,
         f"{row['weight_bits']}/{row['activation_bits']}" + (f"/{gradients}" if gradients < FLOAT else ""),
         ", ".join(learns) or "nothing",
-        "yes" if row["decouples"] else "no",
+        f"{row['copies']}, {'divided' if row['divided'] else 'repeated'}" if row["copies"] else "no",
     )  # fmt: skip

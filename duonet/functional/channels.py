@@ -42,6 +42,11 @@ def per_channel_numbers(owner: str, name: str, value: npt.ArrayLike) -> npt.NDAr
     return numbers.astype(np.float64)
 
 
+def distinct(numbers: npt.ArrayLike) -> str:
+    """Write the different ones among numbers for each channel, in six digits, for `repr`."""
+    return ", ".join(str(float(f"{number:.6g}")) for number in np.unique(numbers))
+
+
 def refuse_misfit(owner: str, name: str, vector: Array, x: Array) -> None:
     """Raise ValueError unless a vector, the argument `name`, holds one number for each channel of x."""
     if vector.shape != x.shape[-1:]:

@@ -59,8 +59,9 @@ def _batch_norm(x: Array, settings: dict[str, Any], arrays: dict[str, Array]) ->
 
 
 def _average(x: Array, settings: dict[str, Any], arrays: dict[str, Array]) -> Array:
-    one, other = np.split(x, 2, axis=-1)
-    return (one + other) * np.float32(0.5)
+    shares = arrays["shares"]
+    first, *rest = (part * share for part, share in zip(np.split(x, len(shares), axis=-1), shares))
+    return sum(rest, first)
 
 
 def _pad(front: bool, x: Array, settings: dict[str, Any], arrays: dict[str, Array]) -> Array:
@@ -82,8 +83,8 @@ FORMS = {
     "flatten": Form({}, (), {}, (), lambda x, s, a: x.reshape(len(x), math.prod(x.shape[1:]))),
     "pad_channels": Form({"channels": 1}, (), {}, (), partial(_pad, False)),
     "pad_channels_in_front": Form({"channels": 1}, (), {}, (), partial(_pad, True)),
-    "replicate": Form({}, (), {}, (), lambda x, s, a: np.concatenate([x, x], axis=-1)),
-    "average_copies": Form({}, (), {}, (), _average),
+    "replicate": Form({"copies": 2}, (), {}, (), lambda x, s, a: np.concatenate([x] * s["copies"], axis=-1)),
+    "average_copies": Form({}, (), {"shares": 1}, (), _average),
 }
 
 
@@ -127,13 +128,14 @@ class FloatLayer(Layer):
             return window_shape(self, shape, weight[:2], s["stride"], s["padding"], weight[3])
         if self.kind in ("max_pool", "avg_pool"):
             return window_shape(self, shape, (s["size"],) * 2, s["stride"], s.get("padding", 0), None)
+        copies = max(self.arrays.get("shares", np.empty(0)).size, 1)
         known: dict[str, Callable[[], tuple[int, ...]]] = {
             "flatten": lambda: (math.prod(shape),),
             "global_avg_pool": lambda: (channels,) if len(shape) == 3 else (),
             "pad_channels": lambda: (*shape[:-1], s["channels"]) if s["channels"] >= channels else (),
             "pad_channels_in_front": lambda: (*shape[:-1], s["channels"]) if s["channels"] >= channels else (),
-            "replicate": lambda: (*shape[:-1], 2 * channels),
-            "average_copies": lambda: () if channels % 2 else (*shape[:-1], channels // 2),
+            "replicate": lambda: (*shape[:-1], s["copies"] * channels),
+            "average_copies": lambda: () if channels % copies else (*shape[:-1], channels // copies),
             "batch_norm": lambda: shape if self.arrays.get("gamma", np.empty(0)).size == channels else (),
         }
         out = known.get(self.kind, lambda: shape)()

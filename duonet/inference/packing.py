@@ -113,7 +113,7 @@ class _Walk:
             elif isinstance(layer, (nn.Conv2d, nn.Linear)) and kind(layer) in (nn.Conv2d, nn.Linear):
                 made.append(self._product(path, layer, waiting, first and not made))
             elif kind(layer) is nn.Replicate and waiting and kind(waiting[-1][1]) is nn.QuantActivation:
-                made.append(self._steps(*waiting.pop(), copies=2))
+                made.append(self._steps(*waiting.pop(), copies=layer.copies))
             elif kind(layer) is not nn.Dropout:
                 made.append(self._float(path, layer))
         return made
@@ -152,14 +152,13 @@ class _Walk:
         packed = SignLayer(path, w >= 0, scale, levels, bias, **steps)
         kinds = [kind(behind) for _, behind in waiting[:-4:-1]]
         pooled = kinds[:1] == [nn.MaxPool2d]
-        doubled = kinds[pooled : pooled + 1] == [nn.Replicate]
-        if kinds[pooled + doubled : pooled + doubled + 1] == [nn.QuantActivation]:
+        copied = kinds[pooled : pooled + 1] == [nn.Replicate]
+        if kinds[pooled + copied : pooled + copied + 1] == [nn.QuantActivation]:
             if pooled:
                 pool = waiting.pop()[1]
                 packed.pool = pool.size, pool.stride, pool.padding
-            if doubled:
-                waiting.pop()
-                packed.copies = 2
+            if copied:
+                packed.copies = waiting.pop()[1].copies
             path, activation = waiting.pop()
             thresholds, packed.falls = _table(path, activation, packed.outputs * packed.copies)
             packed.thresholds = _whole(packed, thresholds)
@@ -187,7 +186,12 @@ def _table(path: str, layer: nn.Module, channels: int | None = None) -> tuple[Ar
     """Return the thresholds (K, C) of a staircase and which channels fall."""
     staircase = layer.staircase
     if not staircase.tabular and type(staircase) is not FoldedStaircase:
-        raise _refused(path, layer, f"its staircase {type(staircase).__name__} computes something of its own")
+        own = (
+            "has levels of each channel's own"
+            if max(map(np.ndim, staircase.levels))
+            else "computes something of its own"
+        )
+        raise _refused(path, layer, f"its staircase {type(staircase).__name__} {own}")
     if len(staircase.levels) > 256:
         raise _refused(path, layer, "its staircase has more than 256 levels")
     channels = channels or max(t.size for t in staircase.thresholds)
@@ -228,6 +232,6 @@ FLOATS: dict[type, Callable[[Any], Described]] = {
     nn.GlobalAvgPool: lambda m: ("global_avg_pool", {}, {}),
     nn.Flatten: lambda m: ("flatten", {}, {}),
     nn.PadChannels: lambda m: ("pad_channels" + "_in_front" * m.front, {"channels": m.channels}, {}),
-    nn.Replicate: lambda m: ("replicate", {}, {}),
-    nn.AverageCopies: lambda m: ("average_copies", {}, {}),
+    nn.Replicate: lambda m: ("replicate", {"copies": m.copies}, {}),
+    nn.AverageCopies: lambda m: ("average_copies", {}, {"shares": Tensor(np.float32(m.shares))}),
 }

@@ -8,7 +8,8 @@ import numpy as np
 from duonet import arguments, backend, exact
 from duonet.methods.learned_range import LearnedRange
 from duonet.methods.shelf import listed
-from duonet.quant import Clip, Quantizer, Staircase, quantize
+from duonet.quant import Clip, Quantizer, Staircase
+from duonet.quant.activation import QuantActivation
 from duonet.tensor import Function, Tensor
 
 RIDGE = 1e-4
@@ -143,20 +144,30 @@ class LQNets(Quantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
-        basis = self.basis.numpy().ravel().astype(np.float64)
-        codes = np.array(list(itertools.product([0, 1], repeat=self.bits)), np.float64)
-        codes = codes[np.argsort(codes @ basis, kind="stable")]  # a component may be negative
-        levels, first = np.unique(codes @ basis, return_index=True)
-        if len(levels) < 2 or levels[-1] <= 0:
-            raise ValueError(f"the basis {basis.tolist()} has degenerated: no level is above 0")
-        staircase = Staircase((levels[1:] + levels[:-1]) / 2, levels)
-        y = quantize(x, staircase, Clip(0, float(levels[-1])))
+        activation = self.fixed()
+        y = activation(x)
         if self.training:
-            self._follow(x.data, staircase, codes[first], basis)
+            self._follow(x.data, activation.staircase)
         return y
 
-    def _follow(self, x, staircase, codes, basis):
+    def fixed(self) -> QuantActivation:
+        """Return the staircase of the basis as it stands."""
+        basis, codes = self._coded()
+        levels = np.unique(codes @ basis)
+        if len(levels) < 2 or levels[-1] <= 0:
+            raise ValueError(f"the basis {basis.tolist()} has degenerated: no level is above 0")
+        return QuantActivation(Staircase((levels[1:] + levels[:-1]) / 2, levels), Clip(0, float(levels[-1])))
+
+    def _coded(self):
+        """Return the basis in float64 and the codes by rising levels."""
+        basis = self.basis.numpy().ravel().astype(np.float64)
+        codes = np.array(list(itertools.product([0, 1], repeat=self.bits)), np.float64)
+        return basis, codes[np.argsort(codes @ basis, kind="stable")]  # a component may be negative
+
+    def _follow(self, x, staircase):
         """Move the basis towards the least squares solution for a batch."""
+        basis, codes = self._coded()
+        codes = codes[np.unique(codes @ basis, return_index=True)[1]]
         xp = backend.get_xp(x)
         reached = sum((x >= x.dtype.type(float(t))).astype(np.int8) for t in staircase.thresholds).ravel()
         of = [(reached == k) for k in range(len(codes))]

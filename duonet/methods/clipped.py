@@ -1,7 +1,9 @@
 """PACT: activations clipped where training says."""
 
+from typing import Any
+
 from duonet import arguments
-from duonet.methods.learned_range import LEAST, LearnedRange, in_range, positive
+from duonet.methods.learned_range import LEAST, LearnedRange, positive
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, Uniform
 from duonet.tensor import Tensor
@@ -53,10 +55,10 @@ class PACT(LearnedRange):
         self.decay = arguments.number("PACT", "decay", decay, at_least=0)
         self._learn(alpha=self.start)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+    def read(self) -> tuple[Any, ...]:
+        """From 0 to α, on the levels from 0 to α."""
         alpha = positive(self.alpha)
-        return in_range(x, 0.0, alpha, alpha, Uniform(self.bits), Clip(0, 1))
+        return 0.0, alpha, alpha, Uniform(self.bits), Clip(0, 1)
 
     def penalty(self) -> Tensor:
         """Decay times α²."""

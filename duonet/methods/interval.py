@@ -1,11 +1,13 @@
 """QIL: the interval that is quantised is learned; below it values are pruned, above it clipped."""
 
+from typing import Any
+
 import numpy as np
 
 from duonet import arguments, backend
 from duonet import functional as F
 from duonet.backend import Array
-from duonet.methods.learned_range import LEAST, LearnedRange, in_range, positive
+from duonet.methods.learned_range import LEAST, LearnedRange, positive
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, Identity, Uniform, quantize
 from duonet.schedule import Schedule, Stages
@@ -82,10 +84,10 @@ class QIL(Interval):
         self.width = arguments.number("QIL", "width", width, at_least=LEAST)
         self._learn(c=self.center, d=self.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out, from 0 to 1."""
+    def read(self) -> tuple[Any, ...]:
+        """From c − d to c + d, on the levels from 0 to 1."""
         d = positive(self.d)
-        return in_range(x, self.c - d, self.c + d, 1.0, Uniform(self.bits), Clip(0, 1))
+        return self.c - d, self.c + d, 1.0, Uniform(self.bits), Clip(0, 1)
 
 
 @listed(25, "qil-weights", "weights", SOURCE)

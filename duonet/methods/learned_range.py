@@ -1,9 +1,12 @@
 """A staircase read through a range that is learned: one gradient rule for all methods that learn where to clip."""
 
+from typing import Any
+
 import numpy as np
 
 from duonet import backend, exact
-from duonet.quant import Quantizer, Staircase, Surrogate
+from duonet.quant import Quantizer, Staircase, Stretched, Surrogate
+from duonet.quant.activation import QuantActivation
 from duonet.tensor import Function, Parameter, Tensor
 
 LEAST = 2.0**-10  # of a range or a scale: float16 can still divide by it
@@ -163,6 +166,22 @@ class LearnedRange(Quantizer):
     >>> isinstance(PACT(), LearnedRange)
     True
     """
+
+    def read(self) -> tuple[Any, ...]:
+        """Return the arguments of `in_range` behind x, as what is learned says them now."""
+        raise NotImplementedError(f"{type(self).__name__} reads no range")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, same shape out."""
+        return in_range(x, *self.read())
+
+    def fixed(self) -> QuantActivation:
+        """Return the same staircase with the range as it stands, in float64."""
+        low, high, scale, *rest = (n.numpy().item() if isinstance(n, Tensor) else n for n in self.read())
+        staircase, surrogate = rest[:2]
+        thresholds = [low + t * (high - low) for t in staircase.thresholds]
+        steps = Staircase(thresholds, [scale * level for level in staircase.levels])
+        return QuantActivation(steps, Stretched(surrogate, low, high, scale))
 
     def _learn(self, **starts):
         self._starts = starts

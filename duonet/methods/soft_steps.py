@@ -1,12 +1,13 @@
 """DSQ: each step of a staircase as a tanh that meets its neighbours."""
 
 import math
+from typing import Any
 
 from duonet import arguments
 from duonet.backend import Array
-from duonet.methods.learned_range import LEAST, LearnedRange, in_range, positive, within
+from duonet.methods.learned_range import LEAST, LearnedRange, positive, within
 from duonet.methods.shelf import listed
-from duonet.quant import Surrogate, Uniform
+from duonet.quant import Staircase, Stretched, Surrogate, Uniform
 from duonet.quant.activation import QuantActivation
 from duonet.tensor import Tensor
 
@@ -149,11 +150,21 @@ class LearnedDSQ(LearnedRange):
         self.start = arguments.number("LearnedDSQ", "start", start, at_least=SHARPEST, at_most=SOFTEST)
         self._learn(low=self.bottom, high=self.top, alpha=self.start)
 
+    def read(self) -> tuple[Any, ...]:
+        """From low to high, on levels as far apart, with soft steps of sharpness α."""
+        alpha, wide = within(self.alpha, SHARPEST, SOFTEST), positive(self.high - self.low)
+        return self.low, self.low + wide, wide, Uniform(self.bits), DSQ(self.bits), alpha
+
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
-        alpha, wide = within(self.alpha, SHARPEST, SOFTEST), positive(self.high - self.low)
-        high = self.low + wide
-        return in_range(x, self.low, high, wide, Uniform(self.bits), DSQ(self.bits), alpha) + self.low
+        return super().forward(x) + self.low
+
+    def fixed(self) -> QuantActivation:
+        """Return the same staircase with range and sharpness as they stand."""
+        low, high, alpha = (number.numpy().item() for number in (self.read()[i] for i in (0, 1, 5)))
+        staircase = super().fixed().staircase
+        steps = Staircase(staircase.thresholds, [low + level for level in staircase.levels])
+        return QuantActivation(steps, Stretched(DSQ(self.bits, alpha), low, high, high - low))
 
     def _settings(self):
         return f"{self.bits} bits"

@@ -205,8 +205,8 @@ class _Channel:
         for layer in form.own:
             self.layers.append(_narrow(layer, self.indices, channels))
             if kind(layer) is nn.Replicate:
-                self.indices = self.indices + [k + channels for k in self.indices]
-                channels *= 2
+                self.indices = [k + copy * channels for copy in range(layer.copies) for k in self.indices]
+                channels *= layer.copies
         z = form.z[..., j : j + 1]
         # Everything on the way rises or falls with z, so a sample that neither extreme changes cannot change.
         reach = step * form.reach[..., None]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import nn
-from duonet.models.common import activation, check, weight_quantizer
+from duonet.models.common import COPIES, activation, check, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
@@ -29,10 +29,10 @@ def alexnet(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at narrower widths, whose decoupled network has no more
-        weights than the baseline: the published ones where they fit, for the default widths and images from 192
-        pixels on, else those of `coupled_widths`.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at narrower widths, whose decoupled network, of
+        two and of three binary copies, has no more weights than the baseline: the published ones for ternary where
+        they fit, for the default widths and images from 192 pixels on, else those of `coupled_widths`.
     widths : tuple of 7 int
         The baseline's widths, for every variant.
     in_shape : tuple of int
@@ -77,16 +77,16 @@ def alexnet(
         return list(zip(sizes, (in_shape[2], *outputs), (*outputs, classes)))
 
     def decoupled_weights(quantized):
-        doubled = (1, 2, 2, 2, 2, 2, 2, 1)
+        doubled = (1, *(COPIES[variant],) * 6, 1)
         kernels = shapes((*quantized, widths[-1]))
         return sum(k * k * inputs * times * outputs for (k, inputs, outputs), times in zip(kernels, doubled))
 
-    if variant == "coupled":
+    if variant in COPIES:
         budget = sum(k * k * inputs * outputs for k, inputs, outputs in shapes(widths))
-        if widths == WIDTHS and decoupled_weights(PUBLISHED[:-1]) <= budget:
+        if variant == "coupled" and widths == WIDTHS and decoupled_weights(PUBLISHED[:-1]) <= budget:
             widths = PUBLISHED
         else:
-            widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])
+            widths = (*coupled_widths(widths[:-1], decoupled_weights, budget, COPIES[variant]), widths[-1])
 
     layers: dict[str, nn.Module] = {}
     for i, (size, inputs, outputs) in enumerate(shapes(widths), start=1):

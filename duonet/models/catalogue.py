@@ -45,7 +45,7 @@ def build(
     ----------
     name : str
         A key of `MODELS`.
-    variant : {"float", "baseline", "ternary", "coupled"}
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
     in_shape : tuple of int
         (H, W, C) of an image.
     classes : int

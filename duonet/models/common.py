@@ -7,9 +7,10 @@ import numpy as np
 
 from duonet import arguments, nn
 from duonet.module import Module
-from duonet.quant import Binary, Clip, LayerScaleSign, Quantizer, Ternary
+from duonet.quant import Binary, Clip, LayerScaleSign, Quantizer, Ternary, Uniform
 
-VARIANTS = ("float", "baseline", "ternary", "coupled")
+COPIES = {"coupled": 2, "coupled3": 3}  # of each activation, once the variant is decoupled
+VARIANTS = ("float", "baseline", "ternary", *COPIES)
 WEIGHTS = ("float", "binary")
 
 
@@ -67,7 +68,7 @@ def _counts(model, name, numbers):
 
 
 def activation(variant: str, window: float = 1) -> Module:
-    """Return a fresh activation layer: ReLU for "float", binary for "baseline", ternary for the other two.
+    """Return a fresh activation: ReLU for "float", binary for "baseline", 2 bits for "coupled3", else ternary.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def activation(variant: str, window: float = 1) -> Module:
     if variant == "float":
         return nn.ReLU()
     clip = Clip(0, 1) if window == 1 else Clip(round((1 - window) / 2, 6), round((1 + window) / 2, 6))
-    return nn.QuantActivation(Binary() if variant == "baseline" else Ternary(), clip)
+    staircase = {"baseline": Binary(), "coupled3": Uniform(2)}.get(variant, Ternary())
+    return nn.QuantActivation(staircase, clip)
 
 
 def is_small(in_shape: tuple[int, ...]) -> bool:

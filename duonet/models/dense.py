@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from duonet import nn
-from duonet.models.common import activation, check, is_small, stem, weight_quantizer
+from duonet.models.common import COPIES, activation, check, is_small, stem, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
@@ -33,9 +33,9 @@ def densenet(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at narrower widths, whose decoupled network has no more
-        weights than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at narrower widths, whose decoupled network, of
+        two and of three binary copies, has no more weights than the baseline.
     widths : (int, int)
         The baseline's, for every variant: of the first conv, and the growth, channels that a dense layer adds.
     in_shape : tuple of int
@@ -74,9 +74,9 @@ def densenet(
         raise ValueError(f"densenet: in_shape must be (H, W, C) of at least 8×8, got {in_shape}")
     small = is_small(in_shape)
     first = (9 if small else 49) * in_shape[2]
-    if variant == "coupled":
-        budget = _weights(depth, widths, first, classes, 1)
-        widths = _coupled(widths, lambda *narrow: _weights(depth, narrow, first, classes, 2), budget)
+    if variant in COPIES:
+        budget, copies = _weights(depth, widths, first, classes, 1), COPIES[variant]
+        widths = _coupled(widths, lambda *narrow: _weights(depth, narrow, first, classes, copies), budget, copies)
     layers: dict[str, nn.Module] = stem(in_shape, widths[0], rng, small)
     stages = _stages(depth, *widths)
     for i, (inputs, end, channels) in enumerate(stages, start=1):
@@ -99,11 +99,11 @@ def _stages(depth, channels, growth):
     return stages
 
 
-def _coupled(widths, count, budget):
+def _coupled(widths, count, budget, copies):
     """Narrow the growth first, which comes in large steps; the first conv then fills the budget."""
-    narrow = max(1, math.floor(widths[0] / math.sqrt(2)))
-    (growth,) = coupled_widths(widths[1:], lambda of_growth: count(narrow, *of_growth), budget)
-    (first,) = coupled_widths(widths[:1], lambda of_first: count(*of_first, growth), budget)
+    narrow = max(1, math.floor(widths[0] / math.sqrt(copies)))
+    (growth,) = coupled_widths(widths[1:], lambda of_growth: count(narrow, *of_growth), budget, copies)
+    (first,) = coupled_widths(widths[:1], lambda of_first: count(*of_first, growth), budget, copies)
     return first, growth
 
 

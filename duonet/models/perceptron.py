@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import arguments, nn
-from duonet.models.common import activation, check, weight_quantizer
+from duonet.models.common import COPIES, activation, check, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
@@ -21,9 +21,9 @@ def mlp(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at the widths whose decoupled network has no more weights
-        than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
+        of three binary copies, has no more weights than the baseline.
     inputs : int
         Values of one input, flattened.
     widths : tuple of int
@@ -55,11 +55,11 @@ def mlp(
 
     def decoupled_weights(hidden):
         first, *rest = zip((inputs, *hidden), (*hidden, classes))
-        return first[0] * first[1] + sum(2 * a * b for a, b in rest)
+        return first[0] * first[1] + sum(COPIES[variant] * a * b for a, b in rest)
 
-    if variant == "coupled":
+    if variant in COPIES:
         budget = sum(a * b for a, b in zip((inputs, *widths), (*widths, classes)))
-        widths = coupled_widths(widths, decoupled_weights, budget)
+        widths = coupled_widths(widths, decoupled_weights, budget, COPIES[variant])
 
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
     for i, (a, b) in enumerate(zip((inputs, *widths), widths)):

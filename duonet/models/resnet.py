@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import arguments, nn
-from duonet.models.common import activation, check, is_small, stem, weight_quantizer
+from duonet.models.common import COPIES, activation, check, is_small, stem, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
@@ -29,11 +29,11 @@ def resnet18(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at narrower widths. For the default widths and binary weights
-        these are the published ones, 64, 90, 180, 360 with the last conv 512 wide, whose decoupled network has
-        more binary weights than the baseline but fewer float ones, and fewer bits in all; else those of
-        `coupled_widths`, whose decoupled network has no more weights than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at narrower widths. For ternary, the default
+        widths and binary weights these are the published ones, 64, 90, 180, 360 with the last conv 512 wide, whose
+        decoupled network has more binary weights than the baseline but fewer float ones, and fewer bits in all;
+        else those of `coupled_widths`, whose decoupled network has no more weights than the baseline.
     widths : tuple of 4 int
         The baseline's widths of the four stages, for every variant.
     in_shape : tuple of int
@@ -68,7 +68,8 @@ def resnet18(
     """
     widths, in_shape, classes = check("resnet18", variant, weights, widths, 4, in_shape, classes, rng)
     _check("resnet18", in_shape, 32, shortcut)
-    fixed = PUBLISHED18 if widths == WIDTHS18 and weights == "binary" else None
+    published = variant == "coupled" and widths == WIDTHS18 and weights == "binary"
+    fixed = PUBLISHED18 if published else None
     widths, last = _widths(variant, widths, fixed, 2, 49 * in_shape[2], classes)
     layers = stem(in_shape, widths[0], rng) | {"norm2": nn.BatchNorm(widths[0])}
     return _finish(layers, variant, widths, last, 2, classes, weights, shortcut, rng)
@@ -91,9 +92,9 @@ def resnet20(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at the widths of `coupled_widths`, whose decoupled network has
-        no more weights than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths of `coupled_widths`, whose
+        decoupled network, of two and of three binary copies, has no more weights than the baseline.
     widths : tuple of 3 int
         The baseline's widths of the three stages, for every variant.
     in_shape : tuple of int
@@ -152,9 +153,9 @@ def resnete18(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at the widths of `coupled_widths`, whose decoupled network has
-        no more weights than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths of `coupled_widths`, whose
+        decoupled network, of two and of three binary copies, has no more weights than the baseline.
     widths : tuple of 4 int
         The baseline's widths of the four stages, for every variant.
     in_shape : tuple of int
@@ -215,7 +216,7 @@ def _units(widths, last, blocks):
 def _widths(variant, widths, fixed, blocks, stem, classes):
     """Return the stages' widths and the last conv's; `stem` is the weights of the first conv for each channel."""
     last = widths[-1]
-    if variant != "coupled":
+    if variant not in COPIES:
         return tuple(widths), last
     if fixed is not None:
         return fixed, last
@@ -226,7 +227,9 @@ def _widths(variant, widths, fixed, blocks, stem, classes):
             total += 9 * times * inputs * outputs
         return total + sum(a * b for a, b in zip(stages, stages[1:]))  # the shortcuts' 1×1 convs
 
-    return coupled_widths(widths, lambda stages: weights(stages, 2), weights(tuple(widths), 1)), last
+    copies = COPIES[variant]
+    budget = weights(tuple(widths), 1)
+    return coupled_widths(widths, lambda stages: weights(stages, copies), budget, copies), last
 
 
 def _finish(layers, variant, widths, last, blocks, classes, weights, shortcut, rng, window=1):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from duonet import nn
-from duonet.models.common import activation, check, weight_quantizer
+from duonet.models.common import COPIES, activation, check, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
@@ -24,9 +24,9 @@ def vgg7(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at the widths whose decoupled network has no more weights
-        than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
+        of three binary copies, has no more weights than the baseline.
     widths : tuple of 6 int
         The baseline's widths, for every variant.
     in_shape : tuple of int
@@ -76,9 +76,9 @@ def vgg_deep(
 
     Parameters
     ----------
-    variant : {"float", "baseline", "ternary", "coupled"}
-        ReLU; binary; ternary at full width; ternary at the widths whose decoupled network has no more weights
-        than the baseline.
+    variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
+        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
+        of three binary copies, has no more weights than the baseline.
     widths : tuple of 10 int
         The baseline's widths, for every variant.
     in_shape : tuple of int
@@ -128,13 +128,13 @@ def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
         return list(zip(sizes, [in_shape[2], *hidden], outputs))
 
     def decoupled_weights(quantized):
-        doubled = [1] + [2] * len(quantized) + [1]
+        doubled = [1] + [COPIES[variant]] * len(quantized) + [1]
         kernels = shapes([*quantized, widths[-1]])
         return sum(k * k * inputs * times * outputs for (k, inputs, outputs), times in zip(kernels, doubled))
 
-    if variant == "coupled":
+    if variant in COPIES:
         budget = sum(k * k * inputs * outputs for k, inputs, outputs in shapes(widths))
-        widths = (*coupled_widths(widths[:-1], decoupled_weights, budget), widths[-1])
+        widths = (*coupled_widths(widths[:-1], decoupled_weights, budget, COPIES[variant]), widths[-1])
 
     layers = {}
     for i, (size, inputs, outputs) in enumerate(shapes(widths)):

@@ -1,6 +1,6 @@
 """Modules made of modules."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from duonet import arguments, functional
@@ -157,7 +157,11 @@ class Residual(Module):
 
 
 class AverageCopies(Module):
-    """The mean of the two copies that `Replicate` made: C channels from 2 C. Made by `decouple`.
+    """The tensor that K copies stand for, y = Σ shares[k] · copy k: C channels from K C. Made by `decouple`.
+
+    Parameters
+    ----------
+    shares : sequence of K numbers
 
     Examples
     --------
@@ -168,16 +172,30 @@ class AverageCopies(Module):
 
     samplewise = True
 
+    def __init__(self, shares: Sequence[float] = (0.5, 0.5)):
+        super().__init__()
+        self.shares = tuple(arguments.number("AverageCopies", "each share", share) for share in shares)
+        arguments.integer("AverageCopies", "the number of shares", len(self.shares), at_least=2)
+
     def forward(self, x: Tensor) -> Tensor:
-        """(..., 2 C) to (..., C)."""
-        channels, odd = divmod(x.shape[-1], 2)
+        """(..., K C) to (..., C)."""
+        channels, odd = divmod(x.shape[-1], len(self.shares))
         if odd:
-            raise ValueError(f"expected two copies of every channel, got x {x.shape}")
-        return functional.mul(functional.add(x[..., :channels], x[..., channels:]), 0.5)
+            raise ValueError(f"expected {len(self.shares)} copies of every channel, got x {x.shape}")
+        copies = (x[..., k * channels : (k + 1) * channels] for k in range(len(self.shares)))
+        first, *rest = (functional.mul(copy, share) for copy, share in zip(copies, self.shares))
+        return sum(rest, first)
+
+    def _settings(self):
+        return "" if self.shares == (0.5, 0.5) else f"{self.shares}"
 
 
 class Replicate(Module):
-    """Channels twice over: all of copy 1, then all of copy 2 (the last axis). Made by `decouple`.
+    """Channels several times over: all of copy 1, then all of copy 2, ... (the last axis). Made by `decouple`.
+
+    Parameters
+    ----------
+    copies : int
 
     Examples
     --------
@@ -188,6 +206,13 @@ class Replicate(Module):
 
     samplewise = by_channel = rising = keeps_levels = True
 
+    def __init__(self, copies: int = 2):
+        super().__init__()
+        self.copies = arguments.integer("Replicate", "copies", copies, at_least=2, at_most=255)
+
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., 2 C)."""
-        return functional.concat([x, x], axis=-1)
+        """(..., C) to (..., copies C)."""
+        return functional.concat([x] * self.copies, axis=-1)
+
+    def _settings(self):
+        return "" if self.copies == 2 else f"{self.copies}"

@@ -9,6 +9,7 @@ from duonet.quant.surrogate import (
     Polynomial,
     ReLU,
     Shifted,
+    Stretched,
     Surrogate,
     SwishSign,
     Tanh,
@@ -19,6 +20,6 @@ from duonet.quant.weight import FilterScaleSign, LayerScaleSign
 
 __all__ = [
     "Binary", "Clip", "FilterScaleSign", "FoldedStaircase", "Identity", "LayerScaleSign", "Polynomial",
-    "Quantizer", "ReLU", "Shifted", "Sign", "Staircase", "Surrogate", "SwishSign", "Tanh", "Ternary", "Triangle",
-    "Uniform", "ZeroOne", "quantize",
+    "Quantizer", "ReLU", "Shifted", "Sign", "Staircase", "Stretched", "Surrogate", "SwishSign", "Tanh",
+    "Ternary", "Triangle", "Uniform", "ZeroOne", "quantize",
 ]  # fmt: skip

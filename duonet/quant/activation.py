@@ -113,6 +113,10 @@ class QuantActivation(Quantizer):
         """Those of the staircase."""
         return self.staircase.bits
 
+    def fixed(self) -> "QuantActivation":
+        """Itself."""
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, same shape out."""
         return quantize(x, self.staircase, self.surrogate)

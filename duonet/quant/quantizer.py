@@ -1,5 +1,8 @@
 """`Quantizer`: the base of every module whose output takes few values, for activations and for weights."""
 
+from collections.abc import Callable
+from typing import Any
+
 from duonet.backend import Array
 from duonet.module import Module
 from duonet.tensor import Tensor
@@ -20,10 +23,13 @@ class Quantizer(Module):
         Class tag: whether equal inputs give equal outputs in training mode as well.
     homogeneous : bool
         Class tag: whether q([W/2; W/2]) = [q(W); q(W)]/2 for weights (..., IN, OUT) stacked along IN, up to the
-        order of summation of a scale. `decouple` needs it of weights.
+        order of summation of a scale: `decouple` then divides the weights, and repeats them otherwise.
     two_valued : bool
         Class tag: whether weights (..., OUT) become ±α, with one α for each output channel, or one for all. The
         layer then sums signs and multiplies by α afterwards: sums of whole inputs are not rounded.
+    fixed : callable or None
+        Class tag: a method that returns the `QuantActivation` that it is in evaluation, what it learns held as it
+        stands; `decouple` needs it of activations of more than one bit.
 
     Examples
     --------
@@ -39,10 +45,11 @@ class Quantizer(Module):
     array([ 0., -2.,  2.], dtype=float32)
     """
 
-    tags = (*Module.tags, "bits", "deterministic", "homogeneous", "two_valued")
+    tags = (*Module.tags, "bits", "deterministic", "homogeneous", "two_valued", "fixed")
     bits = 32
     deterministic = True
     homogeneous = two_valued = False
+    fixed: Callable[[], Any] | None = None
 
     def project(self, weight: Tensor) -> None:
         """Change latent weights in place after a step of the optimiser, as by clipping; nothing by default."""

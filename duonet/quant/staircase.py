@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from duonet import arguments, backend
 from duonet.backend import Array
-from duonet.functional.channels import per_channel, per_channel_numbers, refuse_misfit
+from duonet.functional.channels import distinct, per_channel, per_channel_numbers, refuse_misfit
+
+Number = float | npt.NDArray[Any]  # for each channel where it is an array
 
 
 class Staircase:
@@ -21,8 +24,8 @@ class Staircase:
     ----------
     thresholds : sequence of K numbers or (C,) arrays
         Finite, rising; copied. An array gives each channel (last axis of x) its own threshold.
-    levels : sequence of K + 1 numbers
-        Finite, rising.
+    levels : sequence of K + 1 numbers or (C,) arrays
+        Finite, rising. An array gives each channel its own level.
 
     Raises
     ------
@@ -38,21 +41,28 @@ class Staircase:
     array([-1.,  0.,  0.,  4.])
     """
 
-    def __init__(self, thresholds: Iterable[npt.ArrayLike], levels: Iterable[float]):
+    def __init__(self, thresholds: Iterable[npt.ArrayLike], levels: Iterable[Number]):
         name = type(self).__name__
         self.thresholds = tuple(per_channel_numbers(name, "each threshold", t) for t in thresholds)
-        self.levels = tuple(float(arguments.number(name, "each level", level)) for level in levels)
+        self.levels: tuple[Any, ...] = tuple(
+            per_channel_numbers(name, "each level", level)
+            if np.ndim(level)
+            else float(arguments.number(name, "each level", level))
+            for level in levels
+        )
         if not self.thresholds or len(self.levels) != len(self.thresholds) + 1:
             raise ValueError(
                 f"{name}: expected at least one threshold and one more level than thresholds, "
                 f"got {len(self.thresholds)} thresholds and {len(self.levels)} levels"
             )
-        if len({t.shape for t in self.thresholds if t.ndim}) > 1:
-            raise ValueError(f"{name}: thresholds must be of one length where they are arrays, got {thresholds}")
-        if not all(np.all(a < b) for a, b in zip(self.thresholds, self.thresholds[1:])):
-            raise ValueError(f"{name}: thresholds must rise, got {thresholds}")
-        if not all(a < b for a, b in zip(self.levels, self.levels[1:])):
-            raise ValueError(f"{name}: levels must rise, got {levels}")
+        if len({np.shape(t) for t in self.thresholds + self.levels if np.ndim(t)}) > 1:
+            raise ValueError(
+                f"{name}: thresholds must be of one length where they are arrays, and levels of the same, "
+                f"got {thresholds} and {levels}"
+            )
+        for what, numbers in (("thresholds", self.thresholds), ("levels", self.levels)):
+            if not all(np.all(a < b) for a, b in zip(numbers, numbers[1:])):
+                raise ValueError(f"{name}: {what} must rise, got {numbers}")
 
     @property
     def bits(self) -> int:
@@ -61,9 +71,10 @@ class Staircase:
 
     @property
     def tabular(self) -> bool:
-        """Whether thresholds and levels say everything: a subclass may compute something else."""
+        """Whether thresholds and numbers as levels say everything: a subclass may compute something else."""
         kind = type(self)
-        return kind.__call__ is Staircase.__call__ and kind._reached is Staircase._reached
+        own = kind.__call__ is not Staircase.__call__ or kind._reached is not Staircase._reached
+        return not (own or any(np.ndim(level) for level in self.levels))
 
     def __call__(self, x: Array) -> Array:
         """Quantise an array of any shape, keeping its dtype."""
@@ -72,6 +83,10 @@ class Staircase:
         steps = first.view(np.uint8)
         for reached in rest:
             steps += reached
+        if any(np.ndim(level) for level in self.levels):
+            levels = np.stack(np.broadcast_arrays(*self.levels))
+            refuse_misfit("quantize", "levels", levels[0], x)
+            return xp.asarray(levels, dtype=x.dtype)[steps, xp.arange(x.shape[-1])]
         low, rise = self.levels[0], self.levels[1] - self.levels[0]
         even = all(level == low + k * rise for k, level in enumerate(self.levels))
         if not (even and (2 * low).is_integer() and (2 * rise).is_integer()):
@@ -93,7 +108,9 @@ class Staircase:
         return per_channel(xp.greater_equal, x, threshold, out=xp.empty(x.shape, bool))
 
     def __repr__(self):
-        return f"Staircase({[t.tolist() for t in self.thresholds]}, {list(self.levels)})"
+        return (
+            f"Staircase({[t.tolist() for t in self.thresholds]}, {[np.asarray(v).tolist() for v in self.levels]})"
+        )
 
 
 class FoldedStaircase(Staircase):
@@ -148,11 +165,11 @@ class Sign(Staircase):
 
 
 class Binary(Staircase):
-    """0 below the threshold, 1 from it on: the binary activation of BinaryDuo.
+    """One step: 0 below the threshold, 1 from it on, the binary activation of BinaryDuo; or two other levels.
 
     Parameters
     ----------
-    threshold : number or (C,) array
+    threshold, low, high : number or (C,) array
         One for all values, or one for each channel.
 
     Examples
@@ -161,8 +178,9 @@ class Binary(Staircase):
     array([0., 1., 1.])
     """
 
-    def __init__(self, threshold: npt.ArrayLike = 0.5):
-        super().__init__([threshold], [0, 1])
+    def __init__(self, threshold: npt.ArrayLike = 0.5, low: Number = 0.0, high: Number = 1.0):
+        super().__init__([threshold], [low, high])
+        self.low, self.high = self.levels
 
     @property
     def threshold(self) -> Array:
@@ -170,9 +188,11 @@ class Binary(Staircase):
         return self.thresholds[0]
 
     def __repr__(self):
-        values = np.unique(self.thresholds[0]).tolist()
-        inside = "" if values == [0.5] else ", ".join(map(str, values))
-        return f"Binary({inside})"
+        thresholds, low, high = map(distinct, (*self.thresholds, *self.levels))
+        words = [] if thresholds == "0.5" else [thresholds]
+        if (low, high) != ("0.0", "1.0"):
+            words += [f"low={low}", f"high={high}"]
+        return f"Binary({', '.join(words)})"
 
 
 class Ternary(Staircase):

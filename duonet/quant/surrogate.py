@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from duonet import arguments, backend
 from duonet.backend import Array
-from duonet.functional.channels import per_channel, per_channel_numbers, refuse_misfit
+from duonet.functional.channels import distinct, per_channel, per_channel_numbers, refuse_misfit
 
 
 class Surrogate:
@@ -270,7 +270,46 @@ class Shifted(Surrogate):
         return self.surrogate.derivative(self._move(x))
 
     def __repr__(self):
-        return f"Shifted({self.surrogate}, {', '.join(map(str, np.unique(self.offset).tolist()))})"
+        return f"Shifted({self.surrogate}, {distinct(self.offset)})"
+
+
+class Stretched(Surrogate):
+    """Another surrogate read through a range: value height · s(z), derivative height · s'(z) / (high − low).
+
+    z = (x − low) / (high − low).
+
+    Parameters
+    ----------
+    surrogate : Surrogate
+        s, at home between 0 and 1.
+    low, high : number
+        Where z is 0 and 1; high above low.
+    height : number or (C,) array
+        One for all values, or one for each channel.
+
+    Examples
+    --------
+    >>> Stretched(Clip(0, 1), 0, 4, 2).derivative(np.array([-1.0, 1.0, 3.0, 5.0]))
+    array([0. , 0.5, 0.5, 0. ])
+    """
+
+    def __init__(self, surrogate: Surrogate, low: float = 0, high: float = 1, height: npt.ArrayLike = 1):
+        self.surrogate, self.low = surrogate, arguments.number("Stretched", "low", low)
+        self.high = arguments.number("Stretched", "high", high, above=low)
+        self.height = per_channel_numbers("Stretched", "height", height)
+
+    def _read(self, x, function, width):
+        height = self._xp(x).asarray(self.height / width, dtype=x.dtype)
+        return height * function((x - self.low) / (self.high - self.low))
+
+    def value(self, x: Array) -> Array:
+        return self._read(x, self.surrogate.value, 1)
+
+    def derivative(self, x: Array) -> Array:
+        return self._read(x, self.surrogate.derivative, self.high - self.low)
+
+    def __repr__(self):
+        return f"Stretched({self.surrogate}, {self.low}, {self.high}, {distinct(self.height)})"
 
 
 class ZeroOne(Surrogate):

@@ -170,7 +170,7 @@ def test_training_images_are_flipped_and_scored_ones_are_not(tmp_path, monkeypat
 def test_recipes_fit_their_models():
     assert COMPARED.keys() <= RECIPES.keys()
     for name in COMPARED:
-        for _, run in CompareSettings(model=name, width=8, ablation=True).runs():
+        for _, run in CompareSettings(model=name, width=8, ablation=True, three=True).runs():
             stages = [epochs for epochs, _, _ in run.resolved().stages()]
             assert run.width == 8 and sum(stages) == COMPARED[name]["epochs"]
             assert len(stages) == 1 + (METHODS[run.method].second is not None)

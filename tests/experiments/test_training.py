@@ -315,10 +315,9 @@ def test_every_method_trains_the_network_that_it_names(tmp_path, method):
     settings = dataclasses.replace(TINY, method=method, epochs=2)
     train(settings, tmp_path / "run", progress=False)
     trained = load_model(tmp_path / "run" / "best.npz")
-    variant = "coupled" if method in ("binaryduo", "control", "control_restarted") else method
-    variant = "baseline" if method == "restarted" else variant
+    variant = METHODS[method].variant
     plain = models.build("mlp", variant, (28, 28, 1), 10, width=8, rng=np.random.default_rng([0, 0])).eval()
-    expected = decouple(plain) if variant == "coupled" != method else plain
+    expected = decouple(plain) if variant in ("coupled", "coupled3") and variant != method else plain
     assert repr(trained) == repr(expected)
     assert (tmp_path / "run" / "first_stage.npz").exists() == (METHODS[method].second is not None)
 

@@ -95,8 +95,9 @@ def test_fast_is_general_without_a_staircase(activation, rng):
     assert_fast_is_general(perceptron(activation, rng), F.softmax_cross_entropy, batch_for(rng, (50, 6)), 0.1)
 
 
-def test_fast_is_general_for_a_decoupled_network_and_thresholds_of_each_channel(rng):
-    model = models.vgg7("coupled", (8, 8, 8, 8, 8, 8), (8, 8, 1), rng=rng)
+@pytest.mark.parametrize("variant", ["coupled", "coupled3"])
+def test_fast_is_general_for_a_decoupled_network_and_thresholds_of_each_channel(variant, rng):
+    model = models.vgg7(variant, (8, 8, 8, 8, 8, 8), (8, 8, 1), rng=rng)
     binary = decouple(settle(model, rng))
     layers = ["conv1", "conv3", "conv5", "conv6"]
     assert_fast_is_general(binary, F.softmax_cross_entropy, batch_for(rng, (200, 8, 8, 1), 10), 0.3, layers)

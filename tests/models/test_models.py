@@ -3,7 +3,7 @@ import pytest
 
 from duonet import Tensor, decouple, models, nn, summary
 from duonet.models.catalogue import defaults
-from duonet.quant import Binary, Ternary
+from duonet.quant import Binary, Ternary, Uniform
 
 
 def build(model, variant, **options):
@@ -89,7 +89,17 @@ def test_the_decoupled_network_stays_within_the_baselines_weights_and_close_to_t
     assert 0.95 * budget < decoupled <= budget
 
 
-@pytest.mark.parametrize("variant, levels", [("baseline", Binary), ("ternary", Ternary), ("coupled", Ternary)])
+@pytest.mark.parametrize("model", ["vgg_deep", "resnet20", "mlp"])
+def test_three_copies_stay_within_the_baselines_weights_at_widths_divided_by_the_root_of_3(model):
+    decoupled = decouple(build(model, "coupled3"))
+    budget = weights_of(build(model, "baseline"), model)
+    assert 0.95 * budget < weights_of(decoupled, model) <= budget
+    assert {layer.copies for _, layer in decoupled.modules() if isinstance(layer, nn.Replicate)} == {3}
+
+
+@pytest.mark.parametrize(
+    "variant, levels", [("baseline", Binary), ("ternary", Ternary), ("coupled", Ternary), ("coupled3", Uniform)]
+)
 def test_the_number_and_kind_of_quantised_activations(variant, levels):
     small = {"widths": (4,) * 7, "in_shape": (63, 63, 1)}
     for model, n, options in (

@@ -18,6 +18,7 @@ from duonet.quant import (
     Shifted,
     Sign,
     Staircase,
+    Stretched,
     SwishSign,
     Tanh,
     Ternary,
@@ -41,6 +42,7 @@ SURROGATES = [
     Triangle(),
     Shifted(Clip(0, 1), 0.25),
     Shifted(Polynomial(), 0.5),
+    Stretched(Polynomial(), -1, 3, 1.5),
     ZeroOne(Polynomial()),
     ZeroOne(Tanh(2)),
 ]

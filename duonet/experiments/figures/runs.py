@@ -32,7 +32,7 @@ def plot_runs(collected: dict[str, Any], path: str | Path) -> Path:
             axes.plot(epochs, curve, color=color, linewidth=0.6, alpha=0.6)
         mean = [sum(values) / len(values) for values in zip(*curves)]
         axes.plot(epochs, mean, color=color, linestyle=line or "-", linewidth=2, label=METHODS[method].label)
-        if method == "binaryduo":
+        if METHODS[method].on_the_way:
             start = sum(row["stage"] == 1 for row in runs[0]) + 0.5
             axes.axvline(start, color="0.8", linewidth=1, zorder=0)
             axes.annotate(" decoupled", (start, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="0.4")
