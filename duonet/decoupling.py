@@ -58,9 +58,9 @@ class Plan(NamedTuple):
 def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
     """Turn each activation of K steps of a coupled network into K binary ones: two for a ternary one.
 
-    The new network is the same function: the same activations (a ternary one is the mean of its two copies),
-    and the same logits up to the order of summation. Only its gradient differs, and fine-tuning makes the copies
-    differ. The old network is left alone.
+    The new network is the same function: the same activations (a ternary one is the mean of its two copies), and
+    the same logits up to the order of summation and, where a rise is no power of 2, the rounding of weights. Only
+    its gradient differs, and fine-tuning makes the copies differ. The old network is left alone.
 
     Weights are divided where they can be: the copies are 0 or 1, and each has the weights times its rise, W/2
     behind a ternary activation. Behind quantised weights that needs q([W/2; W/2]) = [q(W); q(W)]/2. Where it does

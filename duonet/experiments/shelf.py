@@ -91,7 +91,7 @@ def _decoupled(entry):
         return {"copies": 0, "divided": False}
     binary = next(layer for layer in layers if isinstance(layer, nn.QuantActivation))
     copies = next(layer.copies for layer in layers if isinstance(layer, nn.Replicate))
-    return {"copies": copies, "divided": binary.staircase.levels == (0, 1)}
+    return {"copies": copies, "divided": repr(binary.staircase.levels) == "(0.0, 1.0)"}
 
 
 def shelf_table(rows: Iterable[dict[str, object]]) -> str:
