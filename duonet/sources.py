@@ -37,7 +37,7 @@ class WeightSource(Module):
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the latents by name; ValueError where it can make no weight of that shape."""
-        raise NotImplementedError(f"{type(self).__name__} defines no latent_shapes")
+        raise TypeError(f"{type(self).__name__} defines no latent_shapes, so no layer can take it")
 
     @property
     def shape(self) -> tuple[int, ...]:

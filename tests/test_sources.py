@@ -23,6 +23,8 @@ from duonet import (
 from duonet import functional as F
 from duonet.checkpoint import CheckpointError
 from duonet.coupling import CannotDecouple
+from duonet.description import rebuild
+from duonet.generators import Generators
 from duonet.quant import Clip, FilterScaleSign, LayerScaleSign, Ternary
 from duonet.sources import fill, give
 
@@ -229,11 +231,23 @@ def taken():
 @pytest.mark.parametrize("source, message", [
     (lambda: LayerScaleSign(), "Linear: weight_source must be a WeightSource, got LayerScaleSign"),
     (taken, "Linear: weight_source serves another layer already: each takes one of its own"),
-    (lambda: nn.WeightSource(), "WeightSource defines no latent_shapes"),
+    (lambda: nn.WeightSource(), "WeightSource defines no latent_shapes, so no layer can take it"),
 ])  # fmt: skip
 def test_bad_sources_are_refused_in_a_sentence(source, message, rng):
-    with pytest.raises((ValueError, TypeError, NotImplementedError), match=f"^{message}"):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         nn.Linear(2, 2, rng=rng, weight_source=source())
+
+
+@pytest.mark.parametrize("source, message", [
+    ({"class": "nn.WeightSource", "arguments": {}}, "nn.Linear: WeightSource defines no latent_shapes"),
+    ({"class": "methods.Tucker", "arguments": {"ranks": [10**9, 1]}}, "has no ranks"),
+    ({"class": "methods.Projections", "arguments": {"count": 10**30}}, "4 outputs are no multiple of"),
+    ({"class": "methods.Factors", "arguments": {"share": 1}}, "its weight_source.left is missing, but described"),
+])  # fmt: skip
+def test_a_file_that_describes_a_wrong_source_is_refused(source, message):
+    arguments = {"inputs": 4, "outputs": 4, "init": {"function": "he_normal"}, "weight_source": source}
+    with pytest.raises(ValueError, match=message):
+        rebuild({"class": "nn.Linear", "arguments": arguments}, Generators(), {})
 
 
 @pytest.mark.parametrize("source", [None, *(make for make, _ in SOURCES.values())])

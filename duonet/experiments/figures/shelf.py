@@ -22,7 +22,8 @@ def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
     Activations, in evaluation mode: output (brown) and surrogate (blue), where there is one, over the input;
     below, the gradient for dy = 1. Weights: a histogram of 4,000 Gaussian weights before (grey) and, on a scale of
     its own, after (brown); below, the gradient of each for dy = 1. A penalty: over the mean of a Gaussian channel,
-    of standard deviation ¼ (brown) and 1 (blue); below, its derivative by the mean.
+    of standard deviation ¼ (brown) and 1 (blue); below, its derivative by the mean. Of pre-activations: what a
+    channel at 0 becomes, over the one that corrects it; below, its gradient.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
         top.set_axis_off()
         bottom.set_axis_off()
     for entry, (top, bottom) in zip(shelf, panels):
-        {"weights": _weights, "penalties": _penalty}.get(entry.kind, _activation)(entry, top, bottom)
+        PANELS.get(entry.kind, _activation)(entry, top, bottom)
         top.set_title(f"[{entry.reference}] {entry.name}", size=8)
         for axes in (top, bottom):
             tidy(axes)
@@ -114,3 +115,16 @@ def _penalised(layer, x):
     penalty = layer.penalty()
     penalty.backward()
     return float(penalty.data), tensor.grad.sum()
+
+
+def _correction(entry, top, bottom):
+    layer = entry.make(np.random.default_rng(0)).astype("float64")
+    layer.edges = [(0, 1, 1)]
+    x = np.stack([np.linspace(-3, 3, 1201), np.zeros(1201)], axis=1)
+    y, slope = _passed(layer, x)
+    top.plot(x[:, 0], y[:, 1], color=AFTER, linewidth=1.5)
+    bottom.plot(x[:, 0], slope[:, 1], color=SOFT, linewidth=1.2)
+    bottom.set_ylim(-0.2, 1.2)
+
+
+PANELS = {"weights": _weights, "penalties": _penalty, "pre-activations": _correction}
