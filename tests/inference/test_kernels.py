@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from duonet import engine, threads
+from duonet import engine, quant, threads
 from duonet.compiled import why_not
 
 if why_not():
     pytest.skip(why_not(), allow_module_level=True)
 
-from test_packing import SHAPES, network, same
+from test_packing import SHAPES, STAIRCASES, network, odd_chain, same
 
 from duonet.inference import PackedNetwork, pack
 from duonet.inference.floats import FloatLayer
@@ -131,19 +131,27 @@ def test_what_no_kernel_computes_is_numpys(rng):
     alike([inside, norm(rng, 8)], x[:, :4, :4], ("sum", "program"))
 
 
-@pytest.mark.parametrize("weights", ["binary", "float"])
-@pytest.mark.parametrize("variant", ["baseline", "coupled", "decoupled"])
-@pytest.mark.parametrize("name", SHAPES)
+CASES = [(name, variant, "binary") for name in SHAPES for variant in ("baseline", "coupled", "decoupled")]
+CASES += [("vgg_deep", "baseline", "float"), ("resnet20", "decoupled", "float")]
+
+
+@pytest.mark.parametrize("name, variant, weights", CASES)
 def test_logits_of_any_batch_on_any_number_of_threads(name, variant, weights, rng):
     model = network(name, variant, weights, rng)
     packed = pack(model, SHAPES[name])
-    x = rng.standard_normal((19, *SHAPES[name]), dtype=np.float32)
-    for n in (1, 2):
-        with threads(n):
-            same(model, packed, x)
+    x = rng.standard_normal((11, *SHAPES[name]), dtype=np.float32)
+    with threads(2):
+        same(model, packed, x)
+    same(model, packed, x[:1])
+    assert any(layer.kind in ("program", "sum") for layer in packed._layers(SHAPES[name]))
     with engine.without("compiled"):
         assert kernels() is None
-        same(model, packed, x)
+
+
+@pytest.mark.parametrize("staircase", STAIRCASES, ids=repr)
+def test_odd_chains(staircase, rng):
+    model = odd_chain(staircase, quant.FilterScaleSign, rng)
+    same(model, pack(model, (12, 12, 3)), rng.standard_normal((4, 12, 12, 3), dtype=np.float32))
 
 
 def test_a_network_is_planned_once_for_each_shape(rng):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import duonet
-from duonet import Tensor, models, nn, no_grad, quant
+from duonet import Tensor, engine, models, nn, no_grad, quant
 from duonet.inference import CannotPack, pack
 from duonet.inference.counting import planes, signed_counts, words
 from duonet.inference.layers import Steps, unit, values
@@ -56,9 +56,17 @@ def same(model, packed, x):
         np.testing.assert_array_equal(packed(x), model(Tensor(x)).data)
 
 
+@pytest.fixture
+def numpy_alone():
+    """No compiled kernels, whose own tests are in test_kernels.py."""
+    with engine.without("compiled"):
+        yield
+
+
 @pytest.mark.parametrize("weights", ["binary", "float"])
 @pytest.mark.parametrize("variant", ["baseline", "coupled", "decoupled", "decoupled3"])
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.usefixtures("numpy_alone")
 def test_logits_are_those_of_the_float_network_to_the_last_bit(name, variant, weights, rng):
     model = network(name, variant, weights, rng)
     packed = pack(model, SHAPES[name])
@@ -72,20 +80,15 @@ def test_shortcuts_around_every_conv(rng):
     same(model, pack(model), rng.standard_normal((3, 16, 16, 3), dtype=np.float32))
 
 
-@pytest.mark.parametrize("images", [1, 4])
-@pytest.mark.parametrize("quantizer", [quant.LayerScaleSign, quant.FilterScaleSign])
-@pytest.mark.parametrize(
-    "staircase",
-    [
-        quant.Binary(),
-        quant.Sign(),
-        quant.Ternary(),
-        quant.Staircase([-1, 0.25, 0.5], [-1, 0, 1, 2]),
-        quant.Binary(np.linspace(-1, 1, 67)),
-    ],
-    ids=repr,
-)
-def test_any_staircase_of_halves_with_stride_padding_bias_and_pools(staircase, quantizer, images, rng):
+STAIRCASES = (
+    quant.Binary(), quant.Sign(), quant.Ternary(), quant.Staircase([-1, 0.25, 0.5], [-1, 0, 1, 2]),
+    quant.Binary(np.linspace(-1, 1, 67)),
+)  # fmt: skip
+
+
+def odd_chain(staircase, quantizer, rng):
+    """Strides, paddings, biases and pools of all kinds between 67 channels."""
+
     def conv(a, b, size, **options):
         return nn.Conv2d(a, b, size, rng=rng, weight_quantizer=quantizer(), **options)
 
@@ -98,8 +101,16 @@ def test_any_staircase_of_halves_with_stride_padding_bias_and_pools(staircase, q
     for layer in model:
         if isinstance(layer, nn.Conv2d):
             layer.bias.data[...] = rng.standard_normal(layer.bias.size)
-    settled(model, (12, 12, 3), rng)
-    same(model, pack(model, (12, 12, 3)), rng.standard_normal((images, 12, 12, 3), dtype=np.float32))
+    return settled(model, (12, 12, 3), rng)
+
+
+@pytest.mark.parametrize("quantizer", [quant.LayerScaleSign, quant.FilterScaleSign])
+@pytest.mark.parametrize("staircase", STAIRCASES, ids=repr)
+@pytest.mark.usefixtures("numpy_alone")
+def test_any_staircase_of_halves_with_stride_padding_bias_and_pools(staircase, quantizer, rng):
+    model = odd_chain(staircase, quantizer, rng)
+    for images in (1, 4):
+        same(model, pack(model, (12, 12, 3)), rng.standard_normal((images, 12, 12, 3), dtype=np.float32))
 
 
 def test_a_sum_of_bits_is_counted_as_well(rng):
