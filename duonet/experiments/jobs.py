@@ -26,10 +26,9 @@ from duonet.mismatch import Mismatch, measure
 from duonet.mismatch.objective import weighted_layers
 from duonet.module import Module
 from duonet.quant import Quantizer
+from duonet.sources import shape_of
 from duonet.text import tell
 from duonet.train import TrainingDiverged
-
-FAULTS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError)  # of one job; the others go on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _costs(model, shape):
     learned = counted.parameters - counted.weights
     kept = sum(m.size for _, q in model.modules() if isinstance(q, Quantizer) for _, m in q.named_buffers())
     layers = [m for _, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and m.weight_quantizer]
-    scales = sum(layer.weight_quantizer.scales(layer.weight.shape) for layer in layers)
+    scales = sum(layer.weight_quantizer.scales(shape_of(layer)) for layer in layers)
     costs = {name: getattr(counted, name) for name in COSTS}
     return costs | {"operations": counted.total.operations, "mbit": counted.mbit, "extra": learned + kept + scales}
 
@@ -199,7 +198,7 @@ def finish(
                 tell(f"{i + 1} of {len(jobs)}: {job.name}")
             try:
                 found = act(job, out / "runs" / job.name) | _settings(job)
-            except FAULTS as error:
+            except Exception as error:  # whatever it is, the others go on
                 failed[job.name] = f"{type(error).__name__}: {error}"
                 continue
             _keep(_path(out, job), found)
