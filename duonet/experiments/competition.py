@@ -14,7 +14,7 @@ from duonet import arguments, parallel
 from duonet.experiments.contestants import OURS, Contestant, chosen
 from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.jobs import Job, Measured, finish
-from duonet.experiments.materials import build_network, checked
+from duonet.experiments.materials import build_network, checked, load_splits
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.studies import Study
@@ -42,8 +42,8 @@ class ContestSettings:
         How many methods count as the best, by the first round.
     epochs, images, validation_images, width : int or None
     measured_seeds, measured_images, coordinates, layers : int
-        Seeds of the second round whose mismatch is measured, 0 for none; training images; weights of each layer;
-        layers, those nearest to the last staircase.
+        Seeds of the second round whose mismatch is measured, 0 for none; training images, also those that no run
+        is trained on; weights of each layer; layers, those nearest to the last staircase.
     device : {"cpu", "gpu"}
 
     Raises
@@ -64,7 +64,7 @@ class ContestSettings:
     validation_images: int | None = None
     width: int | None = None
     measured_seeds: int = 2
-    measured_images: int = 1500
+    measured_images: int = 3000
     coordinates: int = 48
     layers: int = 3
     device: str = "cpu"
@@ -206,7 +206,10 @@ def contest(
     """
     rows = chosen(settings.weights, names)
     with asked_by("contest", {}):
-        splits = checked(settings.run(rows[0], settings.rates[0], 0, True))
+        run = settings.run(rows[0], settings.rates[0], 0, True)
+        splits = checked(run)
+    with asked_by("contest", {"images": "measured_images"}):
+        load_splits(dataclasses.replace(run, images=settings.measured_images))
     left_out = {}
     for row in rows[1:]:
         try:

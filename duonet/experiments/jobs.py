@@ -38,7 +38,8 @@ class Measured:
     Attributes
     ----------
     images, coordinates, layers, parts : int
-        Training images; weights of a layer; how many layers, those nearest to the last staircase; disjoint parts.
+        The first training images, also those that no run is trained on; weights of a layer; how many layers, those
+        nearest to the last staircase; disjoint parts.
     step : float
         ε of the coordinate discrete gradient.
     """
@@ -115,13 +116,14 @@ def _costs(model, shape):
 
 def _mismatch(job, model):
     """Measure the layers in front of the last staircases, of a network to be trained if `model` is None."""
-    wanted, splits = job.measured, load_splits(job.run.resolved())
-    images = data.Normalize.of(splits.train.images)(splits.train.images[: wanted.images])
+    wanted, run = job.measured, job.run.resolved()
+    splits, more = load_splits(run), load_splits(dataclasses.replace(run, images=wanted.images)).train
+    images = data.Normalize.of(splits.train.images)(more.images)
     if model is None:
-        model = build_network(job.run.resolved(), splits)
+        model = build_network(run, splits)
         take_statistics(model, images)
     found = measure(
-        model.eval(), functional.softmax_cross_entropy, (images, splits.train.labels[: wanted.images]),
+        model.eval(), functional.softmax_cross_entropy, (images, more.labels),
         step=wanted.step, parts=wanted.parts, layers=before_staircases(model)[-wanted.layers :],
         coordinates=wanted.coordinates, rng=np.random.default_rng([job.run.seed, 13]),
     )  # fmt: skip
