@@ -14,7 +14,7 @@ from duonet import arguments, parallel
 from duonet.experiments.contestants import OURS, Contestant, chosen
 from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.jobs import Job, Measured, finish
-from duonet.experiments.materials import build_network, checked, load_splits
+from duonet.experiments.materials import checked, load_splits, try_network
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.studies import Study
@@ -213,7 +213,7 @@ def contest(
     left_out = {}
     for row in rows[1:]:
         try:
-            build_network(settings.run(row, settings.rates[0], 0, False), splits)
+            try_network(settings.run(row, settings.rates[0], 0, False), splits)
         except ValueError as error:  # some methods take layers of one kind alone
             left_out[row.name] = str(error)
     rows = [row for row in rows if row.name not in left_out]

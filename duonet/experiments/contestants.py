@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from duonet import arguments
+from duonet.experiments.shelf import shelf_rows
 from duonet.methods import Entry, entries
 
 # On one bit these are the baseline's own function and gradient, so that they have no row of their own.
@@ -14,7 +15,12 @@ SAME = {
 }
 KIND = {"float": "activations", "binary": "weights"}
 MORE = {"abc-weights": 2}  # the fewest bases that it has
-OURS = ("baseline", "control", "binaryduo")
+OURS = ("baseline", "control", "binaryduo", "control3", "binaryduo3")
+LABELS = (
+    "binary baseline", "decoupled from scratch", "BinaryDuo", "decoupled into three, from scratch",
+    "BinaryDuo of 2 bits",
+)  # fmt: skip
+COUPLED, THREE = "-coupled", 3  # the end of a name: activations of 2 bits that are decoupled into so many
 
 
 class Contestant(NamedTuple):
@@ -43,7 +49,8 @@ def contestants(weights: str) -> list[Contestant]:
     weights : {"float", "binary"}
         With float weights, every method whose activations have one bit. With binary ones, every method whose
         weights have one bit, and ABC-Net's two bases, before the baseline's activations. BinaryDuo and its
-        architecture from scratch stand in both.
+        architecture from scratch stand in both, with ternary activations and with 2 bits; with float weights so do
+        methods of 2 bits, coupled, decoupled into three and fine-tuned.
 
     Returns
     -------
@@ -52,11 +59,10 @@ def contestants(weights: str) -> list[Contestant]:
     Examples
     --------
     >>> [c.name for c in contestants("float")][:4]
-    ['baseline', 'control', 'binaryduo', 'bnn-activations']
+    ['baseline', 'control', 'binaryduo', 'control3']
     """
-    labels = ("binary baseline", "decoupled from scratch", "BinaryDuo")
     rows = [
-        Contestant(name, label, None, {"method": name, "weights": weights}) for name, label in zip(OURS, labels)
+        Contestant(name, label, None, {"method": name, "weights": weights}) for name, label in zip(OURS, LABELS)
     ]
     for entry in entries():
         if entry.kind != KIND[weights] or entry.name in SAME[weights]:
@@ -68,6 +74,10 @@ def contestants(weights: str) -> list[Contestant]:
         if size is not None:
             settings[f"{entry.kind[:-1]}_bits"] = size
         rows.append(Contestant(entry.name, entry.name, entry.reference, settings))
+        if entry.kind == "activations" and shelf_rows([entry])[0]["copies"] == THREE:
+            settings = {"method": "binaryduo3", "weights": weights, "activations": entry.name}
+            name = entry.name + COUPLED
+            rows.append(Contestant(name, name, entry.reference, settings))
     return rows
 
 

@@ -45,7 +45,7 @@ def checked(settings: RunSettings) -> data.Splits:
         if value > most:
             problem = f"must be at most {most} for images of {height}×{width}, got {value}"
             raise BadSetting("train", name, problem)
-    build_network(settings, splits)
+    try_network(settings, splits)
     normalize = data.Normalize.of(splits.train.images)
     for dataset, rng in ((splits.train, np.random.default_rng(0)), (splits.validation, None), (splits.test, None)):
         make_loader(settings, dataset, normalize, rng)
@@ -146,6 +146,24 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
 def _activations(model):
     children = [(module, *child) for _, module in model.modules() for child in module.children()]
     return [(module, name) for module, name, child in children if isinstance(child, QuantActivation)]
+
+
+def try_network(settings: RunSettings, splits: data.Splits) -> None:
+    """Build the networks of both stages, to see whether they can be.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    splits : duonet.data.Splits
+
+    Raises
+    ------
+    ValueError
+        If the model has no place for a method, or its network cannot be decoupled.
+    """
+    model, second = build_network(settings, splits), METHODS[settings.method].second
+    if second is not None:
+        second(model.eval())
 
 
 def build_network(settings: RunSettings, splits: data.Splits) -> Module:
