@@ -17,6 +17,7 @@ from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_folder import COSTS
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.studies import Study
+from duonet.models.common import WEIGHTS
 from duonet.text import aligned
 
 USUAL = ("float", "baseline", "binaryduo", "control")
@@ -66,8 +67,8 @@ class CompareSettings:
     def __post_init__(self):
         with settings_of("compare", {"model": "model"}):
             arguments.one_of("compare", "model", self.model, COMPARED)
-        images = 2 * COMPARED[self.model]["batch_size"]
-        check_fields("compare", self, {"seeds": 1, "epochs": 2, "images": images, "width": 2}, {})
+        least = {"seeds": 1, "epochs": 2, "images": 2 * COMPARED[self.model]["batch_size"], "width": 2}
+        check_fields("compare", self, least, {"weights": WEIGHTS})
         with asked_by("compare", {}):
             self.runs()  # refuses whatever else makes no sense
 
