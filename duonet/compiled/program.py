@@ -227,9 +227,10 @@ def _elementwise(c, values, floats):
                 to = c.target + (c.copies * i + copy) * c.channels
                 _move(values, c.source + i * c.channels, values, to, c.channels)
     else:
-        half = c.channels // 2
+        each = c.channels // c.copies
         for i in range(c.length // c.channels):
-            one, other = x[i * c.channels :], x[i * c.channels + half :]
-            into = y[i * half :]
-            for o in range(half):
-                into[o] = (one[o] + other[o]) * np.float32(0.5)
+            into = values[c.target + i * each : c.target + (i + 1) * each]
+            for copy in range(c.copies):
+                part, share = x[i * c.channels + copy * each :], floats[c.floats + copy]
+                for o in range(each):
+                    into[o] = part[o] * share if copy == 0 else into[o] + part[o] * share

@@ -189,9 +189,14 @@ class Program(Layer):
 
     def _repeat(self, layer: FloatLayer, x: Held, ours: bool) -> Held:
         h, w, c = x.shape
-        y = self._held(x, (h, w, 2 * c if layer.kind == "replicate" else c // 2))
-        kind = "REPEAT" if layer.kind == "replicate" else "AVERAGE"
-        self._write(kind, x.at, y.at, length=math.prod(x.shape), channels=c, copies=2)
+        shares, length = layer.arrays.get("shares"), math.prod(x.shape)
+        if shares is None:
+            copies = layer.settings["copies"]
+            y = self._held(x, (h, w, copies * c))
+            self._write("REPEAT", x.at, y.at, length=length, channels=c, copies=copies)
+        else:
+            y, floats = self._held(x, (h, w, c // shares.size)), self._float(shares)
+            self._write("AVERAGE", x.at, y.at, length=length, channels=c, copies=shares.size, floats=floats)
         self._release(x, ours)
         return y
 

@@ -99,15 +99,18 @@ def norm(rng, channels):
 
 def test_sums_norms_copies_and_rows_of_numbers(rng):
     """What lies in memory is read again by a second path, changed in place, and read as a row."""
-    relu, flatten, twice, half = (
-        FloatLayer("", kind, {}, {}) for kind in ("relu", "flatten", "replicate", "average_copies")
-    )
+    relu, flatten = (FloatLayer("", kind, {}, {}) for kind in ("relu", "flatten"))
+    twice = FloatLayer("", "replicate", {"copies": 2}, {})
+    half = FloatLayer("", "average_copies", {}, {"shares": np.array([0.3, 0.7], np.float32)})
+    thrice = FloatLayer("", "replicate", {"copies": 3}, {})
+    third = FloatLayer("", "average_copies", {}, {"shares": np.array([0.2, 0.3, 0.5], np.float32)})
     body = [steps(rng, 12), signs(rng, (3, 3, 12, 12), padding=1), norm(rng, 12)]
     x = rng.standard_normal((3, 5, 7, 12), dtype=np.float32)
     alike([norm(rng, 12), Sum("a", body, []), Sum("b", [relu], body), Sum("c", [norm(rng, 12)], []), relu], x)
     alike([Sum("inner", [Sum("outer", body, [norm(rng, 12)])], []), *body], x)
     wide = [steps(rng, 24), signs(rng, (1, 1, 24, 24)), norm(rng, 24), half]
     alike([twice, norm(rng, 24), Sum("d", wide[:3], []), half, twice, *wide], x)
+    alike([thrice, norm(rng, 36), third, *body], x)
     rows = 5 * 7 * 12
     alike([steps(rng, 12), flatten, signs(rng, (rows, 9)), norm(rng, 9)], x)
     alike([flatten, steps(rng, rows), signs(rng, (rows, 9)), steps(rng, 9), signs(rng, (9, 4))], x)
