@@ -15,12 +15,13 @@ from duonet.text import aligned
 NORMAL = 1.959964  # of 95 %
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of 95 %, by degrees of freedom from 1
 FEWEST = 5  # methods that a correlation is worth computing of
+DUO = ("binaryduo", "control")
 SIDES = {"better": "Above the baseline", "worse": "Below it", "open": "Not told apart from it"}
 STATES = {"start": "at the start", "trained": "after training"}
 
 
 class Difference(NamedTuple):
-    """A method minus the baseline, seed by seed, in shares of the test images.
+    """A method minus another, seed by seed, in shares of the test images.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class Difference(NamedTuple):
 
 
 class Correlation(NamedTuple):
-    """Spearman's rank correlation of cosine and accuracy over methods.
+    """Spearman's rank correlation of cosine and the gain in accuracy over the baseline, over methods.
 
     Attributes
     ----------
@@ -57,22 +58,21 @@ class Correlation(NamedTuple):
     methods: int
 
 
-def against_baseline(results: dict[str, Any], name: str) -> Difference:
-    """Pair a method with the baseline by seed.
+def against(results: dict[str, Any], name: str, other: str = "baseline") -> Difference:
+    """Pair two methods by seed.
 
     Parameters
     ----------
     results : dict
         As `contest` returns.
-    name : str
+    name, other : str
 
     Returns
     -------
     Difference
     """
     own, base = (
-        dict(zip(results["methods"][key]["seeds"], results["methods"][key]["accuracy"]))
-        for key in (name, "baseline")
+        dict(zip(results["methods"][key]["seeds"], results["methods"][key]["accuracy"])) for key in (name, other)
     )
     gaps = [own[seed] - base[seed] for seed in own if seed in base]
     if len(gaps) < 2:
@@ -170,7 +170,7 @@ def correlations(results: dict[str, Any]) -> list[Correlation]:
 
 
 def points_of(results: dict[str, Any], state: str, layer: str) -> list[tuple[str, float, float]]:
-    """List (name, mean cosine, mean accuracy) of the methods whose cosine is told from noise.
+    """List (name, mean cosine, mean difference to the baseline) of the methods whose cosine is told from noise.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def points_of(results: dict[str, Any], state: str, layer: str) -> list[tuple[str
     """
     found = [(name, spread(cosines(results, name, state, layer))[0]) for name in results["methods"]]
     known = [(name, cosine) for name, cosine in found if not math.isnan(cosine)]
-    return [(name, cosine, statistics.mean(results["methods"][name]["accuracy"])) for name, cosine in known]
+    return [(name, cosine, against(results, name).mean) for name, cosine in known]
 
 
 def contest_tables(results: dict[str, Any]) -> dict[str, str]:
@@ -209,17 +209,16 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def _best_first(results):
-    rows = results["methods"].items()
-    return sorted(
-        ((n, r) for n, r in rows if r["accuracy"]), key=lambda item: -statistics.mean(item[1]["accuracy"])
-    )
+    """Sort by the difference to the baseline: means of other seeds cannot be held against each other."""
+    rows = [(name, row) for name, row in results["methods"].items() if row["accuracy"]]
+    return sorted(rows, key=lambda row: -against(results, row[0]).mean)
 
 
 def _accuracy(results):
     lines = [("method", "reference", "test accuracy %", "seeds", "minus baseline", "95 %", "rate", "time")]
     base = results["methods"]["baseline"]
     for name, row in _best_first(results):
-        difference = against_baseline(results, name)
+        difference = against(results, name)
         deviation = f" ± {100 * statistics.stdev(row['accuracy']):.2f}" if len(row["accuracy"]) > 1 else ""
         lines.append((
             row["label"], f"[{row['reference']}]" if row["reference"] else "",
@@ -234,12 +233,14 @@ def _verdict(results):
     """Sort the methods by whether their interval lies above 0, below, or on both sides."""
     sides: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for name, row in _best_first(results):
-        mean, _, half, _ = against_baseline(results, name)
+        mean, _, half, _ = against(results, name)
         if name != "baseline":
             side = "better" if mean - half > 0 else "worse" if mean + half < 0 else "open"
             sides[side].append(row["label"])
     lines = [f"{words}: {', '.join(sides[side]) or 'none'}" for side, words in SIDES.items()]
-    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+    if set(DUO) <= results["methods"].keys():
+        lines.append(f"BinaryDuo minus decoupled from scratch: {', '.join(_gap(against(results, *DUO)))}")
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _gap(difference):
@@ -284,13 +285,13 @@ def _mismatch(results):
     layers = measured_layers(results)
     lines = [("cosine", *(f"{layer}, {words}" for words in STATES.values() for layer in layers))]
     for name, row in _best_first(results):
-        cells = [cell(cosines(results, name, state, layer)) for state in STATES for layer in layers]
-        lines.append((row["label"], *cells))
+        found = [cosines(results, name, state, layer) for state in STATES for layer in layers]
+        lines.append((row["label"], *(cell(rows) if rows else "" for rows in found)))
     return _titled("Gradient mismatch, noise taken out; a dot: noise hides it", lines)
 
 
 def _correlation(results):
-    lines = [("Spearman's ρ of cosine and test accuracy", "ρ", "95 %", "methods")]
+    lines = [("Spearman's ρ of cosine and gain in accuracy", "ρ", "95 %", "methods")]
     for row in correlations(results):
         known = not math.isnan(row.value)
         words = (f"{row.value:+.2f}", f"{row.low:+.2f} .. {row.high:+.2f}") if known else ("too few", "")

@@ -1,16 +1,15 @@
-"""The figure of `contest`: accuracy against gradient mismatch, a point for each method."""
+"""The figure of `contest`: gain over the baseline, and against gradient mismatch."""
 
 import math
-import statistics
 from pathlib import Path
 from typing import Any
 
-from duonet.experiments.competition_tables import STATES, against_baseline, correlations, points_of
+from duonet.experiments.competition_tables import STATES, against, correlations, points_of
 from duonet.viz.canvas import blank, save, tidy, without_formulas
 
 
 def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
-    """Draw what each method gains over the baseline, and accuracy by cosine for each measured layer and state.
+    """Draw what each method gains over the baseline, and that gain by cosine for each measured layer and state.
 
     Parameters
     ----------
@@ -44,9 +43,9 @@ def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
 def _draw_gains(axes, results):
     """Draw each method's difference to the baseline with its 95 % interval, the best on top."""
     rows = [name for name, row in results["methods"].items() if row["accuracy"]]
-    rows.sort(key=lambda name: statistics.mean(results["methods"][name]["accuracy"]))
+    rows.sort(key=lambda name: against(results, name).mean)
     for i, name in enumerate(rows):
-        gap = against_baseline(results, name)
+        gap = against(results, name)
         half = None if math.isnan(gap.half) or name == "baseline" else 100 * gap.half
         color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
         axes.errorbar(100 * gap.mean, i, xerr=half, fmt="o", color=color, markersize=4, capsize=2)
@@ -58,12 +57,12 @@ def _draw_gains(axes, results):
 
 
 def _draw_points(axes, results, row):
-    for name, cosine, accuracy in points_of(results, row.state, row.layer):
+    for name, cosine, gain in points_of(results, row.state, row.layer):
         color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
-        axes.plot(cosine, 100 * accuracy, "o", color=color, markersize=4)
-        axes.annotate(without_formulas(name), (cosine, 100 * accuracy), fontsize=5, xytext=(2, 2),
+        axes.plot(cosine, 100 * gain, "o", color=color, markersize=4)
+        axes.annotate(without_formulas(name), (cosine, 100 * gain), fontsize=5, xytext=(2, 2),
                       textcoords="offset points")  # fmt: skip
     known = "" if math.isnan(row.value) else f"\nρ = {row.value:+.2f} ({row.low:+.2f} .. {row.high:+.2f})"
     axes.set_title(f"{row.layer}, {STATES[row.state]}{known}", fontsize=9)
-    axes.set(xlabel="cosine, coarse and smoothed gradient", ylabel="test accuracy (%)")
+    axes.set(xlabel="cosine, coarse and smoothed gradient", ylabel="points above the baseline")
     tidy(axes, "both")
