@@ -99,7 +99,7 @@ class ContinuousBinary(LearnedRange):
         self.decay = arguments.number("ContinuousBinary", "decay", decay, at_least=0)
         if start is not None:
             start = arguments.number("ContinuousBinary", "start", start, at_least=0)
-        self.start, self.hard = start, hard
+        self.start, self.hard = start, arguments.instance("ContinuousBinary", "hard", hard, bool)
         self._learn(m=self.width, alpha=self.height)
 
     def before_step(self, epochs: float) -> dict[str, float]:

@@ -29,7 +29,7 @@ class Interval(LearnedRange):
     least = 1  # bits
 
     def _set_bits(self, bits, schedule):
-        self.schedule = schedule
+        self.schedule = schedule and arguments.instance(type(self).__name__, "schedule", schedule, Schedule)
         self.bits = arguments.integer(type(self).__name__, "bits", bits, at_least=self.least, at_most=8)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:

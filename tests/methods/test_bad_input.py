@@ -29,7 +29,11 @@ def arguments():
         for argument, parameter in inspect.signature(entry.maker).parameters.items():
             kind = float if "float" in str(parameter.annotation) else type(parameter.default)
             values = (0, None) if argument == "rng" else WRONG.get(kind, ("nosuch",))
-            values = [value for value in values if (argument, value) != ("channels", 99)]
+            values = [
+                v
+                for v in values
+                if (argument, v) != ("channels", 99) and (v is not None or parameter.default is not None)
+            ]
             yield pytest.param(entry, argument, values, id=f"{name}-{argument}")
 
 
