@@ -418,7 +418,7 @@ assert all(rows[0][key] == rows[1][key] for key in same)
 # `@methods.listed(...)` above a class it stands in that table, and every test that all rows must pass is run on it
 # as well. Which method is *best* is another question, and none that a table of properties can answer. It takes
 # the same network, images and budget for every method, a learning rate that is tuned for each by the same rule,
-# and several seeds (tutorial 6 says why). `duonet contest` does that; `docs/methods.md` has its results.
+# and several seeds (tutorial 6 says why). `duonet contest` does that; `docs/methods_compared.md` has its results.
 
 # %% [markdown]
 # ## Recap

@@ -42,26 +42,33 @@ def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
 
 def _draw_gains(axes, results):
     """Draw each method's difference to the baseline with its 95 % interval, the best on top."""
-    rows = [name for name, row in results["methods"].items() if row["accuracy"]]
-    rows.sort(key=lambda name: against(results, name).mean)
+    rows = _ranked(results)[::-1]
     for i, name in enumerate(rows):
         gap = against(results, name)
         half = None if math.isnan(gap.half) or name == "baseline" else 100 * gap.half
         color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
         axes.errorbar(100 * gap.mean, i, xerr=half, fmt="o", color=color, markersize=4, capsize=2)
-    labels = [without_formulas(results["methods"][name]["label"]) for name in rows]
+    labels = [
+        f"{without_formulas(results['methods'][name]['label'])}  {len(rows) - i}" for i, name in enumerate(rows)
+    ]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.axvline(0, color="0.7", linewidth=1, zorder=0)
     axes.set_xlabel("test accuracy minus the baseline's, points, with 95 % interval")
     tidy(axes, "x")
 
 
+def _ranked(results):
+    """List the methods that were scored, the best first; the figure's numbers are their places."""
+    rows = [name for name, row in results["methods"].items() if row["accuracy"]]
+    return sorted(rows, key=lambda name: -against(results, name).mean)
+
+
 def _draw_points(axes, results, row):
+    places = {name: i for i, name in enumerate(_ranked(results), start=1)}
     for name, cosine, gain in points_of(results, row.state, row.layer):
         color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
         axes.plot(cosine, 100 * gain, "o", color=color, markersize=4)
-        axes.annotate(without_formulas(name), (cosine, 100 * gain), fontsize=5, xytext=(2, 2),
-                      textcoords="offset points")  # fmt: skip
+        axes.annotate(str(places[name]), (cosine, 100 * gain), (3, 2), textcoords="offset points", fontsize=7)
     known = "" if math.isnan(row.value) else f"\nρ = {row.value:+.2f} ({row.low:+.2f} .. {row.high:+.2f})"
     axes.set_title(f"{row.layer}, {STATES[row.state]}{known}", fontsize=9)
     axes.set(xlabel="cosine, coarse and smoothed gradient", ylabel="points above the baseline")
