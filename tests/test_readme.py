@@ -45,6 +45,7 @@ def test_the_example_prints_what_it_says():
         ("compare_seeds", (PAGE,)),
         ("compare_vgg7", (PAGE,)),
         ("compare_mlp", (PAGE,)),
+        ("compare_three", (PAGE,)),
     ],
 )
 def test_the_tables_are_those_of_the_kept_results(name, pages):
@@ -86,6 +87,19 @@ def test_what_is_said_of_eight_seeds_is_that_of_the_differences_seed_by_seed():
         assert said[-1] in flowed(PAGE)
         assert f"{low} to {high}; ahead in {(gain > 0).sum()} of 8" in flowed(PAGE)
     assert f"Eight seeds say the same: {said[0]} and {said[1]} (standard errors)" in flowed(README)
+
+
+def test_what_is_said_of_three_copies_is_that_of_the_differences_seed_by_seed():
+    def gain(methods, one, other):
+        values = 100 * (np.array(methods[one]["accuracy"]) - np.array(methods[other]["accuracy"]))
+        return f"{values.mean():.1f} ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}".replace("-", "−")
+
+    three, short = (kept(name)["methods"] for name in ("compare_three", "methods_compared_float"))
+    text = flowed(PAGE).split("## Two copies or three?")[1]
+    assert f"ahead of two by {gain(three, 'binaryduo3', 'binaryduo')} points" in text
+    assert f"from scratch by {gain(three, 'binaryduo3', 'control3')}: nothing" in text
+    assert f"it is {gain(short, 'binaryduo3', 'binaryduo')}." in text
+    assert all(row["float32_changed_predictions"] == 0 for row in kept("compare_three")["decoupling"])
 
 
 def test_decoupling_changed_nothing_in_the_kept_runs():

@@ -19,8 +19,9 @@ def decoupling_difference(
 ) -> dict[str, Any]:
     """Hold the decoupled network against the coupled one, in float64 and in float32.
 
-    The two sum the same products in another order. In float64 that is all the difference there is; in float32 the
-    rounding now and then carries a pre-activation over a threshold.
+    The two sum the same products in another order. In float64 that is all the difference there is, where weights
+    are divided by a power of 2: W/3 was rounded when a float32 network was decoupled. In float32 rounding now and
+    then carries a pre-activation over a threshold.
 
     Parameters
     ----------
