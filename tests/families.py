@@ -1,5 +1,7 @@
 """A small network of every model, and weights with which all sums are exact."""
 
+import numpy as np
+
 from duonet import models, nn
 
 FAMILIES = {
@@ -25,7 +27,7 @@ def family(name, variant, rng, weights="float"):
 
 def dyadic(model, rng):
     """Weights, statistics and slopes that are small multiples of powers of two: every sum is exact."""
-    for _, layer in model.modules():
+    for path, layer in model.modules():
         if isinstance(layer, nn.BatchNorm):
             n = layer.gamma.size
             layer.eps = 0.0
@@ -33,12 +35,14 @@ def dyadic(model, rng):
             layer.beta.data = rng.integers(-2, 6, n) / 8
             layer.running_mean.data = rng.integers(-4, 4, n) / 8
             layer.running_var.data = rng.choice([0.25, 1.0, 4.0], n)
+            if "shortcut" in path:  # along the shortcuts bits add up
+                layer.gamma.data, layer.running_var.data = np.sign(layer.gamma.data), np.ones(n)
         elif isinstance(layer, (nn.Conv2d, nn.Linear)):
             shape = layer.weight.shape
             if layer.weight_quantizer is not None:
                 layer.weight.data = rng.choice([-0.5, 0.5], shape)  # so that their mean size is exact as well
             elif len(shape) == 2 or shape[:2] == (1, 1):
-                layer.weight.data = rng.integers(-1, 2, shape)  # along the shortcuts bits add up
+                layer.weight.data = rng.integers(-1, 2, shape)  # here as well
             else:
                 layer.weight.data = rng.integers(-2, 3, shape) / 4
     return model.eval()

@@ -36,7 +36,7 @@ def test_quiet_prints_the_table_alone(tmp_path, capsys):
     [
         (
             ["--model", "vgg99"],
-            "duonet: compare: --model must be one of vgg_deep, vgg7, mlp, got 'vgg99'; did you mean 'vgg7'?",
+            "duonet: compare: --model must be one of vgg_deep, vgg7, densenet28, mlp, got 'vgg99'; did you mean 'vgg7'?",
         ),
         (["--epochs", "1"], "duonet: compare: --epochs must be an int at least 2, got 1"),
         (["--weights", "half"], "duonet: compare: --weights must be one of float, binary, got 'half'"),

@@ -101,7 +101,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, flo
     Examples
     --------
     >>> [round(v, 3) for v in rank_correlation([1, 2, 3, 4, 5], [1, 3, 2, 5, 4])]
-    [0.8, -0.477, 0.988]
+    [0.8, -0.457, 0.991]
     """
     if len(x) < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
         return math.nan, math.nan, math.nan

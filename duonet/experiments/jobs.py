@@ -149,7 +149,7 @@ def before_staircases(model: Module) -> list[str]:
     --------
     >>> from duonet.models import mlp
     >>> before_staircases(mlp("baseline", inputs=4, widths=(8, 8, 8), classes=3, rng=np.random.default_rng(0)))
-    ['linear1', 'linear2']
+    ['linear1', 'linear2', 'linear3']
     """
     paths = [path for path, _ in model.modules()]
     weights = {path for path, m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}

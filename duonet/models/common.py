@@ -130,7 +130,7 @@ def stem(in_shape: tuple[int, ...], width: int, rng: np.random.Generator, small:
     Examples
     --------
     >>> stem((32, 32, 3), 4, np.random.default_rng(0), small=True)
-    {'conv1': Conv2d(3, 4, 3, padding=1, bias=False)}
+    {'conv1': Conv2d(3, 4, 3, stride=1, padding=1, bias=False)}
     """
     if small:
         return {"conv1": nn.Conv2d(in_shape[2], width, 3, padding=1, rng=rng, bias=False)}

@@ -6,8 +6,9 @@ import pytest
 
 from duonet import Tensor, data
 from duonet.experiments import CompareSettings, RunSettings, compare, compare_table, score, train
+from duonet.experiments.comparison import ABLATION, USUAL
 from duonet.experiments.materials import build_network, load_splits
-from duonet.experiments.methods import METHODS, TRAINED
+from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED, RECIPES
 
 
@@ -71,7 +72,7 @@ def test_the_folder_holds_results_and_a_folder_for_each_run(run):
     assert results["complete"] and results["seconds"] > 0
     assert {"numpy", "python", "duonet"} <= set(results["versions"])
     folders = {path.name for path in out.iterdir() if path.is_dir()}
-    assert folders == {f"{method}-{seed}" for seed in range(2) for method in TRAINED if method != "coupled"}
+    assert folders == {f"{method}-{seed}" for seed in range(2) for method in (*USUAL, *ABLATION)}
     assert len((out / "control-1" / "history.csv").read_text().splitlines()) == 4
     assert len(results["methods"]["binaryduo"]["validation"][0]) == 1, "the second stage's epochs"
     assert len(results["methods"]["coupled"]["validation"][0]) == 2
@@ -182,14 +183,14 @@ def test_recipes_fit_their_models():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"model": "vgg99"}, "compare: model must be one of vgg_deep, vgg7, mlp, got 'vgg99'"),
+        ({"model": "vgg99"}, "compare: model must be one of vgg_deep, vgg7, densenet28, mlp, got 'vgg99'"),
         ({"weights": "ternary"}, "weights must be one of float, binary, got 'ternary'"),
         ({"seeds": 0}, "compare: seeds must be an int at least 1, got 0"),
         ({"epochs": 1}, "compare: epochs must be an int at least 2, got 1"),
         ({"seeds": 1.5}, "compare: seeds must be an int at least 1, got float 1.5"),
         ({"epochs": True}, "compare: epochs must be an int at least 2, got bool True"),
         ({"ablation": "no"}, "compare: ablation must be a bool, got str"),
-        ({"model": ["mlp"]}, "compare: model must be one of vgg_deep, vgg7, mlp, got"),
+        ({"model": ["mlp"]}, "compare: model must be one of vgg_deep, vgg7, densenet28, mlp, got"),
         ({"width": 0}, "compare: width must be an int at least 2, got 0"),
     ],
 )

@@ -49,7 +49,7 @@ def test_the_shelf_stretches_the_schedule_to_a_training():
 @pytest.mark.parametrize("make, message", [
     (lambda: SharpenedSign(0), "SwishSign: beta must be a number above 0, got 0"),
     (lambda: SharpenedSign(1, optim.Ramp(1, 0, 2)).before_step(2), "SharpenedSign: beta must be a number above 0, got 0"),
-    (lambda: find("bnn+-sharpened").make(None, epochs=0), "Ramp: total must be a number above 0, got 0"),
+    (lambda: find("bnn+-sharpened").make(None, epochs=0), "sharpened_sign: epochs must be a number above 0, got 0"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_a_sentence(make, message):
     with pytest.raises((ValueError, TypeError), match=f"^{message}"):

@@ -90,7 +90,7 @@ def test_decoupling_refuses_it_between_batch_norm_and_a_ternary_activation():
     model = small(
         ("norm", nn.BatchNorm(4)), ("bend", nn.PReLU(4)), ("act", nn.QuantActivation(Ternary(), Clip(0, 1)))
     )
-    with pytest.raises(CannotDecouple, match="act: a ternary activation needs a batch norm .* found PReLU"):
+    with pytest.raises(CannotDecouple, match="act: a coupled activation needs a batch norm .* found PReLU"):
         decouple(model.eval())
 
 
