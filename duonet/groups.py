@@ -25,7 +25,7 @@ def by_path(
     model : Module
         Its `parameters()` are to be the optimiser's.
     rates, decays : dict, optional
-        From a pattern, such as "*.gamma", to the factor on the learning rate or to the weight decay of the
+        From a pattern, such as ``"*.gamma"``, to the factor on the learning rate or to the weight decay of the
         parameters whose paths fit; of several patterns the first.
 
     Returns

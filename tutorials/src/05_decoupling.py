@@ -878,7 +878,7 @@ cases = {
 }
 for message in cases.values():
     print(message, "\n")
-assert "found Linear" in cases["no batch norm"] and "ends in a ternary" in cases["nothing behind"]
+assert "found Linear" in cases["no batch norm"] and "ends in a coupled" in cases["nothing behind"]
 assert "nothing to decouple" in cases["decoupled before"]
 
 # %% [markdown]
