@@ -1,4 +1,4 @@
-"""Time of a packed network beside PyTorch, onnxruntime and duonet in float32: one command, about six minutes.
+"""Time of a packed network beside PyTorch, onnxruntime and duonet in float32: one command, about eight minutes.
 
     python benchmarks/inference.py --json docs/inference.json && python benchmarks/speed_table.py --render
     python benchmarks/inference.py vgg7 --threads 1 --batch 1
