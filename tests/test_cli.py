@@ -10,6 +10,8 @@ import pytest
 
 from duonet import backend, experiments
 from duonet.cli import main
+from duonet.experiments import real_network
+from duonet.experiments.recipes import COMPARED
 
 SMALL = ["compare", "--model", "mlp", "--epochs", "2", "--images", "200", "--width", "8"]
 
@@ -128,12 +130,15 @@ TINY = ["mismatch", "--seeds", "1", "--width", "8", "--samples", "500", "--image
 def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys, monkeypatch):
     @dataclasses.dataclass(frozen=True)
     class Quick(experiments.MismatchSettings):
+        steps: tuple = (0.1,)
+        directions: tuple = (0.2,)
         measured_images: int = 24
         training_steps: int = 1
         network_images: int = 128
         network_epochs: int = 2
 
     monkeypatch.setattr(experiments, "MismatchSettings", Quick)
+    monkeypatch.setitem(COMPARED[real_network.MODEL], "width", 6)
     assert main([*TINY, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     for title in (

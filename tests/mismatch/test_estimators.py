@@ -100,7 +100,7 @@ def test_fast_is_general_for_a_decoupled_network_and_thresholds_of_each_channel(
     model = models.vgg7(variant, (8, 8, 8, 8, 8, 8), (8, 8, 1), rng=rng)
     binary = decouple(settle(model, rng))
     layers = ["conv1", "conv3", "conv5", "conv6"]
-    assert_fast_is_general(binary, F.softmax_cross_entropy, batch_for(rng, (200, 8, 8, 1), 10), 0.3, layers)
+    assert_fast_is_general(binary, F.softmax_cross_entropy, batch_for(rng, (60, 8, 8, 1), 10), 0.3, layers)
     each = nn.QuantActivation(Staircase([rng.normal(size=8), rng.normal(3, 0.1, 8)], [0, 1, 5]), Clip(0, 1))
     assert_fast_is_general(
         perceptron(lambda: each, rng), F.softmax_cross_entropy, batch_for(rng, (50, 6)), 0.1, ["0", "3"]
