@@ -1,8 +1,9 @@
 """Figures of runs: each thing they say leaves a mark."""
 
+import numpy as np
 import pytest
 
-from duonet.experiments.figures import plot_confusion, plot_history, plot_runs
+from duonet.experiments.figures import contest, plot_confusion, plot_history, plot_runs
 
 ROWS = [
     {
@@ -71,3 +72,12 @@ def test_names_are_words_and_never_formulas_or_codes(tmp_path):
         titled = runs(ROWS)
         titled["settings"]["dataset"] = name
         drawn(plot_runs, titled, tmp_path)
+
+
+def test_the_numbers_of_crowded_points_keep_apart():
+    points = np.array([(0.926, 0.7), (0.927, 0.5), (1.03, -25.7), (1.035, -24.2), (0.9, 3.0)])
+    reach = np.ptp(points, axis=0)
+    numbers = points / reach * contest.PANEL + contest._offsets(points)
+    apart = np.abs(numbers[:, None] - numbers).max(axis=2) + 99 * np.eye(5)
+    assert apart.min() > 8
+    assert len(contest._offsets(np.array([(1.0, 2.0)]))) == 1

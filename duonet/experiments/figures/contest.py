@@ -4,8 +4,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from duonet.experiments.competition_tables import STATES, against, correlations, points_of
 from duonet.viz.canvas import blank, save, tidy, without_formulas
+
+PANEL = (160, 95)  # about the width and height of a panel's points, in printer's points
 
 
 def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
@@ -53,7 +57,7 @@ def _draw_gains(axes, results):
     ]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.axvline(0, color="0.7", linewidth=1, zorder=0)
-    axes.set_xlabel("test accuracy minus the baseline's, points, with 95 % interval")
+    axes.set_xlabel("points above the baseline, with 95 % interval")
     tidy(axes, "x")
 
 
@@ -65,11 +69,30 @@ def _ranked(results):
 
 def _draw_points(axes, results, row):
     places = {name: i for i, name in enumerate(_ranked(results), start=1)}
-    for name, cosine, gain in points_of(results, row.state, row.layer):
+    found = points_of(results, row.state, row.layer)
+    points = np.array([(cosine, 100 * gain) for _, cosine, gain in found])
+    for (name, *_), point, offset in zip(found, points, _offsets(points)):
         color = "#123a6b" if name == "binaryduo" else "#b2500f" if name == "baseline" else "0.4"
-        axes.plot(cosine, 100 * gain, "o", color=color, markersize=4)
-        axes.annotate(str(places[name]), (cosine, 100 * gain), (3, 2), textcoords="offset points", fontsize=7)
+        axes.plot(*point, "o", color=color, markersize=4)
+        axes.annotate(
+            str(places[name]), point, offset, textcoords="offset points", fontsize=7, ha="center", va="center"
+        )
+    axes.margins(0.1)
     known = "" if math.isnan(row.value) else f"\nρ = {row.value:+.2f} ({row.low:+.2f} .. {row.high:+.2f})"
     axes.set_title(f"{row.layer}, {STATES[row.state]}{known}", fontsize=9)
-    axes.set(xlabel="cosine, coarse and smoothed gradient", ylabel="points above the baseline")
+    axes.set(xlabel="cosine of coarse and smoothed gradient", ylabel="points above the baseline")
     tidy(axes, "both")
+
+
+def _offsets(points):
+    """Give each point's number the corner that is farthest from other points and numbers."""
+    reach = np.ptp(points, axis=0)
+    taken = list(points / np.where(reach > 0, reach, 1) * PANEL)
+    corners = np.array([(7, 5), (7, -5), (-7, 5), (-7, -5)])
+    offsets = []
+    for i in range(len(points)):
+        others = np.array(taken[:i] + taken[i + 1 :])
+        room = [np.hypot(*(others - taken[i] - corner).T).min(initial=math.inf) for corner in corners]
+        offsets.append(corners[np.argmax(room)])
+        taken.append(taken[i] + offsets[-1])
+    return offsets

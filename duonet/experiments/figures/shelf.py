@@ -94,7 +94,8 @@ def _weights(entry, top, bottom):
     top.set_yticks([])
     order = np.argsort(w.ravel())
     bottom.plot(w.ravel()[order], slope.ravel()[order], color=SOFT, linewidth=1.2)
-    bottom.set_xlim(-2, 2)
+    for axes in (top, bottom):
+        axes.set_xlim(-2, 2)
     bottom.set_ylim(min(-0.2, 1.1 * slope.min()), max(1.2, 1.1 * slope.max()))
 
 
