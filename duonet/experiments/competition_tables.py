@@ -70,10 +70,10 @@ def against(results: dict[str, Any], name: str, other: str = "baseline") -> Diff
     Returns
     -------
     Difference
+        NaN where they share no seed.
     """
-    own, base = (
-        dict(zip(results["methods"][key]["seeds"], results["methods"][key]["accuracy"])) for key in (name, other)
-    )
+    rows = (results["methods"].get(key, {"seeds": [], "accuracy": []}) for key in (name, other))
+    own, base = (dict(zip(row["seeds"], row["accuracy"])) for row in rows)
     gaps = [own[seed] - base[seed] for seed in own if seed in base]
     if len(gaps) < 2:
         return Difference(gaps[0] if gaps else math.nan, math.nan, math.nan, len(gaps))
@@ -183,8 +183,8 @@ def points_of(results: dict[str, Any], state: str, layer: str) -> list[tuple[str
     list of tuple
     """
     found = [(name, spread(cosines(results, name, state, layer))[0]) for name in results["methods"]]
-    known = [(name, cosine) for name, cosine in found if not math.isnan(cosine)]
-    return [(name, cosine, against(results, name).mean) for name, cosine in known]
+    points = [(name, cosine, against(results, name).mean) for name, cosine in found]
+    return [point for point in points if not any(map(math.isnan, point[1:]))]
 
 
 def contest_tables(results: dict[str, Any]) -> dict[str, str]:
@@ -208,10 +208,25 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
     return texts
 
 
+def ranked(results: dict[str, Any]) -> list[str]:
+    """Sort what was scored by its difference to the baseline, best first, and last what shares no seed with it.
+
+    Means of other seeds cannot be held against each other.
+
+    Parameters
+    ----------
+    results : dict
+
+    Returns
+    -------
+    list of str
+    """
+    gains = {name: against(results, name).mean for name, row in results["methods"].items() if row["accuracy"]}
+    return sorted(gains, key=lambda name: math.inf if math.isnan(gains[name]) else -gains[name])
+
+
 def _best_first(results):
-    """Sort by the difference to the baseline: means of other seeds cannot be held against each other."""
-    rows = [(name, row) for name, row in results["methods"].items() if row["accuracy"]]
-    return sorted(rows, key=lambda row: -against(results, row[0]).mean)
+    return [(name, results["methods"][name]) for name in ranked(results)]
 
 
 def _accuracy(results):
@@ -245,7 +260,7 @@ def _verdict(results):
 
 def _gap(difference):
     if math.isnan(difference.error):
-        return f"{100 * difference.mean:+.2f}", ""
+        return "" if math.isnan(difference.mean) else f"{100 * difference.mean:+.2f}", ""
     mean, error, half = (100 * value for value in difference[:3])
     return f"{mean:+.2f} ± {error:.2f}", f"{mean - half:+.1f} .. {mean + half:+.1f}"
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from duonet.experiments.competition_tables import against, contest_tables, correlations, rank_correlation
+from duonet.experiments.figures import plot_contest
 
 
 def results(**methods):
@@ -14,10 +15,10 @@ def results(**methods):
     for name, (seeds, accuracy, cosine) in methods.items():
         measured = {"layer": "a", "cosine": cosine, "raw": cosine, "low": cosine, "high": cosine}
         measured |= {"coarse_noise": 0.1, "noise": 0.1}
-        mismatch = [{"seed": seeds[0], "start": [measured], "trained": [measured | {"noise": 0.9}]}]
+        mismatch = [{"seed": [*seeds, 0][0], "start": [measured], "trained": [measured | {"noise": 0.9}]}]
         rows[name] = {"label": name, "reference": None, "seeds": seeds, "accuracy": accuracy, "mismatch": mismatch}
         rows[name] |= {"cpu_seconds": [2.0 + len(rows)] * len(seeds), **costs}
-    settings = {"weights": "float", "tuning_seeds": 2, "rates": [0.1]}
+    settings = {"model": "mlp", "weights": "float", "tuning_seeds": 2, "rates": [0.1]}
     rates = {name: {"rate": 0.1, "means": [0.5], "diverged": 0} for name in rows}
     return {"settings": settings, "methods": rows, "rates": rates}
 
@@ -76,3 +77,15 @@ def test_what_noise_hides_takes_no_part_in_a_correlation():
     assert (start.methods, trained.methods) == (6, 0) and math.isnan(trained.value)
     # By hand: cosines rise in this order, gains are 0, 0.1, 0.04, −0.2, 0.05, 0.025: ranks 2 6 4 1 5 3.
     assert start.value == pytest.approx(1 - 6 * (1 + 16 + 1 + 9 + 0 + 9) / (6 * 35))
+
+
+@pytest.mark.parametrize("baseline", [None, ([], [], 0.1), ([9], [0.5], 0.1)])
+def test_without_a_seed_of_the_baselines_no_gain_is_told(baseline, tmp_path):
+    """It failed or diverged, or is not finished yet."""
+    few = results(
+        **{} if baseline is None else {"baseline": baseline}, up=([2], [0.6], 0.2), off=([3], [0.4], 0.3)
+    )
+    tables = contest_tables(few)
+    assert "nan" not in "".join(tables.values()) and "up" in tables["mismatch"]
+    assert {row.methods for row in correlations(few)} == {int(baseline == ([9], [0.5], 0.1)), 0}
+    assert plot_contest(few, tmp_path / "a.png").exists()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from duonet.experiments.competition_tables import STATES, against, correlations, points_of
+from duonet.experiments.competition_tables import STATES, against, correlations, points_of, ranked
 from duonet.viz.canvas import blank, save, tidy, without_formulas
 
 PANEL = (160, 95)  # about the width and height of a panel's points, in printer's points
@@ -46,7 +46,7 @@ def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
 
 def _draw_gains(axes, results):
     """Draw each method's difference to the baseline with its 95 % interval, the best on top."""
-    rows = _ranked(results)[::-1]
+    rows = ranked(results)[::-1]
     for i, name in enumerate(rows):
         gap = against(results, name)
         half = None if math.isnan(gap.half) or name == "baseline" else 100 * gap.half
@@ -61,14 +61,8 @@ def _draw_gains(axes, results):
     tidy(axes, "x")
 
 
-def _ranked(results):
-    """List the methods that were scored, the best first; the figure's numbers are their places."""
-    rows = [name for name, row in results["methods"].items() if row["accuracy"]]
-    return sorted(rows, key=lambda name: -against(results, name).mean)
-
-
 def _draw_points(axes, results, row):
-    places = {name: i for i, name in enumerate(_ranked(results), start=1)}
+    places = {name: i for i, name in enumerate(ranked(results), start=1)}
     found = points_of(results, row.state, row.layer)
     points = np.array([(cosine, 100 * gain) for _, cosine, gain in found])
     for (name, *_), point, offset in zip(found, points, _offsets(points)):
