@@ -251,6 +251,6 @@ def _merged(row, records):
         "validation": [record["validation"] for record in good],
         "cpu_seconds": [record["cpu_seconds"] for record in good],
         "diverged": len(records) - len(good),
-        "mismatch": [{"seed": r["settings"]["seed"], **r["mismatch"]} for r in good if r["mismatch"]],
+        "mismatch": [{"seed": r["settings"]["seed"], **r["mismatch"]} for r in good if r["measured"]],
         **{name: good[0][name] for name in COUNTED if good},
     }

@@ -20,6 +20,7 @@ from duonet.experiments.real_network import take_statistics
 from duonet.experiments.run_folder import COSTS, made_settings
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.scoring import load_run
+from duonet.experiments.study_file import JOB, MEASURED, check_shape
 from duonet.experiments.training import train
 from duonet.files import replacing
 from duonet.mismatch import Mismatch, measure
@@ -222,6 +223,9 @@ def _kept(out, job):
         found = Job(job.name, made_settings(path, settings), None if measured is None else Measured(**measured))
         if not isinstance(record["validation"], float) or not 0 <= record["validation"] <= 1:
             raise ValueError(f"validation cannot be {record['validation']!r:.60}")
+        if "diverged" not in record:
+            scored = {"test": float} if job.run.test else {}
+            check_shape(record, JOB | scored | (MEASURED if job.measured else {}), "the record")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}; remove it, and the job is made again") from None
     if found != dataclasses.replace(job, run=job.run.resolved()):

@@ -22,13 +22,18 @@ CONTESTANT = {
     "mismatch": [{"seed": int, "start": [COSINE], "trained": [COSINE]}],
 }  # fmt: skip
 COSTS = {
-    "weights": int,
-    "operations": float,
-    "mbit": float,
-    "extra": int,
-    "weight_bits": int,
-    "activation_bits": int,
+    "weights": int, "operations": float, "mbit": float, "extra": int, "weight_bits": int, "activation_bits": int,
+}  # fmt: skip
+JOB = {
+    "validation": SHARE,
+    "test": (SHARE, None),
+    "cpu_seconds": NUMBER,
+    "parameters": int,
+    "macs": int,
+    "mismatch": dict,
+    **COSTS,
 }
+MEASURED = {"mismatch": {"start": [COSINE], "trained": [COSINE]}}
 RATE = {"rate": float, "means": [SHARE], "diverged": int}
 OWN = {
     "truth": {"surrogate": str, "theta": float, "exact": float},
@@ -100,7 +105,8 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
         for name, row in results["methods"].items() if study == "compare" else ():
             check_shape(row, METHOD, f"row {name}")
         for name, row in results["methods"].items() if study == "contest" else ():
-            check_shape(row, CONTESTANT | (COSTS if row.get("accuracy") else {}), f"row {name}")
+            check_shape(row, CONTESTANT, f"row {name}")
+            check_shape(row, COSTS if row["accuracy"] else {}, f"row {name}")
         for name, row in results["rates"].items() if study == "contest" else ():
             check_shape(row, RATE, f"the rates of {name}")
         for i, row in enumerate(results["records"] if study == "mismatch" else ()):

@@ -33,7 +33,13 @@ def calls(monkeypatch):
         counts = dict.fromkeys(("weights", "parameters", "macs", "extra", "weight_bits", "activation_bits"), 1)
         counts |= {"operations": 1.0, "mbit": 1.0}
         test = job.run.lr if job.run.test else None
-        return {"validation": job.run.lr, "test": test, "cpu_seconds": 1.0, "mismatch": {}, **counts}
+        return {
+            "validation": job.run.lr,
+            "test": test,
+            "cpu_seconds": 1.0,
+            "mismatch": {"start": [], "trained": []},
+            **counts,
+        }
 
     monkeypatch.setattr(finish, "__defaults__", (True, act))
     return made
@@ -167,6 +173,12 @@ def test_every_method_that_is_binary_takes_part():
         (lambda text: text[:-9], "is damaged: "),
         (lambda text: text.replace('"validation": 0', '"validation": 7'), "is damaged: validation cannot be 7"),
         (lambda text: text.replace('"epochs": 2', '"epochs": 3'), "is of a job with other settings"),
+        (lambda text: text.replace('"test": null', '"tset": null'), "is damaged: the record has no test"),
+        (lambda text: text.replace('"extra": 1', '"extra": "1"'), "is damaged: extra of the record must be int"),
+        (
+            lambda text: text.replace('"mismatch": {', '"mismatch": 3, "more": {'),
+            "is damaged: mismatch of the record must be",
+        ),
         (lambda text: "[]", "is damaged: "),
     ],
 )
