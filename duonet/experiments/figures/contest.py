@@ -85,7 +85,7 @@ def _offsets(points):
     corners = np.array([(7, 5), (7, -5), (-7, 5), (-7, -5)])
     offsets = []
     for i in range(len(points)):
-        others = np.array(taken[:i] + taken[i + 1 :])
+        others = np.array(taken[:i] + taken[i + 1 :]).reshape(-1, 2)
         room = [np.hypot(*(others - taken[i] - corner).T).min(initial=math.inf) for corner in corners]
         offsets.append(corners[np.argmax(room)])
         taken.append(taken[i] + offsets[-1])
