@@ -16,7 +16,7 @@ NORMAL = 1.959964  # of 95 %
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of 95 %, by degrees of freedom from 1
 FEWEST = 5  # methods that a correlation is worth computing of
 DUO = ("binaryduo", "control")
-SIDES = {"better": "Above the baseline", "worse": "Below it", "open": "Not told apart from it"}
+SIDES = {"better": "Significantly better", "worse": "Significantly worse", "open": "No significant difference"}
 STATES = {"start": "at the start", "trained": "after training"}
 
 

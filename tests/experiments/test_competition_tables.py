@@ -46,7 +46,7 @@ def test_the_table_goes_by_the_difference_and_says_what_is_told_apart():
     tables = contest_tables(SOME)
     names = [line.split()[0] for line in tables["accuracy"].splitlines()[3:]]
     assert names == ["up", "binaryduo", "apart", "control", "baseline", "once"]
-    assert tables["verdict"].splitlines()[:2] == ["Above the baseline: up", "Below it: none"]
+    assert tables["verdict"].splitlines()[:2] == ["Significantly better: up", "Significantly worse: none"]
     assert "BinaryDuo minus decoupled from scratch: +2.50 ± 2.50" in tables["verdict"]
     up = next(line for line in tables["accuracy"].splitlines() if line.startswith("up"))
     assert up.split()[-1] == "1.33", "four seconds to the baseline's three"
