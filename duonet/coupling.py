@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from duonet import nn
+from duonet import arguments, nn
 from duonet.module import join
 from duonet.quant import Quantizer
 
@@ -119,7 +119,7 @@ def needs_norm(want: Want, found: str) -> CannotDecouple:
 
 def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
     """Return the model as a Sequential and what `wanted` finds in it; refuse what nothing can double."""
-    refuse_ties(model)
+    refuse_ties(arguments.instance("decouple", "model", model, nn.Module))
     chain = as_sequential(model)
     if not any_coupled(chain, ""):
         raise CannotDecouple(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from duonet import backend, nn, sources
+from duonet import arguments, backend, nn, sources
 from duonet.coupling import CannotDecouple, Want, coupled, found_in, in_mode_of, kind, paths_of
 from duonet.module import join
 from duonet.quant import Binary, Shifted, Stretched
@@ -107,8 +107,7 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
     >>> bool(np.allclose(coupled(x).data, binary(x).data, atol=1e-6))
     True
     """
-    if shift not in SHIFTS:
-        raise ValueError(f"decouple: shift must be 'threshold' or 'beta', got {shift!r}")
+    arguments.one_of("decouple", "shift", shift, SHIFTS)
     chain, found = found_in(model)
     try:
         decoupled, copies = _rebuild(copy.deepcopy(chain), "", None, Plan(found, shift, divide=True))

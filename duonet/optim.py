@@ -212,7 +212,7 @@ class SGD(Optimizer):
     ):
         self.momentum = arguments.number("SGD", "momentum", momentum, at_least=0, below=1)
         self.weight_decay = arguments.number("SGD", "weight_decay", weight_decay, at_least=0)
-        self.nesterov = nesterov
+        self.nesterov = arguments.instance("SGD", "nesterov", nesterov, bool)
         super().__init__(parameters, lr, rates, decays)
 
     def _update(self, w, g, velocity, *, steps):

@@ -23,6 +23,16 @@ class Schedule:
         raise NotImplementedError
 
 
+def schedule_or_none(owner: str, schedule: Schedule | None) -> Schedule | None:
+    """Return the argument `schedule` of an owner; TypeError if it is neither a Schedule nor None.
+
+    Examples
+    --------
+    >>> schedule_or_none("StochasticBinary", None)
+    """
+    return None if schedule is None else arguments.instance(owner, "schedule", schedule, Schedule)
+
+
 class Constant(Schedule):
     """Keep the learning rate.
 

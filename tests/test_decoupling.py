@@ -426,8 +426,10 @@ def test_what_cannot_be_exact_is_refused_with_path_and_reason(build, message, rn
 
 
 def test_an_unknown_shift_is_refused(rng):
-    with pytest.raises(ValueError, match="shift must be 'threshold' or 'beta', got 'gamma'"):
+    with pytest.raises(ValueError, match="shift must be one of threshold, beta, got 'gamma'"):
         decouple(conv_net(rng), "gamma")
+    with pytest.raises(TypeError, match="decouple: model must be a Module, got NoneType"):
+        decouple(None)
 
 
 def test_layers_that_see_no_coupled_activation_are_copied_unchanged(rng):

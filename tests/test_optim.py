@@ -141,6 +141,7 @@ def test_rates_without_meaning_are_refused(kind, name, value):
             lambda: optim.SGD([one()], 0.1, momentum=5),
             "SGD: momentum must be a number at least 0 and below 1, got 5",
         ),
+        (lambda: optim.SGD([one()], 0.1, nesterov="no"), "SGD: nesterov must be a bool, got str"),
         (lambda: optim.SGD([one()], 0.1, -0.5), "SGD: momentum must be .*, got -0.5"),
         (lambda: optim.Adam([one()], betas=(1, 0.999)), "Adam: betas must be a number .* below 1, got 1"),
         (lambda: optim.Adam([one()], betas=(0.9, np.nan)), "Adam: betas must be a number .*, got nan"),

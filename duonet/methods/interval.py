@@ -10,7 +10,7 @@ from duonet.backend import Array
 from duonet.methods.learned_range import LEAST, LearnedRange, positive
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, Identity, Uniform, quantize
-from duonet.schedule import Schedule, Stages
+from duonet.schedule import Schedule, Stages, schedule_or_none
 from duonet.sources import fill
 from duonet.tensor import Tensor
 
@@ -29,7 +29,7 @@ class Interval(LearnedRange):
     least = 1  # bits
 
     def _set_bits(self, bits, schedule):
-        self.schedule = schedule and arguments.instance(type(self).__name__, "schedule", schedule, Schedule)
+        self.schedule = schedule_or_none(type(self).__name__, schedule)
         self.bits = arguments.integer(type(self).__name__, "bits", bits, at_least=self.least, at_most=8)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:

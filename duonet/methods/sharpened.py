@@ -4,7 +4,7 @@ from duonet import arguments
 from duonet.methods.shelf import listed
 from duonet.quant import Sign, SwishSign
 from duonet.quant.activation import QuantActivation
-from duonet.schedule import Ramp, Schedule
+from duonet.schedule import Ramp, Schedule, schedule_or_none
 
 
 class SharpenedSign(QuantActivation):
@@ -36,7 +36,7 @@ class SharpenedSign(QuantActivation):
     def __init__(self, beta: float = 5, schedule: Schedule | None = None):
         super().__init__(Sign(), SwishSign(beta))
         self.beta = beta
-        self.schedule = schedule and arguments.instance("SharpenedSign", "schedule", schedule, Schedule)
+        self.schedule = schedule_or_none("SharpenedSign", schedule)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:
         """Set β."""

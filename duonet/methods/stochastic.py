@@ -6,7 +6,7 @@ from duonet import arguments, backend, exact
 from duonet.backend import Array
 from duonet.methods.shelf import listed
 from duonet.quant import Quantizer
-from duonet.schedule import Ramp, Schedule
+from duonet.schedule import Ramp, Schedule, schedule_or_none
 from duonet.tensor import Function, Tensor
 
 GRADIENTS = ("identity", "sigmoid")
@@ -115,7 +115,7 @@ class StochasticBinary(Quantizer):
         super().__init__()
         self.gradient = arguments.one_of("StochasticBinary", "gradient", gradient, GRADIENTS)
         self.slope = arguments.number("StochasticBinary", "slope", slope, above=0)
-        self.schedule = schedule and arguments.instance("StochasticBinary", "schedule", schedule, Schedule)
+        self.schedule = schedule_or_none("StochasticBinary", schedule)
         self.rng = arguments.generator("StochasticBinary", "rng", rng)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:

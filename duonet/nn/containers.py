@@ -142,10 +142,8 @@ class Residual(Module):
 
     def __init__(self, body: Module, shortcut: Module | None = None):
         super().__init__()
-        for name, path in (("body", body), ("shortcut", shortcut)):
-            if not isinstance(path, Module) and not (path is None and name == "shortcut"):
-                raise TypeError(f"Residual: {name} must be a Module, got {type(path).__name__}")
-        self.body, self.shortcut = body, shortcut
+        self.body = arguments.instance("Residual", "body", body, Module)
+        self.shortcut = None if shortcut is None else arguments.instance("Residual", "shortcut", shortcut, Module)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run both paths and add them; their shapes must be equal."""
@@ -179,7 +177,7 @@ class AverageCopies(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K C) to (..., C)."""
-        channels, odd = divmod(x.shape[-1], len(self.shares))
+        channels, odd = divmod(x.shape[-1], len(self.shares)) if x.ndim else (0, 1)
         if odd:
             raise ValueError(f"expected {len(self.shares)} copies of every channel, got x {x.shape}")
         copies = (x[..., k * channels : (k + 1) * channels] for k in range(len(self.shares)))

@@ -238,7 +238,7 @@ class Dropout(Module):
         super().__init__()
         self.p = arguments.number("Dropout", "p", p, at_least=0, below=1)
         self.rng = arguments.generator("Dropout", "rng", rng)
-        self.channels = channels
+        self.channels = arguments.instance("Dropout", "channels", channels, bool)
 
     @property
     def in_training(self) -> str:  # type: ignore[override]

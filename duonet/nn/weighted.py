@@ -30,6 +30,7 @@ class _Weighted(Module):
             raise TypeError(f"{name}: weight_quantizer must be a Quantizer, such as LayerScaleSign(), {got}")
         self.weight_quantizer, self.weight_source, self.init = weight_quantizer, weight_source, init
         self.weight = sources.latents(name, shape, weight_source)
+        bias = arguments.instance(name, "bias", bias, bool)
         self.bias = Parameter(np.zeros(shape[-1], np.float32)) if bias else None
         self._draw(rng)
 

@@ -109,7 +109,8 @@ class Clip(Surrogate):
 
     def __init__(self, low: float, high: float, closed: bool = False):
         self.low = arguments.number("Clip", "low", low)
-        self.high, self.closed = arguments.number("Clip", "high", high, above=low), closed
+        self.high = arguments.number("Clip", "high", high, above=low)
+        self.closed = arguments.instance("Clip", "closed", closed, bool)
 
     def value(self, x: Array) -> Array:
         return self._xp(x).clip(x, self.low, self.high)
@@ -252,7 +253,7 @@ class Shifted(Surrogate):
     """
 
     def __init__(self, surrogate: Surrogate, offset: npt.ArrayLike):
-        self.surrogate = surrogate
+        self.surrogate = arguments.instance("Shifted", "surrogate", surrogate, Surrogate)
         self.offset = per_channel_numbers("Shifted", "offset", offset)
 
     def _move(self, x):
@@ -294,7 +295,8 @@ class Stretched(Surrogate):
     """
 
     def __init__(self, surrogate: Surrogate, low: float = 0, high: float = 1, height: npt.ArrayLike = 1):
-        self.surrogate, self.low = surrogate, arguments.number("Stretched", "low", low)
+        self.surrogate = arguments.instance("Stretched", "surrogate", surrogate, Surrogate)
+        self.low = arguments.number("Stretched", "low", low)
         self.high = arguments.number("Stretched", "high", high, above=low)
         self.height = per_channel_numbers("Stretched", "height", height)
 
@@ -329,7 +331,7 @@ class ZeroOne(Surrogate):
     """
 
     def __init__(self, surrogate: Surrogate):
-        self.surrogate = surrogate
+        self.surrogate = arguments.instance("ZeroOne", "surrogate", surrogate, Surrogate)
 
     def _move(self, x):
         return 2 * arguments.array("ZeroOne", "x", x) - 1

@@ -25,6 +25,10 @@ def conv(*sizes, **options):
         (lambda: linear(2, True), "Linear: outputs must be an int at least 1, got bool True"),
         (lambda: linear(0, 2), "Linear: inputs must be an int at least 1, got 0"),
         (lambda: linear(rng=None), "Linear: rng must be a numpy.random.Generator, got NoneType"),
+        (lambda: linear(bias="no"), "Linear: bias must be a bool, got str"),
+        (lambda: conv(bias="no"), "Conv2d: bias must be a bool, got str"),
+        (lambda: nn.Dropout(0.5, rng=RNG, channels="no"), "Dropout: channels must be a bool, got str"),
+        (lambda: nn.Residual(nn.ReLU(), "no"), "Residual: shortcut must be a Module, got str"),
         (lambda: linear(rng=0), "Linear: rng must be a numpy.random.Generator, got int"),
         (lambda: linear(init=lambda *_: np.zeros(3)), r"Linear: init gave shape \(3,\), expected \(2, 3\)"),
         (

@@ -218,6 +218,10 @@ def test_halved_and_repeated_weights_have_exactly_half_the_scale(rng):
         (lambda: Clip(0, np.inf), "Clip: high must be a number above 0, got inf"),
         (lambda: SwishSign(np.inf), "SwishSign: beta must be a number above 0, got inf"),
         (lambda: Tanh("1"), "Tanh: scale must be a number above 0, got str"),
+        (lambda: Clip(0, 1, closed="no"), "Clip: closed must be a bool, got str"),
+        (lambda: Shifted("clip", 1), "Shifted: surrogate must be a Surrogate, got str"),
+        (lambda: Stretched(Clip), "Stretched: surrogate must be a Surrogate, got type"),
+        (lambda: ZeroOne(None), "ZeroOne: surrogate must be a Surrogate, got NoneType"),
         (lambda: Shifted(Clip(0, 1), np.nan), "Shifted: offset must be a finite number"),
         (
             lambda: Binary([0.1, 0.2])(np.zeros((2, 3))),
