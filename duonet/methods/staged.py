@@ -66,7 +66,8 @@ class Later(Quantizer):
         self.quantizer = arguments.instance("Later", "quantizer", quantizer, Quantizer)
         self.start = arguments.number("Later", "start", start, at_least=0)
         self.before = None if before is None else arguments.instance("Later", "before", before, Module)
-        self.cut, self.begun = cut, begun
+        self.cut = arguments.instance("Later", "cut", cut, bool)
+        self.begun = arguments.instance("Later", "begun", begun, bool)
 
     @property
     def waiting(self) -> bool:
@@ -125,7 +126,7 @@ def bottom_to_top(model: Module, epochs: float) -> Module:
     Raises
     ------
     ValueError
-        If there is no such activation.
+        If there is no such activation, or it is trained in stages already.
 
     References
     ----------
@@ -144,8 +145,7 @@ def bottom_to_top(model: Module, epochs: float) -> Module:
         before: Clip(-1.0, 1.0)
     """
     epochs = arguments.number("bottom_to_top", "epochs", epochs, above=0)
-    for parent, name, activation in _places("bottom_to_top", model):
-        setattr(parent, name, Later(activation, epochs, _clip(activation), cut=True))
+    _put_off("bottom_to_top", model, epochs, cut=True)
     return in_turn(model, epochs)
 
 
@@ -174,7 +174,8 @@ def in_turn(model: Module, epochs: float) -> Module:
       2: ContinuousBinary(a step from epoch 20)
     """
     epochs = arguments.number("in_turn", "epochs", epochs, above=0)
-    layers = [m for _, m in model.modules() if isinstance(m, ContinuousBinary) or (isinstance(m, Later) and m.cut)]
+    modules = arguments.instance("in_turn", "model", model, Module).modules()
+    layers = [m for _, m in modules if isinstance(m, ContinuousBinary) or (isinstance(m, Later) and m.cut)]
     for i, layer in enumerate(layers, 1):
         layer.start = i * epochs / (len(layers) + 1)
     return model
@@ -199,7 +200,7 @@ def bi_real_stages(model: Module, epochs: float) -> Module:
     Raises
     ------
     ValueError
-        If there is no such activation.
+        If there is no such activation, or it is trained in stages already.
 
     References
     ----------
@@ -215,8 +216,7 @@ def bi_real_stages(model: Module, epochs: float) -> Module:
         before: Clip(-1.0, 1.0)
     """
     epochs = arguments.number("bi_real_stages", "epochs", epochs, above=0)
-    for parent, name, activation in _places("bi_real_stages", model):
-        setattr(parent, name, Later(activation, epochs / 3, _clip(activation)))
+    _put_off("bi_real_stages", model, epochs / 3)
     for _, layer in list(model.modules()):
         if (quantizer := vars(layer).get("weight_quantizer")) is not None:
             layer.weight_quantizer = Later(quantizer, 2 * epochs / 3)
@@ -247,12 +247,7 @@ def settled(model: Module) -> Module:
     Sequential()
       0: QuantActivation(Sign(), Polynomial())
     """
-    places = [
-        (path, module, name, child)
-        for path, module in model.modules()
-        for name, child in module.children()
-        if isinstance(child, Later)
-    ]
+    places = _places("settled", model, Later)
     for path, _, name, child in places:
         if not child.begun:
             raise ValueError(f"settled: {join(path, name)} begins at epoch {child.start:g}, and has not begun")
@@ -261,22 +256,27 @@ def settled(model: Module) -> Module:
     return model
 
 
-def _places(owner, model):
-    """List (parent, name, activation) of the staircases of a model, the lowest first."""
-    places = [
-        (module, name, child)
-        for _, module in model.modules()
+def _places(owner, model, kind):
+    """List (path of the parent, parent, name, child) of the children of a class, the lowest first."""
+    return [
+        (path, module, name, child)
+        for path, module in arguments.instance(owner, "model", model, Module).modules()
         for name, child in module.children()
-        if isinstance(child, QuantActivation)
+        if isinstance(child, kind)
     ]
+
+
+def _put_off(owner, model, start, **more):
+    """Put each activation that is a staircase into a `Later`, behind a clip to the range of its levels."""
+    if _places(owner, model, Later):
+        raise ValueError(f"{owner}: the model is trained in stages already")
+    places = _places(owner, model, QuantActivation)
     if not places:
         raise ValueError(f"{owner}: the model has no activation that is a staircase")
-    return places
-
-
-def _clip(activation):
-    levels = activation.staircase.levels
-    return nn.Clip(float(levels[0]), float(levels[-1]))
+    for _, parent, name, activation in places:
+        levels = activation.staircase.levels
+        clip = nn.Clip(float(levels[0]), float(levels[-1]))
+        setattr(parent, name, Later(activation, start, clip, **more))
 
 
 @listed(13, "bi-real-staged", "activations", "Liu et al., Bi-Real Net, ECCV 2018")
