@@ -1,7 +1,7 @@
 """Parameters that an optimiser treats by themselves: a rate, and a weight decay, for each of them."""
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Protocol
 
 from duonet import arguments
@@ -16,7 +16,7 @@ class HasParameters(Protocol):
 
 
 def by_path(
-    model: HasParameters, *, rates: Mapping[str, float] | None = None, decays: Mapping[str, float] | None = None
+    model: HasParameters, *, rates: dict[str, float] | None = None, decays: dict[str, float] | None = None
 ) -> dict[str, Any]:
     """Choose rates and weight decays by the paths of parameters, as arguments of an optimiser.
 
@@ -53,7 +53,9 @@ def by_path(
 
 def _chosen(name, patterns, paths, otherwise):
     chosen = dict.fromkeys(paths, otherwise)
-    for pattern, value in reversed(list((patterns or {}).items())):
+    patterns = {} if patterns is None else arguments.instance("by_path", name, patterns, dict)
+    for pattern, value in reversed(patterns.items()):
+        arguments.instance("by_path", f"each pattern of {name}", pattern, str)
         if not (fits := fnmatch.filter(paths, pattern)):
             raise ValueError(f"by_path: {name}: {pattern!r} fits none of the parameters {', '.join(paths)}")
         chosen |= dict.fromkeys(fits, arguments.number("by_path", f"{name}[{pattern!r}]", value, at_least=0))
@@ -91,7 +93,8 @@ def of_each(
     """
     if values is None:
         return (otherwise,) * count
-    if not isinstance(values, Iterable) or len(values := tuple(values)) != count:
+    ordered = isinstance(values, Iterable) and not isinstance(values, (Mapping, Set))
+    if not ordered or len(values := tuple(values)) != count:
         got = len(values) if isinstance(values, tuple) else f"{values!r:.60}"
         raise ValueError(f"{owner}: {name} must hold a number for each of the {count} parameters, got {got}")
     return tuple(

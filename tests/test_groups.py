@@ -97,6 +97,11 @@ def test_a_checkpoint_brings_them_back(tmp_path, rng):
 @pytest.mark.parametrize("make, message", [
     (lambda p, _: optim.SGD(p, 0.1, rates=[1]), "SGD: rates must hold a number for each of the 5 parameters, got 1"),
     (lambda p, _: optim.Adam(p, decays=0), "Adam: decays must hold a number for each of the 5 parameters, got 0"),
+    (lambda p, _: optim.SGD(p, 0.1, rates=dict.fromkeys(range(5), 1)), "SGD: rates must hold .* 5 parameters, got {0: 1"),
+    (lambda p, _: optim.SGD(p, 0.1, decays={0.1, 0.2, 0.3, 0.4, 0.5}), "SGD: decays must hold a number for each of"),
+    (lambda _, m: optim.by_path(m, rates=0.1), "by_path: rates must be a dict, got float"),
+    (lambda _, m: optim.by_path(m, decays=[("*", 0)]), "by_path: decays must be a dict, got list"),
+    (lambda _, m: optim.by_path(m, decays={0: 0}), "by_path: each pattern of decays must be a str, got int"),
     (lambda p, _: optim.SGD(p, 0.1, rates=[1, 1, -1, 1, 1]), r"SGD: rates\[2\] must be a number at least 0, got -1"),
     (lambda p, _: optim.AdamW(p, decays=[np.nan] * 5), r"AdamW: decays\[0\] must be a number at least 0, got nan"),
     (lambda p, _: optim.SGD(p, 0.1, rates=["1"] * 5), r"SGD: rates\[0\] must be a number at least 0, got"),
