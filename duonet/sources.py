@@ -175,7 +175,8 @@ def give(layer: Any, quantizer: Any, source: WeightSource | None = None) -> None
     Raises
     ------
     TypeError, ValueError
-        If the source serves another layer, or can make no such weight; the layer is then as it was.
+        If it is no quantiser, or the source serves another layer or can make no such weight; the layer stays as it
+        was.
 
     Examples
     --------
@@ -187,6 +188,8 @@ def give(layer: Any, quantizer: Any, source: WeightSource | None = None) -> None
       weight_quantizer: CBCNWeights()
       weight_source: Circulant(4)
     """
+    if not (quantizer is None or hasattr(quantizer, "begin")):
+        raise TypeError(f"give: quantizer must be a Quantizer, got {type(quantizer).__name__}")
     old = layer.weight if layer.weight_source is None else layer.weight_source()
     weight, dtype, device = backend.to_device(old.data, "cpu"), old.dtype, backend.device_of(old.data)
     kept = layer.weight is not None and source is None

@@ -271,6 +271,8 @@ def test_what_cannot_be_given_leaves_the_layer_as_it_was(rng):
     before = layer.weight
     with pytest.raises(ValueError, match="Circulant: 6 to 5 channels are no multiples of 4"):
         give(layer, None, methods.Circulant())
+    with pytest.raises(TypeError, match="give: quantizer must be a Quantizer, got str"):
+        give(layer, "sign", methods.Projections())
     assert layer.weight is before and layer.weight_source is None
 
 

@@ -26,12 +26,19 @@ def turned(w: Array, eighths: int) -> Array:
     -------
     array
 
+    Raises
+    ------
+    ValueError
+        If the planes are not square, or cannot be turned by so many eighths.
+
     Examples
     --------
     >>> turned(np.arange(1, 10).reshape(3, 3), 1).tolist()
     [[4, 1, 2], [7, 5, 3], [8, 9, 6]]
     """
-    size = len(w)
+    size = len(w) if w.ndim > 1 and len(w) == w.shape[1] else 0
+    if not size or eighths % 2 and size not in (1, 3):
+        raise ValueError(f"turned: expected w (K, K, ...), and K = 3 or 1 for {eighths} eighths, got {w.shape}")
     from_where = np.rot90(np.arange(size * size).reshape(size, size), -(eighths // 2) % 4)
     if eighths % 2 and size == 3:
         ring = [from_where[place] for place in RING]

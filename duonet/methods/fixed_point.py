@@ -197,7 +197,8 @@ def combined_sqnr(decibels: Sequence[float]) -> float:
     ratios = [arguments.number("combined_sqnr", f"decibels[{i}]", d) for i, d in enumerate(decibels)]
     if not ratios:
         raise ValueError("combined_sqnr: decibels is empty")
-    return -10 * math.log10(math.fsum(10 ** (-d / 10) for d in ratios))
+    least = min(ratios)  # which rules the sum: no power of it overflows
+    return least - 10 * math.log10(math.fsum(10 ** ((least - d) / 10) for d in ratios))
 
 
 def allocate_bits(counted: Any, first: float = 8, kappa: float = 3) -> dict[str, float]:
@@ -242,6 +243,8 @@ def allocate_bits(counted: Any, first: float = 8, kappa: float = 3) -> dict[str,
     """
     first = arguments.number("allocate_bits", "first", first, above=0)
     kappa = arguments.number("allocate_bits", "kappa", kappa, above=0)
+    if not hasattr(counted, "rows"):
+        raise TypeError(f"allocate_bits: counted must be a Summary, from summary(), got {type(counted).__name__}")
     stored: dict[str, int] = {}
     for row in counted.rows:
         if row.weights:
@@ -272,6 +275,7 @@ def stochastic_rounding(x: Array, step: float, rng: np.random.Generator) -> Arra
     >>> stochastic_rounding(np.array([0.25, 0.3, 0.3, 0.3]), 0.25, np.random.default_rng(0))
     array([0.25, 0.25, 0.25, 0.25])
     """
+    x = arguments.array("stochastic_rounding", "x", x)
     step = x.dtype.type(arguments.number("stochastic_rounding", "step", step, above=0))
     xp = backend.get_xp(x)
     draws = xp.asarray(arguments.generator("stochastic_rounding", "rng", rng).random(x.shape, np.float32))

@@ -95,8 +95,8 @@ class ChannelInteraction(Quantizer):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C), same shape out."""
         last = max((max(edge[:2]) for edge in self.edges), default=-1)
-        if self.edges and last >= x.shape[-1]:
-            raise ValueError(f"an edge names channel {last}, but x has {x.shape[-1]} channels")
+        if self.edges and not (x.ndim and last < x.shape[-1]):
+            raise ValueError(f"an edge names channel {last}, but x is of shape {x.shape}")
         return Interaction.apply(x, edges=self.edges, window=self.window, height=self.height)
 
     def _settings(self):

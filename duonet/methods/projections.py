@@ -30,6 +30,7 @@ def clip_weights(weight: Tensor, limit: float = 1.0) -> None:
     array([-1. ,  0.5,  1. ], dtype=float32)
     """
     limit = arguments.number("clip_weights", "limit", limit, above=0)
+    weight = arguments.instance("clip_weights", "weight", weight, Tensor)
     backend.get_xp(weight.data).clip(weight.data, -limit, limit, out=weight.data)
     weight.changed()
 
@@ -59,6 +60,7 @@ def centre_weights(weight: Tensor) -> None:
     array([[-1.  , -0.25],
            [ 1.  ,  0.25]], dtype=float32)
     """
+    weight = arguments.instance("centre_weights", "weight", weight, Tensor)
     if weight.ndim < 2 or weight.shape[-2] < 2:
         raise ValueError(f"centre_weights: expected w (..., C, OC) with C at least 2, got shape {weight.shape}")
     weight.data -= weight.data.mean(axis=-2, keepdims=True, dtype=np.float64).astype(weight.dtype)

@@ -85,6 +85,8 @@ def test_it_keeps_its_promises(device):
     (lambda: Circulant("4"), "Circulant: orientations must be an int, got str"),
     (lambda: Circulant(4).latent_shapes((3, 3, 6, 8)), "Circulant: 6 to 8 channels are no multiples of 4"),
     (lambda: Circulant(8).latent_shapes((5, 5, 8, 8)), "Circulant: only kernels of 3×3 turn by 45°, got 5×5"),
+    (lambda: turned(np.ones((5, 5, 2)), 1), r"turned: expected w .* K = 3 or 1 for 1 eighths, got \(5, 5, 2\)"),
+    (lambda: turned(np.ones((3, 2)), 2), r"turned: expected w \(K, K, \.\.\.\).*, got \(3, 2\)"),
     (lambda: CBCNWeights()(Tensor(np.ones((0, 3)))), r"CBCNWeights: polynomial_sign: w \(0, 3\) is empty"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_a_sentence(make, message):

@@ -116,6 +116,7 @@ def test_bits_are_divided_by_the_sizes_of_layers(rng):
 def test_noise_of_several_layers_adds_up():
     assert combined_sqnr([20, 20, 30]) == pytest.approx(16.78, abs=0.005)
     assert combined_sqnr([12.5]) == pytest.approx(12.5)
+    assert combined_sqnr([-1e6, 1e6]) == -1e6 and combined_sqnr([1e6, 1e6]) == pytest.approx(1e6 - 3.0103)
 
 
 def test_rounding_at_random_keeps_the_mean(rng):
@@ -135,6 +136,8 @@ def test_rounding_at_random_keeps_the_mean(rng):
     (lambda: allocate_bits(summary(nn.Sequential(nn.ReLU()), (3,))), "allocate_bits: the network has no conv or linear"),
     (lambda: allocate_bits(None, 0), "allocate_bits: first must be a number above 0, got 0"),
     (lambda: allocate_bits(None, 8, -1), "allocate_bits: kappa must be a number above 0, got -1"),
+    (lambda: stochastic_rounding(np.arange(3), 1, np.random.default_rng(0)), "stochastic_rounding: x must be floats of"),
+    (lambda: allocate_bits(nn.ReLU()), r"allocate_bits: counted must be a Summary, from summary\(\), got ReLU"),
     (lambda: combined_sqnr([]), "combined_sqnr: decibels is empty"),
     (lambda: combined_sqnr([1, math.nan]), r"combined_sqnr: decibels\[1\] must be a finite number, got nan"),
     (lambda: stochastic_rounding(np.ones(2), 0, np.random.default_rng(0)), "stochastic_rounding: step must be a number above 0"),

@@ -76,7 +76,8 @@ def test_it_stops_at_a_hundred_edges_and_never_keeps_a_loss_that_is_no_number(rn
     (lambda: ChannelInteraction(1, 1, [(0, 1, 2)]), r"ChannelInteraction: edges\[0\] must lead from a channel to another, by ±1"),
     (lambda: ChannelInteraction(1, 1, [(0, 1)]), r"ChannelInteraction: edges\[0\] must be \(teacher, student, sign\), got"),
     (lambda: ChannelInteraction(1, 1, [(0, 1, 1), (0, 1, -1)]), "ChannelInteraction: edges must be at most 100, each pair"),
-    (lambda: ChannelInteraction(1, 1, [(0, 2, 1)])(Tensor(X)), "ChannelInteraction: an edge names channel 2, but x has 2"),
+    (lambda: ChannelInteraction(1, 1, [(0, 2, 1)])(Tensor(X)), r"ChannelInteraction: an edge names channel 2, but x is of shape \(\d, 2\)"),
+    (lambda: ChannelInteraction(1, 1, [(0, 1, 1)])(Tensor(1.0)), r"ChannelInteraction: an edge .* of shape \(\)"),
     (lambda: mine_edges(nn.ReLU(), 2, None, None), "mine_edges: layer must be a ChannelInteraction, got ReLU"),
     (lambda: mine_edges(ChannelInteraction(), 1, None, None), "mine_edges: channels must be an int at least 2, got 1"),
 ])  # fmt: skip

@@ -100,6 +100,8 @@ def test_a_backward_pass_through_weights_from_before_is_refused():
     (lambda: BNNWeights(np.nan), "BNNWeights: limit must be a number above 0, got nan"),
     (lambda: clip_weights(Tensor([1.0]), -1), "clip_weights: limit must be a number above 0, got -1"),
     (lambda: centre_weights(Tensor(np.ones((1, 3)))), r"centre_weights: expected w \(\.\.\., C, OC\) with C at least 2, got shape \(1, 3\)"),
+    (lambda: clip_weights(np.ones(3)), "clip_weights: weight must be a Tensor, got ndarray"),
+    (lambda: centre_weights(np.ones((3, 3))), "centre_weights: weight must be a Tensor, got ndarray"),
     (lambda: centre_weights(Tensor(np.ones(3))), r"centre_weights: expected w .*, got shape \(3,\)"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_a_sentence(make, message):
