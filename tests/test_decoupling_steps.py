@@ -113,6 +113,16 @@ def test_it_trains_and_comes_back_from_a_checkpoint_folded_or_not(name, weights,
     assert summary(binary, (4, 4, 2)).activation_bits == 1
 
 
+@pytest.mark.parametrize("weights", ["float", "sign"])
+def test_a_shortcut_reads_what_copies_of_different_rises_stand_for(weights, rng):
+    body = nn.Linear(6, 6, rng=rng, weight_quantizer=WEIGHTS[weights]())
+    layers = nn.BatchNorm(6), ACTIVATIONS["uneven"][0](), nn.Residual(body), nn.Linear(6, 3, rng=rng)
+    model = nn.Sequential(*layers).astype("float64").eval()
+    binary, x = decouple(model), Tensor(rng.standard_normal((50, 6)))
+    assert isinstance(binary[3].shortcut[0], nn.AverageCopies)
+    np.testing.assert_allclose(binary(x).data, model(x).data, atol=1e-12)
+
+
 DYADIC = {
     "uneven": lambda: act(Staircase([0.25, 0.5, 1.0], [0, 0.5, 0.75, 2])),
     "pact": lambda: moved(PACT(2), alpha=1.5),

@@ -93,7 +93,6 @@ class WAGESGD(Optimizer):
                 # Drawn with NumPy and then uploaded: the same seed steps alike on the CPU and on a GPU.
                 draws = backend.get_xp(parameter.data).asarray(self.rng.random(parameter.shape, np.float32))
                 parameter.data -= (self._units(parameter.grad, draws) * unit(self.bits)).astype(parameter.dtype)
-                parameter.changed()
 
     def _units(self, g, draws):
         """Return how many units each weight moves down."""

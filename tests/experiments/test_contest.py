@@ -86,6 +86,11 @@ def test_the_chosen_rate_and_the_seeds_follow_the_validation_images(tmp_path, ca
     records = {f"tune-{row.name}-{rate:g}-{seed}": {"validation": 0.5} for row in rows
                for rate in settings.rates for seed in range(2)}  # fmt: skip
     assert {row["rate"] for row in tuned(settings, rows, records).values()} == {0.008}, "of equals the smallest"
+    records["tune-pact-0.016-0"] = {"validation": 0.9}
+    records["tune-pact-0.008-0"] = records["tune-pact-0.008-1"] = {"validation": 0.8}
+    assert tuned(settings, rows, records)["pact"] == {"rate": 0.008, "means": [0.8, 0.7], "diverged": 0}
+    records["tune-pact-0.016-1"] = {"validation": 0.0, "diverged": "too fast"}
+    assert tuned(settings, rows, records)["pact"]["diverged"] == 1
     del records["tune-pact-0.016-1"]
     assert list(tuned(settings, rows, records)) == ["baseline"]
 

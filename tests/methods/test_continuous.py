@@ -101,8 +101,16 @@ def test_numbers_that_a_step_has_pushed_below_their_bound_are_put_back():
     act = ContinuousBinary()
     act.m.data -= 2
     np.testing.assert_array_equal(act(Tensor([-0.1, 0.1])).data, [0, 1])
+    act.alpha.data -= 2
     act.after_step()
-    assert (act.m.item(), act.alpha.item()) == (2**-10, 1)
+    assert (act.m.item(), act.alpha.item()) == (2**-10, 2**-10)
+
+
+def test_in_evaluation_it_fires_at_0_and_has_the_gradients_of_the_window():
+    act = in64(width=0.5)
+    y, *gradients = each(act.eval(), X)
+    np.testing.assert_array_equal(y, [0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(gradients, each(act.train(), X)[1:])
 
 
 def test_layers_harden_in_turn_and_what_lies_below_stays(tmp_path):

@@ -121,4 +121,19 @@ def test_bits_of_a_schedule_that_a_method_does_not_have_are_refused():
         QIL(2, schedule=optim.Stages((2.5,), ())).before_step(0)
     with pytest.raises(ValueError, match="^qil_progressive: epochs must be a number above 0, got 0"):
         qil_progressive(0)
-    assert find("qil-progressive").make(None, epochs=8).before_step(6) == {"bits": 2}
+    with pytest.raises(TypeError, match="^QIL: schedule must be a Schedule, got int"):
+        QIL(2, schedule=0)
+
+
+def test_the_progressive_one_has_each_number_of_bits_for_a_quarter_of_the_training():
+    q = find("qil-progressive").make(None, epochs=8)
+    assert [q.before_step(epochs)["bits"] for epochs in (0, 1.9, 2, 3.9, 4, 5.9, 6, 7.9)] == [
+        5,
+        5,
+        4,
+        4,
+        3,
+        3,
+        2,
+        2,
+    ]

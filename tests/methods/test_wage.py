@@ -72,6 +72,20 @@ def test_values_of_a_step():
     assert steps.steps == [1]
 
 
+def test_a_step_is_rounded_to_16_bits_and_as_long_in_every_parameter_whatever_its_gradient():
+    parameters = [Parameter(np.zeros(2)), Parameter(np.zeros(2))]
+    steps = optimiser(*parameters, lr=1.0)
+    steps.rng = Half()
+    for p, size in zip(parameters, (1, 1024)):
+        p.grad = size * np.array([1, 0.5 + 2.0**-17])  # rounded to a half, above which a draw of a half is not
+    before = (parameters[0] * parameters[1]).sum()
+    steps.step()
+    for p in parameters:
+        np.testing.assert_array_equal(p.data * 128, [-1, 0])
+    with pytest.raises(RuntimeError, match="changed"):
+        before.backward()
+
+
 def test_the_mean_of_a_step_is_the_gradient_over_its_order():
     w = Parameter(np.tile(0 * G, (4000, 1)))
     w.grad = np.tile(G, (4000, 1))
