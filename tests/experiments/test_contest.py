@@ -95,6 +95,19 @@ def test_the_chosen_rate_and_the_seeds_follow_the_validation_images(tmp_path, ca
     assert list(tuned(settings, rows, records)) == ["baseline"]
 
 
+def test_the_best_of_the_first_round_get_more_seeds_and_a_second_stage_a_quarter_of_the_rate():
+    settings, rows = ContestSettings(**SMALL), chosen("float", ("pact", "hwgq"))
+    rates = {
+        row.name: {"rate": 0.016, "means": means} for row, means in zip(rows, ([0, 0], [0.2, 0.7], [0.3, 0.3]))
+    }
+    by_name = {row.name: max(rates[row.name]["means"]) for row in rows}
+    made = second_round(settings, rows, rates)
+    seeds = {name: sum(job.name.startswith(f"test-{name}-") for job in made) for name in by_name}
+    best = max(by_name, key=by_name.get)
+    assert seeds == {"baseline": 2, "pact": 1, "hwgq": 1} | {best: 2}
+    assert {(job.run.lr, job.run.finetune_lr) for job in made} == {(0.016, 0.004)}
+
+
 def test_what_is_finished_is_kept_when_it_stops_and_when_methods_are_added(tmp_path, calls, monkeypatch):
     settings = ContestSettings(**SMALL)
     act, n = finish.__defaults__[1], 3

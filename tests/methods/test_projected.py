@@ -100,6 +100,12 @@ def test_fit_draws_kernel_and_projections_together(rng):
     assert away[0.5] < 0.5 * away[0]
 
 
+def test_the_window_has_its_two_ends():
+    w = Tensor([[-1.0], [1.0], [1.0001]], requires_grad=True)
+    PCNNWeights()(w).sum().backward()
+    np.testing.assert_array_equal(w.grad.ravel(), [1, 1, 0])
+
+
 @pytest.mark.parametrize("quantizer", [PCNNWeights(), PCNNWeights(0.1, (-1, -0.2, 0.2, 1))], ids=repr)
 def test_it_keeps_its_promises(quantizer, device):
     check_quantizer(quantizer)

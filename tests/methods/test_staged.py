@@ -73,6 +73,16 @@ def test_before_its_time_it_is_the_float_layer_and_then_the_quantiser():
         assert later.train().bits == 1
 
 
+def test_below_is_frozen_in_training_alone_and_in_turn_moves_no_other_start():
+    later, free = Later(sign_polynomial(), 0, cut=True, begun=True), Later(sign_polynomial(), 9)
+    x = Tensor(X, requires_grad=True)
+    assert not later(x).requires_grad
+    later.eval()(x).sum().backward()
+    np.testing.assert_array_equal(x.grad, (2 - 2 * abs(X)).clip(0))
+    in_turn(nn.Sequential(free, later), 6)
+    assert (free.start, later.start) == (9, 3)
+
+
 def test_weights_are_projected_only_once_they_have_begun(rng):
     layer = nn.Linear(6, 2, rng=rng, weight_quantizer=Later(find("bnn-weights").make(rng), 2))
     layer.weight.data *= 9
