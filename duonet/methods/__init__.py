@@ -23,6 +23,7 @@ from duonet.methods.plain import sign_clipped, sign_polynomial, sign_swish, unif
 from duonet.methods.projected import PCNNWeights, Projections, projection_loss
 from duonet.methods.projections import centre_weights, clip_weights
 from duonet.methods.pulled import BNNPlusWeights, pull
+from duonet.methods.renewed import renew_statistics
 from duonet.methods.sharpened import SharpenedSign, sharpened_sign
 from duonet.methods.shelf import Entry, entries, find, listed
 from duonet.methods.soft_steps import DSQ, LearnedDSQ, dsq_fixed
@@ -53,7 +54,7 @@ __all__ = [
     "XNORWeights", "allocate_bits", "bi_real_staged", "bi_real_staged_weights", "bi_real_stages",
     "bottom_to_top", "centre_weights", "clip_weights", "combined_sqnr", "distribution_loss", "dsq_fixed",
     "entries", "find", "frozen_below", "half_wave", "in_range", "in_turn", "listed", "mine_edges", "positive",
-    "projection_loss", "pull", "qil_progressive", "quantized_gradient", "settled", "sharpened_sign",
-    "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned", "unbiased_gradient",
-    "uniform", "wage_uniform", "within",
+    "projection_loss", "pull", "qil_progressive", "quantized_gradient", "renew_statistics", "settled",
+    "sharpened_sign", "sign_clipped", "sign_polynomial", "sign_swish", "stochastic_rounding", "turned",
+    "unbiased_gradient", "uniform", "wage_uniform", "within",
 ]  # fmt: skip

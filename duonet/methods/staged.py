@@ -205,7 +205,7 @@ def bi_real_stages(model: Module, epochs: float) -> Module:
     References
     ----------
     Liu et al., Bi-Real Net, ECCV 2018, section 3.3; the order is that of the folders of liuzechun/Bi-Real-net. How
-    long a stage takes there is not known to us.
+    long a stage takes there is not known to us. Behind the last stage they do as `renew_statistics` does.
 
     Examples
     --------
