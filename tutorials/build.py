@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 from duonet.files import replacing
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 90  # seconds on two cores
+LIMIT = 180  # seconds on two cores
 OPEN = "is still open"  # what duonet.exercise.attempt prints of an exercise nobody has done
 FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
 

@@ -51,7 +51,7 @@ plt.show()
 # > **Need** Coupling and decoupling (tutorial 5); for section 10 the cosine of gradient mismatch (tutorial 4);
 # > mean and standard deviation. You know what an epoch, a batch and a learning rate are.
 # >
-# > **Time** Runs in 70 s on two cores (measured); an hour and a half to read and work through.
+# > **Time** Runs in 180 s on two cores (measured); an hour and a half to read and work through.
 
 # %% [markdown]
 # ## 1. The claim, and the rules for testing it

@@ -343,12 +343,9 @@ kib = [f"{n / 1024:.1f} KiB" for n in memory]
 print("constants:", kib[0], "  working memory, an image and the logits:", kib[1])
 
 # %% [markdown]
-# The program around it reads images as floats and prints a class for each. Where there is a C compiler we run it
-# on 200 test images.
+# The program around it reads images as floats and prints a class for each.
 
 # %%
-import shutil
-
 PROGRAM = """
 #include <stdio.h>
 #include "network.h"
