@@ -96,9 +96,9 @@ def test_what_is_said_of_three_copies_is_that_of_the_differences_seed_by_seed():
 
     three, short = (kept(name)["methods"] for name in ("compare_three", "methods_compared_float"))
     text = flowed(PAGE).split("## Two copies or three?")[1]
-    assert f"ahead of two by {gain(three, 'binaryduo3', 'binaryduo')} points" in text
-    assert f"from scratch by {gain(three, 'binaryduo3', 'control3')}: nothing" in text
-    assert f"it is {gain(short, 'binaryduo3', 'binaryduo')}." in text
+    assert f"three copies minus two makes {gain(three, 'binaryduo3', 'binaryduo')} points" in text
+    assert f"from scratch {gain(three, 'binaryduo3', 'control3')}: three copies gain nothing" in text
+    assert f"minus two makes {gain(short, 'binaryduo3', 'binaryduo')}." in text
     assert all(row["float32_changed_predictions"] == 0 for row in kept("compare_three")["decoupling"])
 
 
