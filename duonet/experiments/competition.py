@@ -16,6 +16,7 @@ from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.jobs import Job, Measured, finish
 from duonet.experiments.materials import checked, load_splits, try_network
 from duonet.experiments.recipes import COMPARED
+from duonet.experiments.run_folder import locked
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.studies import Study
 from duonet.models.common import WEIGHTS
@@ -79,7 +80,8 @@ class ContestSettings:
         }  # fmt: skip
         check_fields("contest", self, least, {"weights": WEIGHTS})
         with settings_of("contest", {"rates": "rates"}):
-            if not self.rates or list(self.rates) != sorted(set(self.rates)):
+            rates = list(self.rates)
+            if not rates or rates != sorted(rates) or len({f"{rate:g}" for rate in rates}) < len(rates):
                 raise ValueError(f"contest: rates must be different and in rising order, got {self.rates}")
 
     def run(self, row: Contestant, rate: float, seed: int, test: bool) -> RunSettings:
@@ -201,8 +203,8 @@ def contest(
         If `out` holds something else.
     ValueError
         If there is no method of a name, or `out` holds a comparison with other settings.
-    RuntimeError
-        If a GPU is asked for and there is none.
+    RunInUse, RuntimeError
+        If another process is at work in `out`; if a GPU is asked for and there is none.
     """
     rows = chosen(settings.weights, names)
     with asked_by("contest", {}):
@@ -220,6 +222,11 @@ def contest(
     as_saved = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(settings).items()}
     fresh: dict[str, Any] = {"names": list(names), "rates": {}, "methods": {}, "failed": {}, "left_out": left_out}
     study = Study("contest", out, as_saved, fresh)
+    with locked(study.out):
+        return _both_rounds(settings, rows, study, progress)
+
+
+def _both_rounds(settings, rows, study, progress):
     records, failed = finish(first_round(settings, rows), study.out, progress)
     rates = tuned(settings, rows, records)
     study.values |= {"rates": rates, "failed": failed}

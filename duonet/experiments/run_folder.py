@@ -1,8 +1,10 @@
-"""What a run folder holds, checked before it is used: files may be damaged, edited or another program's."""
+"""What a run folder holds, checked before it is used, as files may be damaged or another program's; its lock."""
 
+import contextlib
 import csv
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,14 @@ DECOUPLING = {
     "float32_changed_predictions": int,
 }  # fmt: skip
 COLUMNS = ("stage", "epoch", "lr", "loss", "accuracy", "seconds", "val_loss", "val_accuracy")
+
+
+class RunInUse(RuntimeError):
+    """Another process is training in the same folder."""
+
+
+class CannotWrite(RuntimeError):
+    """A file of the run cannot be written: a full disk, a folder without permission."""
 
 
 def check_about(path: Path, about: Any) -> None:
@@ -253,3 +263,58 @@ def _float(text):
         return float(text)
     except (ValueError, TypeError):
         return None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what could not be written, and that what was there before still is.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"{path} cannot be written ({error.strerror or error}); what was written before is whole, and "
+            "the run can be resumed"
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second process out of a folder; the system frees the lock even of a killed one.
+
+    Parameters
+    ----------
+    out : Path
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    RunInUse, CannotWrite
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / ".lock", timeout=0)
+    with writing(out / ".lock"):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunInUse(f"another process is training in {out}") from None
+    try:
+        yield
+    finally:
+        lock.release()

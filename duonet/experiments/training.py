@@ -1,6 +1,5 @@
 """One training run in a folder of its own, which can be stopped at any moment and resumed to the last bit."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -21,11 +20,14 @@ from duonet.experiments.materials import build_network, checked, make_loader
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import (
     COSTS,
+    CannotWrite,
     check_about,
     check_agreement,
     check_network,
     check_progress,
+    locked,
     made_settings,
+    writing,
 )
 from duonet.experiments.run_settings import RunSettings, read_toml
 from duonet.experiments.scoring import BEST, describe_input, digest, load_run
@@ -38,14 +40,6 @@ from duonet.train import evaluate, fit
 LAST, FIRST = "last.npz", "first_stage.npz"
 
 DATA = ("data_sha256", "class_names")  # what tells images apart, wherever they lie
-
-
-class RunInUse(RuntimeError):
-    """Another process is training in the same folder."""
-
-
-class CannotWrite(RuntimeError):
-    """A file of the run cannot be written: a full disk, a folder without permission."""
 
 
 @parallel.threads()
@@ -112,13 +106,13 @@ def train(
     splits = checked(settings)
     if not resume:
         _make_folder(out)
-    with _locked(out):
+    with locked(out):
         for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
             leftover.unlink()
         run = _Run(settings, splits, out, on_epoch, progress, prepare, label)
         run.take_up()
         if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
-            with _writing(out / "settings.toml"):
+            with writing(out / "settings.toml"):
                 settings.save(out / "settings.toml")
         return run.run()
 
@@ -258,13 +252,13 @@ class _Run:
 
     def _report(self, i, history):
         rows = self._rows(i, history)
-        with _writing(self.out / "history.csv"):
+        with writing(self.out / "history.csv"):
             History(rows).save(self.out / "history.csv")
         if self.on_epoch is not None:
             self.on_epoch(rows)
 
     def _save(self, path, model, **what):
-        with _writing(path):
+        with writing(path):
             save_checkpoint(path, model, **what)
 
     def _finish(self, seconds):
@@ -287,7 +281,7 @@ class _Run:
             result["decoupling"] = decoupling_difference(
                 self._load(FIRST), self._second_network(), self.splits.test, self._loader
             )
-        with _writing(self.out / "result.json"), replacing(self.out / "result.json") as part:
+        with writing(self.out / "result.json"), replacing(self.out / "result.json") as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
         return result
 
@@ -315,32 +309,3 @@ class _Run:
     def _load(self, name, device=None):
         saved, _ = load_run(self.out / name, device or self.settings.device, self.settings)
         return saved.model.eval()
-
-
-@contextlib.contextmanager
-def _writing(path):
-    """Say what could not be written, and that what was there before still is."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotWrite(
-            f"{path} cannot be written ({error.strerror or error}); what was written before is whole, and "
-            "the run can be resumed"
-        ) from error
-
-
-@contextlib.contextmanager
-def _locked(out):
-    """Keep a second process out of the folder; the system frees the lock even of a killed one."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / ".lock", timeout=0)
-    with _writing(out / ".lock"):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunInUse(f"another process is training in {out}") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -12,6 +12,7 @@ from duonet.experiments import ContestSettings, contest, contest_tables, jobs, s
 from duonet.experiments.competition import first_round, second_round, tuned
 from duonet.experiments.contestants import chosen, contestants
 from duonet.experiments.jobs import Job, Measured, finish, perform
+from duonet.experiments.run_folder import RunInUse
 
 NAMES = ("binaryduo", "pact")
 SMALL = {
@@ -147,6 +148,20 @@ def test_a_job_that_fails_costs_no_other_its_result(tmp_path, calls, capsys):
     assert capsys.readouterr().out == out and (tmp_path / "out" / "contest.png").exists()
 
 
+def test_a_second_process_is_kept_out_of_the_folder(tmp_path, calls, monkeypatch):
+    settings = ContestSettings(**SMALL)
+    act = finish.__defaults__[1]
+
+    def twice(job, folder):
+        with pytest.raises(RunInUse, match="another process is training in .*out"):
+            contest(settings, tmp_path / "out", ("pact",), progress=False)
+        return act(job, folder)
+
+    monkeypatch.setattr(finish, "__defaults__", (False, twice))
+    assert contest(settings, tmp_path / "out", ("pact",), progress=False)["complete"]
+    assert len(calls) == len(set(calls)) == 7
+
+
 def _flag(name, value):
     return f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -215,6 +230,7 @@ def test_a_record_that_is_not_the_jobs_is_refused(spoil, message, tmp_path, call
         (["pcat"], "contest: method must be one of .*, got 'pcat'; did you mean 'pact'"),
         (["--rates", "0.1,x"], "contest: --rates must be numbers with commas between them, got '0.1,x'"),
         (["--rates", "0.2,0.1"], "contest: --rates must be different and in rising order"),
+        (["--rates", "0.01,0.010000001"], "contest: --rates must be different and in rising order"),
         (["--rates", "0,0.1"], "contest: --rates must be a number above 0"),
         (["--weights", "half"], "contest: --weights must be one of float, binary, got 'half'"),
         (["--seeds", "0"], "contest: --seeds must be an int at least 1, got 0"),

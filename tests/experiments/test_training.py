@@ -20,9 +20,10 @@ from duonet.data import Dataset
 from duonet.experiments import RunSettings, score, train
 from duonet.experiments.methods import METHODS, TRAINED
 from duonet.experiments.recipes import RECIPES
+from duonet.experiments.run_folder import RunInUse
 from duonet.experiments.run_settings import CHOICES, LEAST, read_toml
 from duonet.experiments.scoring import digest
-from duonet.experiments.training import RunInUse, saved_settings
+from duonet.experiments.training import saved_settings
 from duonet.models.catalogue import MODELS
 from duonet.optim import SGD, AdamW, Cosine, StepDecay
 
