@@ -234,14 +234,36 @@ class Sum(Layer):
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return that of both."""
-        one = other = shape
-        for layer in self.body:
-            one = layer.shape(one)
-        for layer in self.shortcut:
-            other = layer.shape(other)
+        one, other = shape_after(self.body, shape), shape_after(self.shortcut, shape)
         if one != other:
             raise ValueError(f"{self.path} Sum adds shapes {one} and {other}")
         return one
+
+
+def shape_after(layers: Iterable[Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what layers make of one image.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+    shape : tuple of int
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If a layer does not fit, or would make too many values; names it.
+    """
+    for layer in layers:
+        shape = layer.shape(shape)
+        if math.prod(shape) > MOST:
+            raise ValueError(
+                f"{layer.path} {type(layer).__name__} would make {math.prod(shape):,} values of one image"
+            )
+    return shape
 
 
 def values_of(x: Array | Steps) -> Array:

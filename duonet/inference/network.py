@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from duonet.inference.layers import Layer, Steps, Sum, values
+from duonet.inference.layers import Layer, Steps, Sum, shape_after, values
 from duonet.inference.plans import kernels, planned
 from duonet.parallel import threads
 from duonet.tape import no_grad
@@ -113,25 +113,3 @@ def run(layers: Iterable[Layer], x: Array | Steps) -> Array | Steps:
     for layer in layers:
         x = layer.run(x)
     return x
-
-
-def shape_after(layers: Iterable[Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of what layers make of one image.
-
-    Parameters
-    ----------
-    layers : iterable of Layer
-    shape : tuple of int
-
-    Returns
-    -------
-    tuple of int
-
-    Raises
-    ------
-    ValueError
-        If a layer does not fit; names it.
-    """
-    for layer in layers:
-        shape = layer.shape(shape)
-    return shape

@@ -234,3 +234,20 @@ def test_commands_say_what_is_wrong(tmp_path, capsys, rng):
     assert "is no packed network" in capsys.readouterr().err
     assert main(["run", str(tmp_path / "none.duo"), "a.png"]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"kind": "replicate", "copies": 2**20},
+        {"kind": "pad_channels", "channels": 2**20},
+        {"kind": "steps", "copies": 2**20, "levels": [0, 1], "arrays": {"thresholds": ["f4", [1, 1]], "falls": ["bits", [1]]}},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inside", [False, True])
+def test_no_layer_makes_more_of_an_image_than_memory_holds(record, inside):
+    description = {"in_shape": [1024, 1024, 1], "about": {}}
+    layers = [{"path": "wide", "arrays": {}, **record}, {"kind": "global_avg_pool", "path": "", "arrays": {}}]
+    description["layers"] = [{"kind": "sum", "path": "", "body": layers, "shortcut": layers}] if inside else layers
+    with pytest.raises(ValueError, match="wide .*Layer would make 1,099,511,627,776 values of one image"):
+        from_bytes(whole(description, bytes(5 * (1 + inside) if "thresholds" in str(record) else 0)))
