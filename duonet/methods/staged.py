@@ -1,20 +1,18 @@
 """Training in stages: quantisers that begin at times of their own, as in Bi-Real Net or from bottom to top."""
 
-from typing import Any
-
 from duonet import arguments, nn
+from duonet.backend import Array
 from duonet.methods.continuous import ContinuousBinary
 from duonet.methods.plain import sign_polynomial
 from duonet.methods.shelf import listed
 from duonet.methods.weight_signs import BiRealWeights
 from duonet.module import Module, join
 from duonet.quant import Quantizer
-from duonet.quant.activation import QuantActivation
 from duonet.tensor import Tensor
 
 
 def _of_quantizer(tag):
-    def said(self: "Later") -> Any:
+    def said(self: "Later") -> object:
         return self.quantizer.known(tag)
 
     return property(said)
@@ -89,6 +87,10 @@ class Later(Quantizer):
         if self.waiting:
             return x if self.before is None else self.before(x)
         return self.quantizer(x.detach() if self.cut and self.training else x)
+
+    def begin(self, weight: Array) -> None:
+        """Start what the quantiser learns of a layer's first weights."""
+        self.quantizer.begin(weight)
 
     def project(self, weight: Tensor) -> None:
         """Project as the quantiser does, once it has begun."""
@@ -270,8 +272,7 @@ def _put_off(owner, model, start, **more):
     """Put each activation that is a staircase into a `Later`, behind a clip to the range of its levels."""
     if _places(owner, model, Later):
         raise ValueError(f"{owner}: the model is trained in stages already")
-    places = _places(owner, model, QuantActivation)
-    if not places:
+    if not (places := _places(owner, model, nn.QuantActivation)):
         raise ValueError(f"{owner}: the model has no activation that is a staircase")
     for _, parent, name, activation in places:
         levels = activation.staircase.levels

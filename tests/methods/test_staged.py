@@ -11,6 +11,7 @@ from duonet import (
     fit,
     functional,
     load_checkpoint,
+    load_model,
     nn,
     optim,
     pack,
@@ -21,6 +22,9 @@ from duonet.methods import (
     PACT,
     BiRealWeights,
     Later,
+    LearnedScaleSign,
+    LQWeights,
+    QILWeights,
     bi_real_stages,
     bottom_to_top,
     find,
@@ -104,6 +108,17 @@ def test_a_layer_multiplies_by_float_weights_until_they_begin(rng):
     binary = np.where(layer.weight.data >= 0, 1, -1) * abs(layer.weight.data).mean(0)
     np.testing.assert_allclose(layer(Tensor(x)).data, x @ layer.weight.data, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(layer.eval()(Tensor(x)).data, x @ binary, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [LearnedScaleSign, QILWeights, LQWeights])
+def test_what_the_quantiser_learns_starts_at_the_layers_first_weights_and_comes_back(make, tmp_path):
+    late, at_once = (
+        nn.Linear(6, 4, rng=np.random.default_rng(0), weight_quantizer=q) for q in (Later(make(), 2), make())
+    )
+    x = Tensor(np.random.default_rng(1).standard_normal((5, 6), dtype="float32"))
+    save_checkpoint(tmp_path / "a.npz", late.eval())
+    for layer in (late, load_model(tmp_path / "a.npz")):
+        np.testing.assert_array_equal(layer(x).data, at_once.eval()(x).data)
 
 
 def test_from_bottom_to_top_no_gradient_passes_a_staircase_and_what_lies_below_does_not_move():
