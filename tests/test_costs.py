@@ -158,7 +158,10 @@ def test_a_checkpoint_is_summarised(tmp_path, capsys):
     "words, message",
     [
         (["vgg99"], "summary: vgg99 is neither a file nor one of vgg7, alexnet"),
-        (["vgg7", "--variant", "x"], "summary: --variant must be one of float, baseline, ternary, coupled"),
+        (
+            ["vgg7", "--variant", "x"],
+            "summary: --variant must be one of float, baseline, ternary, coupled, coupled3, decoupled, decoupled3, got 'x'",
+        ),
         (["vgg7", "--shortcut", "conv"], "summary: --shortcut 'conv' means nothing"),
         (["vgg7", "--input", "5", "5", "1"], "summary: --input: in_shape must be"),
         (["mlp", "--classes", "0"], "summary: --classes must be an int at least 1, got 0"),

@@ -49,12 +49,13 @@ def _network(options):
     """Return the model and the shape of its input."""
     import numpy as np
 
+    from duonet import arguments
     from duonet.checkpoint import load_checkpoint
     from duonet.decoupling import decouple
     from duonet.experiments.fields import BadSetting, settings_of
     from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
-    from duonet.models.common import COPIES
+    from duonet.models.common import COPIES, VARIANTS
 
     names = ("variant", "weights", "width", "shortcut", "classes")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -73,6 +74,8 @@ def _network(options):
     in_shape, classes = defaults(options.model)
     in_shape = tuple(options.input or in_shape)
     variant = given.pop("variant", "baseline")
+    with settings_of("summary", {"variant": "variant"}):
+        arguments.one_of("summary", "variant", variant, (*VARIANTS, *(f"de{name}" for name in COPIES)))
     asked = variant.removeprefix("de") if variant.removeprefix("de") in COPIES else variant
     rng = np.random.default_rng(0)
     made_of = {name: name for name in names} | {"widths": "width", "in_shape": "input"}

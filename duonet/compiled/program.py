@@ -7,6 +7,7 @@ is checked, allocated or handed over.
 
 import numpy as np
 
+from duonet.compiled.dense import AT_ONCE
 from duonet.compiled.instructions import (
     ADD,
     CONV,
@@ -25,9 +26,6 @@ from duonet.compiled.popcount import at_least, counts, join, keep, larger, put, 
 from duonet.compiled.rows import load, number, outer, repeated
 from duonet.compiled.rows import put as put_rows
 from duonet.compiled.running import inlined, kernel
-
-AT_ONCE = 8  # neighbouring pixels of the first convolution: its counters, and a row of weights, fit 16 registers
-
 
 _line = inlined(line)
 

@@ -227,7 +227,8 @@ def _kept(out, job):
             scored = {"test": float} if job.run.test else {}
             check_shape(record, JOB | scored | (MEASURED if job.measured else {}), "the record")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}; remove it, and the job is made again") from None
+        why = str(error).removeprefix(f"{path} is damaged: ")
+        raise ValueError(f"{path} is damaged: {why}; remove it, and the job is made again") from None
     if found != dataclasses.replace(job, run=job.run.resolved()):
         raise ValueError(f"{path} is of a job with other settings")
     return record
