@@ -67,6 +67,58 @@ class Bar:
             self.bar.write(line)
 
 
+class Tally:
+    """How many tasks have ended: a tqdm bar where someone watches, else a line for each.
+
+    Parameters
+    ----------
+    title : str
+    done, total : int
+        Tasks that were finished before, and in all.
+    progress : bool
+        Show anything at all.
+
+    Examples
+    --------
+    >>> with Tally("study", 1, 2, progress=True) as tally:
+    ...     tally.add("float-1", failed=False)
+    2 of 2: float-1
+    """
+
+    def __init__(self, title: str, done: int, total: int, progress: bool):
+        self.done, self.total, self.progress = done, total, progress
+        self.earlier, self.failed, self.started = done, 0, time.perf_counter()
+        self.bar = None
+        if progress and (watched(sys.stderr) or "ipykernel" in sys.modules):
+            self.bar = tqdm_bar(total=total, initial=done, desc=title, unit=" tasks", mininterval=0, smoothing=0)
+
+    def __enter__(self) -> "Tally":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self) -> None:
+        """Let the clock of a bar go on."""
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def add(self, name: str, failed: bool) -> None:
+        """Count a task that has ended."""
+        self.done += 1
+        self.failed += failed
+        if self.bar is not None:
+            if failed:
+                self.bar.set_postfix_str(f"{self.failed} failed", refresh=False)
+            self.bar.update()
+        elif self.progress:
+            left = (time.perf_counter() - self.started) / (self.done - self.earlier) * (self.total - self.done)
+            about = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
+            more = f"; about {about} left" if self.done < self.total else ""
+            tell(f"{self.done} of {self.total}: {name}{' failed' if failed else ''}{more}")
+
+
 def tqdm_bar(**options: Any) -> Any:
     """Return a tqdm bar; its monitor is a thread, which it does without where none can be started.
 

@@ -1,0 +1,290 @@
+"""Who does the tasks of a study: this process, one after the other, or workers of Dask (`duonet[scale]`).
+
+This file alone knows Dask, which finds a worker for each task, and another one where a worker dies.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import pickle
+import queue
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from duonet import arguments, parallel
+from duonet.experiments.fields import BadSetting, settings_of
+from duonet.experiments.run_folder import writing
+from duonet.files import replacing
+from duonet.progress import Tally
+from duonet.version import VERSION
+
+ANSWER_SECONDS = 10  # within which a scheduler must answer
+# Whatever has been brought when the writing stops is a run that can be resumed.
+FIRST, LAST = "settings.toml", ("last.npz", "result.json")
+CONFIG = {
+    "distributed.deploy.lost-worker-timeout": "365d",  # else a busy machine's worker that starts again is given up
+    "distributed.admin.large-graph-warning-threshold": "1TB",  # the files of a large network come with its task
+}
+LOGS = ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio")
+
+
+class Task(NamedTuple):
+    """A call that depends on no other task, and may be made in any process.
+
+    Attributes
+    ----------
+    name : str
+        No two tasks of a study share it.
+    work : callable
+        An importable function. What it returns must be picklable.
+    arguments : tuple
+    folder : Path or None
+        Where the work's files belong. The work takes a folder after its arguments: this one where the process is
+        alone; on a worker a temporary one, which begins with the files of this one. They come back as bytes.
+    """
+
+    name: str
+    work: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    folder: Path | None = None
+
+
+class OtherVersion(RuntimeError):
+    """A worker has another version of duonet, whose results may be others."""
+
+
+class SchedulerLost(RuntimeError):
+    """The scheduler does not answer, or no longer."""
+
+
+class WorkerDied(RuntimeError):
+    """Each worker that was given the task died with it."""
+
+
+class Crew:
+    """Does tasks in this process, or on several; their values are the same to the last bit.
+
+    A context manager: what it starts, at the first task, it stops at the end.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of this machine, of one thread each unless `DUONET_THREADS` says otherwise. They are reached
+        through 127.0.0.1 alone. With 1 everything happens in this process, and Dask is not needed.
+    scheduler : str, optional
+        Address of a Dask scheduler instead, such as "tcp://10.0.0.1:8786", whose workers do the tasks.
+
+    Raises
+    ------
+    BadSetting
+        If both are given, or Dask is missing; a ValueError.
+
+    Examples
+    --------
+    >>> with Crew() as crew:
+    ...     [value for task, value, error in crew.each([Task("a", max, (1, 2)), Task("b", abs, (-3,))])]
+    [2, 3]
+    """
+
+    def __init__(self, workers: int = 1, scheduler: str | None = None) -> None:
+        with settings_of("Crew", {"workers": "workers", "scheduler": "scheduler"}):
+            self.workers = arguments.integer("Crew", "workers", workers, at_least=1, at_most=9999)
+            if scheduler is not None:
+                arguments.instance("Crew", "scheduler", scheduler, str)
+        self.scheduler = scheduler
+        if scheduler is not None and workers != 1:
+            raise BadSetting("Crew", "workers", "cannot be given beside a scheduler, which has its own")
+        if not self.alone and importlib.util.find_spec("distributed") is None:
+            name = "workers" if scheduler is None else "scheduler"
+            raise BadSetting("Crew", name, "needs Dask, which is not installed: pip install duonet[scale]")
+        self._stack = contextlib.ExitStack()
+        self._client: Any = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process does everything, with its own folders and its own display of progress."""
+        return self.workers == 1 and self.scheduler is None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+        self._client = None
+
+    def each(
+        self, tasks: Iterable[Task], title: str = "", done: int = 0, progress: bool = True
+    ) -> Iterator[tuple[Task, Any, Exception | None]]:
+        """Do the tasks, and yield each when it has ended, in any order; its files lie in its folder by then.
+
+        Parameters
+        ----------
+        tasks : iterable of Task
+        title : str
+            In front of the bar.
+        done : int
+            How many other tasks of the study were finished before, for the bar.
+        progress : bool
+            Show a bar for all tasks where someone watches, else a line for each. One process alone shows none.
+
+        Yields
+        ------
+        (Task, value, error)
+            What the work returned and None, or None and what it raised. The others go on.
+
+        Raises
+        ------
+        OtherVersion, SchedulerLost, CannotWrite
+            What had ended is kept.
+        """
+        if self.alone:
+            for task in tasks:
+                yield task, *_tried(task)
+        elif tasks := list(tasks):
+            if self._client is None:
+                self._client = self._start()
+            with Tally(title, done, done + len(tasks), progress) as tally:
+                yield from self._shared_out(tasks, tally)
+
+    def _start(self):
+        import dask
+        from distributed import Client, LocalCluster
+
+        self._stack.enter_context(dask.config.set(CONFIG))
+        self._stack.enter_context(_silent(*LOGS))
+        if self.scheduler is None:
+            env = {"DUONET_THREADS": os.environ.get("DUONET_THREADS", "1")}
+            cluster = LocalCluster(
+                n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
+                dashboard_address="127.0.0.1:0", env=env, silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+            address = self._stack.enter_context(cluster)
+        else:
+            address = self.scheduler
+        try:
+            client = self._stack.enter_context(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
+        except (OSError, ValueError, ImportError) as error:
+            why = "no Dask scheduler answers there" if isinstance(error, OSError) else f"{error}"
+            raise SchedulerLost(f"scheduler {self.scheduler}: {why}") from None
+        for worker, found in client.run(_version, on_error="return").items():
+            if found != VERSION:
+                found = f"duonet {found}" if isinstance(found, str) else f"no such duonet ({found})"
+                raise OtherVersion(f"the worker {worker} has {found}, and this is duonet {VERSION}")
+        return client
+
+    def _shared_out(self, tasks, tally):
+        waiting, running, ended = tasks[::-1], {}, queue.SimpleQueue()
+        try:
+            while waiting or running:
+                # No more than can run: a worker that dies is blamed on every task that it was given.
+                while waiting and len(running) < self._room():
+                    future = self._submit(waiting[-1])
+                    running[future.key] = future, waiting.pop()
+                    future.add_done_callback(ended.put)
+                try:
+                    future, task = running[ended.get(timeout=1).key]
+                except queue.Empty:
+                    tally.show()
+                    continue
+                value, error = self._collected(future, task)
+                del running[future.key]
+                tally.add(task.name, error is not None)
+                yield task, value, error
+        finally:
+            with contextlib.suppress(OSError):
+                self._client.cancel([future for future, _ in running.values()], force=True)
+
+    def _room(self):
+        try:
+            threads = sum(self._client.nthreads().values())
+        except OSError:
+            raise self._lost() from None
+        if threads == 0 and self.scheduler is not None:
+            warnings.warn(f"no worker has come to {self.scheduler} yet; this waits for one", stacklevel=2)
+        return max(1, threads)
+
+    def _lost(self):
+        return SchedulerLost("the connection to Dask's scheduler is lost; what was finished is kept")
+
+    def _submit(self, task):
+        call = pickle.dumps((task.work, task.arguments, None if task.folder is None else _packed(task.folder)))
+        key = f"{task.name}-{os.urandom(8).hex()}"
+        return self._client.submit(_on_worker, VERSION, call, key=key, pure=False)
+
+    def _collected(self, future, task):
+        """Take a task's value and bring its files, or take its error."""
+        from distributed import KilledWorker
+
+        error = None if future.status == "cancelled" else future.exception()
+        if future.status == "cancelled":
+            raise self._lost()
+        if isinstance(error, OtherVersion):
+            raise error
+        if isinstance(error, KilledWorker):
+            error = WorkerDied("every worker that was given it died, perhaps for want of memory")
+        if error is not None:
+            return None, error
+        value, files = future.result()
+        future.release()
+        if task.folder is not None:
+            _bring(files, task.folder)
+        return value, None
+
+
+@contextlib.contextmanager
+def _silent(*names):
+    """Keep the logs of Dask from the terminal, where what goes wrong is said in one sentence."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _tried(task):
+    try:
+        return task.work(*task.arguments, *(() if task.folder is None else (task.folder,))), None
+    except Exception as error:  # whatever it is, the others go on
+        return None, error
+
+
+def _version():
+    return VERSION
+
+
+def _on_worker(version, call):
+    """Do a task in a process of its own kind; only values leave it."""
+    if version != VERSION:
+        raise OtherVersion(f"a worker has duonet {VERSION}, and the study is of duonet {version}")
+    os.environ.setdefault("DUONET_THREADS", "1")  # before the first product
+    parallel.keep_memory()
+    work, given, files = pickle.loads(call)
+    if files is None:
+        return work(*given), None
+    with tempfile.TemporaryDirectory(prefix="duonet-") as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        value = work(*given, Path(folder))
+        return value, _packed(Path(folder))
+
+
+def _packed(folder):
+    """Read the files of a folder, if there is one, those that are hidden left out."""
+    if not folder.is_dir():
+        return {}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
+
+
+def _bring(files, folder):
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: (name != FIRST, *(name == last for last in LAST[::-1]), name)):
+        with writing(folder / name), replacing(folder / name) as part:
+            part.write_bytes(files[name])
