@@ -33,6 +33,7 @@ myst_heading_anchors = 3
 suppress_warnings = [
     "myst.domains"
 ]  # sphinx-argparse's domain cannot be searched by bare links; nothing here needs it
+exclude_patterns = ["instructor/slides"]  # decks, which make_slides.py builds
 nb_execution_mode = "off"  # the notebooks are executed when they are built, and once more by CI
 
 autodoc_member_order = "bysource"
