@@ -13,8 +13,10 @@ import numpy as np
 
 from duonet import arguments, functional, parallel
 from duonet.experiments import real_network
+from duonet.experiments.crew import Crew
 from duonet.experiments.fields import BadSetting, asked_by, check_fields, settings_of
-from duonet.experiments.records import Records
+from duonet.experiments.records import Part, Records, record, unheard
+from duonet.experiments.run_folder import locked
 from duonet.experiments.toy import ACTIVATIONS, REFERENCE_STEP, SURROGATES, WIDTH, Lesson, area, with_surrogate
 from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
 from duonet.mismatch.objective import cut
@@ -99,21 +101,27 @@ FULL = MismatchSettings(
 
 
 @parallel.threads()
-def mismatch(settings: MismatchSettings, out: str | Path, progress: bool = True) -> dict[str, Any]:
+def mismatch(
+    settings: MismatchSettings, out: str | Path, progress: bool = True, crew: Crew | None = None
+) -> dict[str, Any]:
     """Run the study and write a folder of results.
 
     Parameters
     ----------
     settings : MismatchSettings
     out : str or Path
-        A new folder, or one of the same study, which continues with the part at which it was stopped.
+        A new folder, or one of the same study, which continues with the parts that it lacks.
     progress : bool
-        Show progress bars.
+        Show a bar for each part where someone watches, else print a line as it begins.
+    crew : Crew, optional
+        Processes that share the parts; no number in results.json depends on it but the seconds and the memory. By
+        default this process makes one after the other.
 
     Returns
     -------
     dict
-        What results.json holds.
+        What results.json holds. Where a crew shared the parts and some went wrong, `failed` says by part what did;
+        the others are finished all the same.
 
     Raises
     ------
@@ -121,27 +129,52 @@ def mismatch(settings: MismatchSettings, out: str | Path, progress: bool = True)
         If `out` holds something else.
     ValueError
         If `out` holds a study with other settings.
+    RunInUse
+        If another process is at work in `out`.
     """
     with asked_by("mismatch", {"images": "network_images", "epochs": "network_epochs"}):
         real_network.check_images(settings)
-    records = Records(settings, out, {"areas": _areas()})
-    parts = [part for seed in range(settings.seeds) for part in _toy_parts(settings, seed)]
-    parts += [part for seed in range(settings.seeds) for part in real_network.parts(settings, seed)]
-    for name, task in parts:
-        records.measure_part(name, task, progress)
-    return records.finish()
+    records = Records(settings, out, {"areas": _areas()}, parts(settings))
+    with locked(records.out), crew or Crew() as crew:
+        return records.measure(crew, progress)
+
+
+def parts(settings: MismatchSettings) -> list[Part]:
+    """List the independent pieces of the study, in the order in which it keeps what they find.
+
+    Parameters
+    ----------
+    settings : MismatchSettings
+
+    Returns
+    -------
+    list of Part
+
+    Examples
+    --------
+    >>> some = parts(MismatchSettings(seeds=1))
+    >>> len(some), some[1].name, some[1].where
+    (15, 'seed 0: toy, float', {'kind': 'toy', 'activation': 'float', 'seed': 0})
+    """
+    seeds = range(settings.seeds)
+    found = [part for seed in seeds for part in _toy_parts(settings, seed)]
+    return found + [part for seed in seeds for part in real_network.parts(settings, seed)]
 
 
 def _toy_parts(settings, seed):
-    """List (name, task) of all that is measured with one seed in small networks."""
-    parts = [("ground truth", functools.partial(_ground_truth, settings, seed))]
-    parts += [(f"toy, {name}", functools.partial(_toy, settings, seed, name)) for name in ACTIVATIONS]
-    parts += [("evolution strategies", functools.partial(_evolution, settings, seed))]
-    return [(f"seed {seed}: {name}", task) for name, task in parts]
+    """List all that is measured with one seed in small networks."""
+    rows = [("ground truth", {"kind": "truth"}, functools.partial(_ground_truth, settings, seed))]
+    rows += [
+        (f"toy, {name}", {"kind": "toy", "activation": name}, functools.partial(_toy, settings, seed, name))
+        for name in ACTIVATIONS
+    ]
+    rows += [("evolution strategies", {"kind": "evolution"}, functools.partial(_evolution, settings, seed))]
+    return [Part(f"seed {seed}: {name}", where | {"seed": seed}, work) for name, where, work in rows]
 
 
-def _ground_truth(settings, seed, records, tick):
+def _ground_truth(settings, seed, tick=unheard):
     """Measure the two-layer network whose cosines are known, at several angles."""
+    rows = []
     rng = np.random.default_rng([seed, 10])
     v, v_star = rng.uniform(0.5, 1.5, (2, 8))
     for theta in ANGLES:
@@ -149,19 +182,20 @@ def _ground_truth(settings, seed, records, tick):
         z = rng.standard_normal((settings.samples, 8, 10))
         batch = z.reshape(-1, 8, 1, 10), ((z @ w_star >= 0) @ v_star)[:, None]
         smoothed = _population_gradient(v, w, v_star, w_star, REFERENCE_STEP)
-        parts = cut(batch, TRUTH_PARTS)
+        pieces = cut(batch, TRUTH_PARTS)
         measured = [
-            coordinate_gradient(yin.step_network(v, w), yin.half_squared_error, part, REFERENCE_STEP, ["w"])
-            for part in parts
+            coordinate_gradient(yin.step_network(v, w), yin.half_squared_error, piece, REFERENCE_STEP, ["w"])
+            for piece in pieces
         ]
         for name in yin.SURROGATES:
             model = yin.step_network(v, w, name)
-            coarse = [coarse_gradient(model, yin.half_squared_error, part, ["w"]) for part in parts]
+            coarse = [coarse_gradient(model, yin.half_squared_error, piece, ["w"]) for piece in pieces]
             row = Mismatch.between(coarse, measured)["w"]
             expected = yin.expected_coarse_gradient(name, v, w, v_star, w_star)
             exact = expected @ smoothed / np.linalg.norm(expected) / np.linalg.norm(smoothed)
-            records.add("truth", row, seed=seed, theta=theta, surrogate=name, exact=float(exact))
+            rows.append(record("truth", row, seed=seed, theta=theta, surrogate=name, exact=float(exact)))
         tick(1 / len(ANGLES))
+    return rows
 
 
 def _population_gradient(v, w, v_star, w_star, step):
@@ -172,10 +206,11 @@ def _population_gradient(v, w, v_star, w_star, step):
     return np.array([up - down for up, down in losses]) / (2 * step)
 
 
-def _toy(settings, seed, activation, records, tick):
+def _toy(settings, seed, activation, tick=unheard):
     """Measure students of one precision, at initialisation and on their way, and binary with every surrogate."""
+    rows = []
     lesson = Lesson(seed, settings.width)
-    parts = cut(lesson.batch(settings.samples), settings.parts)
+    pieces = cut(lesson.batch(settings.samples), settings.parts)
     share = 1 / (2 * len(settings.steps))
     student = lesson.student(activation)
     for state in ("start", "trained"):
@@ -188,27 +223,28 @@ def _toy(settings, seed, activation, records, tick):
         if activation == "binary":
             models |= {name: with_surrogate(student, surrogate) for name, surrogate in SURROGATES.items()}
         coarse = {
-            name: [coarse_gradient(model, functional.mse_loss, part) for part in parts]
+            name: [coarse_gradient(model, functional.mse_loss, piece) for piece in pieces]
             for name, model in models.items()
         }
         for step in settings.steps:
             smoothed = [
-                coordinate_gradient(student, functional.mse_loss, part, step, coordinates=chosen) for part in parts
+                coordinate_gradient(student, functional.mse_loss, piece, step, coordinates=chosen)
+                for piece in pieces
             ]
             for name in models:
-                for row in Mismatch.between(coarse[name], smoothed, rng).rows:
-                    records.add(
-                        "toy", row, seed=seed, activation=activation, surrogate=name, state=state, step=step,
-                        error=error,
-                    )  # fmt: skip
+                where = {"activation": activation, "surrogate": name, "state": state, "step": step, "error": error}
+                found = Mismatch.between(coarse[name], smoothed, rng).rows
+                rows += [record("toy", row, seed=seed, **where) for row in found]
             tick(share)
+    return rows
 
 
-def _evolution(settings, seed, records, tick):
+def _evolution(settings, seed, tick=unheard):
     """Measure one layer of the binary student with every estimator, at the same samples and number of losses.
 
     σ is either the coordinate step, in every weight at once, or so small that the whole step has that length.
     """
+    rows = []
     lesson = Lesson(seed, settings.width)
     batch = lesson.batch(settings.samples // 4, stream=1)
     student = lesson.student("binary")
@@ -217,7 +253,7 @@ def _evolution(settings, seed, records, tick):
 
     def add(name, losses, step, **options):
         row = measure(student, functional.mse_loss, batch, step=step, **common, **options)["linear2"]
-        records.add("evolution", row, seed=seed, estimator=name, losses=losses, step=step)
+        rows.append(record("evolution", row, seed=seed, estimator=name, losses=losses, step=step))
 
     add("coordinate", 2 * size, REFERENCE_STEP)
     for multiple in settings.directions:
@@ -228,6 +264,7 @@ def _evolution(settings, seed, records, tick):
                 options = {"samples": directions, "directions": kind, "rng": rng, "estimator": "evolution"}
                 add(kind, 2 * directions, step, **options)
                 tick(0.25 / len(settings.directions))
+    return rows
 
 
 def _areas():

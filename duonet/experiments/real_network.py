@@ -1,7 +1,6 @@
 """The mismatch of `compare`'s network on real images: baseline, coupled, decoupled and fine-tuned."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from duonet.backend import Array
 from duonet.experiments.materials import build_network, load_splits
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
+from duonet.experiments.records import Part, record, unheard
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.scoring import BEST, load_run
-from duonet.experiments.training import FIRST
+from duonet.experiments.training import FIRST, train
 from duonet.mismatch import measure
 from duonet.module import Module
 from duonet.tape import no_grad
@@ -34,8 +34,11 @@ NETWORKS = (
 )
 
 
-def parts(settings: Any, seed: int) -> list[tuple[str, Callable[..., None]]]:
+def parts(settings: Any, seed: int) -> list[Part]:
     """List what is measured of one seed's networks, before and after training.
+
+    Each trains the network that it measures, unless its folder holds that run. To measure takes so much longer
+    that no part waits for another's training.
 
     Parameters
     ----------
@@ -44,19 +47,24 @@ def parts(settings: Any, seed: int) -> list[tuple[str, Callable[..., None]]]:
 
     Returns
     -------
-    list of (str, callable)
-        The name and the task of each part; a task takes `Records` and a function that it tells its progress.
+    list of Part
     """
     return [
-        (
+        Part(
             f"seed {seed}: real network, {name} {'at the start' if which == 'start' else 'trained'}",
+            {"kind": "network", "network": name, "state": _state(which), "seed": seed},
             functools.partial(_measure, settings, seed, name, method, which),
+            None if which == "start" else f"{method}-{seed}",
         )
         for name, method, which in NETWORKS
     ]
 
 
-def _measure(settings, seed, name, method, which, records, tick):
+def _state(which):
+    return "start" if which == "start" else "trained"
+
+
+def _measure(settings, seed, name, method, which, folder=None, tick=unheard):
     run = _run_settings(settings, seed, method)
     splits = load_splits(run)
     normalize = data.Normalize.of(splits.train.images)
@@ -66,24 +74,24 @@ def _measure(settings, seed, name, method, which, records, tick):
     else:
         # The run starts from the very network that was measured at the start.
         prepare = functools.partial(_take_statistics_of_first, settings.measured_images)
-        records.run(f"{method}-{seed}", run, progress=False, prepare=prepare)
-        path = records.out / f"{method}-{seed}" / (BEST if which == "trained" else FIRST)
-        model = load_run(path, settings=run)[0].model
+        train(run, folder, resume=(folder / "settings.toml").is_file(), progress=False, prepare=prepare)
+        model = load_run(folder / (BEST if which == "trained" else FIRST), settings=run)[0].model
         if which == "second":
             model = METHODS[method].second(model)
     batch = (
         normalize(splits.train.images[: settings.measured_images]),
         splits.train.labels[: settings.measured_images],
     )
+    rows = []
     for step in settings.network_steps:
         result = measure(
             model.eval(), functional.softmax_cross_entropy, batch, step=step, parts=PARTS, layers=LAYERS,
             coordinates=settings.coordinates, rng=np.random.default_rng([seed, 13]),
         )  # fmt: skip
-        state = "start" if which == "start" else "trained"
-        for row in result.rows:
-            records.add("network", row, seed=seed, network=name, state=state, step=step)
+        where = {"seed": seed, "network": name, "state": _state(which), "step": step}
+        rows += [record("network", row, **where) for row in result.rows]
         tick(1 / len(settings.network_steps))
+    return rows
 
 
 def check_images(settings: Any) -> None:

@@ -2,25 +2,49 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from duonet.experiments.crew import Crew, Task
 from duonet.experiments.studies import Study
 from duonet.mismatch import Mismatch
 from duonet.mismatch.report import LayerMismatch
 from duonet.progress import tqdm_bar
-from duonet.text import watched
+from duonet.text import tell, watched
 
 HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """An independent piece of the study: it can be pickled, and finds the same rows in any order and any process.
+
+    Attributes
+    ----------
+    name : str
+    where : dict
+        Values that its rows have, and no others.
+    work : callable
+        Returns its rows, as `record` makes them. Takes the path of `folder`, if there is one, and as `tick` a
+        function that it tells the share of its work done.
+    folder : str or None
+        Of the run that it measures.
+    """
+
+    name: str
+    where: dict[str, Any]
+    work: Callable[..., list[dict[str, Any]]]
+    folder: str | None = None
+
+
 class Records(Study):
-    """Rows of every measurement, kept part by part: a study that is stopped continues with the part it was at.
+    """Rows of every measurement, kept part by part: a study that was stopped goes on with the parts that it lacks.
 
     Parameters
     ----------
@@ -29,48 +53,110 @@ class Records(Study):
         A new folder, or one of a study with the same settings.
     fresh : dict
         As for `Study`.
+    parts : list of Part
+        In the order in which their rows are kept, whichever is finished first.
     """
 
-    def __init__(self, settings: Any, out: str | Path, fresh: dict[str, Any]) -> None:
+    def __init__(self, settings: Any, out: str | Path, fresh: dict[str, Any], parts: list[Part]) -> None:
         settings = json.loads(json.dumps(dataclasses.asdict(settings)))  # as a file holds them
         kept: dict[str, Any] = {"records": [], "finished": []}
         super().__init__("mismatch", out, settings, fresh, kept, indent=None)  # some thousand records
-        self.rows: list[dict[str, Any]] = []
+        self.parts = parts
 
-    def measure_part(self, part: str, task: Callable[..., None], progress: bool) -> None:
-        """Keep what one part of the study finds, unless that is done.
+    def measure(self, crew: Crew, progress: bool) -> dict[str, Any]:
+        """Measure the parts that are not finished.
 
         Parameters
         ----------
-        part : str
-        task : callable
-            Takes these records, whose `add` it calls, and a function that it tells the share of its work done.
+        crew : Crew
         progress : bool
-            Show a bar where someone watches.
+            Show a bar where someone watches, else print a line for each part.
+
+        Returns
+        -------
+        dict
+            What results.json holds; where a crew shared the parts and some went wrong, `failed` says what did.
         """
-        if part in self.values["finished"]:
-            return
-        self.rows = []
-        with self.bar(part, progress) as tick:
-            task(self, tick)
-        self.values["records"] += self.rows
-        self.values["finished"].append(part)
+        waiting = {part.name: part for part in self.parts if part.name not in self.values["finished"]}
+        failed: dict[str, str] = {}
+        self.values.pop("failed", None)
+        done = len(self.parts) - len(waiting)
+        for task, rows, error in crew.each(self._tasks(waiting, crew, progress), "mismatch", done, progress):
+            if error is not None and crew.alone:
+                raise error
+            if error is not None:
+                failed[task.name] = f"{type(error).__name__}: {error}"
+            else:
+                self.keep(waiting[task.name], rows)
+        if not failed:
+            return self.finish()
+        self.values["failed"] = failed
+        self.save()
+        return self.values
+
+    def _tasks(self, waiting, crew, progress):
+        for i, part in enumerate(self.parts):
+            if part.name in waiting:
+                with _bar(f"{i + 1} of {len(self.parts)}: {part.name}", progress and crew.alone) as tick:
+                    work = functools.partial(part.work, tick=tick) if crew.alone else part.work
+                    yield Task(part.name, work, folder=part.folder and self.out / part.folder)
+
+    def keep(self, part: Part, rows: list[dict[str, Any]]) -> None:
+        """Keep what one part found, at its place among the others.
+
+        Parameters
+        ----------
+        part : Part
+        rows : list of dict
+        """
+        found = {"records": self.values["records"] + rows}
+        done = {*self.values["finished"], part.name}
+        self.values["records"] = [row for each in self.parts for row in rows_of(found, **each.where)]
+        self.values["finished"] = [each.name for each in self.parts if each.name in done]
         self.save()
 
-    def add(self, kind: str, row: LayerMismatch, **where: Any) -> None:
-        """Keep one layer's mismatch, and where it was measured."""
-        (values,) = Mismatch([row]).to_dict()["layers"]
-        record = {"kind": kind, **where, **values}
-        # Six digits: more than the noise leaves, and a file half the size.
-        self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in record.items()})
 
-    @contextlib.contextmanager
-    def bar(self, label: str, progress: bool) -> Iterator[Callable[[float], object]]:
-        """Show a bar, where someone watches, that the yielded function moves on by shares of the whole."""
-        form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}"
-        disable = not (progress and watched(sys.stderr))
-        with tqdm_bar(total=1.0, desc=label, bar_format=form, disable=disable, leave=False) as bar:
-            yield bar.update
+def unheard(share: float) -> None:
+    """Take the share of a part's work that is done, where nobody asks for it.
+
+    Parameters
+    ----------
+    share : float
+    """
+
+
+def record(kind: str, row: LayerMismatch, **where: Any) -> dict[str, Any]:
+    """Lay out one layer's mismatch, and where it was measured.
+
+    Parameters
+    ----------
+    kind : {"truth", "toy", "evolution", "network"}
+    row : LayerMismatch
+    **where
+        Seed, network, step and others.
+
+    Returns
+    -------
+    dict
+        What JSON can hold.
+    """
+    (values,) = Mismatch([row]).to_dict()["layers"]
+    # Six digits: more than the noise leaves, and a file half the size.
+    return {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value
+        for name, value in {"kind": kind, **where, **values}.items()
+    }
+
+
+@contextlib.contextmanager
+def _bar(label, progress):
+    """Show a bar that the yielded function moves on by shares of the whole, or one line where nobody watches."""
+    seen = watched(sys.stderr)
+    if progress and not seen:
+        tell(label)
+    form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}"
+    with tqdm_bar(total=1.0, desc=label, bar_format=form, disable=not (progress and seen), leave=False) as bar:
+        yield bar.update
 
 
 def rows_of(results: dict[str, Any], kind: str, **where: Any) -> list[dict[str, Any]]:

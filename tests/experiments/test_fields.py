@@ -76,7 +76,7 @@ def test_a_setting_of_a_file_is_named_in_its_file(capsys, tmp_path):
 
 
 def test_a_setting_of_a_study_that_is_resumed_is_named_in_its_file(capsys, tmp_path):
-    Records(MismatchSettings(network_images=9000), tmp_path / "study", {"areas": []})
+    Records(MismatchSettings(network_images=9000), tmp_path / "study", {"areas": []}, [])
     assert main(["mismatch", "--resume", str(tmp_path / "study")]) == 2
     message = f"mismatch: {tmp_path}/study/results.json: network_images must be at most the 8000 of fashion-mini"
     assert capsys.readouterr().err.startswith(f"duonet: {message}")

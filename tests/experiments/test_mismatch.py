@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
 
 from duonet import nn
 from duonet.experiments import MismatchSettings, mismatch, mismatch_study, mismatch_tables, real_network
+from duonet.experiments.crew import Crew
 from duonet.experiments.figures import plot_mismatch
 from duonet.experiments.figures.mismatch import rank_correlation
-from duonet.experiments.mismatch_study import FULL
+from duonet.experiments.mismatch_study import FULL, parts
 from duonet.experiments.real_network import take_statistics
 from duonet.experiments.recipes import COMPARED
-from duonet.experiments.records import rows_of, spread, told_from_noise
+from duonet.experiments.records import Records, rows_of, spread, told_from_noise
 from duonet.experiments.study_tables import cell, raw_cell
 from duonet.experiments.toy import ACTIVATIONS, SURROGATES, Lesson, area, with_surrogate
 from duonet.models import mlp
@@ -50,7 +52,7 @@ def test_it_keeps_every_measurement(study):
     assert len(rows_of(results, "toy", activation="binary", state="start", seed=1)) == 4 * len(SURROGATES)
     assert len(rows_of(results, "truth")) == 2 * 9 * 3 and len(rows_of(results, "network", seed=0)) == 6 * 6
     assert {r["estimator"] for r in rows_of(results, "evolution")} == {"coordinate", "gaussian", "orthogonal"}
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [".lock"]
 
 
 def test_the_measurements_are_those_of_the_problem(study):
@@ -70,7 +72,7 @@ def test_the_measurements_are_those_of_the_problem(study):
 def leave_out(monkeypatch, *parts):
     """Measure nothing of these parts, whose generators are their own."""
     for part in parts:
-        monkeypatch.setattr(mismatch_study, part, lambda *rest: None)
+        monkeypatch.setattr(mismatch_study, part, lambda *rest, **options: [])
 
 
 def test_the_same_seed_gives_the_same_numbers(study, tmp_path, monkeypatch):
@@ -79,6 +81,42 @@ def test_the_same_seed_gives_the_same_numbers(study, tmp_path, monkeypatch):
     again = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "again", progress=False)
     assert rows_of(results, "toy", seed=0) == rows_of(again, "toy")
     assert rows_of(results, "network", seed=0) == rows_of(again, "network")
+
+
+def test_parts_made_elsewhere_in_any_order_make_the_same_file(study, tmp_path):
+    results, _ = study
+    wanted = [
+        "seed 0: toy, ternary",
+        "seed 1: toy, ternary",
+        "seed 1: toy, sign",
+        "seed 0: real network, decoupled trained",
+    ]
+    some = [part for part in parts(SMALL) if part.name in wanted]
+    records = Records(SMALL, tmp_path / "study", {"areas": results["areas"]}, some)
+    for i, part in enumerate([some[3], some[2], some[0]]):  # one stays open
+        elsewhere = pickle.loads(pickle.dumps(part))
+        records.keep(part, elsewhere.work(*([tmp_path / f"run{i}"] if part.folder else [])))
+    again = Records(SMALL, tmp_path / "study", {"areas": results["areas"]}, some)
+    assert again.values["finished"] == [wanted[0], *wanted[2:]]
+    again.measure(Crew(), progress=False)
+    expected = [row for part in some for row in rows_of(results, **part.where)]
+    assert again.values["records"] == expected and {row["kind"] for row in expected} == {"toy", "network"}
+    saved = json.loads((tmp_path / "study" / "results.json").read_text())
+    assert (saved["records"], saved["finished"]) == (json.loads(json.dumps(expected)), wanted)
+
+
+def test_a_log_gets_a_line_for_each_part_that_is_not_finished(tmp_path, monkeypatch, capsys):
+    leave_out(monkeypatch, "_ground_truth", "_evolution", "_toy")
+    monkeypatch.setattr(real_network, "parts", lambda settings, seed: [])
+    monkeypatch.setattr(mismatch_study, "_areas", lambda: [])
+    settings = dataclasses.replace(SMALL, seeds=1)
+    some = parts(settings)
+    Records(settings, tmp_path / "study", {"areas": []}, some).keep(some[0], [])
+    mismatch(settings, tmp_path / "study", progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and lines[0] == "2 of 9: seed 0: toy, float"
+    mismatch(settings, tmp_path / "quiet", progress=False)
+    assert not capsys.readouterr().out
 
 
 def test_its_tables_and_figures(study, tmp_path):

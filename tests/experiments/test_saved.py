@@ -71,10 +71,10 @@ def test_a_mismatch_study_that_stopped_is_printed_as_far_as_it_came(tmp_path, mo
     module = importlib.import_module("duonet.experiments.mismatch_study")
     toy = module._toy
 
-    def only_float(settings, seed, name, *rest):
+    def only_float(settings, seed, name, **options):
         if name != "float":
             raise KeyboardInterrupt
-        toy(settings, seed, name, *rest)
+        return toy(settings, seed, name, **options)
 
     monkeypatch.setattr(module, "_toy", only_float)
     settings = MismatchSettings(1, width=4, steps=(0.1,), samples=500, training_steps=1, coordinates=2)
