@@ -79,8 +79,10 @@ train() {
     for weights in float binary; do
         set -- "$out"/runs/*-"$weights"-[0-2]/result.json
         if [ -e "$1" ]; then
-            within 600 train.log "$python" -m duonet runs "${@%/result.json}" --json "$out/runs-$weights.json" \
-                --figure "$out/runs-$weights.png" || failed="$failed runs-$weights"
+            set -- "${@%/result.json}"
+            within 600 train.log "$python" -m duonet runs "$@" --figure "$out/runs-$weights.png" ||
+                failed="$failed runs-$weights"
+            [ -n "$dry" ] || "$python" -m duonet runs "$@" --json > "$out/runs-$weights.json"
         fi
     done
 }

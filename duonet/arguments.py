@@ -44,10 +44,8 @@ def number(owner: str, name: str, value: object, **bounds: float) -> float:
 
     Raises
     ------
-    TypeError
-        If it is no number.
-    ValueError
-        If it is not finite, or out of bounds.
+    TypeError, ValueError
+        If it is no number, or not finite, or out of bounds.
 
     Examples
     --------
@@ -83,10 +81,8 @@ def integer(owner: str, name: str, value: object, **bounds: int) -> int:
 
     Raises
     ------
-    TypeError
-        If it is no integer.
-    ValueError
-        If it is out of bounds.
+    TypeError, ValueError
+        If it is no integer, or out of bounds.
 
     Examples
     --------
@@ -121,10 +117,8 @@ def axis(owner: str, value: object, ndim: int) -> int:
 
     Raises
     ------
-    TypeError
-        If it is no integer.
-    ValueError
-        If the array has no such axis.
+    TypeError, ValueError
+        If it is no integer, or the array has no such axis.
 
     Examples
     --------
@@ -157,10 +151,8 @@ def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
 
     Raises
     ------
-    TypeError
-        If it is no real number.
-    ValueError
-        If the dtype cannot hold it.
+    TypeError, ValueError
+        If it is no real number, or the dtype cannot hold it.
 
     Examples
     --------
@@ -260,10 +252,22 @@ def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> st
     ValueError: build: model must be one of vgg7, mlp, got 'vgg8'; did you mean 'vgg7'?
     """
     if not isinstance(value, str) or value not in choices:
-        near = difflib.get_close_matches(str(value), choices, 1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{owner}: {name} must be one of {', '.join(choices)}, got {value!r}{suggestion}")
+        near = nearest(value, choices)
+        raise ValueError(f"{owner}: {name} must be one of {', '.join(choices)}, got {repr(value):.60}{near}")
     return value
+
+
+def nearest(value: object, choices: Collection[str]) -> str:
+    """Suggest, for the end of a message, the choice most like a value in either case; nothing if none is near.
+
+    Examples
+    --------
+    >>> nearest("VGG-7", ["vgg7", "mlp"])
+    "; did you mean 'vgg7'?"
+    """
+    known = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(str(value)[:60].lower(), known, 1)
+    return f"; did you mean {known[found[0]]!r}?" if found else ""
 
 
 def generator(owner: str, name: str, value: object) -> np.random.Generator:
@@ -303,8 +307,7 @@ def instance(owner: str, name: str, value: object, kind: type[T]) -> T:
     ----------
     owner, name : str
         The function and the argument, for messages.
-    value : object
-    kind : type
+    value, kind : object and type
 
     Examples
     --------

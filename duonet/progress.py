@@ -8,10 +8,11 @@ from duonet import workers
 from duonet.text import tell, watched
 
 REFRESH_SECONDS = 0.5
+LINE_SECONDS = 30  # between lines in a file or a pipe, where no bar is drawn
 
 
 class Bar:
-    """A tqdm bar for one epoch where someone watches, else one printed line at its end.
+    """A tqdm bar for one epoch where someone watches, else a printed line at its end and every half minute.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ class Bar:
 
     def __init__(self, text: str, images: int, progress: bool):
         self.text, self.images, self.progress = text, images, progress
-        self.last = time.perf_counter()
+        self.last = self.told = time.perf_counter()
         self.done = 0
         self.bar = None
 
@@ -48,7 +49,12 @@ class Bar:
         if not self.due() and self.done < self.images:
             return
         self.last = time.perf_counter()
-        if self.bar is not None:
+        if self.bar is None:
+            if self.progress and self.last - self.told > LINE_SECONDS:
+                self.told = self.last
+                score = totals.read()
+                tell(f"{self.text}: {self.done:,} of {self.images:,} images, {_said(score.loss, score.accuracy)}")
+        else:
             score = totals.read()
             self.bar.set_postfix_str(_said(score.loss, score.accuracy), refresh=False)
             self.bar.update(self.done - self.bar.n)

@@ -2,13 +2,16 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 
 from duonet import compiled, parallel
 from duonet.cli import costs, methods, packed, runs, studies
+from duonet.cli.parser import Parser, add_common
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
 from duonet.text import visible
@@ -35,11 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     >>> main(["summary", "mlp", "--variant", "coupled"])  # doctest: +SKIP
     0
     """
+    from duonet.experiments.environment import versions
     from duonet.experiments.fields import asked_by
 
     with usable(), warnings.catch_warnings():
-        warnings.showwarning = lambda message, *rest, **more: complain(visible(f"duonet: {message}"))
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+            _complete(parser)
+        options = parser.parse_args(arguments)
+        options.quiet |= options.json
+        warnings.showwarning = _showing(options.verbose)
+        if options.verbose:
+            complain(", ".join(f"{name} {value}" for name, value in versions().items()))
         if arguments is None:  # the process is this command's own
             parallel.keep_memory()
         try:
@@ -49,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         except BrokenPipeError:  # whoever read the output has seen enough
             return 1
         except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+            if options.verbose:
+                traceback.print_exc()
             complain(f"duonet: {said(error, options.word)}")
             return 2
         except KeyboardInterrupt as stop:
@@ -57,14 +69,26 @@ def main(arguments: list[str] | None = None) -> int:
         return status or 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        super().error(visible(message))
+def _versions():
+    return f"duonet {VERSION}; kernels on the CPU: {compiled.in_force()}"
+
+
+def _showing(verbose):
+    def show(message, category, filename, lineno, *rest, **more):
+        complain(visible(f"duonet: {message}" + (f" ({filename}, line {lineno})" if verbose else "")))
+
+    return show
+
+
+def _complete(parser):
+    import argcomplete
+
+    argcomplete.autocomplete(parser)
 
 
 class _Version(argparse.Action):
     def __call__(self, parser, *rest):
-        print(f"duonet {VERSION}; kernels on the CPU: {compiled.in_force()}")
+        print(_versions())
         parser.exit()
 
 
@@ -93,11 +117,15 @@ def _terminable():
 
 
 def _parser():
-    parser = _Parser(prog="duonet", description="Binary-activation networks, from scratch.")
+    parser = Parser(
+        prog="duonet",
+        description="Binary-activation networks, from scratch. `duonet COMMAND --help` shows examples.",
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and which kernels run")
-    commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND")
     for room in (runs, costs, packed, studies, methods):
         room.add(commands)
     for command in commands.choices.values():
+        add_common(command)
         command.set_defaults(flags={a.dest: a.option_strings[0] for a in command._actions if a.option_strings})
     return parser

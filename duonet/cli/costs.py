@@ -1,8 +1,11 @@
 """`duonet summary`."""
 
 import argparse
-import json
 from pathlib import Path
+
+from duonet import arguments
+from duonet.cli.parser import among
+from duonet.cli.streams import answer
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -13,23 +16,30 @@ def add(commands: argparse._SubParsersAction) -> None:
     commands : argparse subparsers
     """
     from duonet.models.catalogue import MODELS
+    from duonet.models.common import COPIES, VARIANTS, WEIGHTS
 
+    asked = [*VARIANTS, *(f"de{variant}" for variant in COPIES)]
     command = commands.add_parser(
         "summary",
         help="parameters, multiply-accumulates and bytes of a network, by bit width",
         description="Print what every layer of a network costs, by bit width.",
+        examples=[
+            "duonet summary resnet18 --variant decoupled",
+            "duonet summary mlp --input 28 28 1 --classes 10",
+            "duonet summary runs/a --json > costs.json",
+        ],
     )
     command.set_defaults(command=_summary)
-    command.add_argument("model", help=f"one of {', '.join(MODELS)}, a run folder, a checkpoint or a packed file")
-    command.add_argument(
-        "--variant", help="float, baseline, ternary, coupled, coupled3, decoupled or decoupled3 (baseline)"
+    model = command.add_argument(
+        "model", help=f"one of {', '.join(MODELS)}, a run folder, a checkpoint or a packed file"
     )
-    command.add_argument("--weights", help="float or binary")
+    among(model, lambda: MODELS)
+    among(command.add_argument("--variant", help=f"{', '.join(asked)} (baseline)"), lambda: asked)
+    among(command.add_argument("--weights", help="float or binary"), lambda: WEIGHTS)
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
     command.add_argument("--shortcut", help="of a ResNet: block or conv")
     command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
     command.add_argument("--classes", type=int, help="number of classes")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _summary(options):
@@ -42,14 +52,13 @@ def _summary(options):
         counted = packed_summary(load_packed(packed))
     else:
         counted = summary(*_network(options))
-    print(json.dumps(counted.to_dict(), indent=1) if options.json else counted)
+    answer(options.json, counted.to_dict(), str(counted))
 
 
 def _network(options):
     """Return the model and the shape of its input."""
     import numpy as np
 
-    from duonet import arguments
     from duonet.checkpoint import load_checkpoint
     from duonet.decoupling import decouple
     from duonet.experiments.fields import BadSetting, settings_of
@@ -70,7 +79,8 @@ def _network(options):
             raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")
         return saved.model, tuple(in_shape)
     if options.model not in MODELS:
-        raise ValueError(f"summary: {options.model} is neither a file nor one of {', '.join(MODELS)}")
+        near = arguments.nearest(options.model, MODELS)
+        raise ValueError(f"summary: {options.model} is neither a file nor one of {', '.join(MODELS)}{near}")
     in_shape, classes = defaults(options.model)
     in_shape = tuple(options.input or in_shape)
     variant = given.pop("variant", "baseline")

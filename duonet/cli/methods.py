@@ -2,9 +2,10 @@
 
 import argparse
 import inspect
-import json
 from pathlib import Path
 
+from duonet.cli.parser import among
+from duonet.cli.streams import answer
 from duonet.cli.words import check_figure
 
 
@@ -15,14 +16,21 @@ def add(commands: argparse._SubParsersAction) -> None:
     ----------
     commands : argparse subparsers
     """
+    from duonet.methods import entries
+
     command = commands.add_parser(
         "methods",
         help="quantisers of other papers: bits, what they learn, whether they decouple",
         description="Print a row for each quantiser of the shelf, or for those named, with their formula.",
+        examples=[
+            "duonet methods",
+            "duonet methods pact lsq --draw pair.png",
+            "duonet methods --json > methods.json",
+        ],
     )
     command.set_defaults(command=_methods)
-    command.add_argument("names", nargs="*", metavar="NAME", help="as in the column method (all)")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    names = command.add_argument("names", nargs="*", metavar="NAME", help="as in the column method (all)")
+    among(names, lambda: [entry.name for entry in entries()])
     command.add_argument(
         "--draw", type=Path, metavar="FILE", help="draw forward and gradient of each into a figure"
     )
@@ -39,9 +47,5 @@ def _methods(options):
         from duonet.experiments.figures import plot_shelf
 
         plot_shelf(named or methods.entries(), options.draw)
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return
-    print(shelf_table(rows))
-    for entry in named:
-        print(f"\n{entry.name}: {entry.source}\n\n{inspect.getdoc(entry.maker)}")
+    formulas = [f"{entry.name}: {entry.source}\n\n{inspect.getdoc(entry.maker)}" for entry in named]
+    answer(options.json, rows, "\n\n".join([shelf_table(rows), *formulas]))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duonet.cli.runs import check_top, print_answers
+from duonet.cli.streams import answer
 from duonet.text import visible
 
 
@@ -22,6 +23,7 @@ def add(commands: Any) -> None:
         help="write a trained network with its binary layers as bits",
         description="Pack the network of a checkpoint: weights and activations of two values become bits, batch "
         "norm becomes thresholds, and the logits stay the same to the last bit.",
+        examples=["duonet pack runs/a --out a.duo"],
     )
     command.set_defaults(command=_pack)
     command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
@@ -35,6 +37,7 @@ def add(commands: Any) -> None:
         help="write a packed network as one C99 header",
         description="Write a C99 header that runs a packed network: no allocation, no library, and whole numbers "
         "from the first activation to the last.",
+        examples=["duonet export-c a.duo --out a.h --name shoes"],
     )
     command.set_defaults(command=_export)
     command.add_argument("packed", type=Path, help="a file of duonet pack")
@@ -45,6 +48,7 @@ def add(commands: Any) -> None:
         "run",
         help="class probabilities of image files by a packed network",
         description="Print the probability of each class for PNG or JPEG files, the likeliest first.",
+        examples=["duonet run a.duo shoe.png", "duonet run a.duo photos/*.jpg --resize --json"],
     )
     command.set_defaults(command=_run)
     command.add_argument("packed", type=Path, help="a file of duonet pack")
@@ -68,19 +72,20 @@ def _pack(options: argparse.Namespace) -> None:
     save_packed(options.out, network)
     total = packed_summary(network).total
     weights = 4 * sum(tensor.size for _, tensor in saved.model._tensors())
-    print(
-        visible(
-            f"{options.out}: {total.bytes_packed:,} bytes, {weights / total.bytes_packed:.1f} times fewer than "
-            f"{weights:,} in float32; {str(network).removeprefix('PackedNetwork: ')}"
-        )
+    text = (
+        f"{options.out}: {total.bytes_packed:,} bytes, {weights / total.bytes_packed:.1f} times fewer than "
+        f"{weights:,} in float32; {str(network).removeprefix('PackedNetwork: ')}"
     )
+    found = {"file": str(options.out), "bytes": total.bytes_packed, "float32": weights}
+    answer(options.json, found, visible(text))
 
 
 def _export(options: argparse.Namespace) -> None:
     from duonet.inference import export_c, load_packed
 
     memory = export_c(options.out, load_packed(options.packed), options.name)
-    print(visible(f"{options.out}: {memory.flash:,} bytes of flash beside its code, {memory.ram:,} bytes of RAM"))
+    text = f"{options.out}: {memory.flash:,} bytes of flash beside its code, {memory.ram:,} bytes of RAM"
+    answer(options.json, {"file": str(options.out), "flash": memory.flash, "ram": memory.ram}, visible(text))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -95,4 +100,4 @@ def _run(options: argparse.Namespace) -> None:
     names = network.about.get("class_names") or [f"class {i}" for i in range(network.out_shape[0])]
     about = network.about | {"in_shape": network.in_shape}
     found = answers(lambda x: Tensor(network(x.data)), about, options.images, options.resize)
-    print_answers("run", names, found, len(options.images), options.top)
+    print_answers(options, names, found)

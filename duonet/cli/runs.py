@@ -2,16 +2,16 @@
 
 import argparse
 import dataclasses
-import json
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duonet import backend
-from duonet.cli.streams import complain
+from duonet import backend, data
+from duonet.cli.parser import among
+from duonet.cli.streams import answer, complain
 from duonet.cli.words import check_figure, said
-from duonet.files import replacing
 from duonet.text import visible
 
 HELP = {
@@ -46,6 +46,7 @@ HELP = {
     "device": "cpu or gpu (cpu)",
     "tf32": "faster products on the GPU, of factors rounded to 10 bits; binary and ternary activations are exact",
 }
+DATASETS = "fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -61,20 +62,21 @@ def add(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         help="score a trained network: top-1, top-5, each class, confusion matrix",
         description="Score the network of a checkpoint on a data set's test images and draw its confusion matrix.",
+        examples=["duonet evaluate runs/a cifar10", "duonet evaluate runs/a photos --json > scores.json"],
     )
     command.set_defaults(command=_evaluate)
     command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
-    command.add_argument("dataset", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder")
+    among(command.add_argument("dataset", help=DATASETS), lambda: data.NAMES)
     command.add_argument("--part", choices=("test", "validation", "train"), default="test", help="(%(default)s)")
     command.add_argument("--data", help=HELP["data"])
     command.add_argument("--figure", type=Path, help="the confusion matrix (best_confusion.png in the run)")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="(%(default)s)")
 
     command = commands.add_parser(
         "predict",
         help="class probabilities of image files",
         description="Print the probability of each class for PNG or JPEG files, the likeliest first.",
+        examples=["duonet predict runs/a shoe.png", "duonet predict runs/a photos/*.jpg --resize --top 1"],
     )
     command.set_defaults(command=_predict)
     command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
@@ -87,29 +89,33 @@ def add(commands: argparse._SubParsersAction) -> None:
         "runs",
         help="several runs side by side: mean and spread over seeds",
         description="Print a table of finished runs that differ in nothing but method and seed, and draw them.",
+        examples=["duonet runs runs/cifar-* --figure curves.png", "duonet runs runs/cifar-* --json > runs.json"],
     )
     command.set_defaults(command=_runs)
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders of duonet train")
     command.add_argument("--figure", type=Path, help="where to draw validation accuracy by epoch")
-    command.add_argument("--json", type=Path, help="where to write everything that table and figure show")
 
 
 def _add_train(commands):
     from duonet.experiments.fields import kind_of
     from duonet.experiments.recipes import RECIPES
-    from duonet.experiments.run_settings import RunSettings
+    from duonet.experiments.run_settings import CHOICES, RunSettings
 
     command = commands.add_parser(
         "train",
         help="train a network; stop it at any moment and resume",
         description="Train a network by its authors' recipe, stretched to the epochs asked for. Everything "
         "is written to the run folder during the run; a resumed run continues where it stopped, to the same bits.",
+        examples=[
+            "duonet train mlp fashion-mini --epochs 4 --out runs/a",
+            "duonet train vgg7 cifar10 --method baseline --seed 1",
+            "duonet train --resume runs/a",
+            "duonet train --config settings.toml --lr 0.05",
+        ],
     )
     command.set_defaults(command=_train)
-    command.add_argument("model", nargs="?", help=f"one of {', '.join(RECIPES)}")
-    command.add_argument(
-        "dataset", nargs="?", help="fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
-    )
+    among(command.add_argument("model", nargs="?", help=f"one of {', '.join(RECIPES)}"), lambda: RECIPES)
+    among(command.add_argument("dataset", nargs="?", help=DATASETS), lambda: data.NAMES)
     for field in dataclasses.fields(RunSettings)[2:]:
         kind = kind_of(field)
         if kind is bool:
@@ -117,11 +123,12 @@ def _add_train(commands):
         else:
             how = {"type": kind, "metavar": {int: "N", float: "X", str: "WORD"}[kind]}
         flag = f"--{field.name.replace('_', '-')}"
-        command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
+        setting = command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
+        if field.name in CHOICES:
+            among(setting, functools.partial(CHOICES.get, field.name))
     command.add_argument("--config", type=Path, help="a TOML file of these settings; flags come before it")
     command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
     command.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
-    command.add_argument("--quiet", action="store_true", help="print the result alone")
 
 
 def _train(options):
@@ -166,9 +173,10 @@ def _train_with(options, given):
     by = f"by the network of epoch {result['best_epoch']}{' of the second stage' if settings.two_stages else ''}"
     validation = f"validation {100 * result['val_accuracy']:.2f} %"
     if settings.test:
-        print(f"test accuracy {100 * result['test_accuracy']:.2f} % {by}, {validation}")
+        text = f"test accuracy {100 * result['test_accuracy']:.2f} % {by}, {validation}"
     else:
-        print(f"{validation} {by}")
+        text = f"{validation} {by}"
+    answer(options.json, result, text)
     if not options.quiet:
         print(visible(f"{result['training_seconds']:.0f} s of training; written to {out}"))
 
@@ -183,14 +191,13 @@ def _evaluate(options):
     beside = run_file(options.checkpoint)
     part = "" if options.part == "test" else f"_{options.part}"
     figure = options.figure or beside.with_name(f"{beside.stem}{part}_confusion.png")
-    if options.json:
-        print(json.dumps(scores, indent=1))
-        plot_confusion(scores, figure)
-        return
-    print(score_table(scores))
+    accuracies = f"top-1 {100 * scores['top1']:.2f} %"
+    if scores["top5"] is not None:
+        accuracies += f", top-5 {100 * scores['top5']:.2f} %"
+    answer(options.json, scores, f"{score_table(scores)}\n\n{accuracies} of {scores['images']:,} images")
     plot_confusion(scores, figure)
-    accuracies = f"top-1 {100 * scores['top1']:.2f} %, top-5 {100 * scores['top5']:.2f} %"
-    print("\n" + visible(f"{accuracies} of {scores['images']:,} images; confusion matrix in {figure}"))
+    if not options.quiet:
+        print(visible(f"confusion matrix in {figure}"))
 
 
 def _predict(options):
@@ -198,7 +205,7 @@ def _predict(options):
 
     check_top("predict", options.top)
     names, answers = predict_each(options.checkpoint, options.images, options.resize, options.device)
-    print_answers("predict", names, answers, len(options.images), options.top)
+    print_answers(options, names, answers)
 
 
 def check_top(command: str, top: int) -> None:
@@ -213,39 +220,37 @@ def check_top(command: str, top: int) -> None:
         raise ValueError(f"{command}: --top must be an int at least 1, got {top}")
 
 
-def print_answers(
-    command: str, names: list[str], answers: Iterator[tuple[Any, Any]], images: int, top: int
-) -> None:
+def print_answers(options: argparse.Namespace, names: list[str], answers: Iterator[tuple[Any, Any]]) -> None:
     """Print the likeliest classes of each image file, and at the end what was wrong with the others.
 
     Parameters
     ----------
-    command : str
+    options : argparse.Namespace
+        Of the command: word, images, top, json.
     names : list of str
         Of the classes.
     answers : iterator
         For each file (path, probabilities), or (path, the ValueError that says what is wrong).
-    images : int
-        How many files there are.
-    top : int
-        How many classes to print.
 
     Raises
     ------
     ValueError
         If a file has no answer.
     """
-    errors = []
-    for path, answer in answers:
-        if isinstance(answer, ValueError):
-            errors.append(answer)
+    found, errors = {}, []
+    for path, shares in answers:
+        if isinstance(shares, ValueError):
+            errors.append(shares)
             continue
-        best = sorted(zip(answer, names), reverse=True)[:top]
-        print(visible(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best)))
+        best = sorted(zip(shares, names), reverse=True)[: options.top]
+        found[str(path)] = {name: float(share) for share, name in best}
+        if not options.json:
+            print(visible(f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in best)))
+    answer(options.json, found, None)
     if errors:
         for error in errors:
             complain(f"duonet: {said(error)}")
-        raise ValueError(f"{command}: no answer for {len(errors)} of {images} images")
+        raise ValueError(f"{options.word}: no answer for {len(errors)} of {len(options.images)} images")
 
 
 def _runs(options):
@@ -254,9 +259,6 @@ def _runs(options):
 
     check_figure("runs", "--figure", options.figure)
     collected = collect(options.folders)
-    print(runs_table(collected))
-    if options.json is not None:
-        with replacing(options.json) as part:
-            part.write_text(json.dumps(collected, indent=1) + "\n")
+    answer(options.json, collected, runs_table(collected))
     if options.figure is not None:
         plot_runs(collected, options.figure)

@@ -3,14 +3,21 @@
 import codecs
 import contextlib
 import io
+import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
+from typing import Any
 
 READABLE = {
     "±": "+-", "×": "x", "·": ".", "½": "1/2", "¼": "1/4", "¾": "3/4", "ε": "eps", "σ": "sigma", "∞": "inf",
     "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "█": "#",
+    "√": "sqrt ", "∂": "d", "←": "<-", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "‖": "||", "°": " degrees",
+    "∗": "*", "∫": "integral ", "∓": "-+", "ŵ": "w^", "Ŵ": "W^", "\u0302": "^", "\u0303": "~",
 }  # fmt: skip
+
+MARKS = {"<super>": "^", "<sub>": "_", "<fraction>": ""}
 
 
 def _readable(error):
@@ -18,7 +25,20 @@ def _readable(error):
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(READABLE.get(c) or c.encode("unicode_escape").decode("ascii") for c in lacking), error.end
+    return "".join(map(_in_words, lacking)), error.end
+
+
+def _in_words(character):
+    if character in READABLE:
+        return READABLE[character]
+    kind, *parts = unicodedata.decomposition(character).split() or [""]
+    if kind in MARKS:
+        text = "".join(chr(int(part, 16)) for part in parts)
+        return MARKS[kind] + text.replace("\u2044", "/").replace("\u2212", "-")
+    name = unicodedata.name(character, "")
+    if name.startswith("GREEK"):
+        return name.split()[-1].lower() if "SMALL" in name else name.split()[-1].capitalize()
+    return character.encode("unicode_escape").decode("ascii")
 
 
 codecs.register_error("duonet.readable", _readable)
@@ -84,3 +104,20 @@ def complain(text: str) -> None:
     """
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def answer(as_json: bool, values: Any, text: str | None) -> None:
+    """Print what a command found, as text or as JSON.
+
+    Parameters
+    ----------
+    as_json : bool
+    values : object
+        What JSON can hold.
+    text : str or None
+        None prints nothing.
+    """
+    if as_json:
+        print(json.dumps(values, indent=1), flush=True)
+    elif text is not None:
+        print(text, flush=True)

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from duonet import backend
+from duonet.cli.parser import among
 from duonet.cli.runs import HELP
-from duonet.cli.streams import complain
+from duonet.cli.streams import answer, complain
 from duonet.cli.words import words_for
 from duonet.text import tell, visible
 
@@ -30,9 +31,16 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="binary, coupled ternary and decoupled networks on real images",
         description="Train a float, a binary, a coupled ternary and the decoupled network on Fashion-MNIST images "
         "that come with the package, at equal epochs and weights, and print, write and draw the results.",
+        examples=[
+            "duonet compare",
+            "duonet compare --model mlp --seeds 3 --out runs/small",
+            "duonet compare --resume runs/small",
+            "duonet compare --show runs/small",
+        ],
     )
     command.set_defaults(command=_compare)
-    command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({CompareSettings.model})")
+    model = command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({CompareSettings.model})")
+    among(model, lambda: COMPARED)
     command.add_argument("--seeds", type=int, help=f"number of seeds ({CompareSettings.seeds})")
     command.add_argument("--epochs", type=int, help="epochs of both stages together")
     command.add_argument("--images", type=int, help="training images, at most 8000")
@@ -45,7 +53,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--out", type=Path, help="a folder for the results (runs/compare-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
-    command.add_argument("--quiet", action="store_true", help="print the table alone")
 
     command = commands.add_parser(
         "mismatch",
@@ -53,6 +60,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         description="Measure gradient mismatch, layer by layer: in a network where it is known exactly, in a toy "
         "problem for every precision, surrogate and step, and in compare's network on real images. Prints tables, "
         "writes results.json and figures.",
+        examples=["duonet mismatch", "duonet mismatch --full --out runs/full", "duonet mismatch --show runs/full"],
     )
     command.set_defaults(command=_mismatch)
     command.add_argument("--full", action="store_true", help="five seeds, more steps, samples and images")
@@ -64,7 +72,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--out", type=Path, help="a folder for the results (runs/mismatch-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
-    command.add_argument("--quiet", action="store_true", help="print the tables alone")
 
     _add_contest(commands)
 
@@ -72,6 +79,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _add_contest(commands):
     from duonet.experiments.competition import ContestSettings as Usual
     from duonet.experiments.recipes import COMPARED
+    from duonet.methods import entries
 
     command = commands.add_parser(
         "contest",
@@ -79,10 +87,17 @@ def _add_contest(commands):
         description="Train every method of the shelf that is binary, at equal images, epochs and weights: first "
         "at each learning rate, of which validation images choose one, then with other seeds, scored on test "
         "images. Prints accuracies, differences to the baseline, costs, and whether mismatch predicts accuracy.",
+        examples=[
+            "duonet contest pact lsq --model mlp --epochs 4",
+            "duonet contest --weights binary --out runs/weights",
+            "duonet contest --resume runs/weights xnor-weights",
+        ],
     )
     command.set_defaults(command=_contest)
-    command.add_argument("names", nargs="*", metavar="NAME", help="methods, as duonet methods lists them (all)")
-    command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Usual.model})")
+    names = command.add_argument("names", nargs="*", metavar="NAME", help="as duonet methods lists them (all)")
+    among(names, lambda: [entry.name for entry in entries()])
+    model = command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Usual.model})")
+    among(model, lambda: COMPARED)
     command.add_argument("--weights", help=f"float: methods of activations, binary: of weights ({Usual.weights})")
     command.add_argument("--rates", help=f"learning rates, with commas ({','.join(map(str, Usual.rates))})")
     command.add_argument("--tuning-seeds", type=int, help=f"seeds that choose the rates ({Usual.tuning_seeds})")
@@ -101,16 +116,15 @@ def _add_contest(commands):
     command.add_argument("--out", type=Path, help="a folder for the results (runs/contest-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME + "; names add methods")
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
-    command.add_argument("--quiet", action="store_true", help="print the tables alone")
 
 
 def _contest(options):
-    from duonet.experiments import ContestSettings, contest, contest_tables, show
+    from duonet.experiments import ContestSettings, contest, contest_tables
     from duonet.experiments.figures import plot_contest
     from duonet.experiments.study_file import read_study
 
     if options.show is not None:
-        print(show("contest", options.show))
+        _show(options)
         return 0
     if options.rates is not None:
         options.rates = _numbers(options.rates)
@@ -119,10 +133,10 @@ def _contest(options):
     if options.resume is not None:
         before = read_study("contest", out, continued=True)["names"]
         names = tuple(dict.fromkeys([*before, *names])) if before else ()
-    _say_how_to_resume("contest", out, options.quiet)
     with words_for("contest", out), _from_file(options, ContestSettings):
         results = contest(settings, out, names, progress=not options.quiet)
-    print("\n\n".join(contest_tables(results).values()), flush=True)  # before the figure, which may fail
+    tables = "\n\n".join(contest_tables(results).values())
+    answer(options.json, results, tables)  # before the figure, which may fail
     plot_contest(results, out / "contest.png")
     for name, problem in (results["left_out"] | results["failed"]).items():
         complain(visible(f"duonet: contest: {name}: {problem}"))
@@ -140,17 +154,16 @@ def _numbers(text):
 
 
 def _compare(options):
-    from duonet.experiments import CompareSettings, compare, compare_table, show
+    from duonet.experiments import CompareSettings, compare, compare_table, verdict
     from duonet.experiments.figures import plot_comparison
 
     if options.show is not None:
-        print(show("compare", options.show))
+        _show(options)
         return
     settings, out = _asked(options, CompareSettings, CompareSettings())
-    _say_how_to_resume("compare", out, options.quiet)
     with words_for("compare", out), _from_file(options, CompareSettings):
         results = compare(settings, out, progress=not options.quiet)
-    print(compare_table(results), flush=True)  # before the figure, which may fail
+    answer(options.json, results, compare_table(results))  # before the figure, which may fail
     plot_comparison(results, out / "compare.png")
     if options.quiet:
         return
@@ -160,30 +173,40 @@ def _compare(options):
             f"{row['float32_images']:,} predictions; in float64 the logits differ by at most "
             f"{row['float64_relative_difference']:.1g} of the largest"
         )
-    print(visible(f"{_spent(results)}; written to {out}"))
+    print(visible(f"{_spent(results)}; written to {out}, the figure to {out / 'compare.png'}"))
+    print(f"\n{verdict(results)}")
 
 
 def _mismatch(options):
-    from duonet.experiments import MismatchSettings, mismatch, mismatch_tables, show
+    from duonet.experiments import MismatchSettings, mismatch, mismatch_tables
     from duonet.experiments.figures import plot_mismatch
     from duonet.experiments.mismatch_study import FULL
 
     if options.show is not None:
-        print(show("mismatch", options.show))
+        _show(options)
         return
     settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
-    _say_how_to_resume("mismatch", out, options.quiet)
+    if not options.quiet:
+        tell(f"stop at any moment; continue with: duonet mismatch --resume {out}")
     with words_for("mismatch", out), _from_file(options, MismatchSettings):
         results = mismatch(settings, out, progress=not options.quiet)
-    print("\n\n".join(mismatch_tables(results).values()), flush=True)  # before the figures, which may fail
+    tables = "\n\n".join(mismatch_tables(results).values())
+    answer(options.json, results, tables)  # before the figures, which may fail
     plot_mismatch(results, out)
     if not options.quiet:
         print("\n" + visible(f"a dot: noise hides the value; {_spent(results)}; written to {out}"))
 
 
-def _say_how_to_resume(command, out, quiet):
-    if not quiet:
-        tell(f"stop at any moment; continue with: duonet {command} --resume {out}")
+def _show(options):
+    """Print what a study wrote, and what it means."""
+    from duonet.experiments import show, verdict
+    from duonet.experiments.study_file import read_study
+
+    text = show(options.word, options.show)
+    results = read_study(options.word, options.show)
+    if options.word == "compare" and not options.quiet and (meaning := verdict(results)):
+        text += f"\n\n{meaning}"
+    answer(options.json, results, text)
 
 
 def _asked(options, kind, usual):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from duonet import arguments
 from duonet.data.cifar import cifar10, cifar100
 from duonet.data.dataset import DataError, Splits
 from duonet.data.fashion import fashion_mini
@@ -55,7 +56,8 @@ def load(
     """
     if name not in NAMES:
         if not Path(name).is_dir():
-            raise DataError(f"load: name {name!r} is neither a folder nor one of {', '.join(NAMES)}")
+            near = arguments.nearest(name, NAMES)
+            raise DataError(f"load: name {name!r} is neither a folder nor one of {', '.join(NAMES)}{near}")
         if folder is not None:
             raise DataError(f"load: folder {folder} was given beside the folder of images {name}")
         return image_folder(name, size, grey)

@@ -4,6 +4,7 @@ from duonet.experiments.collection import collect, runs_table
 from duonet.experiments.comparison import CompareSettings, compare, compare_table
 from duonet.experiments.competition import ContestSettings, contest
 from duonet.experiments.competition_tables import contest_tables
+from duonet.experiments.meaning import verdict
 from duonet.experiments.mismatch_study import MismatchSettings, mismatch
 from duonet.experiments.predicting import predict
 from duonet.experiments.run_settings import RunSettings
@@ -15,5 +16,5 @@ from duonet.experiments.training import train
 __all__ = [
     "CompareSettings", "ContestSettings", "MismatchSettings", "RunSettings", "collect", "compare",
     "compare_table", "contest", "contest_tables", "mismatch", "mismatch_tables", "predict", "runs_table", "score",
-    "score_table", "show", "train",
+    "score_table", "show", "train", "verdict",
 ]  # fmt: skip

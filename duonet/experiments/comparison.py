@@ -122,8 +122,9 @@ def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -
         for _, run in runs[: len(runs) // settings.seeds]:
             checked(run.resolved())
     stages = next(run.resolved().stages() for _, run in runs if run.two_stages)
-    fresh = {"images": runs[0][1].images, "stages": [epochs for epochs, _, _ in stages]}
-    study = Study("compare", out, dataclasses.asdict(settings), fresh | {"methods": {}, "decoupling": []})
+    fresh: dict[str, Any] = {"images": runs[0][1].images, "stages": [epochs for epochs, _, _ in stages]}
+    fresh |= {"methods": {}, "decoupling": []}
+    study = Study("compare", out, dataclasses.asdict(settings), fresh, progress=progress)
     for name, run in runs:
         found = study.finished(name, run)
         _add(study.values, run.seed, found or study.run(name, run, progress))

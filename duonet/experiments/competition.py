@@ -221,7 +221,7 @@ def contest(
     rows = [row for row in rows if row.name not in left_out]
     as_saved = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(settings).items()}
     fresh: dict[str, Any] = {"names": list(names), "rates": {}, "methods": {}, "failed": {}, "left_out": left_out}
-    study = Study("contest", out, as_saved, fresh)
+    study = Study("contest", out, as_saved, fresh, progress=progress)
     with locked(study.out):
         return _both_rounds(settings, rows, study, progress)
 

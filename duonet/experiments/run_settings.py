@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from duonet import backend, data
+from duonet import arguments, backend, data
 from duonet.data.augment import Augmentation
 from duonet.experiments.fields import BadSetting, check_fields
 from duonet.experiments.methods import METHODS, TRAINED
@@ -270,5 +270,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not TOML: {error}") from None
     names = {field.name for field in dataclasses.fields(RunSettings)}
     if unknown := sorted(values.keys() - names):
-        raise ValueError(f"{path}: {', '.join(unknown)} is not among the settings {', '.join(sorted(names))}")
+        near = arguments.nearest(unknown[0], names)
+        raise ValueError(
+            f"{path}: {', '.join(unknown)} is not among the settings {', '.join(sorted(names))}{near}"
+        )
     return values

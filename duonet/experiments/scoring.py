@@ -43,7 +43,8 @@ def score(
     Returns
     -------
     dict
-        `part`; `top1` and `top5` (shares of the images whose class is the likeliest, or among the five likeliest),
+        `part`; `top1` and `top5` (shares of the images whose class is the likeliest, or among the five
+        likeliest; None with fewer than six classes),
         `images`, `class_names`, `per_class` (top1 of each class's images), `confusion` (a row for each true class,
         a column for each answer).
 
@@ -85,7 +86,7 @@ def score(
         "part": part,
         "images": int(images.sum()),
         "top1": float(confusion.trace() / images.sum()),
-        "top5": among_five / int(images.sum()),
+        "top5": among_five / int(images.sum()) if classes > 5 else None,  # of five or fewer all are among them
         "class_names": list(splits.class_names),
         "per_class": [float(hit / n) if n else None for hit, n in zip(confusion.diagonal(), images)],
         "confusion": confusion.tolist(),

@@ -15,6 +15,7 @@ from duonet.experiments.study_file import RESULTS, read_study
 from duonet.experiments.training import saved_settings, train
 from duonet.files import replacing
 from duonet.module import Module
+from duonet.text import tell
 
 
 class Study:
@@ -34,6 +35,8 @@ class Study:
         What it holds at the start, and keeps.
     indent : int or None
         As `json.dumps` takes it.
+    progress : bool
+        Say how to continue a study that is stopped.
 
     Attributes
     ----------
@@ -56,6 +59,7 @@ class Study:
         fresh: dict[str, Any],
         kept: dict[str, Any] | None = None,
         indent: int | None = 1,
+        progress: bool = False,
     ) -> None:
         self.name, self.out, self.indent = name, Path(out), indent
         values = {"complete": False, "settings": settings, "versions": versions(), "seconds": 0.0}
@@ -68,6 +72,8 @@ class Study:
         self.started = time.perf_counter() - self.values["seconds"]
         if not begun:
             self.save()
+        if progress:
+            tell(f"stop at any moment; continue with: duonet {name} --resume {self.out}")
 
     def _earlier(self, settings):
         values = read_study(self.name, self.out, continued=True)

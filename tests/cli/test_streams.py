@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from duonet import nn, optim
 from duonet.cli import main
 from duonet.cli.streams import usable
+from duonet.methods import entries
 from duonet.train import fit
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -43,7 +45,36 @@ def printed(arguments, encoding, monkeypatch, name="stdout"):
 )
 def test_a_table_reaches_every_encoding(encoding, sign, monkeypatch):
     status, text = printed(SHOW, encoding, monkeypatch)
-    assert status == 0 and f"81.46 {sign} 0.81" in text and len(text.splitlines()) == 11
+    assert status == 0 and f"81.46 {sign} 0.81" in text and len(text.splitlines()) == 14
+
+
+GREEK = {
+    "α": "alpha",
+    "Σ": "Sigma",
+    "ε": "eps",
+    "²": "^2",
+    "₁": "_1",
+    "⅓": "1/3",
+    "⁻": "^-",
+    "ᵀ": "^T",
+    "犬": r"\u72ac",
+}
+
+
+@pytest.mark.parametrize("character", GREEK)
+def test_a_formula_stays_readable_in_ascii(character):
+    assert character.encode("ascii", "duonet.readable").decode() == GREEK[character]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
+@pytest.mark.parametrize("words", [
+    ["methods", *(entry.name for entry in entries())], ["summary", "resnet20"],
+    ["contest", "--show", str(DOCS / "methods_compared_float.json")],
+], ids=lambda words: words[0])  # fmt: skip
+def test_tables_and_formulas_reach_every_encoding(words, encoding, monkeypatch):
+    status, text = printed(words, encoding, monkeypatch)
+    escapes = set(re.findall(r"\\[xuU][0-9a-f]{2}", text))
+    assert not status and len(text) > 500 and escapes <= {r"\xe9"}, "a letter of a name is not exchanged"
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])

@@ -61,5 +61,5 @@ def test_training_stops_in_time_and_goes_on(call, tmp_path):
     run = tmp_path / "out" / "runs" / "baseline-float-0"
     assert "--method baseline --weights float --seed 0 --device gpu" in asked[0] and "--data /data/a b" in asked[0]
     result, asked = call("train=600")
-    assert asked[0] == f"-m duonet train --resume {run} --data /data/a b" and len(asked) == 1 + 11 + 1
+    assert asked[0] == f"-m duonet train --resume {run} --data /data/a b" and len(asked) == 1 + 11 + 2
     assert "binaryduo" in asked[1] and asked[-1].startswith(f"-m duonet runs {run} --json")

@@ -1,0 +1,106 @@
+"""How commands are read: examples in their help, the nearest word beside an unknown one, flags that all have."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NoReturn
+
+from duonet import arguments
+from duonet.text import visible
+
+EXAMPLES = "Examples::\n\n"  # as reStructuredText has it, for the site
+
+
+class _Help(argparse.HelpFormatter):
+    def _fill_text(self, text, width, indent):
+        if not text.startswith(EXAMPLES):
+            return super()._fill_text(text, width, indent)
+        return "examples:\n" + text.removeprefix(EXAMPLES).replace("    ", "  ")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages suggest the nearest word, below the usage of the command that was called.
+
+    Parameters
+    ----------
+    examples : sequence of str
+        Whole command lines, for the help.
+    **options
+        Of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, examples: Sequence[str] = (), **options: Any) -> None:
+        epilog = EXAMPLES + "\n".join(f"    {line}" for line in examples) if examples else None
+        super().__init__(epilog=epilog, formatter_class=_Help, **options)
+        self.examples = examples
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the options; a word that is left over is refused by the command that was called."""
+        options, rest = self.parse_known_args(args, namespace)
+        commands: Any = next(action for action in self._actions if isinstance(action.choices, dict)).choices
+        command = commands.get(options.word, self)
+        if rest:
+            unknown = next((word for word in rest if word.startswith("-") and word != "--"), rest[0])
+            command.error(_unexpected(unknown.partition("=")[0], command, {*command.flags(), *self.flags()}))
+        if options.word is None:
+            self.error(f"a command is missing: {', '.join(commands)}")
+        return options
+
+    def flags(self) -> list[str]:
+        """List its options as they are typed."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def _check_value(self, action, value):
+        if action.choices is not None:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            try:
+                arguments.one_of(self._name, name, value, action.choices)
+            except ValueError as error:
+                self.error(str(error).removeprefix(f"{self._name}: "))
+
+    @property
+    def _name(self):
+        return self.prog.replace(" ", ": ")
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and end with status 2."""
+        self.print_usage(sys.stderr)
+        self.exit(2, visible(f"{self._name}: {message.removeprefix('argument ')}") + "\n")
+
+
+def _unexpected(word: str, command: Parser, flags: Collection[str]) -> str:
+    if not word.startswith("-"):
+        return f"takes no {shlex.quote(word)}"
+    if word in command.flags():
+        return f"{word} stands after the command's name"
+    return f"there is no option {word}{arguments.nearest(word, flags)}"
+
+
+def among(action: argparse.Action, choices: Callable[[], Iterable[str]]) -> None:
+    """Let a shell complete an argument that may be one of these words, or another.
+
+    Parameters
+    ----------
+    action : argparse.Action
+        As `add_argument` returns it.
+    choices : callable
+        Lists the words.
+    """
+    action.completer = lambda **asked: choices()  # type: ignore[attr-defined]
+
+
+def add_common(command: argparse.ArgumentParser) -> None:
+    """Add the flags that mean the same for every command.
+
+    Parameters
+    ----------
+    command : argparse.ArgumentParser
+    """
+    command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="print the result alone: no progress, no hints"
+    )
+    command.add_argument(
+        "-v", "--verbose", action="store_true", help="say what is in force, and where an error or a warning arose"
+    )
