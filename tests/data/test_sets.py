@@ -431,7 +431,7 @@ def test_images_are_scaled_cropped_and_made_grey_when_asked(album):
 
 def test_more_than_eight_bits_and_a_missing_part_are_refused(album, tmp_path):
     picture(album / "red", "deep.png", 40_000, mode="I;16")
-    with pytest.raises(DataError, match=r"deep.png: its pixels are not of 8 bits \(I;16\); save it with 8"):
+    with pytest.raises(DataError, match=r"deep.png: its pixels are not of 8 bits \(I(;16)?\); save it with 8"):
         data.read_image(album / "red" / "deep.png")
     for name in ("a", "b"):
         picture(tmp_path / "parts" / "train" / name, "1.png", 3, mode="L")

@@ -122,7 +122,6 @@ def _from_numpy(line, numpy_function):
     """Make a function that takes just these parameters and has NumPy compute the result."""
     name, signature = _signature(line)
 
-    @functools.wraps(numpy_function)
     def function(*args, **options):
         bound = signature.bind(*args, **options)
         if name in SYNCHRONISING or (name == "where" and "x" not in bound.arguments):
@@ -141,7 +140,6 @@ def _from_numpy(line, numpy_function):
         return bound.args[0] if result is args[0] else wrap(result)
 
     function.__name__, function.__signature__ = name, signature
-    del function.__wrapped__
     return function
 
 
