@@ -1,7 +1,10 @@
 """The committed notebooks are those of their sources, and keep the course's promises. Executing them is CI's work."""
 
+import ast
+import asyncio
 import re
 import sys
+import types
 from pathlib import Path
 
 import nbformat
@@ -57,6 +60,19 @@ def test_it_begins_with_a_title_a_badge_a_figure_and_a_box(source):
     for word in ("**Do**", "**Learn**", "**Need**", "**Time**"):
         assert word in box.source
     assert 0 < build.stated(source) <= build.LIMIT
+
+
+def test_in_a_browser_its_first_cell_fetches_the_package(source, monkeypatch):
+    asked = []
+
+    async def install(name):
+        asked.append(name)
+
+    monkeypatch.setattr(sys, "platform", "emscripten")
+    monkeypatch.setitem(sys.modules, "piplite", types.SimpleNamespace(install=install))
+    setup = build.assemble(source).cells[1].source
+    asyncio.run(eval(compile(setup, "setup", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), {}))
+    assert asked == ["duonet"]
 
 
 def test_no_cell_has_more_than_fifteen_new_lines(source):

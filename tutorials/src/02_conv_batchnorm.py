@@ -9,12 +9,15 @@
 # %% tags=["hide-input"]
 import subprocess
 import sys
-from functools import partial
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
     )
+if sys.platform == "emscripten":  # and in a browser's kernel
+    import piplite
+
+    await piplite.install("duonet")
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -450,6 +453,8 @@ class ScratchConv(Function):
 # its inputs.)
 
 # %%
+from functools import partial
+
 for stride, padding in ((1, 0), (1, 1), (2, 1), (3, 2)):
     check_gradients(partial(ScratchConv.apply, stride=stride, padding=padding), x, w)
 

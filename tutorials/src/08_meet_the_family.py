@@ -16,6 +16,10 @@ if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
     )
+if sys.platform == "emscripten":  # and in a browser's kernel
+    import piplite
+
+    await piplite.install("duonet")
 
 import matplotlib.pyplot as plt
 import numpy as np
