@@ -150,7 +150,7 @@ def test_the_mismatch_pages_numbers_are_those_of_the_kept_results():
         f"reads {', '.join(toy(start, k, column='raw') for k in (1, 2, 3))}, which",
         f"({toy(trained, 2)} against {toy(trained, 3)} for binary)",
         f"({toy(trained, 1, step=0.3)} at ε = 0.3",
-        f"the float network has {toy(trained, 3, 'float', step=0.5)},",
+        f"the float network has a cosine of {toy(trained, 3, 'float', step=0.5)} in its third layer",
         f"coarse gradient is {toy(start, 1, surrogate='tanh 8', column='coarse_noise')} noise against "
         f"{toy(start, 1, 'ternary', column='coarse_noise')}.",
     ]
