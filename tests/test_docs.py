@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 
 import duonet
-from duonet import data, decouple, experiments, functional, methods, mismatch, models, nn, quant, summary, viz
+from duonet import (
+    data,
+    decouple,
+    experiments,
+    functional,
+    interop,
+    methods,
+    mismatch,
+    models,
+    nn,
+    quant,
+    summary,
+    viz,
+)
 from duonet.experiments import runs_table
 from duonet.models.catalogue import defaults
 from duonet.text import aligned
@@ -21,7 +34,7 @@ from duonet.text import aligned
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = [duonet, functional, quant, methods, nn, mismatch, models, data, experiments, viz]
+PACKAGES = [duonet, functional, quant, methods, nn, mismatch, models, data, experiments, viz, interop]
 NETWORKS = {
     "VGG-7": ("vgg7", {}),
     "AlexNet": ("alexnet", {}),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import duonet
-from duonet import data, experiments, functional, methods, mismatch, models, nn, optim, quant
+from duonet import data, experiments, functional, interop, methods, mismatch, models, nn, optim, quant
 
 ROOT = Path(duonet.__file__).parent
 TABLE = (
@@ -50,10 +50,14 @@ def imports(path):
             yield from (name[1] if len(name) > 1 else "__init__" for name in names if name[0] == "duonet")
 
 
+NEEDING = {"duonet.compiled.": "numba", "duonet.interop.torch_layers": "torch"}
+
+
 def modules():
-    """All modules that can be imported here: those of `duonet.compiled` need numba, and never come with the package."""
+    """All modules that can be imported here: some need numba or torch, and never come with the package."""
     for module in pkgutil.walk_packages([str(ROOT)], "duonet."):
-        if not module.name.startswith("duonet.compiled.") or importlib.util.find_spec("numba"):
+        needed = next((package for part, package in NEEDING.items() if module.name.startswith(part)), "numpy")
+        if importlib.util.find_spec(needed):
             yield module
 
 
@@ -109,7 +113,7 @@ def test_importing_duonet_needs_numpy_alone():
         "import sys\n"
         "class Refuse:\n"
         "    def find_spec(self, name, *rest):\n"
-        "        if name.split('.')[0] in ('matplotlib', 'tqdm', 'threadpoolctl', 'cupy', 'numba', 'pooch'):\n"
+        "        if name.split('.')[0] in ('matplotlib', 'tqdm', 'threadpoolctl', 'cupy', 'numba', 'pooch', 'torch', 'onnx', 'safetensors'):\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "import duonet, numpy as np\n"
@@ -121,7 +125,7 @@ def test_importing_duonet_needs_numpy_alone():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-PACKAGES = [duonet, functional, quant, methods, nn, mismatch, models, optim, data, experiments]
+PACKAGES = [duonet, functional, quant, methods, nn, mismatch, models, optim, data, experiments, interop]
 PUBLIC = {
     f"{package.__name__}.{name}": getattr(package, name)
     for package in PACKAGES

@@ -1,4 +1,4 @@
-"""`duonet pack`, `run` and `export-c`: a trained network as a file of bits."""
+"""`duonet pack`, `run`, `export-c` and `export-onnx`: a trained network as a file that others run."""
 
 from __future__ import annotations
 
@@ -45,6 +45,21 @@ def add(commands: Any) -> None:
     command.add_argument("--name", help="what its names begin with (the file's name)")
 
     command = commands.add_parser(
+        "export-onnx",
+        help="write a trained network as ONNX",
+        description="Write the network of a checkpoint as an ONNX file of standard operators, which reads images "
+        "channels first; the logits are the same but for rounding.",
+        examples=[
+            "duonet export-onnx runs/a --out a.onnx",
+            "duonet export-onnx a.npz --out a.onnx --input 32 32 3",
+        ],
+    )
+    command.set_defaults(command=_export_onnx)
+    command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="what to write, such as a.onnx")
+    command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
+
+    command = commands.add_parser(
         "run",
         help="class probabilities of image files by a packed network",
         description="Print the probability of each class for PNG or JPEG files, the likeliest first.",
@@ -57,21 +72,30 @@ def add(commands: Any) -> None:
     command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
 
 
-def _pack(options: argparse.Namespace) -> None:
+def _trained(options: argparse.Namespace) -> tuple[Any, tuple[int, ...], dict[str, Any]]:
+    """Return the network of a checkpoint, the shape of its images, and what else is known of them."""
     from duonet.checkpoint import load_checkpoint
     from duonet.experiments.scoring import run_file
-    from duonet.inference import pack, packed_summary, save_packed
 
     saved = load_checkpoint(run_file(options.checkpoint))
     about = saved.about if isinstance(saved.about, dict) else {}
     shape = options.input or about.get("in_shape")
     if not isinstance(shape, list) or not all(type(n) is int for n in shape):
-        raise ValueError(f"pack: {options.checkpoint} does not say what its input is; give --input H W C")
+        raise ValueError(
+            f"{options.word}: {options.checkpoint} does not say what its input is; give --input H W C"
+        )
     kept: dict[str, Any] = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
-    network = pack(saved.model.eval(), tuple(shape), kept)
+    return saved.model.eval(), tuple(shape), kept
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from duonet.inference import pack, packed_summary, save_packed
+
+    model, shape, kept = _trained(options)
+    network = pack(model, shape, kept)
     save_packed(options.out, network)
     total = packed_summary(network).total
-    weights = 4 * sum(tensor.size for _, tensor in saved.model._tensors())
+    weights = 4 * sum(tensor.size for _, tensor in model._tensors())
     text = (
         f"{options.out}: {total.bytes_packed:,} bytes, {weights / total.bytes_packed:.1f} times fewer than "
         f"{weights:,} in float32; {str(network).removeprefix('PackedNetwork: ')}"
@@ -86,6 +110,16 @@ def _export(options: argparse.Namespace) -> None:
     memory = export_c(options.out, load_packed(options.packed), options.name)
     text = f"{options.out}: {memory.flash:,} bytes of flash beside its code, {memory.ram:,} bytes of RAM"
     answer(options.json, {"file": str(options.out), "flash": memory.flash, "ram": memory.ram}, visible(text))
+
+
+def _export_onnx(options: argparse.Namespace) -> None:
+    from duonet.interop import to_onnx
+
+    model, shape, kept = _trained(options)
+    to_onnx(options.out, model, shape, kept)
+    size = options.out.stat().st_size
+    text = f"{options.out}: {size:,} bytes; images are (N, C, H, W), normalised"
+    answer(options.json, {"file": str(options.out), "bytes": size}, visible(text))
 
 
 def _run(options: argparse.Namespace) -> None:
