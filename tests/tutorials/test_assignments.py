@@ -1,6 +1,8 @@
 """Every assignment's grader is proved: the solution earns all points, the starter none, each mistake what it must."""
 
+import ast
 import functools
+import inspect
 import os
 import re
 import runpy
@@ -139,6 +141,32 @@ def test_a_mistake_costs_exactly_what_it_must(folder, wrong):
     failed = {name: reason for name, reason in proof(folder)[wrong.name].items() if reason is not None}
     assert set(failed) == wrong.lost(assignment.grading_tests(folder)), failed
     assert wrong.loses, "it must cost something"
+    assert any(wrong.says in reason for reason in failed.values()), failed
+
+
+def marks(folder):
+    """The grading tests in order: name, task, and the functions that are given."""
+    for node in ast.parse((folder / "test_grading.py").read_bytes()).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            (mark,) = (d for d in node.decorator_list if ast.unparse(d).startswith("pytest.mark.task("))
+            given = [ast.unparse(keyword.value) for keyword in mark.keywords if keyword.arg == "given"]
+            yield node.name, ast.literal_eval(mark.args[0]), given
+
+
+@each
+def test_a_function_is_tested_before_a_right_one_is_given(folder):
+    tests = list(marks(folder))
+    for i, (name, task, given) in enumerate(tests):
+        later = [other for other, t, g in tests[i + 1 :] if t == task and not g]
+        assert not (given and later), f"{later} could be answered by what {name} was given"
+
+
+@each
+def test_what_is_given_takes_the_arguments_of_what_it_stands_for(folder):
+    own = runpy.run_path(str(folder / "answers.py"))
+    for name, function in runpy.run_path(str(folder / "test_grading.py")).get("GIVEN", {}).items():
+        wanted, got = (inspect.signature(f).parameters for f in (own[name], function))
+        assert list(wanted) == list(got), name
 
 
 @each
@@ -170,6 +198,12 @@ def test_no_line_of_the_solution_is_in_the_bundle(folder):
     for name, text in release.bundle(folder).items():
         assert "SOLUTION" not in text
         assert not [line for line in lines if line in text], name
+
+
+def test_the_gradients_of_assignment_2_are_for_students_to_derive():
+    starter = release.bundle(assignment.find("02"))["answers.py"]
+    for formula in ("colsᵀ dy", "dy wᵀ", "x̂ dγ", "Σ dy x̂", "dβ = Σ", "dx = dy γ"):
+        assert formula not in starter, formula
 
 
 @each

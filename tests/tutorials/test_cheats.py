@@ -443,7 +443,8 @@ def test_a_grader_that_is_ended_leaves_whole_results_and_no_process(tmp_path, nu
     if number != signal.SIGKILL:
         assert not list(tmp_path.glob("grade-*")), "it leaves its scratch folders"
         assert "interrupted; 1 of 2 are graded, and written" in errors and grader.returncode == 1
-        assert [row[0] for row in csv.reader((tmp_path / "r.csv").open(newline=""))] == ["submission", "empty"]
+        with (tmp_path / "r.csv").open(newline="", encoding="utf-8-sig") as file:
+            assert [row[0] for row in csv.reader(file)] == ["submission", "empty"]
         assert list(json.loads((tmp_path / "r.json").read_text())["submissions"]) == ["empty"]
 
 
@@ -466,12 +467,14 @@ def test_names_inject_nothing_into_tables_and_files(tmp_path):
     named = grade.named(paths)
     assert len(named) == len(names) and all(name.isprintable() for name in named) and "Zoë" in named
     test = grade.grading_tests(grade.find("01"))[0]
-    graded = {name: [grade.Outcome(test, False, "no")] for name in named}
+    raw = ["\t=1", "\r=1", "\n=1", " =1", "＝1"]  # as from another caller
+    graded = {name: [grade.Outcome(test, False, "=1")] for name in [*named, *raw]}
     grade.write_csv(tmp_path / "r.csv", graded, 1)
     grade.write_json(tmp_path / "r.json", graded, 1)
-    rows = list(csv.reader((tmp_path / "r.csv").open(newline="", encoding="utf-8")))
-    assert len(rows) == len(names) + 1 and not [row[0] for row in rows if row[0][0] in "=+-@\t\r"]
-    assert list(json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["submissions"]) == list(named)
+    rows = list(csv.reader((tmp_path / "r.csv").open(newline="", encoding="utf-8-sig")))
+    assert len(rows) == len(names) + len(raw) + 1
+    assert not [cell for row in rows for cell in row if cell.lstrip(" ")[:1] in tuple("=+-@\t\r\n＝")]
+    assert list(json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["submissions"]) == [*named, *raw]
     for name in named:
         assert grade.table(name, graded[name]).replace("\n", "").isprintable()
 

@@ -1,11 +1,15 @@
 """What release.py and grade.py do with bad input, and what they write. The assignment here has two tasks."""
 
+import ast
 import csv
+import io
 import json
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,10 @@ ASSIGNMENTS = ROOT / "tutorials" / "assignments"
 sys.path.insert(0, str(ASSIGNMENTS))
 import assignment  # noqa: E402
 import grade  # noqa: E402
+import parts  # noqa: E402
+import progress  # noqa: E402
 import release  # noqa: E402
 import sandbox  # noqa: E402
-import student  # noqa: E402
 
 LIMIT = 8.0
 
@@ -68,10 +73,8 @@ def test_triple(answers, rng, sign):
 
 # What stands at a submission's top, or in place of double's body; the points left; a part of the first reason.
 AT_IMPORT = {
-    "syntax error": ("def (", 0, "SyntaxError: .*answers.py"),
-    "nul": ("x = '\0'", 0, "null bytes"),
-    "no such module": ("import numpy.nowhere", 0, "ModuleNotFoundError"),
-    "a module that is not allowed": ("import pytest", 0, "ImportError: answers.py imports pytest; this assignment allows numpy"),
+    "everything that is not allowed": ("from duonet import *", 0, r"ImportError: answers.py imports duonet\.\*; this assignment allows numpy"),
+    "no text at all": ("# -*- coding: nowhere -*-", 0, "unknown encoding: nowhere"),
     "sys.exit": ("raise SystemExit(0)", 0, "SystemExit"),
     "os._exit": ("import os; os._exit(0)", 0, "ended before its tests did"),
     "a crash": ("import ctypes; ctypes.string_at(0)", 0, "ended before its tests did"),
@@ -94,8 +97,8 @@ AT_IMPORT = {
 }  # fmt: skip
 IN_DOUBLE = {
     "wrong": ("return x", 50, "AssertionError"),
-    "an endless loop": ("while True: pass", 40, "over the time limit of 8 s"),
-    "os._exit in a task": ("__import__('os')._exit(0)", 40, "ended before its tests did"),
+    "an endless loop": ("while True: pass", 40, "over the time limit of 8 s, in double$"),
+    "os._exit in a task": ("__import__('os')._exit(0)", 40, "ended before its tests did, .* in double$"),
     "sys.exit in a task": ("raise SystemExit(0)", 40, "SystemExit"),
     "an exception without a name": ("raise type('', (Exception,), {})", 40, "^Exception$"),
     "a skip": ("import unittest; raise unittest.SkipTest('so there')", 40, "SkipTest|Skipped"),
@@ -150,6 +153,46 @@ def test_what_misbehaves_loses_its_own_points_alone(bad, name):
         assert re.search(why, reasons[0]), reasons[0]
 
 
+# What stands at the top of answers.py, or in place of double's body, and breaks no more than it.
+PARTLY = {
+    "a syntax error": ("def ((", "pass", 100, None),
+    "a syntax error in double": ("", "return (2 * x", 40, r"^SyntaxError: '\(' was never closed \(answers.py, line 5\)$"),
+    "nul": ("", "return '\0'", 40, "null bytes"),
+    "no such module": ("import numpy.nowhere as n", "return n.twice(x)", 40, "^ModuleNotFoundError: No module"),
+    "no such name": ("from numpy import twice", "return twice(x)", 40, "^ImportError: cannot import name 'twice'"),
+    "a module that is not allowed": ("import pytest, numpy as np", "return pytest.twice(x)", 40, "^ImportError: answers.py imports pytest; this assignment allows numpy$"),
+    "not allowed, and not used": ("import pytest", "return 2 * x", 100, None),
+    "not allowed in a function": ("", "import pytest; return 2 * x", 40, "imports pytest"),
+    "a base that is not allowed": ("from duonet import Function\nclass Op(Function): pass", "return Op.apply(x)", 40, "imports duonet.Function"),
+    "a constant from what is not allowed": ("from scipy.constants import pi\ntwo = 2 * pi / 3", "return two * x", 40, "imports scipy.constants.pi"),
+    "a way out": ("try:\n    import numba\nexcept ImportError:\n    numba = None", "return 2 * x", 100, None),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def partly(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("partly")
+    texts = {
+        name: f"{top}\n{SOLUTION.replace('return 2 * x', body if body != 'pass' else 'return 2 * x')}"
+        for name, (top, body, _, _) in PARTLY.items()
+    }
+    return marked(folder, *(hand_in(place, name, answers_py=text) for name, text in texts.items()))
+
+
+@pytest.mark.parametrize("name", PARTLY)
+def test_an_import_or_a_syntax_error_costs_what_needs_it_alone(partly, name):
+    *_, points, why = PARTLY[name]
+    reasons = [outcome.reason for outcome in partly[name] if not outcome.passed]
+    assert score(partly[name]) == points, reasons
+    assert all(re.search(why, reason) for reason in reasons)
+
+
+def test_a_reason_that_costs_several_tests_is_told_once(partly):
+    name = "a module that is not allowed"
+    assert grade.table(name, partly[name]).count("imports pytest") == 1
+    assert grade.lost(partly[name]) == f"task 1 (-60): {partly[name][0].reason}"
+
+
 def test_nothing_but_answers_is_taken_from_a_submission(folder, tmp_path):
     trap = "raise SystemExit\n"
     path = hand_in(
@@ -193,13 +236,17 @@ def test_the_command_prints_a_table_and_writes_both_files(tmp_path):
     solution = ASSIGNMENTS / "01_autodiff_ops"
     files = ("--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv")
     done = run(ASSIGNMENTS / "grade.py", "01", solution / "student", solution, "--seed", 7, *files)
-    assert done.returncode == 0 and done.stderr in ("", grade.NO_WALLS + "\n"), done.stderr
+    said = [line for line in done.stderr.splitlines() if line != grade.NO_WALLS and "graded 1 of" not in line]
+    assert done.returncode == 0 and said == ["graded 2 of 2"], done.stderr
     assert "seed 7" in done.stdout and "student: 0 of 100 points" in done.stdout
     assert "all tests: NotImplementedError: task 2: MatMul.forward" in done.stdout
-    rows = list(csv.reader((tmp_path / "r.csv").open(newline="")))
-    assert rows[0] == ["submission", "total", *(f"task {n}" for n in range(1, 7)), "seed"]
-    assert rows[1][:2] == ["student", "0"] and rows[2][:2] == ["01_autodiff_ops", "100"] and rows[2][-1] == "7"
-    assert sum(map(int, rows[2][2:-1])) == 100
+    assert "2 submissions: mean 50.0, median 50 of 100 points" in done.stdout
+    assert (tmp_path / "r.csv").read_bytes().startswith("\ufeff".encode()), "Excel takes it for another encoding"
+    rows = list(csv.reader((tmp_path / "r.csv").open(newline="", encoding="utf-8-sig")))
+    assert rows[0] == ["submission", "total", *(f"task {n}" for n in range(1, 7)), "seed", "reason"]
+    assert rows[1][:2] == ["student", "0"] and rows[2][:2] == ["01_autodiff_ops", "100"] and rows[2][-2] == "7"
+    assert sum(map(int, rows[2][2:-2])) == 100 and rows[2][-1] == ""
+    assert "task 2 (-12): NotImplementedError: task 2: MatMul.forward" in rows[1][-1]
     submissions = json.loads((tmp_path / "r.json").read_text())["submissions"]
     assert submissions["student"]["score"] == 0 and submissions["01_autodiff_ops"]["score"] == 100
     assert {path.name for path in tmp_path.iterdir()} == {"r.json", "r.csv"}
@@ -276,18 +323,33 @@ def test_a_solution_that_cannot_be_cut_out_is_not_released(spoilt, words):
 
 
 def test_which_imports_are_allowed():
-    def refused(text, allowed=("numpy", "duonet.Tensor", "duonet.quant")):
+    def refused(text):
+        namespace = {"__name__": "answers"}
         try:
-            student.refuse_imports(text.encode(), set(allowed))
+            parts.run(text.encode(), {"numpy", "duonet.Tensor", "duonet.quant"}, namespace)
         except ImportError as error:
             return str(error)
+        return next((value._text for value in namespace.values() if type(value) is parts.Missing), "")
 
     fine = ["import math, numpy as np", "from numpy.linalg import norm", "from duonet import Tensor", "from duonet import quant",
             "from duonet.quant import Sign", "import duonet.quant.staircase", "from collections import abc"]  # fmt: skip
     assert not [text for text in fine if refused(text)]
-    for text in ("import duonet", "from duonet import *", "from duonet import functional", "def f():\n    import scipy.linalg",
+    for text in ("import duonet", "from duonet import *", "from duonet import functional", "import numpy, scipy.linalg",
                  "from . import test_grading", "from duonet import Tensor, nn"):  # fmt: skip
-        assert "this assignment allows duonet.Tensor, duonet.quant, numpy" in (refused(text) or ""), text
+        assert "this assignment allows duonet.Tensor, duonet.quant, numpy" in refused(text), text
+
+
+@pytest.mark.parametrize("text", [SOLUTION, "\ufeff" + SOLUTION, SOLUTION.replace("\n", "\r\n")])
+def test_the_parts_of_a_file_that_can_be_read_are_those_of_the_whole(text):
+    whole, broken = (parts.statements(t.encode()) for t in (text, text + "\nx = (1,\n"))
+    assert [ast.dump(s) for s in broken[:-1]] == [ast.dump(s) for s in whole]
+    assert broken[-1].names == ["x"] and broken[-1].error.lineno == text.count("\n") + 2
+
+
+def test_text_over_several_lines_is_no_end_of_a_statement():
+    text = 'x = """one\ntwo = 3\n"""\ny = f(\nx,\n)\n@g\n@h\ndef z(): pass\ndef (:\n'
+    found = [s if isinstance(s, parts.Broken) else parts.names_of(s) for s in parts.statements(text.encode())]
+    assert found[:-1] == [["x"], ["y"], ["z"]] and isinstance(found[-1], parts.Broken)
 
 
 def test_a_wrong_submission_that_no_longer_fits_is_an_error(folder):
@@ -324,3 +386,86 @@ def test_grading_needs_neither_the_solution_nor_the_mistakes(folder, tmp_path):
     bare.mkdir()
     (bare / "test_grading.py").write_text(GRADING)
     assert score(marked(bare, hand_in(tmp_path, "a", answers_py=SOLUTION))["a"]) == 100
+
+
+def outcomes_of(*passed):
+    tests = [assignment.GradingTest(f"test_{i}", 1 + i // 2, 25, f"Hint {i}.") for i in range(4)]
+    return [grade.Outcome(test, ok, "" if ok else "wrong") for test, ok in zip(tests, passed)]
+
+
+def test_the_summary_of_a_class_says_how_many_have_how_much_and_what_most_lost():
+    graded = {"a": outcomes_of(1 == 1, True, True, True), "b": outcomes_of(True, True, False, True)}
+    graded |= {"c": outcomes_of(False, False, False, True), "d": outcomes_of(False, False, False, False)}
+    lines = grade.summary(graded).splitlines()
+    assert lines[0] == "4 submissions: mean 50.0, median 50 of 100 points"
+    assert [line.split()[:4] for line in lines[1:11] if "#" in line] == [
+        ["0", "to", "9", "1"], ["20", "to", "29", "1"], ["70", "to", "79", "1"], ["90", "to", "100", "1"]
+    ]  # fmt: skip
+    assert lines[11] == "  lost by   3: task 2, test_2 (-25): Hint 2."
+
+
+class Stream(io.StringIO):
+    def __init__(self, watched):
+        super().__init__()
+        self.isatty = lambda: watched
+
+
+def test_progress_is_a_bar_for_who_watches_and_lines_for_others(monkeypatch):
+    said = {}
+    for watched in (True, False):
+        monkeypatch.setattr(sys, "stderr", Stream(watched))
+        with progress.Progress(120) as shown:
+            for _ in range(120):
+                shown.advance()
+        said[watched] = sys.stderr.getvalue()
+    assert "/120" in said[True] and "\r" in said[True]
+    assert said[False] == "graded 120 of 120\n"
+    monkeypatch.setattr(sys, "stderr", Stream(False))
+    with progress.Progress(1) as shown:
+        shown.advance()
+    assert sys.stderr.getvalue() == "", "one alone"
+
+
+def test_results_keep_their_order_whatever_ends_first(folder, tmp_path, monkeypatch):
+    names, ended = [f"s{i:03d}" for i in range(120)], []
+
+    def slow_first(server, file, tests, path, *rest):
+        time.sleep(0.1 if path.name == "s000" else 0.001)
+        ended.append(path.name)
+        return [grade.Outcome(test, False, "no") for test in tests]
+
+    monkeypatch.setattr(grade, "start_server", lambda: None)
+    monkeypatch.setattr(grade, "grade", slow_first)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    shown, count = [], []
+    graded = grade.grade_all(
+        folder,
+        {n: tmp_path / n for n in names},
+        1,
+        LIMIT,
+        lambda name, _: shown.append(name),
+        False,
+        lambda: count.append(1),
+    )
+    assert list(graded) == shown == names and len(count) == 120 and ended[0] != "s000"
+
+
+def test_a_judge_that_does_not_answer_is_said_to_be_at_a_test(folder, tmp_path, monkeypatch):
+    class Server:
+        def Pipe(self, duplex):
+            return multiprocessing.Pipe(duplex)
+
+        class Process:
+            def __init__(self, target, args):
+                self.sender = args[-1]
+
+            def start(self):
+                self.sender.send(", at test_triple[1]")
+
+            join = kill = close = lambda self, *rest: None
+
+    monkeypatch.setattr(grade, "MARGIN", 0.0)
+    (one, *_) = grade.grade(
+        Server(), None, outcomes_of(True)[0][:1], hand_in(tmp_path, "a", answers_py=""), 1, 0.01, False
+    )
+    assert one.reason == "over the time limit of the whole submission, or its judge ended, at test_triple[1]"

@@ -39,7 +39,8 @@ def grading_tests(folder):
 
     Every test function carries `@pytest.mark.task(number, points=points)`, and the first line of its docstring is
     the hint. A parametrised test earns its points when all its cases pass. With `changes=True` in the mark the
-    submission may change what it is given.
+    submission may change what it is given; with `given=[names]` it has the instructor's functions of these names,
+    `GIVEN` of the file, in the place of its own, whose mistakes are charged where they are tested.
     """
     found = []
     for node in ast.parse((folder / "test_grading.py").read_bytes()).body:
@@ -72,12 +73,15 @@ class Wrong(NamedTuple):
         Every grading test that must fail, by name; "task 3" stands for all tests of task 3.
     files : dict
         Files that the submission brings besides answers.py: name and text.
+    says : str
+        What its student must be told, in a reason of one of these tests.
     """
 
     name: str
     edits: dict
     loses: list
     files: dict = {}
+    says: str = ""
 
     def answers(self, solution):
         """Return the text of the wrong answers.py, made from that of the solution."""

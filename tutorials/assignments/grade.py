@@ -27,7 +27,8 @@ from unittest import mock
 import sandbox
 import worker
 from assignment import UsageError, find, grading_tests
-from report import Outcome, printable, results, table, totals, write_csv, write_json  # noqa: F401
+from progress import Progress
+from report import Outcome, lost, printable, results, summary, table, totals, write_csv, write_json  # noqa: F401
 
 LIMIT = 60.0  # seconds for one task
 MARGIN = 60.0  # seconds for one submission beyond those of its tasks
@@ -106,11 +107,9 @@ def grade(server, file, tests, path, seed, limit, walls):
             found = judged(server, (file, tests, text, place, seed, limit, walls), limit)
     except (Unusable, OSError) as error:
         return [Outcome(test, False, str(error)) for test in tests]
-    if found is None:
-        return [
-            Outcome(test, False, "over the time limit of the whole submission, or its judge ended")
-            for test in tests
-        ]
+    if isinstance(found, str):
+        why = f"over the time limit of the whole submission, or its judge ended{found}"
+        return [Outcome(test, False, why) for test in tests]
     return [
         Outcome(test, passed is True, "" if passed is True else printable(why))
         for test, (passed, why) in zip(tests, found, strict=True)
@@ -118,22 +117,30 @@ def grade(server, file, tests, path, seed, limit, walls):
 
 
 def judged(server, arguments, limit):
-    """Run a judge, and return what it says, or None if it does not answer in time."""
+    """Run a judge, and return what it says, or if it does not answer in time at which test it is, in words."""
     receiver, sender = server.Pipe(duplex=False)
     process = server.Process(target=worker.judge, args=(*arguments, sender))
     process.start()
     sender.close()
-    tasks = {test.task for test in arguments[1]}
+    until = time.monotonic() + len({test.task for test in arguments[1]}) * limit + MARGIN
+    found = ""
     try:
         with receiver:
-            return receiver.recv() if receiver.poll(len(tasks) * limit + MARGIN) else None
+            while isinstance(found, str) and receiver.poll(max(until - time.monotonic(), 0)):
+                found = receiver.recv()
     except (EOFError, OSError):
-        return None
+        pass
     finally:
-        process.join(MARGIN / 6)
-        process.kill()
-        process.join()
-        process.close()
+        _end(process)
+    return found
+
+
+def _end(process):
+    """End a judge, whatever it is at."""
+    process.join(MARGIN / 6)
+    process.kill()
+    process.join()
+    process.close()
 
 
 def named(paths):
@@ -148,7 +155,7 @@ def named(paths):
     return {printable(name if count[name] == 1 else str(path)): path for path, name in short.items()}
 
 
-def grade_all(folder, submissions, seed, limit, show, walls=None):
+def grade_all(folder, submissions, seed, limit, show, walls=None, advance=lambda: None):
     """Grade submissions, as many at a time as there are cores; `show` each in order, and return all.
 
     Parameters
@@ -164,6 +171,8 @@ def grade_all(folder, submissions, seed, limit, show, walls=None):
         Takes a name and outcomes. If it raises, nothing more is begun, and what has begun is ended.
     walls : bool, optional
         Whether to use namespaces; if they are to be had, by default.
+    advance : callable, optional
+        Called from any thread when one more submission is graded, in whatever order.
 
     Returns
     -------
@@ -180,6 +189,8 @@ def grade_all(folder, submissions, seed, limit, show, walls=None):
                 name: pool.submit(grade, server, folder / "test_grading.py", tests, path, seed, limit, walls)
                 for name, path in submissions.items()
             }
+            for one in begun.values():
+                one.add_done_callback(lambda one: one.cancelled() or advance())
             for name, outcomes in begun.items():
                 graded[name] = outcomes.result()
                 show(name, graded[name])
@@ -267,7 +278,8 @@ def main():
 
     def show(name, outcomes):
         graded[name] = outcomes
-        say("\n" + table(name, outcomes))
+        with progress.aside():
+            say("\n" + table(name, outcomes))
 
     try:
         folder, submissions = find(arguments.number), named(arguments.submissions)
@@ -277,10 +289,12 @@ def main():
             print(NO_WALLS, file=sys.stderr)
         say(f"{folder.name}, seed {seed}")
         try:
-            with stopping():
-                grade_all(folder, submissions, seed, arguments.limit, show, walls)
+            with stopping(), Progress(len(submissions)) as progress:
+                grade_all(folder, submissions, seed, arguments.limit, show, walls, progress.advance)
         except KeyboardInterrupt:
             interrupted = True
+        if len(graded) > 1:
+            say("\n" + summary(graded))
         if graded and arguments.json:
             write_json(arguments.json, graded, seed, len(submissions) > 1)
         if graded and arguments.csv:

@@ -88,12 +88,13 @@ class Function(Proxy):
 class Thing(Proxy):
     """An object of the submission's process, as a test sees it: attributes, calls, iteration and arithmetic."""
 
-    __slots__ = ("_peer", "_number", "_things")
+    __slots__ = ("_peer", "_number", "_things", "_name")
 
     def __init__(self, peer, number):
         object.__setattr__(self, "_peer", peer)
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_things", {})  # to ask for a function over and over takes long
+        object.__setattr__(self, "_name", "")
 
     def __getattr__(self, name):
         if name.startswith("__") and name != "__name__":  # __array_interface__ would hand NumPy an address
@@ -102,6 +103,7 @@ class Thing(Proxy):
             return self._things[name]
         value = self._peer.ask("get", self._number, name)
         if isinstance(value, Thing):
+            object.__setattr__(value, "_name", f"{self._name}.{name}".lstrip("."))
             self._things[name] = value
         return value
 
@@ -115,6 +117,8 @@ class Thing(Proxy):
 
     def __call__(self, *args, **options):
         """Call it, over there."""
+        if not self._peer.active:
+            self._peer.calling = self._name
         return self._peer.ask("call", self._number, None, args, options)
 
     def __iter__(self):
@@ -163,6 +167,7 @@ class Peer(Values):
         self.channel = channel
         self.may_change = False  # what a submission is given: a test could expect what comes of the change
         self.active = []  # for each call, of either side, that has not returned: the keys of what went with it
+        self.calling = ""  # of the functions of a submission that a test calls, the last
 
     def proxy(self, number, name, methods):
         """Return what stands here for an object of the other side."""

@@ -47,6 +47,7 @@ OPTIONS = [
 WHY = {
     "ended": "the process ended before its tests did, as by os._exit or a crash",
     "garbled": "the process sent what is no answer: the submission interfered with it",
+    "late": "over the time limit of {limit:g} s",
 }
 
 
@@ -161,8 +162,8 @@ class Plugin:
         For each task whose process came to an end, why.
     """
 
-    def __init__(self, seed, room):
-        self.seed, self.room = seed, room
+    def __init__(self, seed, room, sender):
+        self.seed, self.room, self.sender = seed, room, sender
         self.reasons, self.passed, self.lost = {}, set(), {}
         self.task = self.process = self.submission = self.refused = None
 
@@ -176,10 +177,14 @@ class Plugin:
 
     @pytest.fixture
     def answers(self, request):
-        """Import the submission, once for each task; whatever it raises there fails every test."""
+        """Import the submission, once for each task; whatever it raises there fails every test.
+
+        The functions that the test's mark names as `given` are those of `GIVEN` of its file, for this test alone:
+        what is wrong with the submission's own is another test's affair.
+        """
         task = _task(request.node)
         if task != self.task:
-            self.task, self.submission, self.refused = task, None, None
+            self.task, self.process, self.submission, self.refused = task, None, None, None
             try:
                 self.process = self.room.begin()
                 self.submission = self.process.load()
@@ -187,8 +192,14 @@ class Plugin:
                 self.refused = error
         if self.refused is not None:
             raise self.refused
-        self.process.may_change(request.node.get_closest_marker("task").kwargs.get("changes", False))
-        return self.submission
+        mark = request.node.get_closest_marker("task").kwargs
+        own = {name: getattr(self.submission, name, None) for name in mark.get("given", ())}
+        for name in own:
+            setattr(self.submission, name, request.module.GIVEN[name])
+        self.process.may_change(mark.get("changes", False))
+        yield self.submission
+        for name, function in own.items():
+            setattr(self.submission, name, function)
 
     @pytest.fixture
     def bring(self, answers):
@@ -200,6 +211,10 @@ class Plugin:
         """Give each case of each test its own generator, which depends on its name and on the grader's seed."""
         return default_rng([self.seed, zlib.crc32(request.node.name.encode())])
 
+    def pytest_runtest_logstart(self, nodeid):
+        """Tell the grader which test is next: there it was, should this process never answer."""
+        self.sender.send(f", at {nodeid.split('::')[-1]}")
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
         """Note what came of a case. A skipped test is a failure: no submission may excuse itself."""
@@ -210,10 +225,15 @@ class Plugin:
         elif not report.passed:
             error = call.excinfo.value
             if isinstance(error, remote.Lost):
-                late = f"over the time limit of {self.room.limit:g} s"
-                self.lost.setdefault(_task(item), WHY.get(str(error), late))
+                self.lost.setdefault(_task(item), self.why_lost(str(error)))
             self.reasons.setdefault(name, in_one_line(error))
         return report
+
+    def why_lost(self, kind):
+        """Say why a process came to an end, and in which function of the submission."""
+        name = self.process._peer.calling if self.process is not None else ""
+        place = {"": "", "load": ", while answers.py was imported"}.get(name, f", in {name}")
+        return WHY[kind].format(limit=self.room.limit) + ("" if kind == "garbled" else place)
 
     def outcomes(self, tests):
         """Return for each test whether it passed, and if not why: a list of pairs. A task lost is lost whole."""
@@ -286,7 +306,7 @@ def judge(file, tests, text, scratch, seed, limit, walls, sender):
     for name in ("assert_allclose", "assert_array_equal"):
         setattr(np.testing, name, not_of_nothing(getattr(np.testing, name)))
     room = Room(text, scratch, may_import(file), limit, walls)
-    plugin = Plugin(seed, room)
+    plugin = Plugin(seed, room, sender)
     try:
         pytest.main([*OPTIONS, "-c", os.devnull, "--rootdir", str(file.parent), str(file)], plugins=[plugin])
         sender.send(plugin.outcomes(tests))

@@ -14,8 +14,6 @@ GRAD = "tensor.grad = gradient + (0 if tensor.grad is None else tensor.grad)"
 BROADCASTING = [
     "test_unbroadcast_sums_axes_that_the_input_does_not_have",
     "test_unbroadcast_sums_axes_of_length_one",
-    "test_add",
-    "test_mul",
 ]
 CROSS_ENTROPY_GRADIENT = ["test_cross_entropy_backward", "test_cross_entropy_with_large_logits"]
 ALL_TASKS = [f"task {number}" for number in range(1, 7)]
@@ -78,12 +76,17 @@ WRONG = [
     Wrong(
         "axes of length one not summed",
         {SUM: "return gradient.sum(axis=tuple(range(extra)))"},
-        [name for name in BROADCASTING if not name.endswith("does_not_have")],
+        BROADCASTING[1:],
     ),
     Wrong(
         "the public answers by heart",
         {SUM: "return np.array([11.0, 22.0]) if shape == (2,) else np.array([[3.0], [30.0]])"},
         BROADCASTING,
+    ),
+    Wrong(
+        "no gradient is summed in add",
+        {"unbroadcast(dy, a_shape), unbroadcast(dy, b_shape)": "dy, dy"},
+        ["test_add"],
     ),
     Wrong(
         "mul sums before it multiplies",
@@ -101,10 +104,20 @@ WRONG = [
         ["test_matmul_dx"],
     ),
     Wrong("dw averaged over the batch", {"ctx.x.T @ dy": "ctx.x.T @ dy / len(dy)"}, ["test_matmul_dw"]),
-    Wrong("an endless loop", {"return x @ w": "while True:\n            pass"}, ["task 2"]),
+    Wrong(
+        "an endless loop",
+        {"return x @ w": "while True:\n            pass"},
+        ["task 2"],
+        says="over the time limit of 10 s, in MatMul.forward",
+    ),
     Wrong("zero gradient", ZERO_EXP, ["test_exp"]),
     Wrong("left on the class in place of ctx", {"ctx.y = np.exp(x)": "Context.y = np.exp(x)"}, ["test_exp"]),
-    Wrong("the process ended", {"ctx.y = np.exp(x)": "ctx.y = __import__('os')._exit(0)"}, ["task 3"]),
+    Wrong(
+        "the process ended",
+        {"ctx.y = np.exp(x)": "ctx.y = __import__('os')._exit(0)"},
+        ["task 3"],
+        says="or a crash, in Exp.forward",
+    ),
     Wrong("sign flipped", {"return (dy / ctx.x,)": "return (-dy / ctx.x,)"}, ["test_log"]),
     Wrong("sys.exit in an op", {"return np.log(x)": "raise SystemExit(0)"}, ["test_log"]),
     Wrong(
@@ -171,8 +184,24 @@ WRONG = [
     Wrong("sys.exit at import", {IMPORT: IMPORT + "\nraise SystemExit(0)\n"}, ALL_TASKS),
     Wrong(
         "the library's op handed in",
-        {IMPORT: IMPORT + "from duonet.functional.loss import SoftmaxCrossEntropy\n"},
-        ALL_TASKS,
+        {"class SoftmaxCrossEntropy:": "from duonet.functional.loss import SoftmaxCrossEntropy\n\n\nclass Mine:"},
+        ["task 5"],
+        says="answers.py imports duonet.functional.loss.SoftmaxCrossEntropy; this assignment allows numpy",
+    ),
+    Wrong(
+        "an import that one op needs",
+        {
+            IMPORT: IMPORT + "from scipy.special import logsumexp\n",
+            "np.log(np.exp(shifted).sum(axis=1, keepdims=True))": "logsumexp(shifted, axis=1, keepdims=True)",
+        },
+        ["task 5"],
+        says="answers.py imports scipy.special.logsumexp",
+    ),
+    Wrong(
+        "a bracket never closed",
+        {"return (dy / ctx.x,)": "return (dy / ctx.x,"},
+        ["test_log"],
+        says="SyntaxError: '(' was never closed",
     ),
     Wrong("numpy's comparisons replaced", {IMPORT: IMPORT + JUDGES_REPLACED, **ZERO_EXP}, ["test_exp"]),
     Wrong("numpy's comparisons hollowed out", {IMPORT: IMPORT + COMPARISONS_HOLLOW, **ZERO_EXP}, ["test_exp"]),

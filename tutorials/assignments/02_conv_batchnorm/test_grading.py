@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from duonet import Tensor
 from duonet.functional import batch_norm, conv2d, max_pool2d
-from duonet.functional.conv import im2col
+from duonet.functional.conv import im2col as windows
 
 MAY_IMPORT = {"numpy"}
 PLAIN = (5, 6, 3, 2, 1, 0)  # H, W, KH, KW, stride, padding
@@ -70,11 +70,12 @@ def check_conv2d(answers, rng, case):
     )
 
 
-@pytest.fixture
-def given(answers, monkeypatch):
-    """Give the submission a right im2col, so that a mistake in task 1 costs nothing in task 2."""
-    monkeypatch.setattr(answers, "im2col", lambda x, kh, kw, s, padding: im2col(x, kh, kw, s, padding, padding))
-    return answers
+def im2col(x, kh, kw, stride=1, padding=0):
+    """Return the windows of duonet's."""
+    return windows(x, kh, kw, stride, padding, padding)
+
+
+GIVEN = {"im2col": im2col, "max_pool2d": lambda x: max_pool2d(Tensor(x)).data}
 
 
 def check_conv2d_backward(answers, rng, case, which):
@@ -100,50 +101,50 @@ def test_im2col_with_padding(answers, rng, case):
     check_im2col(answers, rng, case)
 
 
-@pytest.mark.task(1, points=5)
+@pytest.mark.task(1, points=5, given=["im2col"])
 def test_conv2d(answers, rng):
     """conv2d: the product of im2col(x) and w as a (KH KW C, OC) matrix, reshaped to (N, OH, OW, OC)."""
     check_conv2d(answers, rng, PLAIN)
 
 
-@pytest.mark.task(1, points=5)
+@pytest.mark.task(1, points=5, given=["im2col"])
 @pytest.mark.parametrize("case", STRIDED + PADDED, ids=str)
 def test_conv2d_with_stride_and_padding(answers, rng, case):
     """conv2d: OH is (H + 2 padding - KH) // stride + 1, and OW need not be the same."""
     check_conv2d(answers, rng, case)
 
 
-@pytest.mark.task(2, points=5)
-def test_conv2d_dw(given, rng):
+@pytest.mark.task(2, points=5, given=["im2col"])
+def test_conv2d_dw(answers, rng):
     """conv2d_backward: dw is colsᵀ dy, which sums over all images and positions."""
-    check_conv2d_backward(given, rng, PLAIN, 1)
+    check_conv2d_backward(answers, rng, PLAIN, 1)
 
 
-@pytest.mark.task(2, points=4)
+@pytest.mark.task(2, points=4, given=["im2col"])
 @pytest.mark.parametrize("case", STRIDED + PADDED, ids=str)
-def test_conv2d_dw_with_stride_and_padding(given, rng, case):
+def test_conv2d_dw_with_stride_and_padding(answers, rng, case):
     """conv2d_backward: for dw the windows are cut with the forward pass's stride and padding."""
-    check_conv2d_backward(given, rng, case, 1)
+    check_conv2d_backward(answers, rng, case, 1)
 
 
-@pytest.mark.task(2, points=6)
-def test_conv2d_dx(given, rng):
+@pytest.mark.task(2, points=6, given=["im2col"])
+def test_conv2d_dx(answers, rng):
     """conv2d_backward: a pixel's gradient is the sum over all windows it lies in, so add, do not assign."""
-    check_conv2d_backward(given, rng, PLAIN, 0)
+    check_conv2d_backward(answers, rng, PLAIN, 0)
 
 
-@pytest.mark.task(2, points=3)
+@pytest.mark.task(2, points=3, given=["im2col"])
 @pytest.mark.parametrize("case", STRIDED, ids=str)
-def test_conv2d_dx_with_stride(given, rng, case):
+def test_conv2d_dx_with_stride(answers, rng, case):
     """conv2d_backward: with a stride, dx still has the shape of x; pixels in no window get 0."""
-    check_conv2d_backward(given, rng, case, 0)
+    check_conv2d_backward(answers, rng, case, 0)
 
 
-@pytest.mark.task(2, points=4)
+@pytest.mark.task(2, points=4, given=["im2col"])
 @pytest.mark.parametrize("case", PADDED, ids=str)
-def test_conv2d_dx_with_padding(given, rng, case):
+def test_conv2d_dx_with_padding(answers, rng, case):
     """conv2d_backward: collect dx in a padded image, then cut `padding` off on each side, not just at the end."""
-    check_conv2d_backward(given, rng, case, 0)
+    check_conv2d_backward(answers, rng, case, 0)
 
 
 class Batch:
@@ -183,6 +184,10 @@ class Batch:
         return [(gradient, tensor.grad) for gradient, tensor in zip(found, self.tensors)]
 
 
+STAYED = (
+    "running_{0} is what it was: change the array in place, as by running_{0} += ...; "
+    "running_{0} = ... makes another array, which nobody else sees"
+)
 both_shapes = pytest.mark.parametrize("shape", [(3, 4, 2, 5), (7, 3)], ids=str)
 
 
@@ -209,7 +214,9 @@ def test_batch_norm_returns_x_hat_and_sigma(answers, rng):
 def test_batch_norm_moves_the_running_mean(answers, rng, shape):
     """batch_norm: in training the running mean becomes (1 - momentum) of itself plus momentum of the batch's."""
     batch = Batch(rng, shape, training=True)
-    agree(batch.forward(answers)[3], batch.running[0])
+    moved = batch.forward(answers)[3]
+    assert (moved != batch.mean).any(), STAYED.format("mean")
+    agree(moved, batch.running[0])
 
 
 @pytest.mark.task(3, points=3, changes=True)
@@ -217,7 +224,9 @@ def test_batch_norm_moves_the_running_mean(answers, rng, shape):
 def test_batch_norm_moves_the_running_variance(answers, rng, shape):
     """batch_norm: into the running variance goes the unbiased one, var M / (M - 1)."""
     batch = Batch(rng, shape, training=True)
-    agree(batch.forward(answers)[4], batch.running[1])
+    moved = batch.forward(answers)[4]
+    assert (moved != batch.var).any(), STAYED.format("var")
+    agree(moved, batch.running[1])
 
 
 @pytest.mark.task(3, points=4)
@@ -265,19 +274,19 @@ def check_max_pool2d_backward(answers, rng, x):
     agree(unmodified(answers.max_pool2d_backward, dy, x), tensor.grad)
 
 
-@pytest.mark.task(5, points=7)
+@pytest.mark.task(5, points=7, given=["max_pool2d"])
 def test_max_pool2d_backward(answers, rng):
     """max_pool2d_backward: in each window dy goes to the place of the maximum, channel by channel."""
     check_max_pool2d_backward(answers, rng, rng.standard_normal((3, 4, 6, 2)))
 
 
-@pytest.mark.task(5, points=7)
+@pytest.mark.task(5, points=7, given=["max_pool2d"])
 def test_max_pool2d_backward_with_ties(answers, rng):
     """max_pool2d_backward: of a tie the first gets all: top left, top right, bottom left, bottom right."""
     check_max_pool2d_backward(answers, rng, rng.integers(0, 2, (4, 6, 8, 2)).astype(float))
 
 
-@pytest.mark.task(5, points=4)
+@pytest.mark.task(5, points=4, given=["max_pool2d"])
 @pytest.mark.parametrize("size", [(5, 4), (4, 7), (3, 5)], ids=str)
 def test_max_pool2d_backward_with_odd_sizes(answers, rng, size):
     """max_pool2d_backward: dx has the shape of x, with 0 in a last odd row or column."""

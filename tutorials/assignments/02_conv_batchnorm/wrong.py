@@ -32,18 +32,23 @@ WRONG = [
     Wrong(
         "the stride ignored in the windows",
         {WINDOWS: WINDOWS.replace("stride * ", "").replace(" : stride", "")},
-        [*IM2COL, CONV[1]],
+        IM2COL,
     ),
     Wrong(
         "padding at the end alone",
         {PAD: PAD.replace("(padding, padding)", "(0, 2 * padding)")},
-        [IM2COL[1], CONV[1]],
+        IM2COL[1:],
     ),
-    Wrong("padding with pixels", {PAD: PAD.replace("(0, 0)))", '(0, 0)), mode="edge")')}, [IM2COL[1], CONV[1]]),
+    Wrong("padding with pixels", {PAD: PAD.replace("(0, 0)))", '(0, 0)), mode="edge")')}, IM2COL[1:]),
     Wrong(
         "the public windows by heart",
         {PAD: "return np.array([[0.0, 1], [1, 2], [2, 3]] if stride == 1 else [[0.0, 1], [2, 3]])"},
-        ["task 1"],
+        IM2COL,
+    ),
+    Wrong(
+        "the stride forgotten in conv2d",
+        {"im2col(x, kh, kw, stride, padding) @": "im2col(x, kh, kw, 1, padding) @"},
+        CONV[1:],
     ),
     Wrong("the kernel flipped", {KERNEL: "@ w[::-1, ::-1].reshape(kh * kw * c, oc)"}, CONV),
     Wrong("rows and columns exchanged", {OUT: "return y.reshape(len(x), -1, oh, oc)"}, CONV),
@@ -72,7 +77,16 @@ WRONG = [
         "momentum the wrong way round", {MOVE_MEAN: MOVE_MEAN.replace("momentum", "(1 - momentum)")}, RUNNING[:1]
     ),
     Wrong(
-        "a new running mean, not in place", {MOVE_MEAN: MOVE_MEAN.replace("+=", "= running_mean +")}, RUNNING[:1]
+        "a new running mean, not in place",
+        {MOVE_MEAN: MOVE_MEAN.replace("+=", "= running_mean +")},
+        RUNNING[:1],
+        says="running_mean is what it was: change the array in place",
+    ),
+    Wrong(
+        "a new running variance, not in place",
+        {MOVE_VAR: MOVE_VAR.replace("+=", "= running_var +")},
+        RUNNING[1:],
+        says="running_var is what it was: change the array in place",
     ),
     Wrong("evaluation by the batch", {"    if training:\n": "    if True:\n"}, ["test_batch_norm_in_evaluation"]),
     Wrong(

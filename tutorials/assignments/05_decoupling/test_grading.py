@@ -28,6 +28,9 @@ def run(network, x):
             case ("linear", w):
                 x = x @ w
             case ("norm", gamma, beta, mean, var):
+                assert x.shape[-1] == len(gamma), (
+                    f"a norm of {len(gamma)} channels reads {x.shape[-1]}: a doubled one needs a replicate"
+                )
                 x = gamma * (x - mean) / sqrt(var) + beta
             case ("pool",):
                 n, h, w, c = x.shape
@@ -45,6 +48,54 @@ def run(network, x):
             case _:
                 raise ValueError(f"there is no such layer: {layer}")
     return x
+
+
+def decouple_linear(w):
+    """Return half the weights, twice over."""
+    return decouple_flattened(w, len(w))
+
+
+def decouple_conv(w):
+    """Return half the kernels, twice over."""
+    return concatenate([w, w], axis=2) / 2
+
+
+def decouple_flattened(w, channels):
+    """Return half the weights, twice over for each pixel."""
+    pixels = w.reshape(-1, channels, w.shape[1])
+    return concatenate([pixels, pixels], axis=1).reshape(-1, w.shape[1]) / 2
+
+
+def decouple_norm_by_threshold(gamma, beta, mean, var):
+    """Return every array twice over, and the thresholds."""
+    thresholds = array([0.75] * len(beta) + [0.25] * len(beta), dtype=beta.dtype)
+    return *(concatenate([a, a]) for a in (gamma, beta, mean, var)), thresholds
+
+
+def decouple_norm_by_beta(gamma, beta, mean, var):
+    """Return every array twice over, beta shifted."""
+    return (
+        *(concatenate([a, b]) for a, b in ((gamma, gamma), (beta - 0.25, beta + 0.25), (mean, mean), (var, var))),
+    )
+
+
+def coupled_backward(h, dy):
+    """Return dy where the window is."""
+    return dy * ((0 < h) & (h < 1))
+
+
+GIVEN = {
+    function.__name__: function
+    for function in (
+        decouple_linear,
+        decouple_conv,
+        decouple_flattened,
+        decouple_norm_by_threshold,
+        decouple_norm_by_beta,
+        coupled_backward,
+    )
+}
+LAYERS = [name for name in GIVEN if name.startswith("decouple_")]  # what a network is decoupled with
 
 
 def quarters(rng, *shape):
@@ -142,7 +193,7 @@ def test_linear(answers, rng):
     assert_allclose(concatenate([a1, a2], axis=1) @ doubled, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.task(2, points=5)
+@pytest.mark.task(2, points=5, given=["decouple_linear"])
 def test_conv(answers, rng):
     """The third axis of the kernels doubles, the input channels, with half the weights for each copy."""
     w, a1, a2 = rng.normal(size=(3, 2, 4, 5)), rng.normal(size=(2, 5, 5, 4)), rng.normal(size=(2, 5, 5, 4))
@@ -152,7 +203,7 @@ def test_conv(answers, rng):
     assert_allclose(run([("conv", doubled)], concatenate([a1, a2], axis=-1)), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.task(2, points=7)
+@pytest.mark.task(2, points=7, given=["decouple_linear", "decouple_conv"])
 def test_flattened(answers, rng):
     """Behind a flatten the copies alternate pixel by pixel: split the inputs into (pixels, channels) first."""
     w, a1, a2 = rng.normal(size=(2 * 3 * 4, 5)), rng.normal(size=(6, 2, 3, 4)), rng.normal(size=(6, 2, 3, 4))
@@ -186,7 +237,7 @@ def test_norm_by_threshold_in_float32(answers, rng):
     assert_array_equal(0.5 * a[:, :50] + 0.5 * a[:, 50:], expected)
 
 
-@pytest.mark.task(3, points=5, changes=True)
+@pytest.mark.task(3, points=5, changes=True, given=["decouple_norm_by_threshold"])
 def test_norm_by_beta(answers, rng):
     """The shift is beta − ¼ for copy 1 and beta + ¼ for copy 2: with the threshold ½ they fire at ¾ and ¼."""
     _, *arrays = drawn_norm(rng, 5, exact=True)
@@ -197,7 +248,7 @@ def test_norm_by_beta(answers, rng):
     assert_array_equal(a, concatenate([h >= 0.75, h >= 0.25], axis=1))
 
 
-@pytest.mark.task(3, points=3)
+@pytest.mark.task(3, points=3, given=["decouple_norm_by_threshold"])
 def test_norm_by_beta_moves_beta_alone(answers, rng):
     """Mean, variance and gamma are doubled as they are; beta alone is shifted, and the old one is left alone."""
     _, *arrays = drawn_norm(rng, 4)
@@ -259,33 +310,43 @@ def arrays_of(network):
     return [a.copy() for _, *arrays in network for a in arrays]
 
 
-@pytest.mark.task(4, points=6)
+def check_kinds(decoupled):
+    """See that both ternary activations have become a replicate and a binary one."""
+    kinds = [kind for kind, *_ in decoupled]
+    assert "ternary" not in kinds, "a ternary activation is left"
+    assert kinds.count("binary") == 2, (
+        f"{kinds.count('binary')} binary activations, in the place of 2 ternary ones"
+    )
+    assert kinds.count("replicate") == 2, (
+        f"{kinds.count('replicate')} replicates for 2 doubled norms: one stands right before each"
+    )
+
+
+@pytest.mark.task(4, points=6, given=LAYERS)
 def test_perceptron(answers, rng):
     """A perceptron: ternary activations become binary, at ¾ and ¼, and the outputs stay what they were."""
     x = rng.normal(size=(20, 6))
     network = calibrated(rng, drawn_perceptron(rng), x)
     expected = run(network, x)
     decoupled = answers.decouple_network(network)
-    kinds = [kind for kind, *_ in decoupled]
-    assert "ternary" not in kinds and kinds.count("binary") == kinds.count("replicate") == 2
+    check_kinds(decoupled)
     assert_allclose(run(decoupled, x), expected, rtol=1e-9, atol=1e-12)
     thresholds = [t for kind, *arrays in decoupled if kind == "binary" for t in arrays[0]]
     assert thresholds == [0.75] * 8 + [0.25] * 8 + [0.75] * 4 + [0.25] * 4
 
 
-@pytest.mark.task(4, points=7)
+@pytest.mark.task(4, points=7, given=LAYERS)
 def test_conv_network(answers, rng):
     """Convolutions, a pool before the norm, a flatten before the linear layer, a ReLU at the end."""
     x = rng.normal(size=(4, 8, 8, 2))
     network = calibrated(rng, drawn_conv_network(rng), x)
     expected = run(network, x)
     decoupled = answers.decouple_network(network)
-    kinds = [kind for kind, *_ in decoupled]
-    assert "ternary" not in kinds and kinds.count("binary") == kinds.count("replicate") == 2
+    check_kinds(decoupled)
     assert_allclose(run(decoupled, x), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.task(4, points=5)
+@pytest.mark.task(4, points=5, given=LAYERS)
 def test_network_at_ties(answers, rng):
     """With numbers that fall on thresholds again and again: not one output may differ, not by one bit."""
     for draw, shape in [(drawn_perceptron, (60, 6)), (drawn_conv_network, (8, 8, 8, 2))] * 3:
@@ -297,7 +358,7 @@ def test_network_at_ties(answers, rng):
             assert_array_equal(now, old)
 
 
-@pytest.mark.task(4, points=4)
+@pytest.mark.task(4, points=4, given=LAYERS)
 def test_pool_after_the_activation(answers, rng):
     """A pool between activation and reader is kept; so are all layers that no ternary activation touches."""
     network = [
@@ -329,7 +390,7 @@ def test_coupled_backward(answers, rng):
     assert_array_equal(answers.coupled_backward(h, dy), expected)
 
 
-@pytest.mark.task(5, points=5)
+@pytest.mark.task(5, points=5, given=["coupled_backward"])
 def test_decoupled_backward(answers, rng):
     """Copy 1 passes its own dy on from ¼ to 1¼, copy 2 its own from −¼ to ¾, and both add up."""
     for shape in ((30, 4), (3, 4, 4, 5)):
@@ -339,7 +400,7 @@ def test_decoupled_backward(answers, rng):
         assert_allclose(dh, expected, rtol=1e-12)
 
 
-@pytest.mark.task(5, points=3)
+@pytest.mark.task(5, points=3, given=["coupled_backward"])
 def test_decoupled_backward_at_the_ends(answers, rng):
     """At exactly −¼, ¼, ¾ and 1¼: the windows are open."""
     h, dy = array([[-0.25, 0.25, 0.75, 1.25]]), rng.normal(size=(1, 8))

@@ -54,9 +54,9 @@ def conv2d(x, w, stride=1, padding=0):
 def conv2d_backward(dy, x, w, stride=1, padding=0):
     """Task 2 (22 points). The gradients of the loss with respect to the image and the kernel.
 
-    With cols = im2col(x), the forward pass is y = cols w. So dw = colsᵀ dy and dcols = dy wᵀ, all as matrices.
-    Then dx: a pixel lies in several windows, so it appears in several rows of cols, and its gradient is the sum
-    over all of them. Add dcols back into a padded image of zeros, and cut the padding off.
+    With cols = im2col(x) the forward pass is a matrix product, so dw and the gradient of cols are matrix products
+    too: assignment 1 has them. From the gradient of cols to dx: ask in which rows of cols a pixel appears, what
+    the chain rule makes of an input that is used more than once, and what became of the padding.
 
     Parameters
     ----------
@@ -109,13 +109,12 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
 def batch_norm_backward(dy, x_hat, sigma, gamma, training):
     """Task 4 (22 points). The gradients of batch normalisation.
 
-    dβ = Σ dy and dγ = Σ dy x̂, summed over all axes but the last. In evaluation mean and σ are constants, and
-    dx = dy γ / σ. In training they depend on every x of the channel; work out on paper that
+    γ and β are shared by all M values of a channel. In evaluation mean and σ are constants. In training they
+    depend on every x of the channel, so x acts on y in three ways; derive dx on paper, as a function of dy, x̂, σ
+    and γ alone.
 
-        dx = γ/σ (dy − dβ / M − x̂ dγ / M).
-
-    Two things must come out of it, which you may use as tests: Σ dx = 0 and Σ dx x̂ ≈ 0 for each channel, because
-    shifting or scaling a whole channel does not change y (but for eps).
+    Two properties test your formula: in training Σ dx = 0 and Σ dx x̂ ≈ 0 for each channel, because shifting or
+    scaling a whole channel does not change y (but for eps).
 
     Parameters
     ----------
