@@ -288,7 +288,12 @@ def test_a_bad_command_line_is_refused_before_anything_is_graded(tmp_path, monke
 def test_release_makes_the_bundle_and_refuses_what_is_there(tmp_path):
     done = run(ASSIGNMENTS / "release.py", "01", tmp_path / "out")
     assert done.returncode == 0 and not done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "answers.py", "test_public.py"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md",
+        "answers.py",
+        "requirements.txt",
+        "test_public.py",
+    }
     for arguments, words in (
         (["01", tmp_path / "out"], "out exists already"),
         (["99", tmp_path / "new"], "there is no assignment '99'"),

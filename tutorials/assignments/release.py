@@ -1,9 +1,12 @@
-"""Make the bundle that students get: the answers without their solutions, the text, the public tests.
+"""Make what students get: of one assignment, or everything that a course publishes, without the solutions.
 
     python tutorials/assignments/release.py 01 OUT
+    python tutorials/assignments/release.py --course OUT
 
-OUT must not exist yet. A block between `### BEGIN SOLUTION` and `### END SOLUTION` becomes one line that raises
-NotImplementedError and names the task and the function; everything else stays.
+The first has the answers without their solutions, the text, the public tests and what has to be installed. The
+second has these of every assignment, the tutorials with their exercises open, and duonet. OUT must not exist yet.
+A block between `### BEGIN SOLUTION` and `### END SOLUTION` becomes one line that raises NotImplementedError and
+names the task and the function; everything else stays.
 """
 
 import argparse
@@ -15,8 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from assignment import UsageError, find
+from assignment import UsageError, find, may_import
 
+PROJECT = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+REPOSITORY = re.search(r'^Repository = "(.+)"', PROJECT, re.M).group(1)
 BLOCK = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 
 
@@ -52,24 +57,31 @@ def place(tree, line):
     return task, ".".join(names)
 
 
-def bundle(folder):
-    """Return the files of the released bundle: name and text."""
+def requirement(name):
+    """Return what pip is told of a package that duonet needs too: its name and the oldest release that will do."""
+    return re.search(rf'"({name}[<>=][^"]*)"', PROJECT).group(1)
+
+
+def bundle(folder, duonet=f"duonet @ git+{REPOSITORY}"):
+    """Return the files of the released bundle, name and text; `duonet` says where pip finds that, if needed."""
     names = ("README.md", "answers.py", "test_public.py")
     files = {name: (folder / name).read_text(encoding="utf-8") for name in names}
-    return files | {"answers.py": starter(files["answers.py"])}
+    needed = [requirement("numpy"), requirement("pytest")]
+    needed += [duonet] * any(name.startswith("duonet") for name in may_import(folder / "test_grading.py"))
+    return files | {"answers.py": starter(files["answers.py"]), "requirements.txt": "\n".join(needed) + "\n"}
 
 
-def release(folder, out):
-    """Write the bundle of the assignment in `folder` into the new folder `out`, whole or not at all."""
+def release(files, out):
+    """Write files, by their paths, into the new folder `out`, whole or not at all."""
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} exists already; name a new folder")
     if not out.parent.is_dir():
         raise UsageError(f"there is no folder {out.parent}")
-    files = bundle(folder)
     part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        for name, text in files.items():
-            (part / name).write_text(text, encoding="utf-8", newline="\n")
+        for name, content in files.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         part.chmod(0o755)  # mkdtemp's is for its owner alone
         os.rename(part, out)
     except BaseException:
@@ -79,12 +91,16 @@ def release(folder, out):
 
 def main():
     """Release what the command line names."""
+    from course import course  # which needs what is above
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("number", help="as 01")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("number", nargs="?", help="of an assignment, as 01")
+    what.add_argument("--course", action="store_true", help="everything that a course publishes")
     parser.add_argument("out", type=Path, metavar="OUT", help="a folder that does not exist yet")
     arguments = parser.parse_args()
     try:
-        release(find(arguments.number), arguments.out)
+        release(course() if arguments.course else bundle(find(arguments.number)), arguments.out)
     except (UsageError, OSError) as error:
         sys.exit(f"release: {error}")
 
