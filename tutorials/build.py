@@ -24,7 +24,7 @@ from duonet.files import replacing
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds on two cores
-OPEN = "is still open"  # what duonet.exercise.attempt prints of an exercise nobody has done
+OPEN, WRONG = "is still open", "not right yet"  # what duonet.exercise.attempt prints of what is not solved
 FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
 
 
@@ -94,7 +94,7 @@ def complaints(notebook, solved=False):
             found += [f"a path in an output: {place}" for place in places if place != "/" and place in text]
             if re.search(r"\bobject at 0x", text):
                 found.append(f"an address in an output: {text.strip()[:300]}")
-            if solved and OPEN in text:
+            if WRONG in text or (solved and OPEN in text):
                 found.append(f"a solution does not solve its exercise: {text.strip()[:300]}")
     return found
 

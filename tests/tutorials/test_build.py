@@ -80,8 +80,9 @@ def test_building_twice_gives_the_same_bytes_and_readers_get_the_solution_folded
 def test_checking_runs_the_solutions_and_writes_nothing(place, monkeypatch, capsys):
     _, target = place(SOURCE)
     assert run(monkeypatch, "--check") == 0 and not target.exists()
-    place(SOURCE.replace("return 2 * x", "raise NotImplementedError"))
-    assert run(monkeypatch, "--check") == 1 and "does not solve its exercise" in capsys.readouterr().out
+    for wrong in ("raise NotImplementedError", "return 3 * x"):
+        place(SOURCE.replace("return 2 * x", wrong))
+        assert run(monkeypatch, "--check") == 1 and "does not solve its exercise" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_what_misbehaves_loses_its_own_points_alone(bad, name):
 # What stands at the top of answers.py, or in place of double's body, and breaks no more than it.
 PARTLY = {
     "a syntax error": ("def ((", "pass", 100, None),
-    "a syntax error in double": ("", "return (2 * x", 40, r"^SyntaxError: '\(' was never closed \(answers.py, line 5\)$"),
+    "a syntax error in double": ("", "return (2 * x", 40, r"^SyntaxError: '\(' was never closed \(answers.py, line 6\)$"),
     "nul": ("", "return '\0'", 40, "null bytes"),
     "no such module": ("import numpy.nowhere as n", "return n.twice(x)", 40, "^ModuleNotFoundError: No module"),
     "no such name": ("from numpy import twice", "return twice(x)", 40, "^ImportError: cannot import name 'twice'"),

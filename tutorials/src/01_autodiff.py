@@ -200,7 +200,7 @@ def check_div():
     draw = np.random.default_rng(SEED)
     a, b, dy = draw.uniform(1, 2, (3, 4))
     y = div(Value(a), Value(b))
-    assert np.allclose(y.data, a / b)
+    assert np.allclose(y.data, a / b), "the value is a / b"
     da, db = y.rule(dy)
     h = 1e-6
     assert np.allclose(da, dy * ((a + h) / b - (a - h) / b) / (2 * h)), "da is wrong"
@@ -405,13 +405,15 @@ def count_visits(y):
 # %%
 def check_count_visits():
     draw = np.random.default_rng(SEED)
-    assert count_visits(Value(1.0)) == 1
-    assert count_visits(doubled(Value(1.0), 40)) == 2**41 - 1
+    assert count_visits(Value(1.0)) == 1, "a leaf is one visit"
+    assert count_visits(doubled(Value(1.0), 40)) == 2**41 - 1, "40 doublings double the visits 40 times"
     values = [Value(1.0)]
     for _ in range(12):
         values.append(add(*(values[i] for i in draw.integers(0, len(values), 2))))
     for value in values:
-        assert count_visits(value) == backward_by_paths(value, 1.0)
+        assert count_visits(value) == backward_by_paths(value, 1.0), (
+            "it counts other visits than backward_by_paths makes"
+        )
 
 
 attempt(check_count_visits)
@@ -578,10 +580,10 @@ def check_batch_mean():
     draw = np.random.default_rng(SEED)
     x, dy = draw.standard_normal((4, 3)), draw.standard_normal(3)
     y = batch_mean(Value(x))
-    assert np.allclose(y.data, x.mean(axis=0))
+    assert np.allclose(y.data, x.mean(axis=0)), "the mean over the batch, axis 0"
     (dx,) = y.rule(dy)
     assert dx.shape == (4, 3), "dx must have the shape of x"
-    assert np.allclose(dx, [[dy[c] / 4 for c in range(3)] for n in range(4)])
+    assert np.allclose(dx, [[dy[c] / 4 for c in range(3)] for n in range(4)]), "every sample gets dy / N"
 
 
 attempt(check_batch_mean)
@@ -957,7 +959,7 @@ class Swish(Function):
 def check_swish():
     draw = np.random.default_rng(SEED)
     x = draw.standard_normal((3, 4))
-    assert np.allclose(Swish.apply(Tensor(x)).data, x / (1 + np.exp(-x)))
+    assert np.allclose(Swish.apply(Tensor(x)).data, x / (1 + np.exp(-x))), "the value is x / (1 + exp(-x))"
     check_gradients(Swish.apply, x)
 
 
@@ -1360,9 +1362,11 @@ def maximum(a, b):
 def check_maximum():
     a, b, dy = Value([1.0, 4.0, 2.0]), Value([3.0, -1.0, 2.0]), np.array([5.0, 6.0, 7.0])
     y = maximum(a, b)
-    assert y.data.tolist() == [3, 4, 2]
+    assert y.data.tolist() == [3, 4, 2], "the larger of the two, element by element"
     backward(y, dy)
-    assert a.grad.tolist() == [0, 6, 7] and b.grad.tolist() == [5, 0, 0]
+    assert a.grad.tolist() == [0, 6, 7] and b.grad.tolist() == [5, 0, 0], (
+        "dy goes to the larger, and at a tie to a"
+    )
 
 
 attempt(check_maximum)
@@ -1392,7 +1396,7 @@ def check_jacobian():
     draw = np.random.default_rng(SEED)
     x, c = draw.standard_normal((2, 4))
     found = jacobian(lambda v: mul(add(mul(v, v), total(v)), Value(c)), x)
-    assert np.allclose(found, c[:, None] * (2 * np.diag(x) + 1))
+    assert np.allclose(found, c[:, None] * (2 * np.diag(x) + 1)), "row i has the slopes of output i"
 
 
 attempt(check_jacobian)
@@ -1433,7 +1437,7 @@ class Normalise(Function):
 def check_normalise():
     draw = np.random.default_rng(SEED)
     x = draw.standard_normal(5)
-    assert np.allclose(Normalise.apply(Tensor(x)).data, x / np.sqrt(x @ x))
+    assert np.allclose(Normalise.apply(Tensor(x)).data, x / np.sqrt(x @ x)), "x over its length"
     check_gradients(Normalise.apply, x)
 
 

@@ -1341,7 +1341,7 @@ def check_max_pool_backward():
     rng = np.random.default_rng(SEED)
     x, dy = rng.integers(0, 3, (3, 6, 8, 2)).astype(float), rng.standard_normal((3, 3, 4, 2))  # many ties
     (expected,) = gradients(functional.max_pool2d, x, dy=dy)
-    assert np.array_equal(max_pool_backward(dy, x), expected)
+    assert np.array_equal(max_pool_backward(dy, x), expected), "dy goes to the first of the largest"
 
 
 attempt(check_max_pool_backward)

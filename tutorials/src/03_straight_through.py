@@ -858,10 +858,14 @@ class Arctan(Surrogate):
 # %%
 def check_arctan():
     arctan = Arctan()
-    assert np.allclose(arctan.value(np.array([0, 2 / np.pi, -2 / np.pi, 1e12])), [0, 0.5, -0.5, 1])
+    assert np.allclose(arctan.value(np.array([0, 2 / np.pi, -2 / np.pi, 1e12])), [0, 0.5, -0.5, 1]), (
+        "2 / pi times the arc tangent of pi x / 2"
+    )
     check_surrogate(arctan)  # raises where derivative and value do not belong together
     y, dx = output_and_gradient(quantize, array, dy, Sign(), arctan)
-    assert np.array_equal(y, sign(array)) and np.array_equal(dx, dy * arctan.derivative(array))
+    assert np.array_equal(y, sign(array)) and np.array_equal(dx, dy * arctan.derivative(array)), (
+        "forwards the staircase, backwards dy times the derivative"
+    )
 
 
 attempt(check_arctan)
@@ -1114,7 +1118,7 @@ def dead_share(z, low, high):
 def check_dead_share():
     z = np.array([[-1.0, 0.5, 2.0, 0.0], [1.5, 3.0, 2.0, 1.0]])
     assert dead_share(z, 0, 1) == 0.75, "only the second unit is alive: an end of the window is outside"
-    assert dead_share(z, -2, 4) == 0 and dead_share(z, 5, 6) == 1
+    assert dead_share(z, -2, 4) == 0 and dead_share(z, 5, 6) == 1, "a window around all, and one beyond"
     z = rng.standard_normal((4, 5000))
     assert abs(dead_share(z, 0, 1) - 0.659**4) < 0.03, "each of the four samples misses with probability 0.659"
 
@@ -1298,7 +1302,9 @@ def difference_of_np_sign(x):
 # %%
 def check_difference_of_np_sign():
     points = np.concatenate([grid, rng.uniform(-3, 3, 100)])
-    assert np.array_equal(difference_of_np_sign(points), central_difference(np.sign, points, 1))
+    assert np.array_equal(difference_of_np_sign(points), central_difference(np.sign, points, 1)), (
+        "where x - 1 or x + 1 is 0, np.sign is 0"
+    )
     assert "sign" not in difference_of_np_sign.__code__.co_names, "without np.sign"
 
 

@@ -227,7 +227,9 @@ def check_slope_from_jumps():
     for k in (1000, 1777, 2500):
         for half in (111, 400):
             expected = (along[k + half] - along[k - half]) / (2 * half / 1000)
-            assert np.isclose(slope_from_jumps(places, heights, s[k], half / 1000), expected)
+            assert np.isclose(slope_from_jumps(places, heights, s[k], half / 1000), expected), (
+                "the jumps inside the window, over its width"
+            )
 
 
 attempt(check_slope_from_jumps)
@@ -341,9 +343,11 @@ def check_my_cosine():
     draw = np.random.default_rng(1)
     a, b = draw.standard_normal((2, 3, 5))
     expected = np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b))
-    assert np.isclose(my_cosine(a, b), expected) and np.isclose(my_cosine(7 * a, 0.1 * b), expected)
-    assert np.isclose(my_cosine(a, -b), -expected) and np.isclose(my_cosine(a, a), 1)
-    assert np.isnan(my_cosine(a, np.zeros_like(a)))
+    assert np.isclose(my_cosine(a, b), expected) and np.isclose(my_cosine(7 * a, 0.1 * b), expected), (
+        "lengths do not matter"
+    )
+    assert np.isclose(my_cosine(a, -b), -expected) and np.isclose(my_cosine(a, a), 1), "signs do"
+    assert np.isnan(my_cosine(a, np.zeros_like(a))), "with a vector of zeros there is no angle"
 
 
 attempt(check_my_cosine)
@@ -608,7 +612,9 @@ def check_corrected_cosine():
         noise = draw.standard_normal((2, k, 30))
         c, g = np.arange(30) + noise[0], np.arange(30)[::-1] + 3 * noise[1]
         expected = cosine_of(paired_products(c, g).sum(axis=1))
-        assert np.isclose(corrected_cosine(c, g), expected) and np.isclose(corrected_cosine(c, -g), -expected)
+        assert np.isclose(corrected_cosine(c, g), expected) and np.isclose(corrected_cosine(c, -g), -expected), (
+            "products across different samples alone"
+        )
     opposite = np.array([[1.0, 0.0], [-1.0, 0.0]])
     assert np.isnan(corrected_cosine(opposite, opposite)), "the estimate of a square is negative here"
 
@@ -889,9 +895,9 @@ from duonet.quant import Polynomial, Ternary, ZeroOne
 
 
 def check_my_area():
-    assert abs(my_area(Binary(), Clip(0, 1)) - 1 / 4) < 1e-3
-    assert abs(my_area(Ternary(), Clip(0, 1)) - 1 / 8) < 1e-3
-    assert abs(my_area(Binary(), ZeroOne(Polynomial())) - 1 / 6) < 1e-3
+    assert abs(my_area(Binary(), Clip(0, 1)) - 1 / 4) < 1e-3, "two triangles of 1/8"
+    assert abs(my_area(Ternary(), Clip(0, 1)) - 1 / 8) < 1e-3, "four triangles of 1/32"
+    assert abs(my_area(Binary(), ZeroOne(Polynomial())) - 1 / 6) < 1e-3, "another surrogate, another area"
     assert abs(my_area(Binary(2), Clip(0, 1)) - 3 / 2) < 1e-3, "differences count without their sign"
 
 
@@ -1140,7 +1146,9 @@ def check_bias_gradient():
         return np.mean(((with_ones @ stacked >= 0.5) @ v - target) ** 2)
 
     expected = coordinate_discrete_gradient(loss, stacked, 0.2)[-1]
-    assert np.allclose(bias_gradient(x, W, b, v, target, 0.2), expected) and (b == before).all()
+    assert np.allclose(bias_gradient(x, W, b, v, target, 0.2), expected) and (b == before).all(), (
+        "the discrete gradient, and b as it was"
+    )
 
 
 attempt(check_bias_gradient)
@@ -1168,10 +1176,10 @@ def check_evolution():
     W, slope = draw.standard_normal((2, 2, 3))
     axes = np.sqrt(6) * np.eye(6).reshape(6, 2, 3)  # along these the mean over u of u uᵀ is the identity
     linear = evolution(lambda W: np.sum(slope * W), W, 0.3, axes)
-    assert np.allclose(linear, slope)
+    assert np.allclose(linear, slope), "a linear loss has its slope"
     random = draw.standard_normal((5, 2, 3))
     slow = sum((np.sum((W + 0.3 * u) ** 3) - np.sum((W - 0.3 * u) ** 3)) * u for u in random) / (5 * 0.6)
-    assert np.allclose(evolution(lambda W: np.sum(W**3), W, 0.3, random), slow)
+    assert np.allclose(evolution(lambda W: np.sum(W**3), W, 0.3, random), slow), "the mean over the directions"
 
 
 attempt(check_evolution)
@@ -1214,7 +1222,9 @@ from duonet.gradcheck import check_surrogate
 def check_arctangent():
     for k in (1, 4):
         mine = Arctangent(k)
-        assert np.allclose(mine.value(np.array([0.5, 0.5 + 1 / k])), [1 / 2, 3 / 4])
+        assert np.allclose(mine.value(np.array([0.5, 0.5 + 1 / k])), [1 / 2, 3 / 4]), (
+            "1/2 + arctan(k (z - 1/2)) / pi"
+        )
         check_surrogate(mine)
 
 

@@ -143,7 +143,9 @@ def check_split():
     assert both.shape == (40, 6), f"expected shape (40, 6), got {both.shape}"
     copy1, copy2 = both[:, :3], both[:, 3:]
     np.testing.assert_array_equal((copy1 + copy2) / 2, Ternary()(h))
-    assert (copy1 <= copy2).all() and set(np.unique(both)) == {0, 1}
+    assert (copy1 <= copy2).all() and set(np.unique(both)) == {0, 1}, (
+        "copies of zeros and ones, the one that fires at 3/4 first"
+    )
 
 
 attempt(check_split)
@@ -935,9 +937,9 @@ def check_commutes():
     h = np.random.default_rng(5).uniform(-0.5, 1.5, (50, 4))  # windows of four values
     b1, b2 = (h >= 0.75).astype(float), (h >= 0.25).astype(float)
     for f in (lambda a: a.max(axis=1), lambda a: a.mean(axis=1), lambda a: np.minimum(a, 1), np.sort):
-        assert commutes(f, b1, b2)
+        assert commutes(f, b1, b2), "it commutes"
     for f in (np.square, lambda a: np.clip(a, 0, 0.6), lambda a: a + (a == 1), lambda a: np.abs(a - 0.5)):
-        assert not commutes(f, b1, b2)
+        assert not commutes(f, b1, b2), "it does not commute"
     unordered = b1[:, ::-1]
     assert not commutes(lambda a: a.max(axis=1), unordered, b2), "not a threshold of one and the same h"
 
@@ -1000,7 +1002,7 @@ def by_beta(model):
 def check_by_beta():
     before = {path: value.copy() for path, value in coupled.state_dict().items()}
     result, expected = by_beta(coupled), decouple(coupled, shift="beta")
-    assert repr(result) == repr(expected)
+    assert repr(result) == repr(expected), "other layers than decouple makes"
     for path, value in expected.state_dict().items():
         np.testing.assert_array_equal(result.state_dict()[path], value, err_msg=path)
     assert all(np.array_equal(v, before[p]) for p, v in coupled.state_dict().items()), "the model was changed"
@@ -1053,9 +1055,13 @@ def check_split_levels():
         n = 2**bits - 1
         copies = np.split(split_levels(h, n), n, axis=-1)
         np.testing.assert_allclose(sum(copies) / n, Uniform(bits)(h), rtol=0, atol=1e-15)
-        assert all((a <= b).all() for a, b in zip(copies, copies[1:])) and set(np.unique(copies)) == {0, 1}
+        assert all((a <= b).all() for a, b in zip(copies, copies[1:])) and set(np.unique(copies)) == {0, 1}, (
+            "ordered copies of 0 and 1"
+        )
     np.testing.assert_array_equal(split_levels(h, 2), np.concatenate([h >= 0.75, h >= 0.25], axis=-1))
-    assert abs(width_factor(2) - 0.70710678) < 1e-7 and abs(width_factor(3) - 0.57735027) < 1e-7
+    assert abs(width_factor(2) - 0.70710678) < 1e-7 and abs(width_factor(3) - 0.57735027) < 1e-7, (
+        "1 over the root of the number of copies"
+    )
 
 
 attempt(check_split_levels)

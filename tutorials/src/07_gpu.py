@@ -1005,13 +1005,15 @@ def to_tf32(x):
 def check_to_tf32():
     short = np.array([0, 0.5, 1, -1, 1000, 2047, 2**-20], "float32")
     np.testing.assert_array_equal(to_tf32(short), short)
-    assert to_tf32(np.float32([2049]))[0] == 2048 and to_tf32(np.float32([2051]))[0] == 2052
+    assert to_tf32(np.float32([2049]))[0] == 2048 and to_tf32(np.float32([2051]))[0] == 2052, (
+        "a tie goes to the even neighbour"
+    )
     x = np.random.default_rng(5).standard_normal(10_000).astype("float32")
     y = to_tf32(x)
-    assert y.dtype == np.float32 and (y != x).mean() > 0.99
+    assert y.dtype == np.float32 and (y != x).mean() > 0.99, "float32, with most numbers rounded"
     bits = y.view(np.uint32)
     assert not (bits & 0x1FFF).any(), "the last 13 bits of each are 0"
-    assert np.abs(y / x - 1).max() <= 2.0**-11
+    assert np.abs(y / x - 1).max() <= 2.0**-11, "off by half a unit of the eleventh bit at most"
 
 
 attempt(check_to_tf32)
@@ -1295,7 +1297,9 @@ def check_steady_sum():
     results = {np.float32(steady_sum(x, threads)).tobytes() for threads in (1, 2, 3, 7, 64)}
     assert len(results) == 1, "it depends on the number of threads"
     blocks = [np.cumsum(x[i : i + 32])[-1] for i in range(0, len(x), 32)]
-    assert steady_sum(x, 4) == np.cumsum(np.array(blocks))[-1]
+    assert steady_sum(x, 4) == np.cumsum(np.array(blocks))[-1], (
+        "blocks of 32 from left to right, then their totals"
+    )
 
 
 attempt(check_steady_sum)

@@ -115,8 +115,12 @@ def pact(x, alpha, bits):
 
 # %%
 def check_pact():
-    assert np.allclose(pact(np.array([0.9, 1.1, 3.0, 5.1, 7.0]), 6.0, 2), [0, 2, 4, 6, 6])
-    assert np.allclose(pact(np.array([-0.5, 0.1, 0.2, 0.5, 0.9]), 1.0, 2), [0, 0, 1 / 3, 2 / 3, 1])
+    assert np.allclose(pact(np.array([0.9, 1.1, 3.0, 5.1, 7.0]), 6.0, 2), [0, 2, 4, 6, 6]), (
+        "clipped at alpha = 6, levels 0, 2, 4, 6"
+    )
+    assert np.allclose(pact(np.array([-0.5, 0.1, 0.2, 0.5, 0.9]), 1.0, 2), [0, 0, 1 / 3, 2 / 3, 1]), (
+        "clipped at alpha = 1, levels 0, 1/3, 2/3, 1"
+    )
     x = np.linspace(-1, 3, 999)
     for bits in (1, 2, 3):
         assert len(np.unique(pact(x, 2.0, bits).round(9))) == 2**bits, f"{bits} bits have {2**bits} levels"

@@ -52,7 +52,7 @@ def test_task_1_the_identity_holds():
     found = answers.counterexamples(
         ternary, lambda h: 1.0 * (h >= 0.75), lambda h: 1.0 * (h >= 0.25), [0.25, 0.75]
     )
-    assert len(found) == 0
+    assert len(found) == 0, "the identity holds, there is no counterexample"
 
 
 def test_task_1_the_identity_fails_for_rounding():
@@ -116,7 +116,9 @@ def test_task_4_perceptron():
         ("linear", rng.normal(size=(6, 2))),
     ]
     decoupled = answers.decouple_network(network)
-    assert [kind for kind, *_ in decoupled] == ["linear", "replicate", "norm", "binary", "linear"]
+    assert [kind for kind, *_ in decoupled] == ["linear", "replicate", "norm", "binary", "linear"], (
+        "replicate before the norm, binary for ternary"
+    )
     x = rng.normal(size=(10, 4))
     assert_allclose(run(decoupled, x), run(network, x), rtol=1e-12)
 
@@ -136,8 +138,12 @@ def test_task_4_conv_network():
         ("linear", rng.normal(size=(5, 2))),
     ]
     decoupled = answers.decouple_network(network)
-    assert [kind for kind, *_ in decoupled[:5]] == ["conv", "pool", "replicate", "norm", "binary"]
-    assert [kind for kind, *_ in decoupled[5:]] == ["flatten", "linear", "norm", "relu", "linear"]
+    assert [kind for kind, *_ in decoupled[:5]] == ["conv", "pool", "replicate", "norm", "binary"], (
+        "replicate before the norm, not before the pool"
+    )
+    assert [kind for kind, *_ in decoupled[5:]] == ["flatten", "linear", "norm", "relu", "linear"], (
+        "the norm before a ReLU stays single"
+    )
     x = rng.normal(size=(3, 8, 8, 1))
     assert_allclose(run(decoupled, x), run(network, x), rtol=1e-12)
 
@@ -163,9 +169,11 @@ DOUBLED = [False, True, True, True, True, True, False]  # what reads one of the 
 
 def test_task_6_count_weights():
     """BinaryDuo's VGG-7: baseline, coupled and decoupled."""
-    assert answers.count_weights(VGG7, KERNELS, [False] * 7) == 1_575_616
-    assert answers.count_weights(COUPLED, KERNELS, [False] * 7) == 789_782
-    assert answers.count_weights(COUPLED, KERNELS, DOUBLED) == 1_573_229
+    assert answers.count_weights(VGG7, KERNELS, [False] * 7) == 1_575_616, "nothing doubled"
+    assert answers.count_weights(COUPLED, KERNELS, [False] * 7) == 789_782, "nothing doubled, other widths"
+    assert answers.count_weights(COUPLED, KERNELS, DOUBLED) == 1_573_229, (
+        "twice the weights where the inputs are doubled"
+    )
 
 
 def test_task_6_coupled_widths():
@@ -176,5 +184,7 @@ def test_task_6_coupled_widths():
         layers = zip(channels, channels[1:], KERNELS, DOUBLED)
         return sum(k * k * a * b * (1 + twice) for a, b, k, twice in layers)
 
-    assert list(answers.coupled_widths(VGG7[1:6], count, 1_575_616)) == COUPLED[1:6]
-    assert count([45, 45, 90, 90, 337]) > 1_575_616
+    assert list(answers.coupled_widths(VGG7[1:6], count, 1_575_616)) == COUPLED[1:6], (
+        "widths over the root of 2, the last fills the budget"
+    )
+    assert count([45, 45, 90, 90, 337]) > 1_575_616, "the next width is over the budget"

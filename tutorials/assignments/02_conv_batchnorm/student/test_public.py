@@ -44,7 +44,9 @@ def test_task_1_conv2d(stride, padding):
     x, w = rng.standard_normal((2, 5, 4, 3)), rng.standard_normal((3, 2, 3, 2))
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     y = answers.conv2d(x, w, stride, padding)
-    assert y.shape == (2, (5 + 2 * padding - 3) // stride + 1, (4 + 2 * padding - 2) // stride + 1, 2)
+    assert y.shape == (2, (5 + 2 * padding - 3) // stride + 1, (4 + 2 * padding - 2) // stride + 1, 2), (
+        "OH and OW count whole windows alone"
+    )
     for n, i, j, o in np.ndindex(y.shape):
         window = padded[n, stride * i : stride * i + 3, stride * j : stride * j + 2]
         assert_allclose(y[n, i, j, o], (window * w[..., o]).sum(), atol=1e-12)

@@ -16,7 +16,7 @@ def test_task_1_sign():
     """Note both zeros."""
     x = np.array([-1.5, -0.1, -0.0, 0.0, 2.0], "float32")
     y = answers.sign(x)
-    assert y.dtype == x.dtype
+    assert y.dtype == x.dtype, "the dtype of x stays"
     assert_array_equal(y, [-1, -1, 1, 1, 1])
 
 
@@ -107,7 +107,7 @@ def test_task_6_central_difference():
 
 def test_task_6_matching_step():
     """One bit: a threshold at ½, so the window (0, 1) reaches ½ to either side."""
-    assert answers.matching_step(1) == 0.5
+    assert answers.matching_step(1) == 0.5, "one bit: the window of the one threshold, 1/2, is (0, 1)"
 
 
 def test_task_6_mismatch_area():

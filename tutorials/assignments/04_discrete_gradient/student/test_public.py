@@ -28,7 +28,7 @@ def test_task_1_puts_the_weight_back_after_an_error():
 
     with pytest.raises(ZeroDivisionError):
         answers.coordinate_difference(loss, w, (0,), 0.1)
-    assert w[0] == 0.3
+    assert w[0] == 0.3, "the weight is put back"
 
 
 def test_task_1_layer_gradient():
@@ -114,7 +114,7 @@ def test_task_4_corrected_cosine():
 def test_task_4_corrected_cosine_hidden_by_noise():
     """The halves contradict each other."""
     c = np.array([1.0, 2.0])
-    assert np.isnan(answers.corrected_cosine(c, -c, c, c))
+    assert np.isnan(answers.corrected_cosine(c, -c, c, c)), "c1 · c2 is negative: NaN"
 
 
 def test_task_5_evolution_gradient():
@@ -139,7 +139,9 @@ def test_task_6_population_loss_by_sampling():
     z = rng.normal(size=(20_000, 3, 4))
     losses = 0.5 * ((z @ w >= 0) @ v - (z @ w_star >= 0) @ v_star) ** 2
     error = losses.std() / len(losses) ** 0.5
-    assert abs(losses.mean() - answers.population_loss(v, w, v_star, w_star)) < 4 * error
+    assert abs(losses.mean() - answers.population_loss(v, w, v_star, w_star)) < 4 * error, (
+        "further from the sampled mean than four standard errors"
+    )
 
 
 def test_task_6_true_gradient():
