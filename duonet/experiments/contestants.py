@@ -20,6 +20,8 @@ LABELS = (
     "binary baseline", "decoupled from scratch", "BinaryDuo", "decoupled into three, from scratch",
     "BinaryDuo of 2 bits",
 )  # fmt: skip
+# Its lowest level is learned; only copies of 0 can stand beside a convolution's padding.
+UNCOUPLED = ("dsq-activations",)
 COUPLED, THREE = "-coupled", 3  # the end of a name: activations of 2 bits that are decoupled into so many
 
 
@@ -74,7 +76,9 @@ def contestants(weights: str) -> list[Contestant]:
         if size is not None:
             settings[f"{entry.kind[:-1]}_bits"] = size
         rows.append(Contestant(entry.name, entry.name, entry.reference, settings))
-        if entry.kind == "activations" and shelf_rows([entry])[0]["copies"] == THREE:
+        if entry.kind != "activations" or entry.name in UNCOUPLED:
+            continue
+        if shelf_rows([entry])[0]["copies"] == THREE:
             settings = {"method": "binaryduo3", "weights": weights, "activations": entry.name}
             name = entry.name + COUPLED
             rows.append(Contestant(name, name, entry.reference, settings))

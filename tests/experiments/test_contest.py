@@ -5,14 +5,17 @@ import pickle
 import random
 import re
 
+import numpy as np
 import pytest
 
+from duonet import Tensor
 from duonet.cli import main
 from duonet.experiments import ContestSettings, contest, contest_tables, jobs, show
 from duonet.experiments.competition import first_round, second_round, tuned
 from duonet.experiments.contestants import chosen, contestants
 from duonet.experiments.jobs import Job, Measured, finish, perform
 from duonet.experiments.run_folder import RunInUse
+from duonet.methods import entries
 
 NAMES = ("binaryduo", "pact")
 SMALL = {
@@ -198,6 +201,18 @@ def test_every_method_that_is_binary_takes_part():
     for row in contestants("float"):
         jobs = second_round(settings, [row], {row.name: {"rate": 0.1, "means": [0.1]}})
         assert [job.measured for job in jobs][:1] == [Measured(96, 4, 1)]
+
+
+def test_what_is_coupled_keeps_its_lowest_level_beside_zero_padding():
+    rows = [row for row in contestants("float") if row.name.endswith("-coupled")]
+    assert {"pact-coupled", "hwgq-coupled"} <= {row.name for row in rows}
+    for row in rows:
+        entry = next(e for e in entries() if e.name == row.settings["activations"])
+        quantizer = entry.make(np.random.default_rng(0), size=2)
+        for parameter in quantizer.parameters():
+            parameter.data += 0.25
+            parameter.changed()
+        assert quantizer.eval()(Tensor(np.full(4, -9.0, "float32"))).data.tolist() == [0] * 4, row.name
 
 
 @pytest.mark.parametrize(
