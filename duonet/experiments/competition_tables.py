@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from duonet.experiments.contestants import COUPLED
 from duonet.experiments.records import spread
 from duonet.experiments.study_tables import cell
 from duonet.text import aligned
@@ -15,7 +16,6 @@ from duonet.text import aligned
 NORMAL = 1.959964  # of 95 %
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of 95 %, by degrees of freedom from 1
 FEWEST = 5  # methods that a correlation is worth computing of
-DUO = ("binaryduo", "control")
 SIDES = {"better": "Significantly better", "worse": "Significantly worse", "open": "No significant difference"}
 STATES = {"start": "at the start", "trained": "after training"}
 
@@ -209,7 +209,9 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
     """
     texts = {"rates": _rates(results)} if results["rates"] else {}
     if results["methods"].get("baseline", {}).get("accuracy"):
-        texts |= {"accuracy": _accuracy(results), "verdict": _verdict(results), "costs": _costs(results)}
+        texts |= {"accuracy": _accuracy(results), "verdict": _verdict(results)}
+        texts |= {"coupling": coupling} if (coupling := _coupling(results)) else {}
+        texts |= {"costs": _costs(results)}
     if measured_layers(results):
         texts |= {"mismatch": _mismatch(results), "correlation": _correlation(results)}
     return texts
@@ -260,9 +262,18 @@ def _verdict(results):
             side = "better" if mean - half > 0 else "worse" if mean + half < 0 else "open"
             sides[side].append(row["label"])
     lines = [f"{words}: {', '.join(sides[side]) or 'none'}" for side, words in SIDES.items()]
-    if set(DUO) <= results["methods"].keys():
-        lines.append(f"BinaryDuo minus decoupled from scratch: {', '.join(_gap(against(results, *DUO)))}")
     return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
+
+
+def _coupling(results):
+    """Pair what was coupled at first with its architecture from scratch: the gain of coupling without the width."""
+    lines = [("method", "minus from scratch", "95 %", "copies", "seeds")]
+    for name, row in _best_first(results):
+        copies = 2 if name == "binaryduo" else 3 if name == "binaryduo3" or name.endswith(COUPLED) else None
+        difference = against(results, name, "control" if copies == 2 else "control3")
+        if copies and difference.seeds:
+            lines.append((row["label"], *_gap(difference), str(copies), str(difference.seeds)))
+    return _titled("Coupled at first, against the same architecture from scratch", lines) if lines[1:] else ""
 
 
 def _gap(difference):

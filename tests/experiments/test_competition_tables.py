@@ -47,9 +47,22 @@ def test_the_table_goes_by_the_difference_and_says_what_is_told_apart():
     names = [line.split()[0] for line in tables["accuracy"].splitlines()[3:]]
     assert names == ["up", "binaryduo", "apart", "control", "baseline", "once"]
     assert tables["verdict"].splitlines()[:2] == ["Significantly better: up", "Significantly worse: none"]
-    assert "BinaryDuo minus decoupled from scratch: +2.50 ± 2.50" in tables["verdict"]
+    assert tables["coupling"].splitlines()[3].split() == [
+        "binaryduo",
+        "+2.50",
+        "±",
+        "2.50",
+        *"-29.3 .. +34.3 2 2".split(),
+    ]
     up = next(line for line in tables["accuracy"].splitlines() if line.startswith("up"))
     assert up.split()[-1] == "1.33", "four seconds to the baseline's three"
+
+
+def test_three_copies_are_held_against_three_copies():
+    rows = {"baseline": ([2, 3], [0.5, 0.5], 0), "control3": ([2, 3], [0.6, 0.6], 0), "control": ([2], [0.1], 0)}
+    table = contest_tables(results(**rows, **{"pact-coupled": ([2, 3], [0.7, 0.8], 0)}))["coupling"]
+    assert table.splitlines()[3].split()[:2] == ["pact-coupled", "+15.00"]
+    assert "coupling" not in contest_tables(results(**rows)), "nothing was coupled"
 
 
 @pytest.mark.parametrize(
