@@ -9,6 +9,8 @@ import numpy as np
 from duonet.experiments.competition_tables import STATES, against, correlations, points_of, ranked
 from duonet.viz.canvas import blank, save, tidy, without_formulas
 
+NEAR = 10  # points of accuracy: to here an axis is linear, further out logarithmic, so that a failure hides no gain
+TICKS = (-80, -40, -20, -10, -5, 0, 5, 10, 20, 40, 80)
 PANEL = (160, 95)  # about the width and height of a panel's points, in printer's points
 
 
@@ -28,7 +30,7 @@ def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
     """
     found = [row for row in correlations(results) if row.methods > 1]
     columns = math.ceil(len(found) / 2)
-    figure = blank(5.5 + 3.6 * columns, 6)
+    figure = blank(5.5 + 3.6 * columns, max(6, 0.22 * len(results["methods"])))
     panels = figure.subplots(2, 1 + columns, width_ratios=(1.4, *[1] * columns), squeeze=False)
     grid = panels[0, 0].get_gridspec()
     for axes in panels[:, 0]:
@@ -58,6 +60,10 @@ def _draw_gains(axes, results):
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.axvline(0, color="0.7", linewidth=1, zorder=0)
     axes.set_xlabel("points above the baseline, with 95 % interval")
+    axes.set_xscale("symlog", linthresh=NEAR, linscale=1)
+    low, high = axes.get_xlim()
+    axes.set_xticks(shown := [tick for tick in TICKS if low <= tick <= high], [f"{tick}" for tick in shown])
+    axes.set_xticks([], minor=True)
     tidy(axes, "x")
 
 
@@ -74,7 +80,8 @@ def _draw_points(axes, results, row):
     axes.margins(0.1)
     known = "" if math.isnan(row.value) else f"\nρ = {row.value:+.2f} ({row.low:+.2f} .. {row.high:+.2f})"
     axes.set_title(f"{row.layer}, {STATES[row.state]}{known}", fontsize=9)
-    axes.set(xlabel="cosine of coarse and smoothed gradient", ylabel="points above the baseline")
+    axes.set_xlabel("cosine of coarse and smoothed gradient", fontsize=8)
+    axes.set_ylabel("points above the baseline", fontsize=8)
     tidy(axes, "both")
 
 
