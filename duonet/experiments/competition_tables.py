@@ -266,7 +266,7 @@ def _verdict(results):
 
 
 def _coupling(results):
-    """Pair what was coupled at first with its architecture from scratch: the gain of coupling without the width."""
+    """Pair each coupled method with its architecture from scratch, which shows what coupling itself gains."""
     lines = [("method", "minus from scratch", "95 %", "copies", "seeds")]
     for name, row in _best_first(results):
         copies = 2 if name == "binaryduo" else 3 if name == "binaryduo3" or name.endswith(COUPLED) else None

@@ -9,7 +9,8 @@ import numpy as np
 from duonet.experiments.competition_tables import STATES, against, correlations, points_of, ranked
 from duonet.viz.canvas import blank, save, tidy, without_formulas
 
-NEAR = 10  # points of accuracy: to here an axis is linear, further out logarithmic, so that a failure hides no gain
+# Points of accuracy: up to here the axis is linear, beyond it logarithmic, so that a failure hides no gain.
+NEAR = 10
 TICKS = (-80, -40, -20, -10, -5, 0, 5, 10, 20, 40, 80)
 PANEL = (160, 95)  # about the width and height of a panel's points, in printer's points
 
