@@ -23,6 +23,7 @@ import parts  # noqa: E402
 import progress  # noqa: E402
 import release  # noqa: E402
 import sandbox  # noqa: E402
+import worker  # noqa: E402
 
 LIMIT = 8.0
 
@@ -429,6 +430,18 @@ def test_progress_is_a_bar_for_who_watches_and_lines_for_others(monkeypatch):
     with progress.Progress(1) as shown:
         shown.advance()
     assert sys.stderr.getvalue() == "", "one alone"
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("in place,\n please\nassert np.False_\n +  where np.False_ = any()", "AssertionError: in place, please"),
+        ("assert 3 == 4", "AssertionError: assert 3 == 4"),
+        ("", "AssertionError"),
+    ],
+)
+def test_a_hint_is_not_followed_by_what_pytest_adds(text, said):
+    assert worker.in_one_line(AssertionError(text)) == said
 
 
 def test_results_keep_their_order_whatever_ends_first(folder, tmp_path, monkeypatch):

@@ -146,7 +146,7 @@ def write_csv(path, graded, seed):
     """Write one row for each submission, as Excel opens it: with a byte order mark, and without live formulas."""
     tasks = [f"task {task}" for task, _, _ in totals(next(iter(graded.values())))]
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # its line ends, CR LF, are Excel's, and it quotes a cell that has either
         writer.writerow(["submission", "total", *tasks, "seed", "reason"])
         for name, outcomes in graded.items():
             earned = [points for _, points, _ in totals(outcomes)]

@@ -264,8 +264,8 @@ def _task(item):
 
 
 def in_one_line(error):
-    """Say what an exception says, cut short."""
-    text = " ".join(str(error).split())
+    """Say what an exception says, cut short; of an assert with words the words alone, not what pytest adds."""
+    text = " ".join(str(error).split("\nassert ")[0].split())
     return f"{type(error).__name__}: {text}"[:REASON] if text else type(error).__name__
 
 
