@@ -10,7 +10,7 @@ import traceback
 import warnings
 
 from duonet import compiled, parallel
-from duonet.cli import costs, methods, packed, runs, studies
+from duonet.cli import costs, methods, packed, runs, studies, sweeps
 from duonet.cli.parser import Parser, add_common
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
@@ -123,7 +123,7 @@ def _parser():
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and which kernels run")
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND")
-    for room in (runs, costs, packed, studies, methods):
+    for room in (runs, costs, packed, studies, sweeps, methods):
         room.add(commands)
     for command in commands.choices.values():
         add_common(command)

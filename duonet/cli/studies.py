@@ -8,7 +8,8 @@ from pathlib import Path
 from duonet import backend
 from duonet.cli.parser import among
 from duonet.cli.runs import HELP
-from duonet.cli.streams import answer, complain
+from duonet.cli.sharing import add_crew, crew_of, tell_failed
+from duonet.cli.streams import answer
 from duonet.cli.words import words_for
 from duonet.text import tell, visible
 
@@ -50,6 +51,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--three", action="store_true", help="also 2 bits, decoupled into three binary copies")
     command.add_argument("--device", choices=backend.DEVICES, help=f"({CompareSettings.device})")
     command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
+    add_crew(command)
     command.add_argument("--out", type=Path, help="a folder for the results (runs/compare-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
@@ -69,6 +71,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--samples", type=int, help="toy samples for one measurement")
     command.add_argument("--images", dest="measured_images", type=int, help="real images for one measurement")
     command.add_argument("--coordinates", type=int, help="weights to measure in each layer of the real network")
+    add_crew(command)
     command.add_argument("--out", type=Path, help="a folder for the results (runs/mismatch-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME)
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
@@ -113,6 +116,7 @@ def _add_contest(commands):
     command.add_argument("--coordinates", type=int, help=f"weights to measure in a layer ({Usual.coordinates})")
     command.add_argument("--layers", type=int, help=f"layers to measure, the last ones ({Usual.layers})")
     command.add_argument("--device", choices=backend.DEVICES, help=f"({Usual.device})")
+    add_crew(command)
     command.add_argument("--out", type=Path, help="a folder for the results (runs/contest-TIME)")
     command.add_argument("--resume", type=Path, metavar="STUDY", help=RESUME + "; names add methods")
     command.add_argument("--show", type=Path, metavar="STUDY", help=SHOW)
@@ -133,16 +137,17 @@ def _contest(options):
     if options.resume is not None:
         before = read_study("contest", out, continued=True)["names"]
         names = tuple(dict.fromkeys([*before, *names])) if before else ()
+    crew = crew_of(options)
     with words_for("contest", out), _from_file(options, ContestSettings):
-        results = contest(settings, out, names, progress=not options.quiet)
+        results = contest(settings, out, names, progress=not options.quiet, crew=crew)
     tables = "\n\n".join(contest_tables(results).values())
     answer(options.json, results, tables)  # before the figure, which may fail
     plot_contest(results, out / "contest.png")
-    for name, problem in (results["left_out"] | results["failed"]).items():
-        complain(visible(f"duonet: contest: {name}: {problem}"))
+    tell_failed("contest", results["left_out"])
+    status = tell_failed("contest", results["failed"])
     if not options.quiet:
         print("\n" + visible(f"a dot: noise hides the value; written to {out}"))
-    return int(bool(results["failed"]))
+    return status
 
 
 def _numbers(text):
@@ -159,14 +164,17 @@ def _compare(options):
 
     if options.show is not None:
         _show(options)
-        return
+        return 0
     settings, out = _asked(options, CompareSettings, CompareSettings())
+    crew = crew_of(options)
     with words_for("compare", out), _from_file(options, CompareSettings):
-        results = compare(settings, out, progress=not options.quiet)
+        results = compare(settings, out, progress=not options.quiet, crew=crew)
     answer(options.json, results, compare_table(results))  # before the figure, which may fail
-    plot_comparison(results, out / "compare.png")
-    if options.quiet:
-        return
+    if results["methods"]:
+        plot_comparison(results, out / "compare.png")
+    status = tell_failed("compare", results.get("failed", {}))
+    if options.quiet or status:
+        return status
     for row in results["decoupling"]:
         print(
             f"seed {row['seed']}: decoupling changed {row['float32_changed_predictions']} of "
@@ -175,6 +183,7 @@ def _compare(options):
         )
     print(visible(f"{_spent(results)}; written to {out}, the figure to {out / 'compare.png'}"))
     print(f"\n{verdict(results)}")
+    return 0
 
 
 def _mismatch(options):
@@ -184,17 +193,21 @@ def _mismatch(options):
 
     if options.show is not None:
         _show(options)
-        return
+        return 0
     settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
+    crew = crew_of(options)
     if not options.quiet:
         tell(f"stop at any moment; continue with: duonet mismatch --resume {out}")
     with words_for("mismatch", out), _from_file(options, MismatchSettings):
-        results = mismatch(settings, out, progress=not options.quiet)
+        results = mismatch(settings, out, progress=not options.quiet, crew=crew)
     tables = "\n\n".join(mismatch_tables(results).values())
     answer(options.json, results, tables)  # before the figures, which may fail
+    if status := tell_failed("mismatch", results.get("failed", {})):
+        return status
     plot_mismatch(results, out)
     if not options.quiet:
         print("\n" + visible(f"a dot: noise hides the value; {_spent(results)}; written to {out}"))
+    return 0
 
 
 def _show(options):

@@ -4,6 +4,8 @@ from duonet.experiments.collection import collect, runs_table
 from duonet.experiments.comparison import CompareSettings, compare, compare_table
 from duonet.experiments.competition import ContestSettings, contest
 from duonet.experiments.competition_tables import contest_tables
+from duonet.experiments.crew import Crew
+from duonet.experiments.grids import sweep, sweep_table
 from duonet.experiments.meaning import verdict
 from duonet.experiments.mismatch_study import MismatchSettings, mismatch
 from duonet.experiments.predicting import predict
@@ -14,7 +16,7 @@ from duonet.experiments.study_tables import mismatch_tables
 from duonet.experiments.training import train
 
 __all__ = [
-    "CompareSettings", "ContestSettings", "MismatchSettings", "RunSettings", "collect", "compare",
+    "CompareSettings", "ContestSettings", "Crew", "MismatchSettings", "RunSettings", "collect", "compare",
     "compare_table", "contest", "contest_tables", "mismatch", "mismatch_tables", "predict", "runs_table", "score",
-    "score_table", "show", "train", "verdict",
+    "score_table", "show", "sweep", "sweep_table", "train", "verdict",
 ]  # fmt: skip

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from duonet import arguments, parallel
+from duonet.experiments.crew import Crew
 from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.materials import checked
 from duonet.experiments.methods import METHODS
 from duonet.experiments.recipes import COMPARED
-from duonet.experiments.run_folder import COSTS
+from duonet.experiments.run_folder import COSTS, locked
 from duonet.experiments.run_settings import RunSettings
-from duonet.experiments.studies import Study
+from duonet.experiments.studies import Study, failure
 from duonet.models.common import WEIGHTS
 from duonet.text import aligned
 
@@ -91,7 +92,9 @@ class CompareSettings:
 
 
 @parallel.threads()
-def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -> dict[str, Any]:
+def compare(
+    settings: CompareSettings, out: str | Path, progress: bool = True, crew: Crew | None = None
+) -> dict[str, Any]:
     """Run the comparison, or continue it, and write a folder of results.
 
     Parameters
@@ -102,11 +105,15 @@ def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -
         continues. It holds a folder for each run and results.json.
     progress : bool
         Show progress.
+    crew : Crew, optional
+        Processes that share the runs; no number in results.json depends on it but the seconds. By default this
+        process makes one run after the other.
 
     Returns
     -------
     dict
-        What results.json holds.
+        What results.json holds. Where a crew shared the runs, `failed` says by name of those that went wrong what
+        did; the others are finished all the same.
 
     Raises
     ------
@@ -114,8 +121,8 @@ def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -
         If `out` holds something else.
     ValueError
         If `out` holds a comparison with other settings.
-    RuntimeError
-        If a GPU is asked for and there is none.
+    RunInUse, RuntimeError
+        If another process is at work in `out`; if a GPU is asked for and there is none.
     """
     runs = settings.runs()
     with asked_by("compare", {}):
@@ -125,18 +132,38 @@ def compare(settings: CompareSettings, out: str | Path, progress: bool = True) -
     fresh: dict[str, Any] = {"images": runs[0][1].images, "stages": [epochs for epochs, _, _ in stages]}
     fresh |= {"methods": {}, "decoupling": []}
     study = Study("compare", out, dataclasses.asdict(settings), fresh, progress=progress)
-    for name, run in runs:
-        found = study.finished(name, run)
-        _add(study.values, run.seed, found or study.run(name, run, progress))
-        if found is None:
-            study.save()
+    with locked(study.out), crew or Crew() as crew:
+        return _share(dict(runs), study, crew, progress)
+
+
+def _share(runs, study, crew, progress):
+    """Make the runs that are not finished, in any order, and keep what all found in the order of the runs."""
+    found = {name: study.finished(name, run) for name, run in runs.items()}
+    tasks = [study.task(name, runs[name], progress and crew.alone) for name in runs if found[name] is None]
+    failed: dict[str, str] = {}
+    study.values |= {"methods": _rows(found), "decoupling": _differences(runs, found)}
+    study.values.pop("failed", None)
+    for task, result, error in crew.each(tasks, "compare", len(runs) - len(tasks), progress):
+        if error is not None and crew.alone:
+            raise error
+        if error is not None:
+            failed[task.name] = failure(runs[task.name], error)
+            continue
+        found[task.name] = result
+        study.values |= {"methods": _rows(found), "decoupling": _differences(runs, found)}
+        study.save()
+    if failed:
+        study.values["failed"] = failed
+        study.save()
+        return study.values
     return study.finish()
 
 
-def _add(values, seed, result):
-    """Add one run's networks to their methods' rows."""
-    for network in result["networks"]:
-        row = values["methods"].setdefault(
+def _rows(found):
+    """Put the networks of all finished runs into their methods' rows."""
+    rows: dict[str, dict] = {}
+    for network in (network for result in found.values() if result for network in result["networks"]):
+        row = rows.setdefault(
             network["name"],
             {"name": METHODS[network["name"]].label, "epochs": network["epochs"], "accuracy": [], "loss": []}
             | {"validation": []} | {name: network[name] for name in COSTS},
@@ -145,9 +172,13 @@ def _add(values, seed, result):
             row[name].append(network[name])
         row["mean"] = statistics.mean(row["accuracy"])
         row["std"] = statistics.stdev(row["accuracy"]) if len(row["accuracy"]) > 1 else None
-    values["methods"] = {name: values["methods"][name] for name in METHODS if name in values["methods"]}
-    if "decoupling" in result:
-        values["decoupling"].append({"seed": seed, **result["decoupling"]})
+    return {name: rows[name] for name in METHODS if name in rows}
+
+
+def _differences(runs, found):
+    """List what decoupling changed in each run that has it."""
+    results = [(runs[name].seed, result) for name, result in found.items() if result]
+    return [{"seed": seed, **result["decoupling"]} for seed, result in results if "decoupling" in result]
 
 
 def compare_table(results: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from duonet import arguments, parallel
 from duonet.experiments.contestants import OURS, Contestant, chosen
+from duonet.experiments.crew import Crew
 from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.jobs import Job, Measured, finish
 from duonet.experiments.materials import checked, load_splits, try_network
@@ -176,7 +177,11 @@ def tuned(settings: ContestSettings, rows: list[Contestant], records: dict[str, 
 
 @parallel.threads()
 def contest(
-    settings: ContestSettings, out: str | Path, names: tuple[str, ...] = (), progress: bool = True
+    settings: ContestSettings,
+    out: str | Path,
+    names: tuple[str, ...] = (),
+    progress: bool = True,
+    crew: Crew | None = None,
 ) -> dict[str, Any]:
     """Compare methods of the shelf, or go on with it, and write a folder of results.
 
@@ -190,6 +195,8 @@ def contest(
         Methods to compare, beside the baseline; all by default.
     progress : bool
         Show progress.
+    crew : Crew, optional
+        Processes that share the jobs; no accuracy depends on it. By default this process makes them in turn.
 
     Returns
     -------
@@ -222,17 +229,17 @@ def contest(
     as_saved = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(settings).items()}
     fresh: dict[str, Any] = {"names": list(names), "rates": {}, "methods": {}, "failed": {}, "left_out": left_out}
     study = Study("contest", out, as_saved, fresh, progress=progress)
-    with locked(study.out):
-        return _both_rounds(settings, rows, study, progress)
+    with locked(study.out), crew or Crew() as crew:
+        return _both_rounds(settings, rows, study, progress, crew)
 
 
-def _both_rounds(settings, rows, study, progress):
-    records, failed = finish(first_round(settings, rows), study.out, progress)
+def _both_rounds(settings, rows, study, progress, crew):
+    records, failed = finish(first_round(settings, rows), study.out, progress, crew=crew)
     rates = tuned(settings, rows, records)
     study.values |= {"rates": rates, "failed": failed}
     study.save()
     jobs = second_round(settings, rows, rates)
-    records, later = finish(jobs, study.out, progress)
+    records, later = finish(jobs, study.out, progress, crew=crew)
     study.values["failed"] = failed | later
     for row in rows:
         if mine := [records[job.name] for job in jobs if job.name in records and _is_of(job, row)]:

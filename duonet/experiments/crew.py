@@ -3,12 +3,14 @@
 This file alone knows Dask, which finds a worker for each task, and another one where a worker dies.
 """
 
+import asyncio
 import contextlib
 import importlib.util
 import logging
 import os
 import pickle
 import queue
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -74,7 +76,8 @@ class Crew:
     ----------
     workers : int
         Processes of this machine, of one thread each unless `DUONET_THREADS` says otherwise. They are reached
-        through 127.0.0.1 alone. With 1 everything happens in this process, and Dask is not needed.
+        through 127.0.0.1 alone; a script that starts them begins with `if __name__ == "__main__":`. With 1
+        everything happens in this process, and Dask is not needed.
     scheduler : str, optional
         Address of a Dask scheduler instead, such as "tcp://10.0.0.1:8786", whose workers do the tasks.
 
@@ -158,18 +161,20 @@ class Crew:
         self._stack.enter_context(_silent(*LOGS))
         if self.scheduler is None:
             env = {"DUONET_THREADS": os.environ.get("DUONET_THREADS", "1")}
+            preload = [*dask.config.get("distributed.worker.preload"), __name__]
             cluster = LocalCluster(
                 n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
-                dashboard_address="127.0.0.1:0", env=env, silence_logs=logging.CRITICAL,
+                dashboard_address="127.0.0.1:0", env=env, silence_logs=logging.CRITICAL, preload=preload,
             )  # fmt: skip
             address = self._stack.enter_context(cluster)
         else:
             address = self.scheduler
         try:
             client = self._stack.enter_context(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
-        except (OSError, ValueError, ImportError) as error:
-            why = "no Dask scheduler answers there" if isinstance(error, OSError) else f"{error}"
-            raise SchedulerLost(f"scheduler {self.scheduler}: {why}") from None
+        except Exception as error:  # of a name, a protocol, a certificate
+            silent = isinstance(error, (OSError, asyncio.TimeoutError))
+            why = "no Dask scheduler answers there" if silent else " ".join(str(error).split())
+            raise SchedulerLost(f"scheduler {self.scheduler or 'of this machine'}: {why}") from None
         for worker, found in client.run(_version, on_error="return").items():
             if found != VERSION:
                 found = f"duonet {found}" if isinstance(found, str) else f"no such duonet ({found})"
@@ -177,7 +182,7 @@ class Crew:
         return client
 
     def _shared_out(self, tasks, tally):
-        waiting, running, ended = tasks[::-1], {}, queue.SimpleQueue()
+        client, waiting, running, ended = self._client, tasks[::-1], {}, queue.SimpleQueue()
         try:
             while waiting or running:
                 # No more than can run: a worker that dies is blamed on every task that it was given.
@@ -195,8 +200,8 @@ class Crew:
                 tally.add(task.name, error is not None)
                 yield task, value, error
         finally:
-            with contextlib.suppress(OSError):
-                self._client.cancel([future for future, _ in running.values()], force=True)
+            if running and client.status == "running":
+                client.cancel([future for future, _ in running.values()], force=True)
 
     def _room(self):
         try:
@@ -219,16 +224,18 @@ class Crew:
         """Take a task's value and bring its files, or take its error."""
         from distributed import KilledWorker
 
-        error = None if future.status == "cancelled" else future.exception()
-        if future.status == "cancelled":
-            raise self._lost()
-        if isinstance(error, OtherVersion):
-            raise error
-        if isinstance(error, KilledWorker):
-            error = WorkerDied("every worker that was given it died, perhaps for want of memory")
-        if error is not None:
+        try:
+            value, files = future.result()
+        except (OtherVersion, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # that of a cancelled future is no Exception in every version
+            if future.status == "cancelled" or self._client.status != "running":
+                raise self._lost() from None
+            if isinstance(error, KilledWorker):
+                error = WorkerDied("every worker that was given it died, perhaps for want of memory")
+            if not isinstance(error, Exception):
+                raise
             return None, error
-        value, files = future.result()
         future.release()
         if task.folder is not None:
             _bring(files, task.folder)
@@ -253,6 +260,16 @@ def _tried(task):
         return task.work(*task.arguments, *(() if task.folder is None else (task.folder,))), None
     except Exception as error:  # whatever it is, the others go on
         return None, error
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave Ctrl-C, which a terminal sends to workers too, to the process that started this one, by Dask's call.
+
+    Parameters
+    ----------
+    worker : distributed.Worker
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _version():

@@ -15,6 +15,7 @@ import numpy as np
 
 from duonet import data, functional, nn
 from duonet.costs import summary
+from duonet.experiments.crew import Crew, Task
 from duonet.experiments.materials import build_network, load_splits
 from duonet.experiments.real_network import take_statistics
 from duonet.experiments.run_folder import COSTS, made_settings
@@ -167,8 +168,10 @@ def finish(
     out: str | Path,
     progress: bool = True,
     act: Callable[[Job, Path], dict[str, Any]] = perform,
+    *,
+    crew: Crew | None = None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Make all jobs that are not finished, one after the other, and keep a record of each.
+    """Make all jobs that are not finished, and keep a record of each.
 
     Parameters
     ----------
@@ -179,6 +182,8 @@ def finish(
         Say which job begins.
     act : callable
         Makes a job in a folder, and returns its record.
+    crew : Crew, optional
+        Shares the jobs; by default this process makes one after the other.
 
     Returns
     -------
@@ -192,21 +197,25 @@ def finish(
     ValueError
         If a record is damaged, or of a job with other settings.
     """
-    out, jobs = Path(out), list(jobs)
-    records, failed = {}, {}
-    for i, job in enumerate(jobs):
-        found = _kept(out, job)
-        if found is None:
-            if progress:
-                tell(f"{i + 1} of {len(jobs)}: {job.name}")
-            try:
-                found = act(job, out / "runs" / job.name) | _settings(job)
-            except Exception as error:  # whatever it is, the others go on
-                failed[job.name] = f"{type(error).__name__}: {error}"
-                continue
-            _keep(_path(out, job), found)
-        records[job.name] = found
-    return records, failed
+    out, jobs, crew = Path(out), list(jobs), crew or Crew()
+    records = {job.name: found for job in jobs if (found := _kept(out, job)) is not None}
+    waiting = {job.name: job for job in jobs if job.name not in records}
+    failed = {}
+
+    def tasks():
+        for i, job in enumerate(jobs):
+            if job.name in waiting:
+                if progress and crew.alone:
+                    tell(f"{i + 1} of {len(jobs)}: {job.name}")
+                yield Task(job.name, act, (job,), out / "runs" / job.name)
+
+    for (name, *_), found, error in crew.each(tasks(), "contest", len(records), progress):
+        if error is not None:
+            failed[name] = f"{type(error).__name__}: {error}"
+            continue
+        records[name] = found | _settings(waiting[name])
+        _keep(_path(out, waiting[name]), records[name])
+    return {job.name: records[job.name] for job in jobs if job.name in records}, failed
 
 
 def _path(out, job):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from duonet.experiments.comparison import compare_table
 from duonet.experiments.competition_tables import contest_tables
+from duonet.experiments.grids import sweep_table
 from duonet.experiments.study_file import read_study
 from duonet.experiments.study_tables import mismatch_tables
 from duonet.text import visible
@@ -14,7 +15,7 @@ def show(study: str, path: str | Path) -> str:
 
     Parameters
     ----------
-    study : {"compare", "mismatch", "contest"}
+    study : {"compare", "mismatch", "contest", "sweep"}
     path : str or Path
         The study's folder, or its results.json under any name.
 
@@ -33,6 +34,8 @@ def show(study: str, path: str | Path) -> str:
     results = read_study(study, path)
     if study == "compare":
         done, text = _finished_methods(results), compare_table(results)
+    elif study == "sweep":
+        done, text = ", ".join(run["name"] for run in results["runs"]), sweep_table(results)
     else:
         done = ", ".join(results["finished"] if study == "mismatch" else results["methods"])
         tables = mismatch_tables(results) if study == "mismatch" else contest_tables(results)

@@ -1,5 +1,6 @@
 """A study is a list of independent runs, each in a folder of its own, and one file of what they found."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duonet.backend import Array
+from duonet.experiments.crew import Task
 from duonet.experiments.environment import peak_memory_mib, versions
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_folder import read_result
@@ -78,7 +80,8 @@ class Study:
     def _earlier(self, settings):
         values = read_study(self.name, self.out, continued=True)
         theirs = values["settings"]
-        if differences := [f"{k} {theirs.get(k)} and {v}" for k, v in settings.items() if theirs.get(k) != v]:
+        both = {k: (theirs.get(k), settings.get(k)) for k in [*settings, *theirs]}
+        if differences := [f"{k} {before} and {now}" for k, (before, now) in both.items() if before != now]:
             raise ValueError(
                 f"{self.name}: {self.out} holds a study with other settings: {', '.join(differences)}"
             )
@@ -126,10 +129,24 @@ class Study:
         """
         if (found := self.finished(name, settings)) is not None:
             return found
-        folder = self.out / name
-        begun = (folder / "settings.toml").is_file()
-        label = f"seed {settings.seed}, {METHODS[settings.method].label}"
-        return train(settings, folder, resume=begun, progress=progress, prepare=prepare, label=label)
+        return _trained(settings, progress, self.out / name, prepare)
+
+    def task(self, name: str, settings: RunSettings, progress: bool) -> Task:
+        """Return the task of training one network in the folder `name`, or of continuing it.
+
+        Parameters
+        ----------
+        name : str
+        settings : RunSettings
+        progress : bool
+            Show its epochs.
+
+        Returns
+        -------
+        Task
+            Its value is what the run's result.json holds.
+        """
+        return Task(name, _trained, (settings, progress), self.out / name)
 
     def finish(self) -> dict[str, Any]:
         """Mark the study complete and return what its file holds."""
@@ -142,6 +159,34 @@ class Study:
         self.values["seconds"] = time.perf_counter() - self.started
         with replacing(self.out / RESULTS) as part:
             part.write_text(json.dumps(self.values, indent=self.indent) + "\n")
+
+
+def _trained(settings, progress, folder, prepare=None):
+    begun = (folder / "settings.toml").is_file()
+    label = f"seed {settings.seed}, {METHODS[settings.method].label}"
+    return train(settings, folder, resume=begun, progress=progress, prepare=prepare, label=label)
+
+
+def failure(settings: RunSettings, error: Exception) -> str:
+    """Say what went wrong in a run, and with which settings.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    error : Exception
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> failure(RunSettings("mlp", "mnist", seed=2), ValueError("no luck"))
+    'ValueError: no luck (model mlp, dataset mnist, seed 2)'
+    """
+    given = [(field, getattr(settings, field.name)) for field in dataclasses.fields(settings)]
+    words = ", ".join(f"{field.name} {value}" for field, value in given if value != field.default)
+    return f"{type(error).__name__}: {error} ({words})"
 
 
 def saved_study(name: str, folder: str | Path, kind: Any) -> Any:

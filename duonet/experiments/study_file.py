@@ -35,6 +35,7 @@ JOB = {
 }
 MEASURED = {"mismatch": {"start": [COSINE], "trained": [COSINE]}}
 RATE = {"rate": float, "means": [SHARE], "diverged": int}
+SWEPT = {"name": str, "given": dict, "val_accuracy": SHARE, "test_accuracy": (SHARE, None)}
 OWN = {
     "truth": {"surrogate": str, "theta": float, "exact": float},
     "toy": {"activation": str, "surrogate": str, "state": str, "step": float},
@@ -59,6 +60,7 @@ STUDIES = {
         "failed": dict,
         "left_out": dict,
     },
+    "sweep": {"complete": bool, "settings": dict, "runs": [SWEPT]},
     "tune": {"complete": bool, "settings": {"model": str}},
 }
 CONTINUED = {"seconds": float, "versions": dict}  # what a study that continues reads besides
@@ -69,7 +71,7 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
 
     Parameters
     ----------
-    study : {"compare", "mismatch", "contest", "tune"}
+    study : {"compare", "mismatch", "contest", "sweep", "tune"}
     path : str or Path
         Its folder, or its results.json under any name.
     continued : bool
