@@ -30,17 +30,18 @@ PAGE = """<!doctype html>
 body {{ margin: 0 auto; padding: 1rem; max-width: 60rem; font-family: sans-serif; color: #222; background: #eee }}
 section {{ container-type: inline-size; aspect-ratio: 16 / 9; margin-top: 1.5rem; overflow: hidden;
   background: #fff }}
-section > div {{ font-size: 2.3cqw; line-height: 1.35; height: 100%; padding: 3.5cqw 5cqw; box-sizing: border-box;
+section > div {{ font-size: 2.3cqw; line-height: 1.35; height: 100%; padding: 3cqw 5cqw; box-sizing: border-box;
   display: flex; flex-direction: column }}
 h1, h2 {{ margin: 0 0 .5em; line-height: 1.15; color: #1a3f6f }}
 h1 {{ font-size: 1.7em }}
 h2 {{ font-size: 1.3em }}
 p, ul, ol, table, pre {{ margin: 0 0 .6em }}
+ul, ol {{ padding-left: 1.5em }}
 td, th {{ padding: .1em 1.2em .1em 0; text-align: left }}
 code {{ font-size: .85em }}
 p:has(> img) {{ flex: 1; min-height: 0; text-align: center }}
 img {{ max-width: 100%; max-height: 100%; object-fit: contain }}
-p:last-child {{ margin: auto 0 0; font-size: .6em; color: #666 }}
+section:not(:first-of-type) p:last-child {{ margin: auto 0 0; font-size: .6em; color: #666 }}
 aside {{ padding: .5rem 1rem; background: #ddd }}
 @page {{ size: 320mm 180mm; margin: 0 }}
 @media print {{
