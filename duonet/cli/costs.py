@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     among(command.add_argument("--variant", help=f"{', '.join(asked)} (baseline)"), lambda: asked)
     among(command.add_argument("--weights", help="float or binary"), lambda: WEIGHTS)
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
-    command.add_argument("--shortcut", help="of a ResNet: block or conv")
+    command.add_argument("--shortcut", help="shortcuts of a ResNet: block or conv")
     command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
     command.add_argument("--classes", type=int, help="number of classes")
 

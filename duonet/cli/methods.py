@@ -29,11 +29,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         ],
     )
     command.set_defaults(command=_methods)
-    names = command.add_argument("names", nargs="*", metavar="NAME", help="as in the column method (all)")
+    names = command.add_argument("names", nargs="*", metavar="NAME", help="names from the column method (all)")
     among(names, lambda: [entry.name for entry in entries()])
-    command.add_argument(
-        "--draw", type=Path, metavar="FILE", help="draw forward and gradient of each into a figure"
-    )
+    command.add_argument("--draw", type=Path, metavar="FILE", help="draw output and gradient of each method")
 
 
 def _methods(options):

@@ -41,8 +41,8 @@ def add(commands: Any) -> None:
     )
     command.set_defaults(command=_export)
     command.add_argument("packed", type=Path, help="a file of duonet pack")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="what to write, such as a.h")
-    command.add_argument("--name", help="what its names begin with (the file's name)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, such as a.h")
+    command.add_argument("--name", help="prefix of the names in the header (the file's name)")
 
     command = commands.add_parser(
         "export-onnx",
@@ -56,7 +56,9 @@ def add(commands: Any) -> None:
     )
     command.set_defaults(command=_export_onnx)
     command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="what to write, such as a.onnx")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the file to write, such as a.onnx"
+    )
     command.add_argument("--input", type=int, nargs=3, metavar=("H", "W", "C"), help="shape of an image")
 
     command = commands.add_parser(

@@ -17,15 +17,15 @@ from duonet.text import visible
 HELP = {
     "method": "binaryduo, baseline, control, coupled, ternary, float, restarted, control_restarted, or with three "
     "copies binaryduo3, control3, coupled3 (binaryduo)",
-    "epochs": "of both stages together; the recipe's milestones keep their place",
-    "finetune_epochs": "of the second stage among them",
-    "seed": "of weights, order and augmentation (0)",
+    "epochs": "epochs of both stages together; the recipe's milestones are scaled with them",
+    "finetune_epochs": "how many of these epochs belong to the second stage",
+    "seed": "seed of weights, order and augmentation (0)",
     "width": "width of the first layer; the others keep their proportion",
     "weights": "float, binary, or a method that duonet methods lists",
     "activations": "a method that duonet methods lists, in place of binary or ternary ones",
     "weight_bits": "bits of that method of weights, or bases",
     "activation_bits": "bits of that method of activations, or bases",
-    "shortcut": "of a ResNet: around every block or every conv",
+    "shortcut": "shortcuts of a ResNet: block or conv",
     "optimizer": "sgd or adamw",
     "schedule": "steps or cosine",
     "lr": "learning rate at the start",
@@ -36,8 +36,8 @@ HELP = {
     "flip": "random horizontal flips",
     "padding": "pixels of pad-and-crop, 0 for none (4)",
     "cutout": "side of the square to black out, 0 for none (0)",
-    "images": "train on the first so many images only",
-    "validation_images": "score the first so many images only after every epoch",
+    "images": "number of training images, the first ones of the data set",
+    "validation_images": "number of validation images to score after every epoch",
     "select": "which epoch's network to keep: best on the validation images, or last (best)",
     "test": "score the test images at the end (yes)",
     "data": "folder of the data set's files; downloaded on first use without it",
@@ -126,7 +126,7 @@ def _add_train(commands):
         setting = command.add_argument(flag, default=argparse.SUPPRESS, help=HELP[field.name], **how)
         if field.name in CHOICES:
             among(setting, functools.partial(CHOICES.get, field.name))
-    command.add_argument("--config", type=Path, help="a TOML file of these settings; flags come before it")
+    command.add_argument("--config", type=Path, help="a TOML file of these settings; a flag overrides it")
     command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
     command.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
 

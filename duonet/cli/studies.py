@@ -13,7 +13,7 @@ from duonet.cli.streams import answer
 from duonet.cli.words import words_for
 from duonet.text import tell, visible
 
-SHOW = "print again what a study wrote to this folder or results.json, also one that stopped; computes nothing"
+SHOW = "print a study again from its folder or results.json, finished or stopped; computes nothing"
 RESUME = "continue the study in this folder with its settings; a finished one is printed again"
 
 
@@ -58,7 +58,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
     command = commands.add_parser(
         "mismatch",
-        help="how far back-propagation's gradient points away from that of the smoothed loss",
+        help="the angle between back-propagation's gradient and the gradient of the smoothed loss",
         description="Measure gradient mismatch, layer by layer: in a network where it is known exactly, in a toy "
         "problem for every precision, surrogate and step, and in compare's network on real images. Prints tables, "
         "writes results.json and figures.",
@@ -105,16 +105,16 @@ def _add_contest(commands):
     command.add_argument("--rates", help=f"learning rates, with commas ({','.join(map(str, Usual.rates))})")
     command.add_argument("--tuning-seeds", type=int, help=f"seeds that choose the rates ({Usual.tuning_seeds})")
     command.add_argument("--seeds", type=int, help=f"other seeds, scored on test images ({Usual.seeds})")
-    command.add_argument("--best-seeds", type=int, help=f"the same of the best methods ({Usual.best_seeds})")
-    command.add_argument("--best", type=int, help=f"how many methods are the best ({Usual.best})")
-    command.add_argument("--epochs", type=int, help="epochs, of both stages where there are two")
+    command.add_argument("--best-seeds", type=int, help=f"more seeds for the best methods ({Usual.best_seeds})")
+    command.add_argument("--best", type=int, help=f"number of best methods ({Usual.best})")
+    command.add_argument("--epochs", type=int, help="epochs of all stages together")
     command.add_argument("--images", type=int, help="training images, at most 8000")
-    command.add_argument("--validation-images", type=int, help="score the first so many after every epoch")
+    command.add_argument("--validation-images", type=int, help="number of validation images to score")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
     command.add_argument("--measured-seeds", type=int, help=f"seeds to measure, 0: none ({Usual.measured_seeds})")
     command.add_argument("--measured-images", type=int, help=f"images to measure on ({Usual.measured_images})")
-    command.add_argument("--coordinates", type=int, help=f"weights to measure in a layer ({Usual.coordinates})")
-    command.add_argument("--layers", type=int, help=f"layers to measure, the last ones ({Usual.layers})")
+    command.add_argument("--coordinates", type=int, help=f"weights to measure in each layer ({Usual.coordinates})")
+    command.add_argument("--layers", type=int, help=f"number of last layers to measure ({Usual.layers})")
     command.add_argument("--device", choices=backend.DEVICES, help=f"({Usual.device})")
     add_crew(command)
     command.add_argument("--out", type=Path, help="a folder for the results (runs/contest-TIME)")
