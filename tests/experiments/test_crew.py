@@ -1,5 +1,7 @@
 """A crew finds what one process finds, whatever dies on the way: with a real scheduler and real workers."""
 
+import functools
+import importlib
 import importlib.util
 import json
 import os
@@ -14,12 +16,14 @@ import pytest
 
 from duonet import progress
 from duonet.cli import main
-from duonet.experiments import CompareSettings, ContestSettings, Crew, compare, crew
+from duonet.experiments import CompareSettings, ContestSettings, Crew, MismatchSettings, compare, crew, mismatch
 from duonet.experiments.competition import first_round
 from duonet.experiments.contestants import chosen
 from duonet.experiments.crew import OtherVersion, SchedulerLost, Task, WorkerDied
 from duonet.experiments.fields import BadSetting
 from duonet.experiments.jobs import finish
+from duonet.experiments.mismatch_study import parts
+from duonet.experiments.records import Part
 from duonet.experiments.run_folder import RunInUse, locked
 
 HERE = Path(__file__).parent
@@ -28,6 +32,7 @@ needs_dask = pytest.mark.skipif(
 )
 PATHS = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
 ENV = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
+BAD = Part("bad", {"kind": "none"}, functools.partial(crew_work.refuses, 3))
 TIMES = ("seconds", "peak_memory_mib", "training_seconds", "seconds_since_resumed", "cpu_seconds", "versions")
 SWEEP = 'model = "mlp"\ndataset = "fashion-mini"\nwidth = 4\nepochs = 2\nimages = 128\nmethod = ["baseline", "binaryduo"]\nseed = [0, 1]\n'
 
@@ -101,6 +106,29 @@ def test_a_comparison_shared_by_workers_is_the_serial_one_to_the_last_bit(cluste
         json.loads((tmp_path / out / "binaryduo-0" / "result.json").read_text()) for out in ("serial", "shared")
     ]
     assert timeless(results[0]) == timeless(results[1])
+
+
+@needs_dask
+def test_a_mismatch_study_shared_by_workers_is_the_serial_one_to_the_last_bit(cluster, tmp_path, monkeypatch):
+    settings = MismatchSettings(
+        seeds=1, width=4, steps=(0.1,), samples=500, training_steps=1, network_images=128, network_epochs=2,
+        measured_images=24, coordinates=2,
+    )  # fmt: skip
+    wanted = ["seed 0: toy, ternary", "seed 0: real network, decoupled trained"]
+    some = [part for part in parts(settings) if part.name in wanted]
+    module = importlib.import_module(parts.__module__)
+    monkeypatch.setattr(module, "_areas", lambda: [])
+    monkeypatch.setattr(module, "parts", lambda settings: some)
+    serial = mismatch(settings, tmp_path / "serial", progress=False)
+    monkeypatch.setattr(module, "parts", lambda settings: [*some, BAD])
+    with Crew(scheduler=cluster.address) as shared:
+        found = mismatch(settings, tmp_path / "shared", progress=False, crew=shared)
+    assert found["failed"] == {"bad": "ValueError: no luck with 3"} and not found["complete"]
+    assert (
+        timeless(found["records"]) == timeless(serial["records"])
+        and found["finished"] == serial["finished"] == wanted
+    )
+    assert (tmp_path / "shared" / "binaryduo-0" / "result.json").exists()
 
 
 @needs_dask
