@@ -78,6 +78,13 @@ class Totals:
         self.hits = None if right is None or self.hits is None else self.hits + right.sum()
         self.images += n
 
+    def include(self, other: "Totals") -> None:
+        """Add the sums of other batches."""
+        self.loss = self.loss + other.loss
+        self.hits = None if self.hits is None or other.hits is None else self.hits + other.hits
+        self.images += other.images
+        self.finite, self.spoilt = self.finite & other.finite, self.spoilt | other.spoilt
+
     def read(self) -> Score:
         """Return the means so far."""
         if self.images == 0:

@@ -13,8 +13,10 @@ from duonet.module import Module
 from duonet.optim import Constant, Optimizer
 from duonet.penalties import Penalties
 from duonet.progress import Bar
+from duonet.sharding import Shards
 from duonet.stepping import Stepping
 from duonet.tape import no_grad
+from duonet.team import Team
 from duonet.tensor import Tensor
 from duonet.totals import Score, Totals
 from duonet.watching import evaluating
@@ -42,7 +44,9 @@ class Loader(Protocol):
 
 
 @parallel.threads()
-def evaluate(model: Module, loader: Batches, loss: Loss = functional.softmax_cross_entropy) -> Score:
+def evaluate(
+    model: Module, loader: Batches, loss: Loss = functional.softmax_cross_entropy, team: Team | None = None
+) -> Score:
     """Score a model, in evaluation mode and without a tape. Every layer's mode is put back afterwards.
 
     Parameters
@@ -53,6 +57,8 @@ def evaluate(model: Module, loader: Batches, loss: Loss = functional.softmax_cro
         Yields (x, labels) arrays.
     loss : callable
         (logits, labels) to a scalar Tensor, the mean over the batch.
+    team : Team, optional
+        Of several processes, each of which scores a share of the batches.
 
     Returns
     -------
@@ -74,14 +80,21 @@ def evaluate(model: Module, loader: Batches, loss: Loss = functional.softmax_cro
     0.5
     """
     arguments.instance("evaluate", "model", model, Module)
-    totals = Totals("evaluate")
+    totals, parts = Totals("evaluate"), []
+    rank, size = (0, 1) if team is None else (team.rank, team.size)
     with no_grad(), evaluating(model):
         run, _ = fused(model)
-        for x, labels in _pairs("evaluate", loader):
+        for i, (x, labels) in enumerate(_pairs("evaluate", loader)):
+            if i % size != rank:
+                continue
             x = Tensor(x)
-            totals.see(x.data)
+            parts.append((i, Totals("evaluate")))
+            parts[-1][1].see(x.data)
             logits = run(x)
-            totals.add(loss(logits, labels), logits, labels)
+            parts[-1][1].add(loss(logits, labels), logits, labels)
+    every = parts if team is None else sum(team.world.gather(parts), [])
+    for _, part in sorted(every, key=lambda part: part[0]):
+        totals.include(part)
     if not totals.finite:
         raise ValueError("evaluate: the loader yields inputs that are not finite")
     if totals.spoilt:
@@ -100,6 +113,7 @@ def fit(
     validation: Batches | None = None,
     loss: Loss = functional.softmax_cross_entropy,
     history: History | None = None,
+    team: Team | None = None,
     on_epoch: Callable[[History], object] | None = None,
     label: str = "",
     progress: bool = True,
@@ -127,6 +141,9 @@ def fit(
         the optimiser each module's `after_step` is called.
     history : History, optional
         Of the epochs that have been trained already; `fit` continues after them and appends to it.
+    team : Team, optional
+        Cuts each batch into shards, which go through the model one by one, or in several processes. Weights
+        depend on the number of shards, and not on that of processes. Every process gives the same arguments.
     on_epoch : callable, optional
         Called with the `History` after every epoch, to save what should survive an interruption.
     label : str
@@ -148,7 +165,7 @@ def fit(
         If the loss or a parameter becomes infinite or NaN.
     ValueError
         If an input, a label that the loss uses, a penalty or the model is not finite, if a number is out of range,
-        or if the optimiser has no parameter of the model.
+        if the optimiser has no parameter of the model, or if a layer cannot be divided into shards.
     TypeError
         If an argument is of another kind, or the loader yields something else than pairs.
     BaseException
@@ -176,12 +193,12 @@ def fit(
             bar = Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
             with bar:
                 score, penalty, numbers = _train_epoch(
-                    model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar
+                    model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar, team
                 )
             row = {**numbers, "epoch": epoch + 1, "lr": optimizer.lr, **score._asdict(), "penalty": penalty}
             row["seconds"] = time.perf_counter() - started
             if validation is not None:
-                score = evaluate(model, validation, loss)
+                score = evaluate(model, validation, loss, team)
                 row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
             history.append(**{name: value for name, value in row.items() if value is not None})
             bar.summarise(row)
@@ -194,11 +211,14 @@ def fit(
     return history
 
 
-def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
+def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar, team):
     """Make one step for each batch; return the epoch's score, its mean penalty and what follows time."""
     totals = Totals("fit")
     run, _ = fused(model.train())
     penalties, stepping = Penalties(model), Stepping(model)
+    shards = None if team is None else Shards(model, optimizer, team)
+    if shards is not None:
+        penalties = stepping = shards
     for i, (x, labels) in enumerate(_pairs("fit", loader)):
         now = epoch + i / len(loader)
         optimizer.lr = optimizer.base_lr * schedule(now)
@@ -209,17 +229,22 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar):
         looked_at = backend.device_of(x.data) == "cpu" or bar.due()
         if looked_at:
             check_input(totals, x.data, epoch, i)
-        logits = run(x)
-        value = loss(logits, labels)
-        totals.add(value, logits, labels)
-        if looked_at:
-            check_loss(totals, model, x, labels, epoch, i, first and i == 0)
-        value = penalties.added(value, looked_at)
-        optimizer.zero_grad()
-        value.backward()
+        if shards is not None:
+            shards.gradients(run, x.data, labels, loss, totals, epoch, i, first and i == 0)
+        else:
+            logits = run(x)
+            value = loss(logits, labels)
+            totals.add(value, logits, labels)
+            if looked_at:
+                check_loss(totals, model, x, labels, epoch, i, first and i == 0)
+            value = penalties.added(value, looked_at)
+            optimizer.zero_grad()
+            value.backward()
         optimizer.step()
         stepping.after()
         bar.advance(len(x.data), totals)
+    if shards is not None:
+        shards.finish()
     score = totals.read()
     check_input(totals, x.data, epoch, i)
     check_loss(totals, model, x, labels, epoch, i, False)

@@ -14,6 +14,7 @@ from duonet.cli import costs, methods, packed, runs, studies, sweeps
 from duonet.cli.parser import Parser, add_common
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
+from duonet.team import World, launched
 from duonet.text import visible
 from duonet.version import VERSION
 
@@ -45,10 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser = _parser()
         if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
             _complete(parser)
-        options = parser.parse_args(arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        options = parser.parse_args(words, argparse.Namespace(words=words, world=World()))
         options.quiet |= options.json
         warnings.showwarning = _showing(options.verbose)
-        if options.verbose:
+        if options.verbose and not launched()[1]:
             complain(", ".join(f"{name} {value}" for name, value in versions().items()))
         if arguments is None:  # the process is this command's own
             parallel.keep_memory()
@@ -57,15 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
                 status = options.command(options)
                 sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has seen enough
-            return 1
+            return _ended(options, 1)
         except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
             if options.verbose:
                 traceback.print_exc()
-            complain(f"duonet: {said(error, options.word)}")
-            return 2
+            return _ended(options, 2, f"duonet: {said(error, options.word)}")
         except KeyboardInterrupt as stop:
-            complain("duonet: stopped; what had been written is whole")
-            return 143 if isinstance(stop, Terminated) else 130
+            return _ended(options, getattr(stop, "status", 130), "duonet: stopped; what had been written is whole")
+        except Exception:  # a fault of the package
+            if options.world.size == 1:
+                raise
+            return _ended(options, 1, traceback.format_exc())
         return status or 0
 
 
@@ -86,6 +90,12 @@ def _complete(parser):
     argcomplete.autocomplete(parser)
 
 
+def _ended(options, status, text=None):
+    """Say why the command ends, and end the other processes of a training, which would wait for this one."""
+    options.world.end(status, lambda: text is not None and complain(text))
+    return status
+
+
 class _Version(argparse.Action):
     def __call__(self, parser, *rest):
         print(_versions())
@@ -94,6 +104,8 @@ class _Version(argparse.Action):
 
 class Terminated(KeyboardInterrupt):
     """The process was sent TERM."""
+
+    status = 143
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from duonet import arguments
+from duonet.team import launched
 from duonet.text import visible
 
 EXAMPLES = "Examples::\n\n"  # as reStructuredText has it, for the site
@@ -65,6 +66,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and what is wrong, and end with status 2."""
+        if launched()[1]:  # of several processes the first says it
+            self.exit(2)
         self.print_usage(sys.stderr)
         self.exit(2, visible(f"{self._name}: {message.removeprefix('argument ')}") + "\n")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from duonet import backend, data
+from duonet.cli import launch
 from duonet.cli.parser import among
 from duonet.cli.streams import answer, complain
 from duonet.cli.words import check_figure, said
@@ -44,6 +45,9 @@ HELP = {
     "size": "side that a folder's images are scaled and cropped to",
     "grey": "read a folder's images as grey",
     "device": "cpu or gpu (cpu)",
+    "shards": "pieces of every batch, which may go to several processes; weights depend on it (1, or --processes)",
+    "batch_norm": "statistics of each shard alone or of the whole batch: shard or batch (shard)",
+    "compress": "sign: processes send one bit for each weight instead of its gradient",
     "tf32": "faster products on the GPU, of factors rounded to 10 bits; binary and ternary activations are exact",
 }
 DATASETS = "fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
@@ -111,6 +115,8 @@ def _add_train(commands):
             "duonet train vgg7 cifar10 --method baseline --seed 1",
             "duonet train --resume runs/a",
             "duonet train --config settings.toml --lr 0.05",
+            "duonet train vgg_deep fashion-mini --processes 2",
+            "mpiexec -n 4 duonet train vgg7 cifar10 --shards 8 --out runs/a",
         ],
     )
     command.set_defaults(command=_train)
@@ -129,37 +135,50 @@ def _add_train(commands):
     command.add_argument("--config", type=Path, help="a TOML file of these settings; a flag overrides it")
     command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
     command.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
+    launch.add(command)
 
 
 def _train(options):
     from duonet.experiments.fields import asked_by
     from duonet.experiments.run_settings import RunSettings, read_toml
 
+    world = options.world = launch.join(options)
+    if (options.processes or 1) > world.size:
+        return launch.start(options.processes, options.words)
     names = [field.name for field in dataclasses.fields(RunSettings)]
-    read = {} if options.config is None else read_toml(options.config)
+    read = world.share(lambda: {} if options.config is None else read_toml(options.config))
     typed = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     # What is refused is named as it was given: by its flag, or in its file.
     files = {} if options.resume is None else {name: options.resume / "settings.toml" for name in names}
     files |= dict.fromkeys(read, options.config)
     with asked_by("train", {name: f"{path}: {name}" for name, path in files.items() if name not in typed}):
-        _train_with(options, read | typed)
+        with launch.threads(world):
+            _train_with(options, read | typed, world)
+    return 0
 
 
-def _train_with(options, given):
-    from duonet.experiments.figures import plot_history
+def _chosen(options, given):
+    """Return the settings and the folder of the run."""
     from duonet.experiments.run_settings import RunSettings
-    from duonet.experiments.training import saved_settings, train
+    from duonet.experiments.training import saved_settings
 
     if options.resume is not None:
         if options.out is not None:
             raise ValueError("train: --resume names the folder; leave --out away")
-        out = options.resume
-        settings = dataclasses.replace(saved_settings(out), **given)
-    else:
-        if missing := [name for name in ("model", "dataset") if name not in given]:
-            raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
-        settings = RunSettings(**given)
-        out = options.out or Path("runs") / time.strftime(f"{settings.model}-{settings.method}-%Y%m%d-%H%M%S")
+        return dataclasses.replace(saved_settings(options.resume), **given), options.resume
+    if missing := [name for name in ("model", "dataset") if name not in given]:
+        raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
+    settings = RunSettings(**({"shards": options.processes or 1} | given))
+    return settings, options.out or Path("runs") / time.strftime(
+        f"{settings.model}-{settings.method}-%Y%m%d-%H%M%S"
+    )
+
+
+def _train_with(options, given, world):
+    from duonet.experiments.figures import plot_history
+    from duonet.experiments.training import train
+
+    settings, out = world.share(lambda: _chosen(options, given))
     try:
         result = train(
             settings,
@@ -167,9 +186,12 @@ def _train_with(options, given):
             resume=options.resume is not None,
             on_epoch=lambda rows: plot_history(rows, out / "history.png"),
             progress=not options.quiet,
+            world=world,
         )
     except FileExistsError:
         raise ValueError(f"train: --out {out} exists; give a new folder, or --resume {out}") from None
+    if world.rank:
+        return
     by = f"by the network of epoch {result['best_epoch']}{' of the second stage' if settings.two_stages else ''}"
     validation = f"validation {100 * result['val_accuracy']:.2f} %"
     if settings.test:

@@ -28,11 +28,13 @@ CHOICES = {
     "schedule": ("steps", "cosine"),
     "select": ("best", "last"),
     "device": backend.DEVICES,
+    "batch_norm": ("shard", "batch"),
+    "compress": ("sign",),
 }
 LEAST = {
     "epochs": 1, "finetune_epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0,
     "activation_bits": 1, "weight_bits": 1, "images": 2, "validation_images": 1, "size": 1, "lr": 0,
-    "finetune_lr": 0, "weight_decay": 0,
+    "finetune_lr": 0, "weight_decay": 0, "shards": 1,
 }  # fmt: skip
 
 
@@ -89,6 +91,14 @@ class RunSettings:
     device : {"cpu", "gpu"}
     tf32 : bool
         Round the factors of the GPU's float32 products to TF32; see `duonet.backend.allow_tf32`.
+    shards : int
+        Pieces of every batch, a power of two, which go through the network one by one or in several processes.
+        Batch norm sees each alone. Weights depend on it, and not on the number of processes.
+    batch_norm : {"shard", "batch"}
+        Whose statistics batch norm uses. With "batch" the number of processes changes the weights, as rounding
+        does.
+    compress : {"sign"}
+        Send one bit for each weight instead of its gradient, with error feedback.
 
     Raises
     ------
@@ -127,6 +137,9 @@ class RunSettings:
     grey: bool | None = None
     device: str = "cpu"
     tf32: bool = False
+    shards: int = 1
+    batch_norm: str = "shard"
+    compress: str | None = None
 
     def __post_init__(self):
         check_fields("RunSettings", self, LEAST, CHOICES)
@@ -135,6 +148,7 @@ class RunSettings:
                 raise BadSetting("RunSettings", bits, f"needs a method of the shelf that has bits, got {of}")
         if self.tf32 and self.device != "gpu":
             raise BadSetting("RunSettings", "tf32", "needs device gpu, got cpu")
+        self._check_shards()
         if not self.two_stages or self.epochs is None or self.epochs > (self.finetune_epochs or 1):
             return
         if self.epochs > 1:
@@ -143,6 +157,14 @@ class RunSettings:
         raise BadSetting(
             "RunSettings", "epochs", f"must be at least 2 for the two stages of {self.method}, got {self.epochs}"
         )
+
+    def _check_shards(self):
+        shards, batch_size = self.shards, self.batch_size
+        if shards & (shards - 1):
+            raise BadSetting("RunSettings", "shards", f"must be a power of two, got {shards}")
+        if batch_size is not None and batch_size < 2 * shards and shards > 1:
+            problem = f"of {shards} need 2 images each, but a batch has {batch_size}"
+            raise BadSetting("RunSettings", "shards", problem)
 
     @property
     def two_stages(self) -> bool:

@@ -1,5 +1,6 @@
 """One training run in a folder of its own, which can be stopped at any moment and resumed to the last bit."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,26 +17,28 @@ from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.costs import summary
 from duonet.experiments.difference import decoupling_difference
 from duonet.experiments.environment import versions
+from duonet.experiments.fields import BadSetting, settings_of
 from duonet.experiments.materials import build_network, checked, make_loader
 from duonet.experiments.methods import METHODS
+from duonet.experiments.opening import check_resumed, opened, saved_settings, write_settings
 from duonet.experiments.run_folder import (
     COSTS,
-    CannotWrite,
     check_about,
     check_agreement,
     check_network,
     check_progress,
-    locked,
-    made_settings,
     writing,
 )
-from duonet.experiments.run_settings import RunSettings, read_toml
+from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.scoring import BEST, describe_input, digest, load_run
 from duonet.files import replacing
 from duonet.history import History
 from duonet.module import Module
+from duonet.team import Team, World
 from duonet.text import tell
 from duonet.train import evaluate, fit
+
+__all__ = ["saved_settings", "train"]
 
 LAST, FIRST = "last.npz", "first_stage.npz"
 
@@ -51,6 +54,7 @@ def train(
     progress: bool = True,
     prepare: Callable[[Module, Array], None] | None = None,
     label: str | None = None,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """Train one network, in two stages where the method has them.
 
@@ -72,6 +76,8 @@ def train(
         Called with the new network and the normalised training images before the first epoch.
     label : str, optional
         What progress calls the run, where it is one of several; the method by default.
+    world : World, optional
+        The processes that train together; each calls this. The first alone reads the run folder, and writes it.
 
     Returns
     -------
@@ -93,73 +99,35 @@ def train(
     RuntimeError
         If a GPU is asked for and there is none.
     """
-    settings = settings.resolved()
-    out = Path(out)
+    world = World() if world is None else world
+    out, settings = Path(out), world.agreed(settings.resolved)
     if resume:
-        if differences := saved_settings(out).differences(settings):
-            raise ValueError(f"{out} was started with other settings: {'; '.join(differences)}")
-        if settings.dataset not in data.NAMES and not Path(settings.dataset).is_dir():
-            raise ValueError(
-                f"the images of {out} are no longer in {settings.dataset}; say where they are: "
-                f"duonet train {settings.model} FOLDER --resume {out}"
-            )
-    splits = checked(settings)
-    if not resume:
-        _make_folder(out)
-    with locked(out):
-        for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
-            leftover.unlink()
-        run = _Run(settings, splits, out, on_epoch, progress, prepare, label)
+        world.share(lambda: check_resumed(out, settings))
+    splits, team = world.agreed(lambda: (checked(settings), _team(settings, world)))
+    with contextlib.ExitStack() as stack:
+        world.share(lambda: stack.enter_context(opened(out, resume)))
+        run = _Run(settings, splits, out, on_epoch, progress, prepare, label, team)
         run.take_up()
-        if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
-            with writing(out / "settings.toml"):
-                settings.save(out / "settings.toml")
+        world.share(lambda: write_settings(out, settings, resume))
         return run.run()
 
 
-def _make_folder(out):
-    """Make the folder; one that exists is taken if a run was killed in it before it had written anything."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise CannotWrite(f"the folder {out} cannot be made ({error.strerror})") from error
-    if any(not path.name.startswith(".") for path in out.iterdir()):
-        raise FileExistsError(out)
-
-
-def saved_settings(out: str | Path) -> RunSettings:
-    """Read the settings of the run in a folder.
-
-    Parameters
-    ----------
-    out : Path
-
-    Returns
-    -------
-    RunSettings
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no run.
-    """
-    path = Path(out) / "settings.toml"
-    if not path.is_file():
-        raise ValueError(f"{out} holds no run of duonet train: it has no settings.toml")
-    values = read_toml(path)
-    if missing := [name for name in ("model", "dataset") if name not in values]:
-        raise ValueError(f"{path} is damaged: it does not say {' and '.join(missing)}")
-    return made_settings(path, values)
+def _team(settings, world):
+    if world.size > 1 and settings.device != "cpu":
+        raise BadSetting("train", "device", f"must be cpu for several processes, got {settings.device}")
+    with settings_of("train", {"shards": "shards"}):
+        return Team(settings.shards, batch_norm=settings.batch_norm, compress=settings.compress, world=world)
 
 
 class _Run:
     """What one run knows: its data, its folder and the figures of all its epochs."""
 
-    def __init__(self, settings, splits, out, on_epoch, progress, prepare, label):
+    def __init__(self, settings, splits, out, on_epoch, progress, prepare, label, team):
         self.settings, self.splits, self.out = settings, splits, out
-        self.on_epoch, self.progress, self.prepare, self.label = on_epoch, progress, prepare, label
+        self.on_epoch, self.prepare, self.label = on_epoch, prepare, label
+        self.world, self.progress = team.world, progress and team.rank == 0
+        divided = settings.shards > 1 or settings.compress is not None
+        self.team = team if divided else None  # a whole batch takes the ordinary way
         self.method = METHODS[settings.method]
         self.normalize = data.Normalize.of(splits.train.images)
         self.stages = settings.stages()
@@ -171,12 +139,22 @@ class _Run:
             "place": None if settings.dataset in data.NAMES else os.path.realpath(settings.dataset),
         }
         self.saved = None
+        self.world.agreed(self._check_images)
+
+    def _check_images(self):
+        if self.world.gather(self.about["data_sha256"])[0] != self.about["data_sha256"]:
+            raise ValueError(
+                f"process {self.world.rank} has other images in {self.settings.dataset} than the first process"
+            )
 
     def take_up(self):
         """Load what the folder holds, if it is of this run, of these images and whole."""
+        self.saved = self.world.share(self._last)
+
+    def _last(self):
         path = self.out / LAST
         if not path.exists():
-            return
+            return None
         self.saved = load_checkpoint(path, self.settings.device)
         about = self.saved.about
         if not isinstance(about, dict) or any(about.get(k) != self.about[k] for k in DATA):
@@ -185,6 +163,7 @@ class _Run:
         check_agreement(path, about, self.settings)
         check_progress(path, self.saved, [epochs for epochs, _, _ in self.stages])
         check_network(path, self.saved.model, about, self.settings.device)
+        return self.saved
 
     def run(self):
         """Train what is left to train, and return the result."""
@@ -211,6 +190,8 @@ class _Run:
         best = self.out / (BEST if i == len(self.stages) - 1 else FIRST)
 
         def keep(history):
+            if self.world.rank:
+                return
             about = self.about | {"stage": i + 1, "earlier": self.earlier}
             accuracies = history["val_accuracy"]
             # The selected one first: a run killed between the two resumes before this epoch and writes both again.
@@ -224,10 +205,11 @@ class _Run:
 
         fit(
             model, self._loader(self.splits.train, rng), optimizer, epochs, schedule=schedule,
-            validation=self._loader(self.splits.validation), history=history, on_epoch=keep, label=self._label(i),
-            progress=self.progress,
+            validation=self._loader(self.splits.validation), history=history, team=self.team, on_epoch=keep,
+            label=self._label(i), progress=self.progress,
         )  # fmt: skip
-        self._report(i, history)
+        if self.world.rank == 0:
+            self._report(i, history)
         self.earlier = self._rows(i, history)
 
     def _label(self, i):
@@ -281,9 +263,12 @@ class _Run:
             result["decoupling"] = decoupling_difference(
                 self._load(FIRST), self._second_network(), self.splits.test, self._loader
             )
+        self.world.share(lambda: self._write(result))
+        return result
+
+    def _write(self, result):
         with writing(self.out / "result.json"), replacing(self.out / "result.json") as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
-        return result
 
     def _score(self):
         """Look at the test images with every network that is a result."""
@@ -299,7 +284,7 @@ class _Run:
         named.append((self.settings.method, epochs, self._load(BEST), len(self.stages)))
         rows = []
         for name, epochs, model, stage in named:
-            score = evaluate(model, self._loader(self.splits.test))
+            score = evaluate(model, self._loader(self.splits.test), team=self.team)
             curve = [row["val_accuracy"] for row in self.earlier if row["stage"] == stage]
             counted = summary(model, self.splits.train.images.shape[1:])
             costs = {key: getattr(counted, key) for key in COSTS}
@@ -307,5 +292,7 @@ class _Run:
         return rows
 
     def _load(self, name, device=None):
-        saved, _ = load_run(self.out / name, device or self.settings.device, self.settings)
-        return saved.model.eval()
+        def load():
+            return load_run(self.out / name, device or self.settings.device, self.settings)[0].model
+
+        return self.world.share(load).eval()

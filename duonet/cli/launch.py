@@ -1,0 +1,149 @@
+"""`duonet train` on several processes: started by mpiexec, or by `--processes`, which calls it."""
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from duonet import parallel
+from duonet.cli.streams import complain
+from duonet.team import INSTALL, TIMEOUT, Elsewhere, World, launched
+
+OURS = "DUONET_PROCESSES"  # tells a process that --processes has started it
+ENDED = (0, 1, 2, 130, 143)  # statuses that a process has explained
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags.
+
+    Parameters
+    ----------
+    command : argparse.ArgumentParser
+    """
+    how = "train in so many processes on this machine, one thread each unless DUONET_THREADS says otherwise"
+    command.add_argument("--processes", type=int, metavar="N", help=how)
+    how = "how long a process may wait for the others, before it ends all (%(default)g)"
+    command.add_argument("--timeout", type=float, metavar="SECONDS", default=TIMEOUT, help=how)
+
+
+def join(options: argparse.Namespace) -> World:
+    """Return the processes that train together; all but the first keep silent from now on.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        With `processes` and `timeout`.
+
+    Returns
+    -------
+    World
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If a flag does not fit, or mpiexec and mpi4py do not; in the first process.
+    """
+    size, rank = launched()
+    asked = options.processes
+    problem = None
+    if not options.timeout > 0:
+        problem = f"--timeout must be above 0, got {options.timeout:g}"
+    elif asked is not None and asked < 1:
+        problem = f"--processes must be an int at least 1, got {asked}"
+    elif asked is not None and size > 1 and asked != size:
+        problem = f"--processes {asked} is under an mpiexec of {size} processes; leave it away"
+    elif os.environ.get(OURS) and size == 1:
+        problem = f"{_mpiexec()} started this process, and does not say of how many it is one"
+    if problem is not None:
+        if rank:
+            raise Elsewhere(2)
+        raise ValueError(f"train: {problem}")
+    world = World.joined(options.timeout)
+    if world.rank:
+        warnings.simplefilter("ignore")
+    return world
+
+
+def threads(world: World) -> AbstractContextManager[None]:
+    """Share the cores of a machine among its processes, in a block, unless DUONET_THREADS says otherwise.
+
+    Parameters
+    ----------
+    world : World
+
+    Returns
+    -------
+    context manager
+    """
+    names = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+    here = next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), world.size)
+    if world.size == 1 or "DUONET_THREADS" in os.environ:
+        return contextlib.nullcontext()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = cores < (os.cpu_count() or 1)  # mpiexec has given each process its own
+    return parallel.threads(cores if bound else max(1, cores // max(here, 1)))
+
+
+def start(processes: int, words: list[str]) -> int:
+    """Run this command in several processes, and return its status.
+
+    Parameters
+    ----------
+    processes : int
+    words : list of str
+        Of the command.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    RuntimeError
+        If mpi4py or mpiexec is missing.
+    """
+    mpiexec = _mpiexec()
+    missing = [
+        n for n, there in (("mpi4py", importlib.util.find_spec("mpi4py")), ("mpiexec", mpiexec)) if not there
+    ]
+    if missing:
+        raise RuntimeError(f"--processes {processes} needs {' and '.join(missing)}; {INSTALL}")
+    env = {"DUONET_THREADS": "1", **os.environ, OURS: str(processes)}
+    command = [str(mpiexec), "-n", str(processes), sys.executable, "-m", "duonet", *words]
+    # In a session of its own Ctrl-C comes from here, once: a second one would cut short what is being written.
+    running = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+    try:
+        status = running.wait()
+    except KeyboardInterrupt as stop:
+        _stop(running)
+        return getattr(stop, "status", 130)
+    except BaseException:
+        running.kill()
+        raise
+    if status in ENDED:
+        return status
+    complain(f"duonet: train: a process was ended from outside (mpiexec's status {status}); --resume continues")
+    return 2
+
+
+def _mpiexec():
+    """Return the mpiexec of this environment, or of the system."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return beside if beside.is_file() else shutil.which("mpiexec")
+
+
+def _stop(running):
+    for wait in (10, 5):
+        running.send_signal(signal.SIGINT)  # the second time, mpiexec does not wait for the others
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(wait)
+            return
+    running.kill()
+    running.wait()
