@@ -116,7 +116,6 @@ def _add_train(commands):
             "duonet train --resume runs/a",
             "duonet train --config settings.toml --lr 0.05",
             "duonet train vgg_deep fashion-mini --processes 2",
-            "mpiexec -n 4 duonet train vgg7 cifar10 --shards 8 --out runs/a",
         ],
     )
     command.set_defaults(command=_train)
