@@ -22,6 +22,9 @@ def run(network, x):
             case ("linear", w):
                 x = x @ w
             case ("norm", gamma, beta, mean, var):
+                assert x.shape[-1] == len(gamma), (
+                    f"a norm of {len(gamma)} channels reads {x.shape[-1]}: a doubled one needs a replicate"
+                )
                 x = gamma * (x - mean) / sqrt(var) + beta
             case ("pool",):
                 n, h, w, c = x.shape
