@@ -10,7 +10,7 @@ import traceback
 import warnings
 
 from duonet import compiled, parallel
-from duonet.cli import costs, methods, packed, runs, studies, sweeps
+from duonet.cli import costs, methods, own, packed, runs, studies, sweeps
 from duonet.cli.parser import Parser, add_common
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments is None:  # the process is this command's own
             parallel.keep_memory()
         try:
-            with _terminable(), parallel.threads(), asked_by(options.word, options.flags):
+            with _terminable(), parallel.threads(), asked_by(options.word, options.flags), own.brought(options):
                 status = options.command(options)
                 sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has seen enough
@@ -137,6 +137,8 @@ def _parser():
     commands = parser.add_subparsers(title="commands", dest="word", metavar="COMMAND")
     for room in (runs, costs, packed, studies, sweeps, methods):
         room.add(commands)
+    for word in own.COMMANDS:
+        own.add(commands.choices[word])
     for command in commands.choices.values():
         add_common(command)
         command.set_defaults(flags={a.dest: a.option_strings[0] for a in command._actions if a.option_strings})

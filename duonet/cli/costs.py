@@ -59,8 +59,8 @@ def _network(options):
     """Return the model and the shape of its input."""
     import numpy as np
 
-    from duonet.checkpoint import load_checkpoint
     from duonet.decoupling import decouple
+    from duonet.experiments import own
     from duonet.experiments.fields import BadSetting, settings_of
     from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
@@ -73,7 +73,7 @@ def _network(options):
             raise BadSetting(
                 "summary", next(iter(given)), f"cannot be given beside the checkpoint {options.model}"
             )
-        saved = load_checkpoint(run_file(options.model))
+        saved = own.load(run_file(options.model))
         in_shape = options.input or saved.about.get("in_shape")
         if not isinstance(in_shape, list) or not all(type(n) is int for n in in_shape):
             raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")

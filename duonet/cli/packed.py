@@ -76,10 +76,10 @@ def add(commands: Any) -> None:
 
 def _trained(options: argparse.Namespace) -> tuple[Any, tuple[int, ...], dict[str, Any]]:
     """Return the network of a checkpoint, the shape of its images, and what else is known of them."""
-    from duonet.checkpoint import load_checkpoint
+    from duonet.experiments import own
     from duonet.experiments.scoring import run_file
 
-    saved = load_checkpoint(run_file(options.checkpoint))
+    saved = own.load(run_file(options.checkpoint))
     about = saved.about if isinstance(saved.about, dict) else {}
     shape = options.input or about.get("in_shape")
     if not isinstance(shape, list) or not all(type(n) is int for n in shape):

@@ -22,8 +22,10 @@ HELP = {
     "finetune_epochs": "how many of these epochs belong to the second stage",
     "seed": "seed of weights, order and augmentation (0)",
     "width": "width of the first layer; the others keep their proportion",
-    "weights": "float, binary, or a method that duonet methods lists",
-    "activations": "a method that duonet methods lists, in place of binary or ternary ones",
+    "weights": "float, binary, a method that duonet methods lists, or module:Name of your own",
+    "activations": "a method that duonet methods lists, or module:Name, in place of binary or ternary ones",
+    "surrogate": "for the gradient of staircases: clip, identity, relu, polynomial, swish, tanh or triangle, also "
+    "with a number, as tanh:4; or module:Name",
     "weight_bits": "bits of that method of weights, or bases",
     "activation_bits": "bits of that method of activations, or bases",
     "shortcut": "shortcuts of a ResNet: block or conv",

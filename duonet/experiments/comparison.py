@@ -14,6 +14,7 @@ from duonet.experiments.crew import Crew
 from duonet.experiments.fields import asked_by, check_fields, settings_of
 from duonet.experiments.materials import checked
 from duonet.experiments.methods import METHODS
+from duonet.experiments.own import is_own
 from duonet.experiments.recipes import COMPARED
 from duonet.experiments.run_folder import COSTS, locked
 from duonet.experiments.run_settings import RunSettings
@@ -38,8 +39,12 @@ class CompareSettings:
         Runs of each method, with seeds 0, 1, ...
     epochs, images, width : int or None
         Epochs in all; training images; width of the baseline's first layer, the others in proportion.
-    weights : {"float", "binary"}
-        Of the quantised networks; the float network is float throughout.
+    weights : str
+        Of the quantised networks, "float", "binary" or `module:Name`; the float network is float throughout.
+    activations : str
+        A method of the shelf, or `module:Name`, in place of the baseline's activations.
+    surrogate : str
+        Of all staircases, as for `RunSettings`.
     ablation : bool
         Train the extra rows as well.
     three : bool
@@ -60,6 +65,8 @@ class CompareSettings:
     images: int | None = None
     width: int | None = None
     weights: str = "float"
+    activations: str | None = None
+    surrogate: str | None = None
     ablation: bool = False
     three: bool = False
     device: str = "cpu"
@@ -69,7 +76,7 @@ class CompareSettings:
         with settings_of("compare", {"model": "model"}):
             arguments.one_of("compare", "model", self.model, COMPARED)
         least = {"seeds": 1, "epochs": 2, "images": 2 * COMPARED[self.model]["batch_size"], "width": 2}
-        check_fields("compare", self, least, {"weights": WEIGHTS})
+        check_fields("compare", self, least, {} if is_own(self.weights) else {"weights": WEIGHTS})
         with asked_by("compare", {}):
             self.runs()  # refuses whatever else makes no sense
 
@@ -83,7 +90,9 @@ class CompareSettings:
                 f"{method}-{seed}",
                 RunSettings(
                     self.model, "fashion-mini", method, seed=seed, finetune_epochs=second,
-                    weights="float" if method == "float" else self.weights, **recipe,
+                    weights="float" if method == "float" else self.weights,
+                    activations=self.activations if method == "baseline" else None,
+                    surrogate=None if method == "float" else self.surrogate, **recipe,
                 ),
             )
             for seed in range(self.seeds)
@@ -162,10 +171,13 @@ def _share(runs, study, crew, progress):
 def _rows(found):
     """Put the networks of all finished runs into their methods' rows."""
     rows: dict[str, dict] = {}
-    for network in (network for result in found.values() if result for network in result["networks"]):
+    named = ((network, result) for result in found.values() if result for network in result["networks"])
+    for network, result in named:
+        own = result["settings"].get("activations")
+        label = METHODS[network["name"]].label + (f", {own}" if own else "")
         row = rows.setdefault(
             network["name"],
-            {"name": METHODS[network["name"]].label, "epochs": network["epochs"], "accuracy": [], "loss": []}
+            {"name": label, "epochs": network["epochs"], "accuracy": [], "loss": []}
             | {"validation": []} | {name: network[name] for name in COSTS},
         )  # fmt: skip
         for name in ("accuracy", "loss", "validation"):

@@ -5,9 +5,12 @@ from typing import Any, cast
 import numpy as np
 
 from duonet import backend, data, models, sources
+from duonet.description import describe
+from duonet.experiments import own
 from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
+from duonet.generators import Generators
 from duonet.methods import find, in_turn
 from duonet.models.common import WEIGHTS
 from duonet.module import Module
@@ -121,7 +124,7 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
         name = getattr(settings, kind)
         if name is None or name in WEIGHTS:
             continue
-        entry = find(name)
+        entry = own.entry("train", kind, name) if own.is_own(name) else find(name)
         layers = [layer for _, layer in model.modules() if getattr(layer, "weight_quantizer", None) is not None]
         places: list[Any] = _activations(model) if kind == "activations" else layers
         if not places:
@@ -129,6 +132,8 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
         for place in places:
             try:
                 quantizer = entry.make(rng, settings.epochs, bits)
+            except BadSetting:
+                raise
             except ValueError as error:
                 raise BadSetting("train", f"{kind[:-1]}_bits", f": {error}") from None
             if kind == "activations":
@@ -139,8 +144,20 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
                 sources.give(place, quantizer, None if entry.latent is None else entry.latent())
             except ValueError as error:
                 raise BadSetting("train", kind, f": {name}: {error}") from None
+    if settings.surrogate is not None:
+        _give_surrogate(model, settings, own.surrogate("train", settings.surrogate))
     if settings.epochs is not None:
         in_turn(model, settings.epochs)
+
+
+def _give_surrogate(model, settings, surrogate):
+    """Put another surrogate into every activation that is a staircase and nothing more."""
+    places = [place for place in _activations(model) if type(getattr(*place)) is QuantActivation]
+    if not places:
+        where = f"has no place in the {settings.method} network"
+        raise BadSetting("train", "surrogate", f"{settings.surrogate} {where}: no activation is a staircase")
+    for parent, name in places:
+        setattr(parent, name, QuantActivation(getattr(parent, name).staircase, surrogate))
 
 
 def _activations(model):
@@ -162,8 +179,19 @@ def try_network(settings: RunSettings, splits: data.Splits) -> None:
         If the model has no place for a method, or its network cannot be decoupled.
     """
     model, second = build_network(settings, splits), METHODS[settings.method].second
+    for name in ("activations", "weights", "surrogate"):
+        if own.is_own(getattr(settings, name)):
+            _check_kept(model, name, getattr(settings, name))
     if second is not None:
         second(model.eval())
+
+
+def _check_kept(model, setting, name):
+    """Refuse what no checkpoint could rebuild, before an epoch has been trained."""
+    try:
+        describe(model, Generators())
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadSetting("train", setting, f"is {name}, which no file can rebuild: {error}") from None
 
 
 def build_network(settings: RunSettings, splits: data.Splits) -> Module:

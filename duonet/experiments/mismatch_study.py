@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from duonet import arguments, functional, parallel
-from duonet.experiments import real_network
+from duonet.experiments import own, real_network
 from duonet.experiments.crew import Crew
 from duonet.experiments.fields import BadSetting, asked_by, check_fields, settings_of
 from duonet.experiments.records import Part, Records, record, unheard
@@ -57,6 +57,9 @@ class MismatchSettings:
         Weights of each layer of that network to measure.
     directions : tuple of float
         Of evolution strategies, as multiples of the number of weights.
+    activations, surrogate : str
+        One more precision, and one more surrogate for binary activations, of the toy problem: names as for
+        `RunSettings`.
 
     Raises
     ------
@@ -76,6 +79,8 @@ class MismatchSettings:
     measured_images: int = 600
     coordinates: int = 24
     directions: tuple = (1,)
+    activations: str | None = None
+    surrogate: str | None = None
 
     def __post_init__(self):
         check_fields("mismatch", self, LEAST, {})
@@ -134,7 +139,7 @@ def mismatch(
     """
     with asked_by("mismatch", {"images": "network_images", "epochs": "network_epochs"}):
         real_network.check_images(settings)
-    records = Records(settings, out, {"areas": _areas()}, parts(settings))
+    records = Records(settings, out, {"areas": _areas(settings)}, parts(settings))
     with locked(records.out), crew or Crew() as crew:
         return records.measure(crew, progress)
 
@@ -166,7 +171,7 @@ def _toy_parts(settings, seed):
     rows = [("ground truth", {"kind": "truth"}, functools.partial(_ground_truth, settings, seed))]
     rows += [
         (f"toy, {name}", {"kind": "toy", "activation": name}, functools.partial(_toy, settings, seed, name))
-        for name in ACTIVATIONS
+        for name in _precisions(settings)
     ]
     rows += [("evolution strategies", {"kind": "evolution"}, functools.partial(_evolution, settings, seed))]
     return [Part(f"seed {seed}: {name}", where | {"seed": seed}, work) for name, where, work in rows]
@@ -221,7 +226,9 @@ def _toy(settings, seed, activation, tick=unheard):
         chosen = sample_coordinates(student, SAMPLED.get(activation), rng)
         models = {"clip": student}
         if activation == "binary":
-            models |= {name: with_surrogate(student, surrogate) for name, surrogate in SURROGATES.items()}
+            models |= {
+                name: with_surrogate(student, surrogate) for name, surrogate in _surrogates(settings).items()
+            }
         coarse = {
             name: [coarse_gradient(model, functional.mse_loss, piece) for piece in pieces]
             for name, model in models.items()
@@ -267,11 +274,26 @@ def _evolution(settings, seed, tick=unheard):
     return rows
 
 
-def _areas():
+def _precisions(settings):
+    """Return the staircase and the surrogate of each precision by name; None for float."""
+    name = settings.activations
+    return ACTIVATIONS | ({} if name is None else {name: own.pair("mismatch", name)})
+
+
+def _surrogates(settings):
+    """Return the surrogates for binary activations by name."""
+    name = settings.surrogate
+    return SURROGATES | ({} if name is None else {name: own.surrogate("mismatch", name)})
+
+
+def _areas(settings):
     """List the indirect measure, the area between staircase and surrogate; None where it is infinite."""
-    pairs = [("binary", name, ACTIVATIONS["binary"][0], surrogate) for name, surrogate in SURROGATES.items()]
+    binary = ACTIVATIONS["binary"][0]
+    pairs = [("binary", name, binary, surrogate) for name, surrogate in _surrogates(settings).items()]
     pairs += [
-        (name, "clip", *pair) for name, pair in ACTIVATIONS.items() if pair and name not in ("binary", "sign")
+        (name, "clip", *pair)
+        for name, pair in _precisions(settings).items()
+        if pair and name not in ("binary", "sign")
     ]
     rows = []
     for activation, name, staircase, surrogate in pairs:

@@ -11,6 +11,7 @@ from duonet import arguments, backend, data
 from duonet.data.augment import Augmentation
 from duonet.experiments.fields import BadSetting, check_fields
 from duonet.experiments.methods import METHODS, TRAINED
+from duonet.experiments.own import is_own
 from duonet.experiments.recipes import FLIPPED, RECIPES, scaled
 from duonet.files import replacing
 from duonet.methods import entries
@@ -59,9 +60,12 @@ class RunSettings:
     width : int
         Of the baseline's first layer; the others keep their proportion.
     weights : str
-        "float", "binary", or a method of the shelf, as `duonet methods` lists them.
+        "float", "binary", a method of the shelf, as `duonet methods` lists them, or `module:Name` of one's own.
     activations : str
-        A method of the shelf in place of the model's binary or ternary activations.
+        A method of the shelf, or `module:Name`, in place of the model's binary or ternary activations.
+    surrogate : str
+        Of those activations that are a staircase: a key of `duonet.experiments.own.SURROGATES`, with a number as
+        in "tanh:4", or `module:Name`.
     weight_bits, activation_bits : int
         Of those methods, where they have a choice: bits, or bases.
     shortcut : {"block", "conv"}
@@ -114,6 +118,7 @@ class RunSettings:
     width: int | None = None
     weights: str | None = None
     activations: str | None = None
+    surrogate: str | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
     shortcut: str | None = None
@@ -142,7 +147,9 @@ class RunSettings:
     compress: str | None = None
 
     def __post_init__(self):
-        check_fields("RunSettings", self, LEAST, CHOICES)
+        own = {name for name in ("activations", "weights") if is_own(getattr(self, name))}
+        choices = {name: words for name, words in CHOICES.items() if name not in own}
+        check_fields("RunSettings", self, LEAST, choices)
         for bits, of in (("activation_bits", self.activations), ("weight_bits", self.weights)):
             if getattr(self, bits) is not None and (of is None or of in WEIGHTS):
                 raise BadSetting("RunSettings", bits, f"needs a method of the shelf that has bits, got {of}")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from duonet import backend, data, parallel
-from duonet.checkpoint import Checkpoint, load_checkpoint
+from duonet.checkpoint import Checkpoint
 from duonet.data.folder import part_folders
+from duonet.experiments import own
 from duonet.experiments.fields import check_device, settings_of
 from duonet.experiments.run_folder import check_about, check_agreement, check_network
 from duonet.experiments.run_settings import RunSettings
@@ -201,7 +202,7 @@ def load_run(
         If it is no such checkpoint, does not say what its network takes, or is of another run.
     """
     path = run_file(path)
-    saved = load_checkpoint(path, device)
+    saved = own.load(path, device)
     check_about(path, saved.about)
     if settings is not None:
         check_agreement(path, saved.about, settings)

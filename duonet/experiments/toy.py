@@ -4,6 +4,7 @@ import numpy as np
 
 from duonet import functional, nn, optim
 from duonet.backend import Array
+from duonet.experiments import own
 from duonet.module import Module
 from duonet.quant import (
     Binary,
@@ -64,7 +65,7 @@ def network(
     Parameters
     ----------
     activation : str
-        A key of `ACTIVATIONS`.
+        A key of `ACTIVATIONS`, or what `own.pair` knows.
     rng : numpy.random.Generator
     surrogate : Surrogate, optional
         In place of the activation's own.
@@ -77,7 +78,7 @@ def network(
         (N, width) to (N, 1), in evaluation mode.
     """
     layers: dict[str, Module] = {}
-    pair = ACTIVATIONS[activation]
+    pair = ACTIVATIONS[activation] if activation in ACTIVATIONS else own.pair("mismatch", activation)
     for i in range(1, len(HIDDEN) + 1):
         layers[f"linear{i}"] = nn.Linear(width, width, rng=rng, init=nn.he_normal)
         if pair is None:

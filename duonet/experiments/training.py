@@ -13,8 +13,9 @@ import numpy as np
 
 from duonet import data, parallel
 from duonet.backend import Array
-from duonet.checkpoint import load_checkpoint, save_checkpoint
+from duonet.checkpoint import save_checkpoint
 from duonet.costs import summary
+from duonet.experiments import own
 from duonet.experiments.difference import decoupling_difference
 from duonet.experiments.environment import versions
 from duonet.experiments.fields import BadSetting, settings_of
@@ -155,7 +156,7 @@ class _Run:
         path = self.out / LAST
         if not path.exists():
             return None
-        self.saved = load_checkpoint(path, self.settings.device)
+        self.saved = own.load(path, self.settings.device)
         about = self.saved.about
         if not isinstance(about, dict) or any(about.get(k) != self.about[k] for k in DATA):
             raise ValueError(f"{self.out} was started with other images than those of {self.settings.dataset}")

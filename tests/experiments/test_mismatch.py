@@ -108,7 +108,7 @@ def test_parts_made_elsewhere_in_any_order_make_the_same_file(study, tmp_path):
 def test_a_log_gets_a_line_for_each_part_that_is_not_finished(tmp_path, monkeypatch, capsys):
     leave_out(monkeypatch, "_ground_truth", "_evolution", "_toy")
     monkeypatch.setattr(real_network, "parts", lambda settings, seed: [])
-    monkeypatch.setattr(mismatch_study, "_areas", lambda: [])
+    monkeypatch.setattr(mismatch_study, "_areas", lambda settings: [])
     settings = dataclasses.replace(SMALL, seeds=1)
     some = parts(settings)
     Records(settings, tmp_path / "study", {"areas": []}, some).keep(some[0], [])

@@ -118,16 +118,16 @@ def _steps(results):
 def _surrogates(results):
     """Draw the cosine of each layer for every surrogate of binary, beside ternary with the plain clip."""
     figure = blank(10, 5)
-    names = [*SURROGATES, "ternary, clip"]
+    names = [row["surrogate"] for row in results["areas"] if row["activation"] == "binary"] + ["ternary, clip"]
     for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
         for i, name in enumerate(names):
             where = {"activation": "binary", "surrogate": name}
-            if i == len(SURROGATES):
+            if i == len(names) - 1:
                 where = {"activation": "ternary", "surrogate": "clip"}
             for k, (layer, (color, marker)) in enumerate(LAYERS.items()):
                 rows = rows_of(results, "toy", state=state, step=REFERENCE_STEP, layer=layer, **where)
                 _point(axes, i + (k - 1) / 5, rows, color, marker, across=True)
-        axes.axhline(len(SURROGATES) - 0.5, color="0.7", linewidth=1)
+        axes.axhline(len(names) - 1.5, color="0.7", linewidth=1)
         axes.set_yticks(range(len(names)), names)
         axes.set(title=f"binary {words}, ε = {REFERENCE_STEP}", xlabel="cosine, coarse and smoothed gradient")
         axes.axvline(1, color="0.6", linewidth=1)

@@ -1,0 +1,258 @@
+"""Methods of one's own by name, `module:Name`, and surrogates, `tanh:4`; no name in a file imports a module."""
+
+import functools
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duonet import arguments
+from duonet.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from duonet.description import BASES
+from duonet.experiments.fields import BadSetting
+from duonet.methods import Entry, find
+from duonet.nn import QuantActivation
+from duonet.quant import (
+    Clip,
+    Identity,
+    Polynomial,
+    Quantizer,
+    ReLU,
+    Shifted,
+    Staircase,
+    Surrogate,
+    SwishSign,
+    Tanh,
+    Triangle,
+    ZeroOne,
+)
+
+IMPORT = "DUONET_IMPORT"
+PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def _clip(times: float = 1) -> Clip:
+    return Clip((1 - times) / 2, (1 + times) / 2)
+
+
+# For activations of the package's networks, which step between 0 and 1: those for sign are carried over.
+SURROGATES: dict[str, Callable[..., Surrogate]] = {
+    "clip": _clip,
+    "identity": Identity,
+    "relu": ReLU,
+    "polynomial": lambda: ZeroOne(Polynomial()),
+    "swish": lambda beta=5.0: ZeroOne(SwishSign(beta)),
+    "tanh": lambda scale=2.0: ZeroOne(Tanh(scale)),
+    "triangle": lambda: Shifted(Triangle(), 0.5),
+}
+
+
+def is_own(name: object) -> bool:
+    """Say whether a setting names something of one's own, `module:Name`.
+
+    Parameters
+    ----------
+    name : object
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_own("my.module:Mine"), is_own("pact"), is_own("tanh:4")
+    (True, False, False)
+    """
+    return isinstance(name, str) and PLACE.fullmatch(name) is not None
+
+
+def surrogate(owner: str, name: str) -> Surrogate:
+    """Make a surrogate of its name, with a number where it has one.
+
+    Parameters
+    ----------
+    owner : str
+        For messages.
+    name : str
+        A key of `SURROGATES`, alone or as in "tanh:4"; or `module:Name` of one's own.
+
+    Returns
+    -------
+    Surrogate
+
+    Raises
+    ------
+    BadSetting
+        If there is none of that name, or it does not take the number.
+
+    Examples
+    --------
+    >>> surrogate("train", "tanh:4")
+    ZeroOne(Tanh(scale=4.0))
+    >>> surrogate("train", "clip:2")
+    Clip(low=-0.5, high=1.5, closed=False)
+    """
+    word, colon, number = name.partition(":")
+    if word not in SURROGATES and is_own(name):
+        made: Surrogate = _made(owner, "surrogate", name, _found(owner, "surrogate", name, (Surrogate,)))
+        return made
+    if word not in SURROGATES:
+        known = f"{', '.join(SURROGATES)} or module:Name"
+        near = arguments.nearest(word, SURROGATES)
+        raise BadSetting(owner, "surrogate", f"must be one of {known}, got {name!r}{near}")
+    try:
+        return SURROGATES[word](*([float(number)] if colon else []))
+    except (TypeError, ValueError):
+        takes = "a number above 0" if inspect.signature(SURROGATES[word]).parameters else "no number"
+        raise BadSetting(owner, "surrogate", f"{word} takes {takes}, got {name!r}") from None
+
+
+def entry(owner: str, kind: str, name: str) -> Entry:
+    """Return a method of one's own as a row of the shelf is.
+
+    Parameters
+    ----------
+    owner : str
+        For messages.
+    kind : {"activations", "weights"}
+        Also the name of the setting.
+    name : str
+        `module:Name` of a Quantizer class, or for activations of a Staircase class.
+
+    Returns
+    -------
+    Entry
+
+    Raises
+    ------
+    BadSetting
+        If the module has not been imported, has no such name, or it is another thing; the message suggests the
+        nearest name.
+    """
+    kinds = (Quantizer, Staircase) if kind == "activations" else (Quantizer,)
+    cls = _found(owner, kind, name, kinds)
+
+    @functools.wraps(cls, updated=())
+    def maker(**given: Any) -> Quantizer:
+        made = _made(owner, kind, name, cls, **given)
+        return QuantActivation(made, Clip(0, 1)) if isinstance(made, Staircase) else made
+
+    return Entry(0, name, kind, "", maker, {})
+
+
+def pair(owner: str, name: str) -> tuple[Staircase, Surrogate]:
+    """Return the staircase and the surrogate of a method of activations, as it starts.
+
+    Parameters
+    ----------
+    owner : str
+        For messages.
+    name : str
+        As `duonet methods` lists it, or `module:Name`.
+
+    Returns
+    -------
+    staircase : Staircase
+    surrogate : Surrogate
+
+    Raises
+    ------
+    BadSetting
+        If there is none of that name, or it is no staircase.
+    """
+    try:
+        method = entry(owner, "activations", name) if is_own(name) else find(name)
+    except BadSetting:
+        raise
+    except ValueError as error:
+        raise BadSetting(owner, "activations", str(error).removeprefix("methods: name ")) from None
+    quantizer = method.make(np.random.default_rng(0)).eval()
+    fixed = quantizer.known("fixed")
+    if fixed is None:
+        raise BadSetting(owner, "activations", f"is {name}, which is no staircase that can be held as it starts")
+    return fixed().staircase, fixed().surrogate
+
+
+def classes() -> list[type]:
+    """List the layers, quantisers and the like of this process that are not the package's; of a name the latest.
+
+    Returns
+    -------
+    list of type
+        As `load_checkpoint` takes them.
+    """
+    for name in named_modules():
+        importlib.import_module(name)
+    found: dict[str, type] = {}
+    waiting = list(BASES)
+    for cls in waiting:  # grows meanwhile
+        waiting += cls.__subclasses__()
+        if cls.__module__.split(".")[0] != "duonet":
+            found[cls.__name__] = cls
+    return list(found.values())
+
+
+def load(path: str | Path, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint with the classes that have been imported.
+
+    Parameters
+    ----------
+    path : str or Path
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`; for a class that is not known it says how its module is named.
+    """
+    try:
+        return load_checkpoint(path, device, classes())
+    except CheckpointError as error:
+        advice = "import its module first, in a command by --import MODULE"
+        raise CheckpointError(str(error).replace("hand it in, classes=[...]", advice)) from error
+
+
+def named_modules() -> list[str]:
+    """List the modules that DUONET_IMPORT names, with commas: the environment of processes that a study starts.
+
+    Returns
+    -------
+    list of str
+    """
+    return [name for name in os.environ.get(IMPORT, "").split(",") if name]
+
+
+def _found(owner, setting, name, kinds):
+    """Return the class of some kinds that a module has under a name, if somebody has imported it, or named it.
+
+    Nothing but such a class is ever called: the name may come from a file.
+    """
+    place, _, inner = name.partition(":")
+    module = importlib.import_module(place) if place in named_modules() else sys.modules.get(place)
+    if module is None:
+        problem = f"is {name}, and no name in a file imports a module: import {place} first, in a command by "
+        raise BadSetting(owner, setting, f"{problem}--import {place}")
+    there = {k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, kinds)}
+    if inner not in there:
+        wanted = " or ".join(f"a {kind.__name__}" for kind in kinds)
+        problem = f"is {name}, but {place} has no class {inner} of {wanted}"
+        raise BadSetting(owner, setting, problem + arguments.nearest(inner, there))
+    return there[inner]
+
+
+def _made(owner, setting, name, cls, **given):
+    """Make what a class makes."""
+    try:
+        return cls(**given)
+    except TypeError as error:
+        raise BadSetting(owner, setting, f"is {name}, which cannot be made: {error}") from None
