@@ -72,6 +72,23 @@ def dropping():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("length", [5, 10001])  # gathered whole, and by slices
+@pytest.mark.parametrize("images", [64, 7])  # 8 shards, and 2
+def test_sums_have_the_same_bits(length, images):
+    vectors = np.random.default_rng(3).normal(size=(8, length)).astype("float32")
+
+    def total(world):
+        team = Team(8, world=world)
+        return team.sum(
+            [vectors[place].copy() for place, _ in team.cut(images)], images, np.zeros_like(vectors[0])
+        )
+
+    one = total(World())
+    np.testing.assert_allclose(one, vectors[:: 8 // Team(8).count(images)].sum(axis=0), atol=1e-5)
+    for size in (2, 4, 8):
+        assert all((other == one).all() for other in ranks.run(size, total))
+
+
 @pytest.mark.parametrize("shards", [4, 8])
 def test_dropout_draws_for_each_shard(shards):
     one = same_for_any_number(dropping, shards=shards, epochs=12 // shards - 1)
