@@ -4,12 +4,13 @@ import contextlib
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from duonet.experiments import compare_table, mismatch_tables
+from duonet.experiments import compare_table, mismatch_tables, verdict
 from duonet.experiments.records import rows_of, spread, told_from_noise
 from duonet.experiments.study_tables import cell
 from duonet.experiments.toy import ACTIVATIONS
@@ -53,6 +54,26 @@ def test_the_tables_are_those_of_the_kept_results(name, pages):
     assert results["complete"] and results["settings"]["seeds"] >= 3
     for page in pages:
         assert compare_table(results) in page
+
+
+def test_the_sentences_under_the_table_are_those_that_compare_prints():
+    results = kept("compare")
+    assert f"{compare_table(results)}\n\n{verdict(results)}\n```" in README
+
+
+def test_the_first_lines_begin_a_course_and_the_picture_is_the_packages():
+    lines = re.search(r"```sh\n(git clone .*?)```", README, re.S).group(1).splitlines()
+    assert [line.split("#")[0].strip() for line in lines] == [
+        "git clone https://github.com/duonet/duonet && cd duonet", "python3 -m venv venv && . venv/bin/activate",
+        "pip install -r requirements.txt", "jupyter lab tutorials",
+    ]  # fmt: skip
+    assert "\n".join(line.split("#")[0].strip() for line in lines[:2]) in re.sub(
+        r" +#.*", "", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    )
+    sys.path.insert(0, str(ROOT / "tools"))
+    import make_picture
+
+    assert make_picture.FILE.read_text(encoding="utf-8") == make_picture.picture()
 
 
 def test_the_leads_in_the_text_are_those_of_the_table():
@@ -194,7 +215,7 @@ def test_the_readme_shows_the_kept_cosines():
 
 
 def test_it_is_short_and_its_links_lead_somewhere():
-    assert README.count("\n") <= 140
+    assert README.count("\n") <= 158
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
     assert "pip install -r requirements.txt && duonet compare" in README

@@ -1,5 +1,6 @@
 """What a comparison's table means, in two sentences."""
 
+import textwrap
 from typing import Any
 
 from duonet.experiments.competition_tables import Difference, against
@@ -21,7 +22,7 @@ def verdict(results: dict[str, Any]) -> str:
     Returns
     -------
     str
-        Two sentences, a line each; empty where a row is missing.
+        Two sentences, each on lines of its own; empty where a row is missing.
     """
     rows = {name: row["accuracy"] for name, row in results["methods"].items()}
     if not {"binaryduo", *RIVALS} <= rows.keys():
@@ -31,15 +32,19 @@ def verdict(results: dict[str, Any]) -> str:
     seeds = min(lead.seeds for lead in leads.values())
     found = " and ".join(f"{_lead(lead)} {RIVALS[rival][0]}{_interval(lead)}" for rival, lead in leads.items())
     if seeds == 1:
-        return (
-            f"With this seed BinaryDuo is {found}.\n"
-            "One seed cannot tell such differences from chance: `duonet compare --seeds 3` adds intervals."
+        return _lines(
+            f"With this seed BinaryDuo is {found}.",
+            "One seed cannot tell such differences from chance: `duonet compare --seeds 3` adds intervals.",
         )
     known = [f"{_sign(lead)} than {RIVALS[rival][1]}" for rival, lead in leads.items() if _sign(lead)]
     open_ = [RIVALS[rival][1] for rival, lead in leads.items() if not _sign(lead)]
     parts = [f"show that it is {' and '.join(known)}"] if known else []
     parts += [f"leave open whether it is better than {' or '.join(open_)}"] if open_ else []
-    return f"Over {seeds} seeds BinaryDuo is {found}.\nThese seeds {', and '.join(parts)}."
+    return _lines(f"Over {seeds} seeds BinaryDuo is {found}.", f"These seeds {', and '.join(parts)}.")
+
+
+def _lines(*sentences: str) -> str:
+    return "\n".join(textwrap.fill(sentence, 110) for sentence in sentences)
 
 
 def _lead(lead: Difference) -> str:

@@ -45,7 +45,7 @@ def printed(arguments, encoding, monkeypatch, name="stdout"):
 )
 def test_a_table_reaches_every_encoding(encoding, sign, monkeypatch):
     status, text = printed(SHOW, encoding, monkeypatch)
-    assert status == 0 and f"81.46 {sign} 0.81" in text and len(text.splitlines()) == 14
+    assert status == 0 and f"81.46 {sign} 0.81" in text and len(text.splitlines()) == 15
 
 
 GREEK = {
