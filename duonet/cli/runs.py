@@ -93,9 +93,15 @@ def add(commands: argparse._SubParsersAction) -> None:
 
     command = commands.add_parser(
         "runs",
-        help="several runs side by side: mean and spread over seeds",
-        description="Print a table of finished runs that differ in nothing but method and seed, and draw them.",
-        examples=["duonet runs runs/cifar-* --figure curves.png", "duonet runs runs/cifar-* --json > runs.json"],
+        help="several runs side by side: what they differ in, or mean and spread over seeds",
+        description="Print a table of runs. Finished runs that differ in nothing but method and seed become mean "
+        "and spread of each method, which --figure draws. Other runs have a row each, unfinished ones too, with a "
+        "column for every setting in which two of them differ.",
+        examples=[
+            "duonet runs runs/cifar-* --figure curves.png",
+            "duonet runs runs/sweep-*",
+            "duonet runs runs/* --json > runs.json",
+        ],
     )
     command.set_defaults(command=_runs)
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders of duonet train")
@@ -277,10 +283,15 @@ def print_answers(options: argparse.Namespace, names: list[str], answers: Iterat
 
 
 def _runs(options):
-    from duonet.experiments import collect, runs_table
+    from duonet.experiments import collect, list_runs, list_table, runs_table
     from duonet.experiments.figures import plot_runs
+    from duonet.experiments.listing import alike
 
     check_figure("runs", "--figure", options.figure)
+    listed = list_runs(options.folders)
+    if options.figure is None and not alike(listed):
+        answer(options.json, listed, list_table(listed))
+        return
     collected = collect(options.folders)
     answer(options.json, collected, runs_table(collected))
     if options.figure is not None:

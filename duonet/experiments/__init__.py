@@ -6,6 +6,7 @@ from duonet.experiments.competition import ContestSettings, contest
 from duonet.experiments.competition_tables import contest_tables
 from duonet.experiments.crew import Crew
 from duonet.experiments.grids import sweep, sweep_table
+from duonet.experiments.listing import list_runs, list_table
 from duonet.experiments.meaning import verdict
 from duonet.experiments.mismatch_study import MismatchSettings, mismatch
 from duonet.experiments.predicting import predict
@@ -17,6 +18,6 @@ from duonet.experiments.training import train
 
 __all__ = [
     "CompareSettings", "ContestSettings", "Crew", "MismatchSettings", "RunSettings", "collect", "compare",
-    "compare_table", "contest", "contest_tables", "mismatch", "mismatch_tables", "predict", "runs_table", "score",
-    "score_table", "show", "sweep", "sweep_table", "train", "verdict",
+    "compare_table", "contest", "contest_tables", "list_runs", "list_table", "mismatch", "mismatch_tables",
+    "predict", "runs_table", "score", "score_table", "show", "sweep", "sweep_table", "train", "verdict",
 ]  # fmt: skip

@@ -96,7 +96,7 @@ def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys)
             collect([other])
         (other / name).write_text(whole)
     (other / "result.json").unlink()
-    assert main(["runs", str(other)]) == 2
+    assert main(["runs", str(other), "--figure", str(tmp_path / "a.png")]) == 2
     assert (
         f"duonet: runs: {other} is not finished; continue it with: duonet train --resume {other}"
         in capsys.readouterr().err

@@ -1,0 +1,100 @@
+"""Any training runs side by side, a row each: what they differ in, how far they came, what they reached."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from duonet import data
+from duonet.experiments.collection import OWN
+from duonet.experiments.run_folder import read_history, read_result
+from duonet.experiments.training import saved_settings
+from duonet.text import aligned
+
+
+def list_runs(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Read runs, finished or not, whatever their settings.
+
+    Parameters
+    ----------
+    folders : sequence of str or Path
+        Run folders of `duonet train`.
+
+    Returns
+    -------
+    list of dict
+        For each `folder`, `settings`, `finished`, `epochs` made and `of` how many in all, `val_accuracy` (the best
+        of the last stage so far, or what the result says) and `test_accuracy`; None where there is none yet.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no run, or a file of one is damaged; names it.
+    """
+    return [_run(Path(folder)) for folder in folders]
+
+
+def _run(folder):
+    settings = saved_settings(folder)
+    result = read_result(folder / "result.json", settings) if (folder / "result.json").is_file() else {}
+    rows = read_history(folder / "history.csv") if (folder / "history.csv").is_file() else []
+    best = max((row["val_accuracy"] for row in rows if row["stage"] == rows[-1]["stage"]), default=None)
+    return {
+        "folder": str(folder),
+        "settings": dataclasses.asdict(settings),
+        "finished": bool(result),
+        "epochs": len(rows),
+        "of": sum(epochs for epochs, _, _ in settings.resolved().stages()),
+        "val_accuracy": result.get("val_accuracy", best),
+        "test_accuracy": result.get("test_accuracy"),
+    }
+
+
+def alike(runs: list[dict[str, Any]]) -> bool:
+    """Say whether runs are finished, scored on test images, and differ in nothing but method and seed.
+
+    Parameters
+    ----------
+    runs : list of dict
+        As from `list_runs`.
+
+    Returns
+    -------
+    bool
+    """
+    ended = all(run["finished"] and run["test_accuracy"] is not None for run in runs)
+    named = {run["settings"]["dataset"] for run in runs}
+    places = {name if name in data.NAMES else os.path.realpath(name) for name in named}
+    return ended and len(places) == 1 and not set(_differing(runs)) - {*OWN, "dataset"}
+
+
+def list_table(runs: list[dict[str, Any]]) -> str:
+    """Lay runs out as a table, with a column for each setting in which two of them differ.
+
+    Parameters
+    ----------
+    runs : list of dict
+        As from `list_runs`.
+
+    Returns
+    -------
+    str
+        An unfinished run says so.
+    """
+    differ = _differing(runs)
+    rows = [("run", *differ, "epochs", "validation %", "test %", "state")]
+    for run in runs:
+        values = [run["settings"][name] for name in differ]
+        said = [
+            "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in values
+        ]
+        shares = ["" if run[k] is None else f"{100 * run[k]:.2f}" for k in ("val_accuracy", "test_accuracy")]
+        state = "finished" if run["finished"] else "unfinished"
+        rows.append((run["folder"], *said, f"{run['epochs']} of {run['of']}", *shares, state))
+    return aligned(rows)
+
+
+def _differing(runs):
+    first = runs[0]["settings"]
+    return [name for name in first if any(run["settings"][name] != first[name] for run in runs)]
