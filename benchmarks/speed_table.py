@@ -78,14 +78,19 @@ def train_step(*arguments):
         return json.loads(path.read_text())
 
 
+def _free(measured):
+    """Say how many cores were free, between two numbers where they differ."""
+    return " to ".join(dict.fromkeys(f"{n:.2f}" for n in (min(measured["cores"]), max(measured["cores"]))))
+
+
 def table(measured):
     """Return the table in Markdown."""
     ratios = {(row["threads"], row["allocator"], row["network"], row["side"]): row for row in measured["steps"]}
     memory = {(row["network"], row["side"]): row["ratio"] for row in measured["memory"]}
     heads = [f"{n} thread{'s' * (n > 1)}, {allocator}" for n, allocator in SETTINGS]
     lines = [
-        f"Measured on {measured['date']} ({measured['machine']}), with {min(measured['cores']):.2f} to "
-        f"{max(measured['cores']):.2f} of 2 cores free. Time of a training step to channels_last / to eager / to "
+        f"Measured on {measured['date']} ({measured['machine']}), with {_free(measured)} of 2 "
+        "cores free. Time of a training step to channels_last / to eager / to "
         "NumPy's twins, with each number of threads and setting of the allocator; memory of a step to "
         "channels_last / to eager.",
         "",
@@ -110,7 +115,7 @@ def packed_table(measured):
     """Return the table of packed networks in Markdown, from what `inference.py` writes."""
     rows = {(row["network"], row["batch"], row["threads"], row["side"]): row for row in measured["rows"]}
     lines = [
-        f"Two cores, with {min(measured['cores']):.2f} to {max(measured['cores']):.2f} of them free. How many "
+        f"Two cores, with {_free(measured)} of them free. How many "
         "times as fast the packed network is as PyTorch eager / channels_last / onnxruntime / duonet folded, and "
         "in NumPy alone as duonet folded.",
         "",

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from duonet import arguments
 
 
@@ -21,6 +23,19 @@ class Schedule:
     def __call__(self, epochs: float) -> float:
         """Return the factor, or the number, at this time."""
         raise NotImplementedError
+
+
+def time_of(owner: str, epochs: float) -> float:
+    """Return the time in epochs that an owner's `before_step` was told; infinity is the end of all training.
+
+    Examples
+    --------
+    >>> time_of("StochasticBinary", "now")
+    Traceback (most recent call last):
+        ...
+    TypeError: StochasticBinary: epochs must be a number, got str
+    """
+    return arguments.fitting(owner, "epochs", epochs, np.dtype(np.float64))
 
 
 def schedule_or_none(owner: str, schedule: Schedule | None) -> Schedule | None:

@@ -54,6 +54,8 @@ def load(
         ...
     duonet.data.dataset.DataError: load: name 'imagenet' is neither a folder nor one of fashion-mini, ...
     """
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"load: name must be a str or a Path, got {type(name).__name__}")
     if name not in NAMES:
         if not Path(name).is_dir():
             near = arguments.nearest(name, NAMES)

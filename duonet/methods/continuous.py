@@ -6,6 +6,7 @@ from duonet import arguments, backend, exact
 from duonet import functional as F
 from duonet.methods.learned_range import LEAST, LearnedRange
 from duonet.methods.shelf import listed
+from duonet.schedule import time_of
 from duonet.tensor import Function, Tensor
 
 
@@ -104,6 +105,7 @@ class ContinuousBinary(LearnedRange):
 
     def before_step(self, epochs: float) -> dict[str, float]:
         """Become the step when it is time."""
+        epochs = time_of(type(self).__name__, epochs)
         self.hard = epochs >= (math.inf if self.start is None else self.start)
         return {"hard": float(self.hard)}
 

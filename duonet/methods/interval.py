@@ -10,7 +10,7 @@ from duonet.backend import Array
 from duonet.methods.learned_range import LEAST, LearnedRange, positive
 from duonet.methods.shelf import listed
 from duonet.quant import Clip, Identity, Uniform, quantize
-from duonet.schedule import Schedule, Stages, schedule_or_none
+from duonet.schedule import Schedule, Stages, schedule_or_none, time_of
 from duonet.sources import fill
 from duonet.tensor import Tensor
 
@@ -36,7 +36,7 @@ class Interval(LearnedRange):
         """Set the bits; what has been learned goes on from where it was."""
         if self.schedule is None:
             return None
-        self._set_bits(self.schedule(epochs), self.schedule)
+        self._set_bits(self.schedule(time_of(type(self).__name__, epochs)), self.schedule)
         return {"bits": self.bits}
 
     def _settings(self):

@@ -4,7 +4,7 @@ from duonet import arguments
 from duonet.methods.shelf import listed
 from duonet.quant import Sign, SwishSign
 from duonet.quant.activation import QuantActivation
-from duonet.schedule import Ramp, Schedule, schedule_or_none
+from duonet.schedule import Ramp, Schedule, schedule_or_none, time_of
 
 
 class SharpenedSign(QuantActivation):
@@ -42,6 +42,7 @@ class SharpenedSign(QuantActivation):
         """Set β."""
         if self.schedule is None:
             return None
+        epochs = time_of("SharpenedSign", epochs)
         self.beta = arguments.number("SharpenedSign", "beta", self.schedule(epochs), above=0)
         self.surrogate = SwishSign(self.beta)
         return {"beta": self.beta}

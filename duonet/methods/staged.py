@@ -8,6 +8,7 @@ from duonet.methods.shelf import listed
 from duonet.methods.weight_signs import BiRealWeights
 from duonet.module import Module, join
 from duonet.quant import Quantizer
+from duonet.schedule import time_of
 from duonet.tensor import Tensor
 
 
@@ -79,7 +80,7 @@ class Later(Quantizer):
 
     def before_step(self, epochs: float) -> dict[str, float]:
         """Begin when it is time."""
-        self.begun = epochs >= self.start
+        self.begun = time_of(type(self).__name__, epochs) >= self.start
         return {"begun": float(self.begun)}
 
     def forward(self, x: Tensor) -> Tensor:

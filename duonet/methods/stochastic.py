@@ -6,7 +6,7 @@ from duonet import arguments, backend, exact
 from duonet.backend import Array
 from duonet.methods.shelf import listed
 from duonet.quant import Quantizer
-from duonet.schedule import Ramp, Schedule, schedule_or_none
+from duonet.schedule import Ramp, Schedule, schedule_or_none, time_of
 from duonet.tensor import Function, Tensor
 
 GRADIENTS = ("identity", "sigmoid")
@@ -122,6 +122,7 @@ class StochasticBinary(Quantizer):
         """Set η."""
         if self.schedule is None:
             return None
+        epochs = time_of("StochasticBinary", epochs)
         self.slope = arguments.number("StochasticBinary", "slope", self.schedule(epochs), above=0)
         return {"slope": self.slope}
 

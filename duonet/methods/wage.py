@@ -29,7 +29,7 @@ def unit(bits: int) -> float:
     >>> unit(2), unit(8)
     (0.5, 0.0078125)
     """
-    return 2.0 ** (1 - bits)
+    return 2.0 ** (1 - arguments.integer("unit", "bits", bits, at_least=1, at_most=64))
 
 
 def on_grid(x: Array, bits: int) -> Array:
@@ -52,7 +52,7 @@ def on_grid(x: Array, bits: int) -> Array:
     >>> on_grid(np.array([-1.2, -0.3, 0.1, 0.26]), 2)
     array([-0.5, -0.5,  0. ,  0.5])
     """
-    step = x.dtype.type(unit(bits))
+    step = arguments.array("on_grid", "x", x).dtype.type(unit(bits))
     return backend.get_xp(x).rint(x.clip(step - 1, 1 - step) / step) * step
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from duonet import arguments, backend, exact
 from duonet.methods.wage import on_grid, order, unit
+from duonet.nn.init import kernel_shape
 from duonet.optim import Optimizer
 from duonet.tensor import Parameter
 
@@ -38,7 +39,8 @@ def wage_uniform(rng: np.random.Generator, shape: tuple[int, ...], stride: int =
     (0.75, True)
     """
     rng = arguments.generator("wage_uniform", "rng", rng)
-    limit = max(math.sqrt(3 / max(1, math.prod(shape[:-1]))), 1.5 * unit(2))
+    fan_in = math.prod(kernel_shape("wage_uniform", shape)[:-1])
+    limit = max(math.sqrt(3 / fan_in), 1.5 * unit(2))
     return on_grid(rng.uniform(-limit, limit, shape).astype(np.float32), 8)
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from duonet import nn
+from duonet import arguments, nn
 from duonet.models.common import COPIES, activation, check, is_small, stem, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
@@ -68,7 +68,7 @@ def densenet(
     {32: 908992, 1: 4202496}
     """
     widths, in_shape, classes = check("densenet", variant, weights, widths, 2, in_shape, classes, rng)
-    if depth not in LAYERS:
+    if arguments.integer("densenet", "depth", depth) not in LAYERS:
         raise ValueError(f"densenet: depth must be one of {', '.join(map(str, LAYERS))}, got {depth!r}")
     if len(in_shape) != 3 or min(in_shape[:2]) < 8:
         raise ValueError(f"densenet: in_shape must be (H, W, C) of at least 8×8, got {in_shape}")

@@ -33,7 +33,7 @@ def binaryduo_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: i
     >>> binaryduo_normal(np.random.default_rng(0), (3, 3, 16, 32)).std().round(2)
     np.float32(0.1)
     """
-    kh, kw, channels, out_channels = _kernel("binaryduo_normal", shape)
+    kh, kw, channels, out_channels = kernel_shape("binaryduo_normal", shape)
     stride = arguments.integer("binaryduo_normal", "stride", stride, at_least=1)
     n = kh * kw * channels + math.ceil(kh / stride) * math.ceil(kw / stride) * out_channels
     return _normal("binaryduo_normal", rng, shape, math.sqrt(4 / n))
@@ -66,13 +66,13 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1,
     >>> he_normal(np.random.default_rng(0), (200, 100)).std().round(2)
     np.float32(0.1)
     """
-    fan_in = math.prod(_kernel("he_normal", shape)[:-1])
-    gain = 2 / (1 + arguments.number("he_normal", "slope", slope) ** 2)
+    fan_in = math.prod(kernel_shape("he_normal", shape)[:-1])
+    gain = 2 / (1 + arguments.number("he_normal", "slope", slope, at_least=-1e15, at_most=1e15) ** 2)
     return _normal("he_normal", rng, shape, math.sqrt(gain / fan_in))
 
 
-def _kernel(name, shape):
-    """Check (KH, KW, C, OC), or (IN, OUT), which is a 1×1 kernel."""
+def kernel_shape(name: str, shape: tuple[int, ...]) -> list[int]:
+    """Check (KH, KW, C, OC), or (IN, OUT), which is a 1×1 kernel, for an initialiser of this name."""
     if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 4):
         raise ValueError(f"{name}: shape must be (KH, KW, C, OC) or (IN, OUT), got {shape!r:.60}")
     lengths = [arguments.integer(name, "shape", n, at_least=1) for n in shape]
