@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from duonet import arguments, backend, functional, parallel
@@ -15,6 +15,7 @@ from duonet.penalties import Penalties
 from duonet.progress import Bar
 from duonet.sharding import Shards
 from duonet.stepping import Stepping
+from duonet.stopping import clip_gradients
 from duonet.tape import no_grad
 from duonet.team import Team
 from duonet.tensor import Tensor
@@ -115,6 +116,8 @@ def fit(
     history: History | None = None,
     team: Team | None = None,
     on_epoch: Callable[[History], object] | None = None,
+    clip: float | None = None,
+    frozen: Sequence[Module] = (),
     label: str = "",
     progress: bool = True,
 ) -> History:
@@ -145,7 +148,13 @@ def fit(
         Cuts each batch into shards, which go through the model one by one, or in several processes. Weights
         depend on the number of shards, and not on that of processes. Every process gives the same arguments.
     on_epoch : callable, optional
-        Called with the `History` after every epoch, to save what should survive an interruption.
+        Called with the `History` after every epoch, to save what should survive an interruption. If it returns
+        True the training ends; see `early_stop`.
+    clip : number, optional
+        The largest norm of a step's gradient, of all parameters together: see `clip_gradients`.
+    frozen : sequence of Module
+        Layers of the model that stay in evaluation mode, such as a batch norm that keeps its statistics. What the
+        optimiser changes is its own affair.
     label : str
         Shown in front of the progress bar.
     progress : bool
@@ -185,6 +194,11 @@ def fit(
     """
     schedule = Constant() if schedule is None else schedule
     history = History() if history is None else history
+    if clip is not None:
+        arguments.number("fit", "clip", clip, above=0)
+    known = {id(module) for _, module in model.modules()} if isinstance(model, Module) else set()
+    if not all(id(layer) in known for layer in frozen):
+        raise ValueError("fit: frozen must be layers of the model")
     called = {"schedule": schedule, "loss": loss} | ({} if on_epoch is None else {"on_epoch": on_epoch})
     epochs, begun = _check_arguments(model, loader, optimizer, epochs, history, **called), len(history)
     try:
@@ -193,7 +207,7 @@ def fit(
             bar = Bar(f"{label} {epoch + 1}/{epochs}".strip(), loader.images, progress)
             with bar:
                 score, penalty, numbers = _train_epoch(
-                    model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar, team
+                    model, loader, optimizer, schedule, loss, epoch, epoch == begun, bar, team, clip, frozen
                 )
             row = {**numbers, "epoch": epoch + 1, "lr": optimizer.lr, **score._asdict(), "penalty": penalty}
             row["seconds"] = time.perf_counter() - started
@@ -202,8 +216,8 @@ def fit(
                 row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
             history.append(**{name: value for name, value in row.items() if value is not None})
             bar.summarise(row)
-            if on_epoch is not None:
-                on_epoch(history)
+            if on_epoch is not None and on_epoch(history) is True:
+                break
     except BaseException as error:
         with contextlib.suppress(AttributeError, TypeError):  # of an exception that takes none
             error.history = history  # type: ignore[attr-defined]
@@ -211,10 +225,13 @@ def fit(
     return history
 
 
-def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar, team):
+def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar, team, clip, frozen):
     """Make one step for each batch; return the epoch's score, its mean penalty and what follows time."""
     totals = Totals("fit")
-    run, _ = fused(model.train())
+    model.train()
+    for layer in frozen:
+        layer.eval()
+    run, _ = fused(model)
     penalties, stepping = Penalties(model), Stepping(model)
     shards = None if team is None else Shards(model, optimizer, team)
     if shards is not None:
@@ -240,6 +257,8 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar, te
             value = penalties.added(value, looked_at)
             optimizer.zero_grad()
             value.backward()
+        if clip is not None:
+            clip_gradients(optimizer.parameters, clip)
         optimizer.step()
         stepping.after()
         bar.advance(len(x.data), totals)

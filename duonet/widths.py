@@ -44,7 +44,7 @@ def coupled_widths(
     >>> coupled_widths((64, 64), count, budget=100 * 64 + 64 * 64 + 64 * 10)
     (45, 60)
     """
-    arguments.instance("coupled_widths", "widths", widths, Iterable)
+    arguments.instance("coupled_widths", "widths", widths, Iterable)  # type: ignore[type-abstract]
     widths = [arguments.integer("coupled_widths", f"widths[{i}]", w, at_least=1) for i, w in enumerate(widths)]
     copies = arguments.integer("coupled_widths", "copies", copies, at_least=1)
     if not widths:

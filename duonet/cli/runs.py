@@ -35,6 +35,7 @@ HELP = {
     "finetune_lr": "learning rate after decoupling",
     "weight_decay": "pulls the weights towards 0",
     "decay_scales": "weight decay on biases, batch norm, scales and learned ranges too (yes)",
+    "clip": "largest norm of a step's gradient, of all weights together",
     "batch_size": "images in a batch",
     "flip": "random horizontal flips",
     "padding": "pixels of pad-and-crop, 0 for none (4)",
@@ -143,6 +144,9 @@ def _add_train(commands):
     command.add_argument("--out", type=Path, help="a new folder for the run (runs/MODEL-METHOD-TIME)")
     command.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     launch.add(command)
+    command.add_argument(
+        "--tensorboard", action="store_true", help="also write event files: tensorboard --logdir runs"
+    )
 
 
 def _train(options):
@@ -183,15 +187,23 @@ def _chosen(options, given):
 
 def _train_with(options, given, world):
     from duonet.experiments.figures import plot_history
+    from duonet.experiments.tensorboard import Events
     from duonet.experiments.training import train
 
     settings, out = world.share(lambda: _chosen(options, given))
+    events = Events(out) if options.tensorboard else None
+
+    def draw(rows):
+        plot_history(rows, out / "history.png")
+        if events is not None:
+            events(rows)
+
     try:
         result = train(
             settings,
             out,
             resume=options.resume is not None,
-            on_epoch=lambda rows: plot_history(rows, out / "history.png"),
+            on_epoch=draw,
             progress=not options.quiet,
             world=world,
         )

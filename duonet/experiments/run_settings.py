@@ -35,7 +35,7 @@ CHOICES = {
 LEAST = {
     "epochs": 1, "finetune_epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0,
     "activation_bits": 1, "weight_bits": 1, "images": 2, "validation_images": 1, "size": 1, "lr": 0,
-    "finetune_lr": 0, "weight_decay": 0, "shards": 1,
+    "finetune_lr": 0, "weight_decay": 0, "shards": 1, "clip": 0,
 }  # fmt: skip
 
 
@@ -75,6 +75,8 @@ class RunSettings:
     decay_scales : bool
         Whether weight decay acts on all that is learned, or only on weights: not on biases, batch norm's numbers,
         scales and learned ranges.
+    clip : float
+        The largest norm of a step's gradient, of all parameters together; none by default.
     batch_size : int
     flip : bool
         Random horizontal flips; by default where the data set's things have no left and right.
@@ -129,6 +131,7 @@ class RunSettings:
     finetune_epochs: int | None = None
     weight_decay: float | None = None
     decay_scales: bool = True
+    clip: float | None = None
     batch_size: int | None = None
     flip: bool | None = None
     padding: int = 4
@@ -153,6 +156,8 @@ class RunSettings:
         for bits, of in (("activation_bits", self.activations), ("weight_bits", self.weights)):
             if getattr(self, bits) is not None and (of is None or of in WEIGHTS):
                 raise BadSetting("RunSettings", bits, f"needs a method of the shelf that has bits, got {of}")
+        if self.clip == 0:
+            raise BadSetting("RunSettings", "clip", "must be a number above 0, got 0; leave it away for none")
         if self.tf32 and self.device != "gpu":
             raise BadSetting("RunSettings", "tf32", "needs device gpu, got cpu")
         self._check_shards()

@@ -207,7 +207,7 @@ class _Run:
         fit(
             model, self._loader(self.splits.train, rng), optimizer, epochs, schedule=schedule,
             validation=self._loader(self.splits.validation), history=history, team=self.team, on_epoch=keep,
-            label=self._label(i), progress=self.progress,
+            label=self._label(i), progress=self.progress, clip=self.settings.clip,
         )  # fmt: skip
         if self.world.rank == 0:
             self._report(i, history)

@@ -22,8 +22,7 @@ def _of_quantizer(tag):
 class Later(Quantizer):
     """A quantiser that begins at a time: in training y = before(x) until then, from then on y = q(x).
 
-    In evaluation it is q at all times, and so are its bits and tags: what is scored is the network that training
-    is for. The time comes from `fit`; `begun` is saved.
+    In evaluation it is q at all times, and so are its bits and tags. The time comes from `fit`; `begun` is saved.
 
     Parameters
     ----------

@@ -1,0 +1,45 @@
+"""The figures of a run as event files, which TensorBoard draws while it trains."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Events:
+    """Writes each epoch's figures into the folder `tensorboard` of a run.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder; nothing is written before the first epoch.
+
+    Raises
+    ------
+    ValueError
+        If tensorboardX is not installed.
+    """
+
+    def __init__(self, out: Path) -> None:
+        try:
+            from tensorboardX.event_file_writer import EventsWriter
+        except ImportError:
+            raise ValueError("train: --tensorboard needs tensorboardX: pip install duonet[tensorboard]") from None
+        self.make, self.folder = EventsWriter, out / "tensorboard"
+        self.writer: Any = None
+        self.step = 0
+
+    def __call__(self, rows: list[dict[str, Any]]) -> None:
+        """Write the rows that are new; a run that is resumed goes on behind its last one."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        if self.writer is None:
+            self.folder.mkdir(exist_ok=True)
+            self.step = len(rows) - 1
+            self.writer = self.make(str(self.folder / "events"), f".{len(rows)}")  # two of one second differ
+        for step, row in enumerate(rows[self.step :], self.step + 1):
+            for name, value in row.items():
+                if name not in ("epoch", "stage"):
+                    self.writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self.step = len(rows)
+        self.writer.flush()

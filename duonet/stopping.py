@@ -1,0 +1,84 @@
+"""When a training ends before its last epoch, and how long a step's gradient may be."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from duonet import arguments, backend
+from duonet.history import History
+from duonet.tensor import Parameter
+
+
+def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], bool]:
+    """Make an `on_epoch` of `fit` that ends the training when a figure has not become better for some epochs.
+
+    What it answers follows from the history alone, so that a resumed training ends where it would have.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs since the best one, the earliest of equals.
+    column : str
+        Of the history; of one whose name ends in "accuracy" the largest is the best, of others the smallest.
+
+    Returns
+    -------
+    callable
+        From a History to whether the training ends.
+
+    Raises
+    ------
+    KeyError
+        When it is called, if the history has no such column.
+
+    Examples
+    --------
+    >>> stop = early_stop(2)
+    >>> stop(History([{"val_loss": 0.5}, {"val_loss": 0.6}])), stop(History([{"val_loss": x} for x in (5, 6, 7)]))
+    (False, True)
+    """
+    patience = arguments.integer("early_stop", "patience", patience, at_least=1)
+    best = max if arguments.instance("early_stop", "column", column, str).endswith("accuracy") else min
+
+    def stop(history: History) -> bool:
+        figures = history[column]
+        return len(figures) - 1 - figures.index(best(figures)) >= patience
+
+    return stop
+
+
+def clip_gradients(parameters: Iterable[Parameter], largest: float) -> Any:
+    """Scale all gradients by min(1, c / ‖g‖), where ‖g‖ = √(Σ g²) is the norm of all of them together.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those without a gradient stay so.
+    largest : number
+        c, above 0.
+
+    Returns
+    -------
+    0-d array of float64
+        ‖g‖ before; summed in float64, and left on the device, as reading it would stall a GPU.
+
+    References
+    ----------
+    Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks, ICML 2013, algorithm 1.
+
+    Examples
+    --------
+    >>> w = Parameter([1.0, 1.0])
+    >>> w.grad = np.array([3.0, 4.0], "float32")
+    >>> float(clip_gradients([w], 1.0)), w.grad
+    (5.0, array([0.6, 0.8], dtype=float32))
+    """
+    largest = arguments.number("clip_gradients", "largest", largest, above=0)
+    with_gradient: list[Any] = [p for p in parameters if p.grad is not None]
+    norm: Any = np.sqrt(sum((p.grad.astype(np.float64) ** 2).sum() for p in with_gradient))
+    xp = backend.get_xp(norm) if with_gradient else np
+    scale = xp.minimum(1.0, largest / xp.maximum(norm, np.finfo(np.float64).tiny))
+    for parameter in with_gradient:
+        parameter.grad = (parameter.grad * scale).astype(parameter.dtype)
+    return norm

@@ -1,0 +1,146 @@
+"""Trainings that end early, gradients that are clipped, layers that stay in evaluation, event files."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from duonet import Parameter, nn, optim
+from duonet.cli import main
+from duonet.experiments import RunSettings, train
+from duonet.experiments import tensorboard as events
+from duonet.history import History
+from duonet.stopping import clip_gradients, early_stop
+from duonet.train import fit
+
+TINY = RunSettings(
+    "mlp", "fashion-mini", "baseline", epochs=2, width=4, images=128, validation_images=64, clip=0.01
+)
+
+
+class Batches(list):
+    images = 8
+
+
+def problem(*layers):
+    rng = np.random.default_rng(0)
+    model = nn.Sequential({"first": nn.Linear(3, 4, rng=rng), **dict(layers), "last": nn.Linear(4, 2, rng=rng)})
+    return model, Batches([(10 * rng.standard_normal((8, 3), dtype="float32"), rng.integers(0, 2, 8))])
+
+
+@pytest.mark.parametrize(
+    "column, figures, stops",
+    [
+        ("val_loss", [3, 2, 1], False),
+        ("val_loss", [1, 2], False),
+        ("val_loss", [1, 2, 1], True),
+        ("val_loss", [2, 1, 2, 0.5], False),
+        ("val_accuracy", [0.1, 0.2, 0.1, 0.1], True),
+        ("val_accuracy", [0.3, 0.2, 0.4], False),
+    ],
+)
+def test_early_stop_looks_at_the_history_alone(column, figures, stops):
+    assert early_stop(2, column)(History([{column: value} for value in figures])) is stops
+
+
+def test_fit_ends_when_on_epoch_says_so():
+    model, batches = problem()
+    history = fit(
+        model, batches, optim.SGD(model.parameters(), 0.0), 9, on_epoch=early_stop(3, "loss"), progress=False
+    )
+    assert len(history) == 4
+    resumed = fit(model, batches, optim.SGD(model.parameters(), 0.0), 9, history=History(history.rows[:2]),
+                  on_epoch=early_stop(3, "loss"), progress=False)  # fmt: skip
+    assert len(resumed) == 4
+
+
+def test_the_norm_is_of_all_gradients_together():
+    a, b, c = Parameter([3.0]), Parameter([[4.0]]), Parameter([1.0])
+    a.grad, b.grad = np.array([3.0], "float32"), np.array([[4.0]], "float32")
+    assert clip_gradients([a, b, c], 10.0) == 5.0 and a.grad.tolist() == [3.0] and c.grad is None
+    clip_gradients([a, b, c], 0.5)
+    np.testing.assert_allclose([a.grad[0], b.grad[0, 0]], [0.3, 0.4], rtol=1e-6)
+    a.grad = b.grad = None
+    assert clip_gradients([a, b], 1.0) == 0
+    a.grad = np.zeros(1, "float32")
+    assert clip_gradients([a], 1.0) == 0 and a.grad.tolist() == [0.0]
+
+
+def test_a_clipped_step_is_no_longer_than_the_rate_allows():
+    steps = []
+    for clip in (None, 1e-3):
+        model, batches = problem()
+        before = [p.data.copy() for p in model.parameters()]
+        fit(model, batches, optim.SGD(model.parameters(), 1.0, momentum=0), 1, clip=clip, progress=False)
+        steps.append(np.sqrt(sum(((p.data - w) ** 2).sum() for p, w in zip(model.parameters(), before))))
+    assert steps[0] > 0.1 and steps[1] == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics():
+    for frozen in (True, False):
+        model, batches = problem(("norm", nn.BatchNorm(4)))
+        before = {name: array.copy() for name, array in model.norm.state_dict().items()}
+        optimizer = optim.SGD(model.last.parameters(), 0.1)
+        fit(model, batches, optimizer, 2, frozen=[model.norm] if frozen else (), progress=False)
+        same = [np.array_equal(before[name], array) for name, array in model.norm.state_dict().items()]
+        assert all(same) is frozen and model.norm.training is not frozen
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"clip": 0}, "fit: clip must be a number above 0, got 0"),
+        ({"clip": "x"}, "fit: clip must be a number above 0, got str"),
+        ({"frozen": [nn.ReLU()]}, "fit: frozen must be layers of the model"),
+    ],
+)
+def test_what_makes_no_sense_is_named(options, message):
+    model, batches = problem()
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(model, batches, optim.SGD(model.parameters(), 0.1), 1, progress=False, **options)
+
+
+def test_a_clipped_run_keeps_its_setting_and_resumes_to_the_same_bits(tmp_path):
+    def stop(rows):
+        raise KeyboardInterrupt
+
+    train(TINY, tmp_path / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(TINY, tmp_path / "parts", progress=False, on_epoch=stop)
+    assert stopped.value.history is not None, "what was trained survives"
+    train(TINY, tmp_path / "parts", resume=True, progress=False)
+    assert "clip = 0.01\n" in (tmp_path / "parts" / "settings.toml").read_text()
+    free = train(dataclasses.replace(TINY, clip=None), tmp_path / "free", progress=False)
+    histories = [
+        [line.split(",")[3] for line in (tmp_path / name / "history.csv").read_text().splitlines()]
+        for name in ("whole", "parts", "free")
+    ]
+    assert histories[0] == histories[1] != histories[2] and free["val_accuracy"] >= 0
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    out = tmp_path / "run"
+    assert main(["train", "mlp", "fashion-mini", "--tensorboard", "--out", str(out)]) == 2 and not out.exists()
+    said = "duonet: train: --tensorboard needs tensorboardX: pip install duonet[tensorboard]\n"
+    assert capsys.readouterr().err == said
+
+
+def test_event_files_hold_each_epoch_once(tmp_path):
+    pytest.importorskip("tensorboardX", reason="pip install duonet[tensorboard]")
+    rows = [{"epoch": i, "stage": 1, "loss": 1 / i} for i in (1, 2, 3)]
+    write = events.Events(tmp_path)
+    for shown in (rows[:1], rows[:2], rows[:2]):
+        write(shown)
+    resumed = events.Events(tmp_path)
+    resumed(rows)
+    from tensorboardX.proto import event_pb2
+
+    seen = []
+    for file in sorted((tmp_path / "tensorboard").iterdir()):
+        raw = file.read_bytes()
+        while raw:  # length, its check, the event, its check
+            size = int.from_bytes(raw[:8], "little")
+            event, raw = event_pb2.Event.FromString(raw[12 : 12 + size]), raw[16 + size :]
+            seen += [(value.tag, event.step, round(value.simple_value, 3)) for value in event.summary.value]
+    assert sorted(seen) == [("loss", 1, 1.0), ("loss", 2, 0.5), ("loss", 3, 0.333)]
