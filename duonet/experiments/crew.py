@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from duonet import arguments, parallel
+from duonet import arguments, parallel, workers
 from duonet.experiments.fields import BadSetting, settings_of
 from duonet.experiments.run_folder import writing
 from duonet.files import replacing
@@ -169,12 +169,14 @@ class Crew:
             address = self._stack.enter_context(cluster)
         else:
             address = self.scheduler
-        try:
-            client = self._stack.enter_context(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
-        except Exception as error:  # of a name, a protocol, a certificate
-            silent = isinstance(error, (OSError, asyncio.TimeoutError))
-            why = "no Dask scheduler answers there" if silent else " ".join(str(error).split())
-            raise SchedulerLost(f"scheduler {self.scheduler or 'of this machine'}: {why}") from None
+            try:
+                with workers.worker("caller") as thread:
+                    thread.submit(asyncio.run, _call(address)).result()
+            except Exception as error:  # of a name, a protocol, a certificate
+                silent = isinstance(error, (OSError, asyncio.TimeoutError))
+                why = "no Dask scheduler answers there" if silent else " ".join(str(error).split())
+                raise SchedulerLost(f"scheduler {address}: {why}") from None
+        client = self._stack.enter_context(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
         for worker, found in client.run(_version, on_error="return").items():
             if found != VERSION:
                 found = f"duonet {found}" if isinstance(found, str) else f"no such duonet ({found})"
@@ -240,6 +242,16 @@ class Crew:
         if task.folder is not None:
             _bring(files, task.folder)
         return value, None
+
+
+async def _call(address):
+    """Connect once and give up in time; a client waits for minutes where something else listens."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    secured = Security().get_connection_args("client")
+    connection = await asyncio.wait_for(connect(address, timeout=ANSWER_SECONDS, **secured), ANSWER_SECONDS + 1)
+    connection.abort()
 
 
 @contextlib.contextmanager

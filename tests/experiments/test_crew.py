@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -277,7 +278,17 @@ def test_an_address_where_nobody_answers_is_said_in_one_sentence(address, tmp_pa
     assert error.startswith(f"duonet: compare: scheduler {address}: ") and error.count("\n") == 1, error
 
 
-@pytest.mark.parametrize("study", ["compare", "contest", "sweep"])
+@needs_dask
+def test_something_else_that_listens_and_says_nothing_is_left_in_time(monkeypatch):
+    monkeypatch.setattr(crew, "ANSWER_SECONDS", 0.5)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        with Crew(scheduler=f"tcp://127.0.0.1:{mute.getsockname()[1]}") as shared, pytest.raises(SchedulerLost):
+            ended(shared, [Task("a", crew_work.about, (1,))])
+
+
+@pytest.mark.parametrize("study", ["compare", "contest", "mismatch", "sweep"])
 @pytest.mark.parametrize("flags", [["--workers", "2"], ["--scheduler", "tcp://127.0.0.1:1"]])
 def test_without_dask_one_line_says_what_to_install(study, flags, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
