@@ -17,7 +17,16 @@ import pytest
 
 from duonet import progress
 from duonet.cli import main
-from duonet.experiments import CompareSettings, ContestSettings, Crew, MismatchSettings, compare, crew, mismatch
+from duonet.experiments import (
+    CompareSettings,
+    ContestSettings,
+    Crew,
+    MismatchSettings,
+    compare,
+    crew,
+    mismatch,
+    studies,
+)
 from duonet.experiments.competition import first_round
 from duonet.experiments.contestants import chosen
 from duonet.experiments.crew import OtherVersion, SchedulerLost, Task, WorkerDied
@@ -25,7 +34,7 @@ from duonet.experiments.fields import BadSetting
 from duonet.experiments.jobs import finish
 from duonet.experiments.mismatch_study import parts
 from duonet.experiments.records import Part
-from duonet.experiments.run_folder import RunInUse, locked
+from duonet.experiments.run_folder import COSTS, RunInUse, locked
 
 HERE = Path(__file__).parent
 needs_dask = pytest.mark.skipif(
@@ -322,6 +331,26 @@ def test_alone_the_tasks_are_done_in_order_here_and_in_their_own_folders(tmp_pat
         found = ended(alone, tasks)
     assert list(found) == ["a", "b", "c"] and found["c"][1] == os.getpid() and isinstance(found["b"], ValueError)
     assert (tmp_path / "a" / ".hidden").exists()
+
+
+class Backwards(Crew):
+    """The last task ends first."""
+
+    def each(self, tasks, *rest):
+        yield from super().each(reversed(list(tasks)), *rest)
+
+
+def test_the_order_in_which_runs_end_changes_nothing(tmp_path, monkeypatch):
+    def train(run, folder, **options):
+        row = {"name": run.method, "epochs": "1", "accuracy": run.seed / 10, "loss": 1.0, "validation": [0.5]}
+        found = {"networks": [row | dict.fromkeys(COSTS, 1)]}
+        return found | ({"decoupling": {"float32_images": run.seed}} if run.method == "binaryduo" else {})
+
+    monkeypatch.setattr(studies, "train", train)
+    settings = CompareSettings(model="mlp", seeds=3, epochs=2, images=128, width=4)
+    one, other = (compare(settings, tmp_path / kind.__name__, False, kind()) for kind in (Crew, Backwards))
+    assert timeless(one) == timeless(other) and one["methods"]["float"]["accuracy"] == [0, 0.1, 0.2]
+    assert [row["seed"] for row in other["decoupling"]] == [0, 1, 2]
 
 
 def test_a_second_comparison_is_kept_out_of_the_folder(tmp_path):
