@@ -30,9 +30,10 @@ SMALL = MismatchSettings(
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow():
-    """Measure a narrow network on real images."""
+    """Measure a narrow network on real images, and every third angle of the ground truth."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(COMPARED[real_network.MODEL], "width", 6)
+        patch.setattr(mismatch_study, "ANGLES", mismatch_study.ANGLES[::3])
         yield
 
 
@@ -50,7 +51,7 @@ def test_it_keeps_every_measurement(study):
     toy = rows_of(results, "toy", surrogate="clip", seed=0)
     assert len(toy) == 7 * 2 * 4 and {row["activation"] for row in toy} == set(ACTIVATIONS)
     assert len(rows_of(results, "toy", activation="binary", state="start", seed=1)) == 4 * len(SURROGATES)
-    assert len(rows_of(results, "truth")) == 2 * 9 * 3 and len(rows_of(results, "network", seed=0)) == 6 * 6
+    assert len(rows_of(results, "truth")) == 2 * 3 * 3 and len(rows_of(results, "network", seed=0)) == 6 * 6
     assert {r["estimator"] for r in rows_of(results, "evolution")} == {"coordinate", "gaussian", "orthogonal"}
     assert [path.name for path in out.glob(".*")] == [".lock"]
 
@@ -73,14 +74,6 @@ def leave_out(monkeypatch, *parts):
     """Measure nothing of these parts, whose generators are their own."""
     for part in parts:
         monkeypatch.setattr(mismatch_study, part, lambda *rest, **options: [])
-
-
-def test_the_same_seed_gives_the_same_numbers(study, tmp_path, monkeypatch):
-    leave_out(monkeypatch, "_ground_truth", "_evolution")
-    results, _ = study
-    again = mismatch(dataclasses.replace(SMALL, seeds=1), tmp_path / "again", progress=False)
-    assert rows_of(results, "toy", seed=0) == rows_of(again, "toy")
-    assert rows_of(results, "network", seed=0) == rows_of(again, "network")
 
 
 def test_parts_made_elsewhere_in_any_order_make_the_same_file(study, tmp_path):
