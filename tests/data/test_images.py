@@ -97,6 +97,12 @@ def test_animations_are_refused_and_a_phones_second_image_is_not(tmp_path):
     with pytest.raises(DataError, match="moving.png: an animation of 3 images; save one of them"):
         read_image(tmp_path / "moving.png")
     frames[0].save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=frames[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = Image.open(tmp_path / "phone.jpg")
+    with picture:
+        if picture.format != "MPO":
+            pytest.skip("this Pillow writes a broken file of several images")
     assert read_image(tmp_path / "phone.jpg").shape == (4, 4, 1)
 
 
