@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from duonet import arguments, backend, functional, parallel
@@ -216,7 +217,9 @@ def fit(
                 row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
             history.append(**{name: value for name, value in row.items() if value is not None})
             bar.summarise(row)
-            if on_epoch is not None and on_epoch(history) is True:
+            # Processes may answer differently, but none may go on alone: the first one's answer counts.
+            ended = on_epoch is not None and on_epoch(history) is True
+            if ended if team is None else team.world.share(partial(bool, ended)):
                 break
     except BaseException as error:
         with contextlib.suppress(AttributeError, TypeError):  # of an exception that takes none

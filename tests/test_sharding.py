@@ -315,3 +315,15 @@ def test_a_loss_that_is_not_finite_ends_shared_batch_norm_too():
 
     with pytest.raises(TrainingDiverged, match="it arises in the loss. No step has been made yet"):
         ranks.run(2, broken)
+
+
+def test_the_first_process_ends_the_training_of_all():
+    def epochs_of(world):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3, rng=np.random.default_rng(0)))
+        history = fit(
+            model, loader_of(), optim.SGD(model.parameters(), 0.01), 3, team=Team(2, world=world), progress=False,
+            on_epoch=lambda history: world.rank == 0 and len(history) == 2,
+        )  # fmt: skip
+        return len(history)
+
+    assert ranks.run(2, epochs_of) == [2, 2]
