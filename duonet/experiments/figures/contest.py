@@ -31,7 +31,7 @@ def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
     """
     found = [row for row in correlations(results) if row.methods > 1]
     columns = math.ceil(len(found) / 2)
-    figure = blank(5.5 + 3.6 * columns, max(6, 0.22 * len(results["methods"])))
+    figure = blank(5.5 + 3.6 * columns, max(6 if columns else 3, 0.22 * len(results["methods"])))
     panels = figure.subplots(2, 1 + columns, width_ratios=(1.4, *[1] * columns), squeeze=False)
     grid = panels[0, 0].get_gridspec()
     for axes in panels[:, 0]:
