@@ -7,6 +7,7 @@ an epoch's start every shard has the model's; at its end the model has their mea
 import contextlib
 import copy
 import math
+import pickle
 import zlib
 from typing import Any
 
@@ -167,6 +168,10 @@ class Shards:
                         f"fit: buffer {path} changes in training and holds no floats; shards have no mean"
                     )
         flat = [np.concatenate([np.zeros(0), *(_host(value).ravel() for value in values)]) for values in used]
+        if (
+            team.batch_norm == "batch"
+        ):  # all hold the same, but for a small last batch that the first one had alone
+            flat = [values * (self.most if team.rank == 0 else 0) for values in flat]
         shapes = next(s for s in team.world.gather([v.shape for v in used[0]] if used else None) if s is not None)
         ends = np.cumsum([0, *map(math.prod, shapes)]).tolist()
         mean = team.sum_of(flat, self.most, np.zeros(ends[-1])) / self.most
@@ -245,7 +250,7 @@ class Shards:
         if not self.fresh:
             return {}
         return {
-            (path, module, name): copy.copy(value)
+            (path, module, name): _bits(value)
             for path, module in self.model.modules()
             for name, value in vars(module).items()
             if isinstance(value, PLAIN)
@@ -254,12 +259,17 @@ class Shards:
     def _refuse_hidden(self, before):
         self.fresh = False
         for (path, module, name), value in before.items():
-            now = getattr(module, name)
-            if type(now) is not type(value) or not np.array_equal(now, value):
+            if _bits(getattr(module, name)) != value:
                 raise ValueError(
                     f"fit: {path} {type(module).__name__}: {name} changes in a forward pass, so its shards would "
                     "depend on each other; make it a buffer"
                 )
+
+
+def _bits(value):
+    """Write a value as bytes, in which NaN equals itself; a tuple that holds functions has none."""
+    with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
+        return pickle.dumps(value)
 
 
 def _has_hooks(module):

@@ -95,7 +95,7 @@ def whole_batch(model: Module, team: Team, images: int) -> Iterator[None]:
         yield
         return
     for _, layer in model.modules():
-        if isinstance(layer, BatchNorm):
+        if isinstance(layer, BatchNorm) and layer.training:
             vars(layer)["forward"] = functools.partial(_forward, layer, team.world)
     try:
         yield

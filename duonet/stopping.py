@@ -13,7 +13,8 @@ from duonet.tensor import Parameter
 def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], bool]:
     """Make an `on_epoch` of `fit` that ends the training when a figure has not become better for some epochs.
 
-    What it answers follows from the history alone, so that a resumed training ends where it would have.
+    What it answers follows from the history alone. `fit` asks after an epoch, so a training that had stopped
+    makes one more when it is resumed.
 
     Parameters
     ----------

@@ -82,6 +82,8 @@ def evaluate(
     0.5
     """
     arguments.instance("evaluate", "model", model, Module)
+    if team is not None:
+        arguments.instance("evaluate", "team", team, Team)
     totals, parts = Totals("evaluate"), []
     rank, size = (0, 1) if team is None else (team.rank, team.size)
     with no_grad(), evaluating(model):
@@ -197,6 +199,10 @@ def fit(
     history = History() if history is None else history
     if clip is not None:
         arguments.number("fit", "clip", clip, above=0)
+    if team is not None:
+        arguments.instance("fit", "team", team, Team)
+    if not isinstance(frozen, (list, tuple)):
+        raise TypeError(f"fit: frozen must be a list of layers, got {type(frozen).__name__}")
     known = {id(module) for _, module in model.modules()} if isinstance(model, Module) else set()
     if not all(id(layer) in known for layer in frozen):
         raise ValueError("fit: frozen must be layers of the model")

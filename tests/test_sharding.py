@@ -327,3 +327,60 @@ def test_the_first_process_ends_the_training_of_all():
         return len(history)
 
     assert ranks.run(2, epochs_of) == [2, 2]
+
+
+@pytest.mark.parametrize("value", [(3, (1, 2)), float("nan"), (np.zeros(2), np.zeros(3)), (len,), (lambda: 0,)])
+def test_what_a_layer_keeps_and_does_not_change_is_no_state(value):
+    layer = nn.Flatten()
+    layer.about = value
+    model = nn.Sequential(layer, nn.Linear(36, 3, rng=np.random.default_rng(0)))
+    fit(model, loader_of(), optim.SGD(model.parameters(), 0.01), 1, team=Team(2), progress=False)
+
+
+def test_a_frozen_norm_keeps_its_statistics_beside_norms_of_the_whole_batch():
+    def mean_of(world):
+        norm = nn.BatchNorm(36)
+        model = nn.Sequential(nn.Flatten(), norm, nn.Linear(36, 3, rng=np.random.default_rng(0)))
+        team = Team(2, batch_norm="batch", world=world)
+        fit(model, loader_of(), optim.SGD(model.parameters(), 0.01), 1, team=team, frozen=[norm], progress=False)
+        return float(abs(norm.running_mean.data).max())
+
+    assert ranks.run(2, mean_of) == [0, 0]
+
+
+def test_a_team_that_is_none_is_named():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3, rng=np.random.default_rng(0)))
+    optimizer = optim.SGD(model.parameters(), 0.01)
+    with pytest.raises(TypeError, match="fit: team must be a Team, got int"):
+        fit(model, loader_of(), optimizer, 1, team=4, progress=False)
+    with pytest.raises(TypeError, match="evaluate: team must be a Team, got int"):
+        evaluate(model, loader_of(), team=4)
+    with pytest.raises(TypeError, match="fit: frozen must be a list of layers, got Linear"):
+        fit(model, loader_of(), optimizer, 1, frozen=list(model)[1], progress=False)
+
+
+class Doubles:
+    """A loader's batches in float64."""
+
+    def __init__(self, loader):
+        self.loader, self.images = loader, loader.images
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        return ((x.astype("float64"), labels) for x, labels in self.loader)
+
+
+def test_a_last_batch_that_one_process_has_alone_counts_in_full():
+    def statistics_of(world):
+        norm = nn.BatchNorm(36)
+        model = nn.Sequential(nn.Flatten(), norm, nn.Linear(36, 3, rng=np.random.default_rng(0))).astype("float64")
+        team = Team(2, batch_norm="batch", world=world)
+        batches = loader_of(batch_size=24)  # and one image
+        fit(model, Doubles(batches), optim.SGD(model.parameters(), 0.01), 1, team=team, progress=False)
+        return norm.running_mean.data
+
+    one, (two, other) = statistics_of(World()), ranks.run(2, statistics_of)
+    assert np.array_equal(two, other)
+    np.testing.assert_allclose(two, one, rtol=1e-9)

@@ -14,7 +14,7 @@ from duonet.cli import costs, methods, own, packed, runs, studies, sweeps
 from duonet.cli.parser import Parser, add_common
 from duonet.cli.streams import complain, usable
 from duonet.cli.words import said
-from duonet.team import World, launched
+from duonet.team import Elsewhere, World, launched
 from duonet.text import visible
 from duonet.version import VERSION
 
@@ -66,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
             return _ended(options, 2, f"duonet: {said(error, options.word)}")
         except KeyboardInterrupt as stop:
             return _ended(options, getattr(stop, "status", 130), "duonet: stopped; what had been written is whole")
+        except SystemExit as stop:
+            if options.world.size > 1 and not isinstance(stop, Elsewhere):
+                return _ended(options, 2, f"duonet: a process called sys.exit({stop.code!r})")
+            raise
         except Exception:  # a fault of the package
             if options.world.size == 1:
                 raise
@@ -110,22 +114,23 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _terminable():
-    """Let TERM stop the command as Ctrl-C does, unless somebody has decided otherwise."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-    ):
+    """Let TERM, and a terminal that closes, stop the command as Ctrl-C does, unless somebody decided otherwise."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread() or not numbers:
         yield
         return
 
     def stop(number, frame):
         raise Terminated
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in numbers:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _parser():

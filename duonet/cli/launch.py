@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -82,13 +83,11 @@ def threads(world: World) -> AbstractContextManager[None]:
     -------
     context manager
     """
-    names = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
-    here = next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), world.size)
     if world.size == 1 or "DUONET_THREADS" in os.environ:
         return contextlib.nullcontext()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bound = cores < (os.cpu_count() or 1)  # mpiexec has given each process its own
-    return parallel.threads(cores if bound else max(1, cores // max(here, 1)))
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    mine = platform.node(), sorted(cores)  # mpiexec may have given each process cores of its own
+    return parallel.threads(max(1, len(cores) // world.gather(mine).count(mine)))
 
 
 def start(processes: int, words: list[str]) -> int:
@@ -116,7 +115,9 @@ def start(processes: int, words: list[str]) -> int:
     if missing:
         raise RuntimeError(f"--processes {processes} needs {' and '.join(missing)}; {INSTALL}")
     env = {"DUONET_THREADS": "1", **os.environ, OURS: str(processes)}
-    command = [str(mpiexec), "-n", str(processes), sys.executable, "-m", "duonet", *words]
+    # `-m duonet` would look for every module in the folder of the command first, beside the user's data.
+    program = "import sys; sys.path.pop(0); from duonet.cli import main; sys.exit(main())"
+    command = [str(mpiexec), "-n", str(processes), sys.executable, "-c", program, *words]
     # In a session of its own Ctrl-C comes from here, once: a second one would cut short what is being written.
     running = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
     try:

@@ -7,7 +7,18 @@ import os
 import sys
 from collections.abc import Iterator
 
-COMMANDS = ("train", "evaluate", "predict", "summary", "pack", "export-onnx", "compare", "mismatch")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "summary",
+    "pack",
+    "export-onnx",
+    "compare",
+    "mismatch",
+    "sweep",
+    "runs",
+)
 SETTINGS = ("activations", "weights", "surrogate")
 
 

@@ -297,14 +297,17 @@ def print_answers(options: argparse.Namespace, names: list[str], answers: Iterat
 def _runs(options):
     from duonet.experiments import collect, list_runs, list_table, runs_table
     from duonet.experiments.figures import plot_runs
-    from duonet.experiments.listing import alike
+    from duonet.experiments.listing import alike, runs_in
 
     check_figure("runs", "--figure", options.figure)
-    listed = list_runs(options.folders)
+    folders = runs_in(options.folders)
+    if not folders:
+        raise ValueError("runs: no run folder was given")
+    listed = list_runs(folders)
     if options.figure is None and not alike(listed):
         answer(options.json, listed, list_table(listed))
         return
-    collected = collect(options.folders)
+    collected = collect(folders)
     answer(options.json, collected, runs_table(collected))
     if options.figure is not None:
         plot_runs(collected, options.figure)

@@ -21,7 +21,7 @@ def add_crew(command: argparse.ArgumentParser) -> None:
 
 
 def crew_of(options: argparse.Namespace) -> Crew:
-    """Make what the flags ask for.
+    """Make what the flags ask for. A scheduler must answer before a study is begun.
 
     Parameters
     ----------
@@ -31,7 +31,10 @@ def crew_of(options: argparse.Namespace) -> Crew:
     -------
     Crew
     """
-    return Crew(options.workers, options.scheduler)
+    crew = Crew(options.workers, options.scheduler)
+    if options.scheduler is not None:
+        crew.connect()
+    return crew
 
 
 def tell_failed(command: str, failed: dict[str, str]) -> int:

@@ -148,10 +148,19 @@ class Crew:
             for task in tasks:
                 yield task, *_tried(task)
         elif tasks := list(tasks):
-            if self._client is None:
-                self._client = self._start()
+            self.connect()
             with Tally(title, done, done + len(tasks), progress) as tally:
                 yield from self._shared_out(tasks, tally)
+
+    def connect(self) -> None:
+        """Reach the scheduler, or start the workers, now rather than at the first task.
+
+        Raises
+        ------
+        OtherVersion, SchedulerLost
+        """
+        if not self.alone and self._client is None:
+            self._client = self._start()
 
     def _start(self):
         import dask

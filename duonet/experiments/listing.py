@@ -2,15 +2,37 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from duonet import data
 from duonet.experiments.collection import OWN
+from duonet.experiments.crew import FIRST
 from duonet.experiments.run_folder import read_history, read_result
+from duonet.experiments.study_file import RESULTS
 from duonet.experiments.training import saved_settings
 from duonet.text import aligned
+
+
+def runs_in(folders: Iterable[str | Path]) -> list[Path]:
+    """List run folders: those given, and in the place of a study's folder those of its runs.
+
+    Parameters
+    ----------
+    folders : iterable of str or Path
+        What is neither a folder nor holds a run stays, to be refused by name; a study's results.json goes.
+
+    Returns
+    -------
+    list of Path
+    """
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        within = sorted(path.parent for path in folder.rglob(FIRST)) if folder.is_dir() else []
+        if not (folder.is_file() and folder.name == RESULTS):
+            found += [folder] if (folder / FIRST).is_file() else within or [folder]
+    return found
 
 
 def list_runs(folders: Sequence[str | Path]) -> list[dict[str, Any]]:

@@ -3,11 +3,9 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from duonet.backend import Array
 from duonet.experiments.crew import Task
 from duonet.experiments.environment import peak_memory_mib, versions
 from duonet.experiments.methods import METHODS
@@ -16,7 +14,6 @@ from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.study_file import RESULTS, read_study
 from duonet.experiments.training import saved_settings, train
 from duonet.files import replacing
-from duonet.module import Module
 from duonet.text import tell
 
 
@@ -105,32 +102,6 @@ class Study:
             return None
         return read_result(path, settings.resolved())
 
-    def run(
-        self,
-        name: str,
-        settings: RunSettings,
-        progress: bool = True,
-        prepare: Callable[[Module, Array], None] | None = None,
-    ) -> dict[str, Any]:
-        """Train one network in the folder `name`, or continue it, or take its result if it is finished.
-
-        Parameters
-        ----------
-        name : str
-        settings : RunSettings
-        progress : bool
-        prepare : callable, optional
-            As for `train`.
-
-        Returns
-        -------
-        dict
-            What the run's result.json holds.
-        """
-        if (found := self.finished(name, settings)) is not None:
-            return found
-        return _trained(settings, progress, self.out / name, prepare)
-
     def task(self, name: str, settings: RunSettings, progress: bool) -> Task:
         """Return the task of training one network in the folder `name`, or of continuing it.
 
@@ -161,10 +132,10 @@ class Study:
             part.write_text(json.dumps(self.values, indent=self.indent) + "\n")
 
 
-def _trained(settings, progress, folder, prepare=None):
+def _trained(settings, progress, folder):
     begun = (folder / "settings.toml").is_file()
     label = f"seed {settings.seed}, {METHODS[settings.method].label}"
-    return train(settings, folder, resume=begun, progress=progress, prepare=prepare, label=label)
+    return train(settings, folder, resume=begun, progress=progress, label=label)
 
 
 def failure(settings: RunSettings, error: Exception) -> str:

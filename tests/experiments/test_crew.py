@@ -1,5 +1,6 @@
 """A crew finds what one process finds, whatever dies on the way: with a real scheduler and real workers."""
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -343,7 +344,7 @@ class Backwards(Crew):
 def test_the_order_in_which_runs_end_changes_nothing(tmp_path, monkeypatch):
     def train(run, folder, **options):
         row = {"name": run.method, "epochs": "1", "accuracy": run.seed / 10, "loss": 1.0, "validation": [0.5]}
-        found = {"networks": [row | dict.fromkeys(COSTS, 1)]}
+        found = {"networks": [row | dict.fromkeys(COSTS, 1)], "settings": dataclasses.asdict(run)}
         return found | ({"decoupling": {"float32_images": run.seed}} if run.method == "binaryduo" else {})
 
     monkeypatch.setattr(studies, "train", train)

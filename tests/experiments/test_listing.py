@@ -7,7 +7,7 @@ import pytest
 
 from duonet.cli import main
 from duonet.experiments import RunSettings, list_runs, list_table, train
-from duonet.experiments.listing import alike
+from duonet.experiments.listing import alike, runs_in
 
 TINY = RunSettings(
     "mlp", "fashion-mini", "baseline", epochs=1, width=4, images=128, validation_images=64, padding=0
@@ -35,6 +35,13 @@ def test_the_columns_are_the_settings_that_differ(sweep):
     assert (
         list_table(list_runs(sweep[:1])).splitlines()[0].split() == "run epochs validation % test % state".split()
     )
+
+
+def test_the_folder_of_a_study_stands_for_its_runs(sweep, tmp_path):
+    assert runs_in([sweep[0].parent]) == sweep and runs_in([sweep[1], sweep[0].parent]) == [sweep[1], *sweep]
+    (tmp_path / "results.json").write_text("{}")
+    assert runs_in([tmp_path / "results.json"]) == [], "runs/* of a shell names it as well"
+    assert runs_in([tmp_path]) == [tmp_path], "it is refused by name"
 
 
 def test_what_is_shown_is_what_the_results_say(sweep):

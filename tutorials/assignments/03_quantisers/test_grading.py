@@ -241,6 +241,29 @@ def test_quantise_in_a_graph(answers, rng, Tensor):
     assert_allclose(x.grad, expected, rtol=1e-12)
 
 
+@pytest.mark.task(5, points=4)
+def test_latent_step(answers, rng):
+    """One step moves the latent weight, not the binary one, by −lr xᵀ dy."""
+    w, x, dy = rng.uniform(-0.5, 0.5, size=(3, 2)), rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
+    db = sum(x[n][:, None] * dy[n][None, :] for n in range(5))
+    before, expected = w.copy(), w - 0.01 * db
+    assert_allclose(answers.latent_step(w, x, dy, 0.01), expected, rtol=1e-12, atol=1e-14)
+    assert_array_equal(w, before)
+
+
+@pytest.mark.task(5, points=3)
+def test_latent_step_is_clamped(answers, rng):
+    """After the step every latent weight is clamped to [−1, 1]."""
+    w = 0.99 * rng.choice([-1.0, 1.0], size=(3, 2))
+    x = rng.uniform(1, 2, size=(1, 3))
+    dy = rng.choice([-1.0, 1.0], size=(1, 2))
+    w[0, 0] = -0.99 * dy[0, 0]
+    moved = w - 0.5 * x.T @ dy
+    expected = minimum(maximum(moved, -1), 1)
+    assert (moved != expected).any()
+    assert_allclose(answers.latent_step(w, x, dy, 0.5), expected, rtol=1e-12)
+
+
 @pytest.mark.task(5, points=3, given=["sign"])
 def test_binary_weight_forward(answers, rng, Tensor):
     """Binary weights: sign(w) times one scale for the whole layer, the mean of |w|, in the dtype of w."""
@@ -267,29 +290,6 @@ def test_binary_weight_backward(answers, rng, Tensor):
     expected = dy.copy()
     answers.BinaryWeight.apply(w).backward(dy)
     assert_array_equal(w.grad, expected)
-
-
-@pytest.mark.task(5, points=4)
-def test_latent_step(answers, rng):
-    """One step moves the latent weight, not the binary one, by −lr xᵀ dy."""
-    w, x, dy = rng.uniform(-0.5, 0.5, size=(3, 2)), rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
-    db = sum(x[n][:, None] * dy[n][None, :] for n in range(5))
-    before, expected = w.copy(), w - 0.01 * db
-    assert_allclose(answers.latent_step(w, x, dy, 0.01), expected, rtol=1e-12, atol=1e-14)
-    assert_array_equal(w, before)
-
-
-@pytest.mark.task(5, points=3)
-def test_latent_step_is_clamped(answers, rng):
-    """After the step every latent weight is clamped to [−1, 1]."""
-    w = 0.99 * rng.choice([-1.0, 1.0], size=(3, 2))
-    x = rng.uniform(1, 2, size=(1, 3))
-    dy = rng.choice([-1.0, 1.0], size=(1, 2))
-    w[0, 0] = -0.99 * dy[0, 0]
-    moved = w - 0.5 * x.T @ dy
-    expected = minimum(maximum(moved, -1), 1)
-    assert (moved != expected).any()
-    assert_allclose(answers.latent_step(w, x, dy, 0.5), expected, rtol=1e-12)
 
 
 @pytest.mark.task(6, points=5)
