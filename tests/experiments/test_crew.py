@@ -128,7 +128,7 @@ def test_a_mismatch_study_shared_by_workers_is_the_serial_one_to_the_last_bit(cl
     wanted = ["seed 0: toy, ternary", "seed 0: real network, decoupled trained"]
     some = [part for part in parts(settings) if part.name in wanted]
     module = importlib.import_module(parts.__module__)
-    monkeypatch.setattr(module, "_areas", lambda: [])
+    monkeypatch.setattr(module, "_areas", lambda settings: [])
     monkeypatch.setattr(module, "parts", lambda settings: some)
     serial = mismatch(settings, tmp_path / "serial", progress=False)
     monkeypatch.setattr(module, "parts", lambda settings: [*some, BAD])
