@@ -214,12 +214,26 @@ def test_processes_without_the_extra_say_what_to_install(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("dead, status, lines", [("SIGPIPE", 1, 0), ("SIGKILL", 2, 1)])
+def test_an_mpiexec_whose_reader_has_gone_ends_in_silence_and_one_that_is_killed_does_not(
+    dead, status, lines, tmp_path, monkeypatch, capsys
+):
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text(f"#!/bin/sh\nkill -{dead.removeprefix('SIG')} $$\n")
+    mpiexec.chmod(0o755)
+    monkeypatch.setattr(launch, "_mpiexec", lambda: mpiexec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    assert launch.start(2, ["train"]) == status
+    assert capsys.readouterr().err.count("\n") == lines
+
+
 @pytest.mark.parametrize(
     "processes, timeout, size, message",
     [
         (None, -1, 1, "train: --timeout must be above 0, got -1"),
         (None, float("nan"), 2, "train: --timeout must be above 0, got nan"),
-        (0, 9, 1, "train: --processes must be an int at least 1, got 0"),
+        (0, 9, 1, "train: --processes must be a power of two, got 0"),
+        (3, 9, 1, "train: --processes must be a power of two, got 3"),
         (4, 9, 2, "train: --processes 4 is under an mpiexec of 2 processes; leave it away"),
     ],
 )

@@ -56,8 +56,8 @@ def join(options: argparse.Namespace) -> World:
     problem = None
     if not options.timeout > 0:
         problem = f"--timeout must be above 0, got {options.timeout:g}"
-    elif asked is not None and asked < 1:
-        problem = f"--processes must be an int at least 1, got {asked}"
+    elif asked is not None and (asked < 1 or asked & (asked - 1)):
+        problem = f"--processes must be a power of two, got {asked}"
     elif asked is not None and size > 1 and asked != size:
         problem = f"--processes {asked} is under an mpiexec of {size} processes; leave it away"
     elif os.environ.get(OURS) and size == 1:
@@ -130,6 +130,8 @@ def start(processes: int, words: list[str]) -> int:
         raise
     if status in ENDED:
         return status
+    if -status == getattr(signal, "SIGPIPE", None):  # whoever read the output has seen enough
+        return 1
     complain(f"duonet: train: a process was ended from outside (mpiexec's status {status}); --resume continues")
     return 2
 
