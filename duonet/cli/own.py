@@ -52,11 +52,13 @@ def brought(options: argparse.Namespace) -> Iterator[None]:
     ValueError
         If one cannot be imported; says why.
     """
-    from duonet.experiments.own import IMPORT, is_own, named_modules
+    from duonet.experiments.own import IMPORT, SURROGATES, is_own, named_modules
 
     typed = {name: str(getattr(options, name, "")) for name in SETTINGS}
-    asked = [(f"--{name}", text.partition(":")[0]) for name, text in typed.items() if is_own(text)]
-    asked += [("--import", module) for module in getattr(options, "imports", ())]
+    places = {f"--{name}": text.partition(":")[0] for name, text in typed.items() if is_own(text)}
+    if places.get("--surrogate") in SURROGATES:  # tanh:four
+        del places["--surrogate"]
+    asked = [*places.items(), *(("--import", module) for module in getattr(options, "imports", ()))]
     if not asked:
         yield
         return

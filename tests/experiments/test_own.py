@@ -198,6 +198,13 @@ def test_a_module_that_cannot_be_imported_is_named(folder, capsys):
     assert capsys.readouterr().err == f"duonet: compare: {said}\n" and "DUONET_IMPORT" not in os.environ
 
 
+@pytest.mark.parametrize("command", [["train", "mlp", "fashion-mini"], ["compare"], ["mismatch"]])
+def test_a_surrogate_that_takes_a_number_and_got_a_word_names_no_module(command, folder, capsys):
+    assert main([*command, "--surrogate", "tanh:four", "--out", "study"]) == 2
+    said = "--surrogate tanh takes a number above 0, got 'tanh:four'"
+    assert capsys.readouterr().err == f"duonet: {command[0]}: {said}\n"
+
+
 def test_a_comparison_puts_them_into_the_rows_that_have_them(imported):
     settings = CompareSettings(
         model="mlp", activations="my_own:Halves", surrogate="tanh:4", weights="my_own:Thirds"
