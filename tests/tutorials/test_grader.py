@@ -74,7 +74,7 @@ def test_triple(answers, rng, sign):
 
 # What stands at a submission's top, or in place of double's body; the points left; a part of the first reason.
 AT_IMPORT = {
-    "everything that is not allowed": ("from duonet import *", 0, r"ImportError: answers.py imports duonet\.\*; this assignment allows numpy"),
+    "everything that is not allowed": ("from duonet import *", 0, r"^ModuleNotFoundError: answers.py imports duonet\.\*; this assignment allows numpy"),
     "no text at all": ("# -*- coding: nowhere -*-", 0, "unknown encoding: nowhere"),
     "sys.exit": ("raise SystemExit(0)", 0, "SystemExit"),
     "os._exit": ("import os; os._exit(0)", 0, "ended before its tests did"),
@@ -161,12 +161,13 @@ PARTLY = {
     "nul": ("", "return '\0'", 40, "null bytes"),
     "no such module": ("import numpy.nowhere as n", "return n.twice(x)", 40, "^ModuleNotFoundError: No module"),
     "no such name": ("from numpy import twice", "return twice(x)", 40, "^ImportError: cannot import name 'twice'"),
-    "a module that is not allowed": ("import pytest, numpy as np", "return pytest.twice(x)", 40, "^ImportError: answers.py imports pytest; this assignment allows numpy$"),
+    "a module that is not allowed": ("import pytest, numpy as np", "return pytest.twice(x)", 40, "^ModuleNotFoundError: answers.py imports pytest; this assignment allows numpy$"),
     "not allowed, and not used": ("import pytest", "return 2 * x", 100, None),
     "not allowed in a function": ("", "import pytest; return 2 * x", 40, "imports pytest"),
     "a base that is not allowed": ("from duonet import Function\nclass Op(Function): pass", "return Op.apply(x)", 40, "imports duonet.Function"),
     "a constant from what is not allowed": ("from scipy.constants import pi\ntwo = 2 * pi / 3", "return two * x", 40, "imports scipy.constants.pi"),
-    "a way out": ("try:\n    import numba\nexcept ImportError:\n    numba = None", "return 2 * x", 100, None),
+    "a way out": ("try:\n    import numba\nexcept ModuleNotFoundError:\n    numba = None", "return 2 * x if numba is None else x", 100, None),
+    "no such feature": ("from __future__ import nothing, annotations\ndef f(x: Nobody): pass", "return 2 * x", 100, None),
 }  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def statements(text):
 
 
 class Imports(ast.NodeTransformer):
-    """Takes imports apart, one name each; one that is not allowed raises ImportError where it stands.
+    """Takes imports apart, one name each; one that is not allowed fails as if it were not installed.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Imports(ast.NodeTransformer):
         parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
         if not parents & self.allowed and name.split(".")[0] not in sys.stdlib_module_names:
             why = f"answers.py imports {name}; this assignment allows {', '.join(sorted(self.allowed))}"
-            (refusal,) = ast.parse(f"raise ImportError({why!r})").body
+            (refusal,) = ast.parse(f"raise ModuleNotFoundError({why!r})").body
             refusal.names, alone = alone.names, refusal
         return ast.fix_missing_locations(ast.copy_location(alone, node))
 
@@ -129,8 +129,6 @@ def run(text, allowed, namespace):
             continue
         parts = imports.visit(statement)
         for part in parts if isinstance(parts, list) else [parts]:
-            if isinstance(part, ast.ImportFrom) and part.module == "__future__":
-                flags |= getattr(__future__, part.names[0].name).compiler_flag
             try:
                 exec(compile(ast.Module([part], []), FILE, "exec", flags, True), namespace)
             except (ImportError, SyntaxError) as error:
@@ -138,3 +136,6 @@ def run(text, allowed, namespace):
                 if "*" in names:  # whatever the rest uses may have come from there
                     raise
                 namespace.update(dict.fromkeys(names, Missing(error)))
+            else:
+                if isinstance(part, ast.ImportFrom) and part.module == "__future__":
+                    flags |= getattr(__future__, part.names[0].name).compiler_flag
