@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -285,6 +286,36 @@ def test_a_bad_command_line_is_refused_before_anything_is_graded(tmp_path, monke
         grade.main()
     said = capsys.readouterr()
     assert words in f"{said.err} {ended.value}" and not said.out and not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_graded(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(assignment.UsageError, match="r.csv cannot be written"):
+        grade.check_outputs(None, tmp_path / "r.csv")
+    (tmp_path / "r.csv").touch()
+    grade.check_outputs(tmp_path / "r.csv", Path("/dev/stdout"))
+
+
+def test_what_is_ended_does_not_count_as_graded(folder, tmp_path, monkeypatch):
+    begun, count = threading.Event(), []
+
+    def one(server, file, tests, path, *rest):
+        if path.name == "slow":
+            begun.set()
+            time.sleep(0.1)
+        return []
+
+    def interrupted(name, outcomes):
+        begun.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grade, "start_server", lambda: None)
+    monkeypatch.setattr(grade, "grade", one)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    submissions = {name: tmp_path / name for name in ("fast", "slow")}
+    with pytest.raises(KeyboardInterrupt):
+        grade.grade_all(folder, submissions, 1, LIMIT, interrupted, False, lambda: count.append(1))
+    assert count == [1]
 
 
 def test_release_makes_the_bundle_and_refuses_what_is_there(tmp_path):

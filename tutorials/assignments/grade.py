@@ -183,18 +183,19 @@ def grade_all(folder, submissions, seed, limit, show, walls=None, advance=lambda
     server = start_server()
     tests = grading_tests(folder)  # here, once: CPython 3.11 fails where several threads parse
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        graded, begun = {}, {}
+        graded, begun, ended = {}, {}, False
         try:
             begun |= {
                 name: pool.submit(grade, server, folder / "test_grading.py", tests, path, seed, limit, walls)
                 for name, path in submissions.items()
             }
             for one in begun.values():
-                one.add_done_callback(lambda one: one.cancelled() or advance())
+                one.add_done_callback(lambda one: one.cancelled() or ended or advance())
             for name, outcomes in begun.items():
                 graded[name] = outcomes.result()
                 show(name, graded[name])
         except BaseException:
+            ended = True  # what is ended now is not graded
             pool.shutdown(wait=False, cancel_futures=True)
             while not all(one.done() for one in begun.values()):
                 for process in multiprocessing.active_children():
@@ -257,6 +258,8 @@ def check_outputs(*files):
             raise UsageError(f"there is no folder {printable(str(file.parent))}")
         if file.is_dir():
             raise UsageError(f"{printable(str(file))} is a folder")
+        if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+            raise UsageError(f"{printable(str(file))} cannot be written")
     if len(files) != len({file.absolute() for file in files}):
         raise UsageError("both files have one name")
 
