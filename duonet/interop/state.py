@@ -97,7 +97,7 @@ def save_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
     Raises
     ------
     CannotTranslate, ValueError
-        As `to_torch_state`.
+        As `to_torch_state`, or if a number is not finite, or a variance below 0; no file with one is read.
     RuntimeError
         If safetensors is not installed.
 
@@ -108,6 +108,7 @@ def save_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
     >>> torch.load_state_dict(safetensors.torch.load_file("model.safetensors"))  # doctest: +SKIP
     """
     state = {name: a.there() for name, a in arrays_of(plan("save_safetensors", model, in_shape)).items()}
+    _check("save_safetensors", state)
     written = needed("save_safetensors", "safetensors.numpy").save(state, {"format": "pt"})
     with replacing(path) as part:
         part.write_bytes(written)
@@ -128,8 +129,8 @@ def load_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
     ------
     ValueError
         If it is no whole file of safetensors; otherwise as `from_torch_state`.
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it is a folder or may not be read.
     RuntimeError
         If safetensors is not installed.
 
@@ -140,6 +141,8 @@ def load_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
     """
     safetensors = needed("load_safetensors", "safetensors")
     places = arrays_of(plan("load_safetensors", model, in_shape))
+    with open(path, "rb"):  # safetensors would say of a file without permission that it does not exist
+        pass
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             names = sorted(file.keys())
@@ -162,10 +165,13 @@ def _as_arrays(state):
     for name, value in state.items():
         if not hasattr(value, "detach"):
             arrays[name] = value
-        elif value.dtype.itemsize == 2 and value.is_floating_point():
-            arrays[name] = value.detach().cpu().float().numpy()  # bfloat16, which NumPy has not
-        else:
-            arrays[name] = value.detach().cpu().numpy()
+            continue
+        try:
+            value = value.detach().cpu()
+            short = value.is_floating_point() and value.dtype.itemsize <= 2  # bfloat16, which NumPy has not
+            arrays[name] = (value.float() if short else value).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
+            raise ValueError(f"from_torch_state: {name} cannot become an array: {error}") from None
     return arrays
 
 
@@ -184,9 +190,16 @@ def _misfits(places, shapes, kinds):
 
 
 def _refuse(owner: str, problems: Iterable[str]) -> None:
-    said = "; ".join(list(problems)[:8])
+    said = list(problems)
     if said:
-        raise ValueError(f"{owner}: {said}")
+        more = [f"and {len(said) - 8} more"] if len(said) > 8 else []
+        raise ValueError(f"{owner}: {'; '.join(said[:8] + more)}")
+
+
+def _check(owner, arrays):
+    _refuse(owner, (f"{name} holds NaN or infinity" for name, a in arrays.items() if not np.isfinite(a).all()))
+    negative = (name for name, a in arrays.items() if name.endswith("running_var") and (a < 0).any())
+    _refuse(owner, (f"{name} holds a number below 0, which no variance is" for name in negative))
 
 
 def _read(owner, model, in_shape, state):
@@ -196,9 +209,7 @@ def _read(owner, model, in_shape, state):
     counted = {name: array for name, array in state.items() if not (name in places and name.endswith(COUNTER))}
     wanted = {name: place.there() for name, place in places.items() if not name.endswith(COUNTER)}
     arrays = fitting(owner, counted, wanted)
-    _refuse(owner, (f"{name} holds NaN or infinity" for name, a in arrays.items() if not np.isfinite(a).all()))
-    negative = (name for name, a in arrays.items() if name.endswith("running_var") and (a < 0).any())
-    _refuse(owner, (f"{name} holds a number below 0, which no variance is" for name in negative))
+    _check(owner, arrays)
     with no_grad():
         for name, array in arrays.items():
             if places[name].layer is not None:

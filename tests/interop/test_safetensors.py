@@ -1,6 +1,7 @@
 """Files of safetensors: what was written comes back, and what is no such file is refused in a sentence."""
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -79,6 +80,27 @@ def test_a_file_with_nan_is_refused(model, path):
         interop.load_safetensors(path, model, SHAPE)
 
 
-def test_no_file_is_no_file(model, path):
+def test_nothing_is_written_that_could_not_be_read(model, path):
+    model.head.bias.data[1] = np.nan
+    with pytest.raises(ValueError, match="save_safetensors: head.bias holds NaN or infinity"):
+        interop.save_safetensors(path, model, SHAPE)
+    assert not any(path.parent.iterdir())
+
+
+def test_of_many_problems_the_rest_are_counted(model, path):
+    path.write_bytes(written(WHOLE | {f"more{i:02}": ("F32", [1], 4) for i in range(11)}))
+    with pytest.raises(ValueError, match="unexpected 'more07'; and 3 more$"):
+        interop.load_safetensors(path, model, SHAPE)
+
+
+def test_no_file_a_folder_and_a_closed_file_are_told_apart(model, path):
     with pytest.raises(FileNotFoundError):
+        interop.load_safetensors(path, model, SHAPE)
+    with pytest.raises(IsADirectoryError if os.name != "nt" else PermissionError, match=path.parent.name):
+        interop.load_safetensors(path.parent, model, SHAPE)
+    interop.save_safetensors(path, model, SHAPE)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root, or a system without permissions, may read it")
+    with pytest.raises(PermissionError, match=path.name):
         interop.load_safetensors(path, model, SHAPE)

@@ -59,6 +59,16 @@ def test_half_precision_comes_back_too(rng):
     assert np.array_equal(model[0].weight.data.T, module.float()[0].weight.detach().numpy())
 
 
+@pytest.mark.parametrize("other", [
+    lambda w: w.to_sparse(), lambda w: w.to("meta"), lambda w: w.to(torch.complex64).conj(),
+], ids=["sparse", "meta", "conjugate"])  # fmt: skip
+def test_a_tensor_that_is_no_array_is_named(other, rng):
+    model = nn.Sequential(nn.Linear(4, 2, rng=rng))
+    state = interop.to_torch(model, (4,)).state_dict()
+    with pytest.raises(ValueError, match="from_torch_state: 0.weight cannot become an array: "):
+        interop.from_torch_state(model, (4,), state | {"0.weight": other(state["0.weight"])})
+
+
 def trained(quantizer, surrogate, rng):
     return nn.Sequential(
         {
