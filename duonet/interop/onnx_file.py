@@ -50,7 +50,7 @@ def to_onnx(
     CannotTranslate
         If a layer has no form in ONNX, such as a stochastic one, or the model is not float32; names it.
     ValueError
-        If images of that shape do not fit, or a number is not finite.
+        If images of that shape do not fit, a number is not finite, or JSON cannot hold what is in `about`.
     RuntimeError
         If onnx is not installed.
 
@@ -61,7 +61,7 @@ def to_onnx(
     >>> to_onnx("vgg7.onnx", model, (32, 32, 3))  # doctest: +SKIP
     """
     arguments.instance("to_onnx", "model", model, nn.Module)
-    about = arguments.instance("to_onnx", "about", {} if about is None else about, dict)
+    kept = _in_json(arguments.instance("to_onnx", "about", {} if about is None else about, dict))
     for name, tensor in model._tensors():
         if tensor.dtype.kind == "f" and tensor.dtype != np.float32:
             raise CannotTranslate(f"to_onnx: {name} is {tensor.dtype}, not float32: model.astype('float32')")
@@ -71,9 +71,18 @@ def to_onnx(
     onnx = needed("to_onnx", "onnx")
     graph = _Graph(onnx)
     graph.node("Identity", [graph.part(whole, "images")], "logits")
-    written = graph.model(whole, about)
+    written = graph.model(whole, kept)
     with replacing(path) as part:
         part.write_bytes(written)
+
+
+def _in_json(about: dict[str, Any]) -> dict[str, str]:
+    """Return what the file says of images and classes."""
+    kept = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
+    try:
+        return {name: json.dumps(value, allow_nan=False) for name, value in kept.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"to_onnx: about must be what JSON can hold: {error}") from None
 
 
 class _Graph:
@@ -97,7 +106,7 @@ class _Graph:
         self.constants.append(self.onnx.numpy_helper.from_array(value, name))
         return name
 
-    def model(self, whole: Part, about: dict[str, Any]) -> bytes:
+    def model(self, whole: Part, about: dict[str, str]) -> bytes:
         """Return the file's bytes, once onnx's own checker has passed them."""
         helper = self.onnx.helper
         ends = [
@@ -109,8 +118,7 @@ class _Graph:
         made = helper.make_model(
             graph, opset_imports=[opset], ir_version=IR, producer_name="duonet", producer_version=VERSION
         )
-        kept = {name: json.dumps(about[name]) for name in ("class_names", "mean", "std") if name in about}
-        helper.set_model_props(made, kept | {"layout": "channels first"})
+        helper.set_model_props(made, about | {"layout": "channels first"})
         self.onnx.checker.check_model(made, full_check=True)
         return bytes(made.SerializeToString(deterministic=True))
 

@@ -155,7 +155,6 @@ def _shapes(owner, model, shape):
     """Run one image of zeros, and return every layer's shapes of input and output by path, and its dtype."""
     tensors = [tensor.data for _, tensor in model._tensors() if tensor.dtype.kind == "f"]
     dtype = tensors[0].dtype if tensors else np.dtype(np.float32)
-    x = np.zeros((1, *shape), dtype)
     seen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def see(path, module, inputs, output):
@@ -163,6 +162,7 @@ def _shapes(owner, model, shape):
 
     with evaluating(model), no_grad(), watch(model, see), np.errstate(all="ignore"):
         try:
+            x = np.zeros((1, *shape), dtype)
             model(Tensor(backend.to_device(x, backend.device_of(tensors[0]) if tensors else "cpu")))
         except ValueError as error:
             raise ValueError(f"{owner}: in_shape {shape} does not fit: {error}") from None

@@ -92,6 +92,9 @@ def test_nothing_is_written_of_what_is_refused(rng, path):
         interop.to_onnx(path, nn.Sequential(nn.Linear(4, 2, rng=rng)).astype("float64"), (4,))
     with pytest.raises(TypeError, match="to_onnx: about must be"):
         interop.to_onnx(path, nn.Sequential(nn.ReLU()), (4,), ["mean"])
+    for mean in (np.array([0.5]), [float("nan")]):
+        with pytest.raises(ValueError, match="to_onnx: about must be what JSON can hold: "):
+            interop.to_onnx(path, nn.Sequential(nn.ReLU()), (4,), {"mean": mean})
     assert path.read_text() == "before" and [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 

@@ -152,6 +152,8 @@ def test_an_image_that_does_not_fit_is_refused(rng):
         ValueError, match=r"to_torch_state: in_shape \(9, 9, 2\) does not fit: conv Conv2d: conv2d"
     ):
         interop.to_torch_state(small(rng), (9, 9, 2))
+    with pytest.raises(ValueError, match=r"to_torch_state: in_shape \(10{30}, 9, 3\) does not fit: Maximum"):
+        interop.to_torch_state(small(rng), (10**30, 9, 3))
     with pytest.raises(TypeError, match="to_torch_state: model must be"):
         interop.to_torch_state(None, SHAPE)
     with pytest.raises(
