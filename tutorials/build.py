@@ -5,10 +5,13 @@
     python tutorials/build.py --check    execute every source with its solutions in place, write nothing
 
 A cell tagged `solution` answers the exercise whose test is the cell just before it. A notebook shows it folded;
-`--check` runs it before the test, which must then pass.
+`--check` runs it before the test, which must then pass. A reader runs cells again, and in any order: so `--check`
+then runs the cells that take little time once more, twice in a row, from the last section to the first, and all of
+this a second time, when the last section meets what the first has left.
 """
 
 import argparse
+import copy
 import hashlib
 import re
 import sys
@@ -24,6 +27,7 @@ from duonet.files import replacing
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds on two cores
+QUICK = 1  # seconds; a cell that takes longer runs once
 OPEN, WRONG = "is still open", "not right yet"  # what duonet.exercise.attempt prints of what is not solved
 FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
 
@@ -67,19 +71,52 @@ def assemble(source, solved=False):
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
-def execute(notebook):
-    """Run every cell in an empty folder, and return the seconds it took."""
-    began = time.perf_counter()
+def sections(cells):
+    """Split cells where a text begins a section; the first part has the imports."""
+    parts = [[]]
+    for cell in cells:
+        if cell.cell_type == "markdown" and re.search(r"^## ", cell.source, re.M):
+            parts.append([])
+        parts[-1].append(cell)
+    return parts
+
+
+def again(cells, seconds):
+    """List what to run once more: the last section first, each quick cell twice in a row; and all of it twice."""
+    quick = [[cell for cell in part if seconds.get(cell.id, QUICK) < QUICK] for part in sections(cells)]
+    return [cell for part in quick[::-1] for cell in part for _ in range(2)] * 2
+
+
+def execute(notebook, repeat=False):
+    """Run every cell in an empty folder, and return the seconds it took; then append repetitions, if asked."""
+    began, seconds = {}, {}
+
+    def start(cell, cell_index):
+        began[cell.id] = time.perf_counter()
+
+    def stop(cell, cell_index, execute_reply):
+        seconds.setdefault(cell.id, time.perf_counter() - began[cell.id])
+
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, timeout=10 * LIMIT, resources={"metadata": {"path": folder}}, coalesce_streams=True
+            notebook,
+            timeout=10 * LIMIT,
+            resources={"metadata": {"path": folder}},
+            coalesce_streams=True,
+            on_cell_execute=start,
+            on_cell_executed=stop,
         )
         language_info = notebook.metadata.language_info
-        client.execute()
+        client.execute(cleanup_kc=not repeat)
+        if repeat:
+            with client.setup_kernel():
+                for cell in again(notebook.cells, seconds):
+                    notebook.cells.append(copy.deepcopy(cell))
+                    client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
     notebook.metadata.language_info = language_info  # the kernel's has Python's version
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the moments at which it ran
-    return time.perf_counter() - began
+    return sum(seconds.values())
 
 
 def complaints(notebook, solved=False):
@@ -114,7 +151,7 @@ def main():
     bad = 0
     for source in sources(arguments.numbers):
         notebook = assemble(source, solved=arguments.check)
-        seconds = execute(notebook)
+        seconds = execute(notebook, repeat=arguments.check)
         found = complaints(notebook, solved=arguments.check)
         slow = " (over the limit)" if seconds > LIMIT else ""
         print(f"{source.stem}: {seconds:.0f} s here{slow}, {stated(source)} s stated", flush=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tutorials"))
 import build  # noqa: E402
@@ -83,6 +84,24 @@ def test_checking_runs_the_solutions_and_writes_nothing(place, monkeypatch, caps
     for wrong in ("raise NotImplementedError", "return 3 * x"):
         place(SOURCE.replace("return 2 * x", wrong))
         assert run(monkeypatch, "--check") == 1 and "does not solve its exercise" in capsys.readouterr().out
+
+
+def test_checking_runs_cells_again_twice_in_a_row_and_sections_in_reverse_but_no_slow_cell():
+    cells = build.jupytext.reads(
+        "# %%\nimport math\n\n# %% [markdown]\n# Some text.\n#\n# ## One\n\n# %%\na = 1\n\n# %%\nb = 2\n"
+        "\n# %% [markdown]\n# ### Not a section\n\n# %%\nc = 3\n\n# %% [markdown]\n# ## Two\n\n# %%\nd = 4\n",
+        fmt="py:percent",
+    ).cells
+    for cell in cells:
+        cell.id = cell.source[0]
+    seconds = {cell.id: 0.1 for cell in cells if cell.cell_type == "code"} | {"b": 2 * build.QUICK}
+    assert [cell.id for cell in build.again(cells, seconds)] == list("ddaacciiddaaccii")
+
+
+def test_checking_refuses_a_section_that_runs_but_once(place):
+    place("# %%\nx = 1\n\n# %% [markdown]\n# ## Two\n\n# %%\nx, y = 2, x\nassert y == 1\n")
+    with pytest.raises(CellExecutionError, match="AssertionError"):
+        build.execute(build.assemble(build.sources()[0]), repeat=True)
 
 
 @pytest.mark.parametrize(

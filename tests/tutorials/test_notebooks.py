@@ -103,6 +103,22 @@ def test_it_draws_all_randomness_from_one_seed(source):
     assert "SEED = " in code and "np.random.seed" not in code and not re.search(r"default_rng\(\)", code)
 
 
+def test_each_section_that_draws_makes_its_own_generator_first(source):
+    for part in build.sections(build.assemble(source, solved=True).cells):
+        code = "\n".join(cell.source for cell in part if cell.cell_type == "code")
+        own = [(s, part) for s in ast.parse(code).body for part in ast.walk(s) if getattr(part, "id", "") == "rng"]
+        drawn = [type(name.ctx) for statement, name in own if not local(statement)]
+        assert drawn.count(ast.Store) <= 1 and drawn[:1] in ([], [ast.Store]), code
+
+
+def local(statement):
+    """Say whether a statement is a function with an `rng` of its own, which it is given or makes."""
+    if not isinstance(statement, ast.FunctionDef):
+        return False
+    names = [part for part in ast.walk(statement) if getattr(part, "id", "") == "rng"]
+    return "rng" in [a.arg for a in statement.args.args] or any(isinstance(name.ctx, ast.Store) for name in names)
+
+
 def test_the_readme_lists_it_with_its_time(source):
     row = re.search(rf"^.*\(tutorials/{source.stem}\.ipynb\).*$", README, re.M)
     assert row and f"{build.stated(source)} s" in row.group()

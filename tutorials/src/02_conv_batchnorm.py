@@ -25,8 +25,7 @@ import numpy as np
 from duonet import Function, Tensor, check_gradients, functional
 from duonet.exercise import attempt
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
 index = np.lib.stride_tricks.sliding_window_view(np.arange(9).reshape(3, 3), (2, 2)).reshape(4, 4)
@@ -174,6 +173,7 @@ def conv_loops(x, w, stride=1, padding=0):
 # every bit where no sum is ever rounded: on small whole numbers.
 
 # %%
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
 options = {"stride": 2, "padding": 1}
 y = conv_loops(x, w, **options)
@@ -325,6 +325,7 @@ def col2im(cols, shape, KH, KW, stride):
 
 
 # %%
+rng = np.random.default_rng([SEED, 2])  # this section's own, so that it can run again
 x, z = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((2 * 3 * 2, 3 * 3 * 3))
 forwards = (im2col(x, 3, 3, 2) * z).sum()
 backwards = (x * col2im(z, x.shape, 3, 3, 2)).sum()
@@ -394,6 +395,7 @@ def conv_gemm(x, w, stride=1, padding=0):
     return y.reshape(len(x), OH, OW, OC)
 
 
+rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
 x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
 np.testing.assert_allclose(conv_gemm(x, w, **options), conv_loops(x, w, **options), rtol=1e-12, atol=1e-12)
 assert np.array_equal(conv_gemm(whole_x, whole_w, **options), whole)
@@ -455,6 +457,8 @@ class ScratchConv(Function):
 # %%
 from functools import partial
 
+rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
+x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
 for stride, padding in ((1, 0), (1, 1), (2, 1), (3, 2)):
     check_gradients(partial(ScratchConv.apply, stride=stride, padding=padding), x, w)
 
@@ -659,6 +663,7 @@ def conv_views(x, w, padding):
     return (windows.reshape(-1, KH * KW * C) @ w.reshape(-1, OC)).reshape(*windows.shape[:3], OC)
 
 
+rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
 little = [a.astype("float32") for a in (rng.standard_normal((16, 10, 10, 4)), rng.standard_normal((3, 3, 4, 8)))]
 np.testing.assert_allclose(conv_views(*little, 1), conv_loops(*little, 1, 1), rtol=1e-4, atol=1e-4)
 loops, product = measure(lambda: conv_loops(*little, 1, 1), lambda: conv_gemm(*little, 1, 1), turns=5)
@@ -776,6 +781,7 @@ print(xhat.ravel())
 # the mean v / (v + ε): 1 if ε = 0, a little less otherwise. Keep these two facts; the gradient lives on them.
 
 # %%
+rng = np.random.default_rng([SEED, 6])  # this section's own, so that it can run again
 x, gamma, beta = rng.standard_normal((3, 4, 4, 2)) * [1, 9] + 5, rng.standard_normal(2), rng.standard_normal(2)
 y, (_, sigma, xhat) = norm_forward(x.reshape(-1, 2), gamma, beta)
 library = functional.batch_norm(Tensor(x), Tensor(gamma), Tensor(beta)).data
@@ -884,6 +890,8 @@ def composed(x, gamma, beta):
     return gamma * (centred / sigma) + beta
 
 
+rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
+gamma, beta = rng.standard_normal((2, 2))
 x, dy = 3 * rng.standard_normal((48, 2)) + 5, rng.standard_normal((48, 2))
 by_nodes = norm_backward_nodes(dy, gamma, norm_forward(x, gamma, beta)[1])
 by_tape = gradients(composed, x, gamma, beta, dy=dy)
@@ -936,9 +944,13 @@ def norm_with(formula):
 
 
 # %%
-_, (_, sigma, xhat) = norm_forward(x, gamma, beta)
+rng = np.random.default_rng([SEED, 8])  # this section's own, so that it can run again
+x, dy = 3 * rng.standard_normal((48, 2)) + 5, rng.standard_normal((48, 2))
+gamma, beta = rng.standard_normal((2, 2))
+_, kept = norm_forward(x, gamma, beta)
+centred, sigma, xhat = kept
 dx = closed_form(dy, xhat, gamma, sigma)
-np.testing.assert_allclose(dx, by_nodes[0], rtol=1e-10, atol=1e-12)
+np.testing.assert_allclose(dx, norm_backward_nodes(dy, gamma, kept)[0], rtol=1e-10, atol=1e-12)
 check_gradients(norm_with(closed_form), x, gamma, beta)
 print("the two derivations agree, and with the numerical gradient")
 
@@ -1107,6 +1119,7 @@ else:
 # points to a mean, one whose error grows with x̂ to a scale. The next cell asserts both signatures.
 
 # %%
+rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
 dy = rng.standard_normal((8, 1))
 _, (_, sigma, xhat) = norm_forward(x, one, zero)
 right = closed_form(dy, xhat, one, sigma)

@@ -26,8 +26,7 @@ import numpy as np
 from duonet.exercise import attempt
 from duonet.quant import Binary, Clip, Sign, Ternary
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 DARK, LIGHT, WARM = "#123a6b", "#7aa6d8", "#b2500f"
 plt.rc("legend", frameon=False)
 plt.rc("axes.spines", top=False, right=False)
@@ -113,6 +112,7 @@ assert (ternary(X) == [0, 0, 0, 0, 0, 0, 0, 0.5, 0.5, 1, 1, 1]).all()
 # Ours agree with them bit for bit, in both precisions.
 
 # %%
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 for dtype in ("float32", "float64"):
     x = np.concatenate([X, rng.uniform(-2, 2, 10_000)]).astype(dtype)
     for ours, theirs in ((sign, Sign()), (binary, Binary()), (ternary, Ternary())):
@@ -198,8 +198,9 @@ def two_bits(x):
 def check_two_bits():
     from duonet.quant import Uniform
 
+    draw = np.random.default_rng(SEED)
     for dtype in ("float32", "float64"):
-        x = np.concatenate([rng.uniform(-1, 2, 1000), [1 / 6, 0.5, 5 / 6]]).astype(dtype)
+        x = np.concatenate([draw.uniform(-1, 2, 1000), [1 / 6, 0.5, 5 / 6]]).astype(dtype)
         y = two_bits(x)
         assert y.dtype == x.dtype, f"x is {dtype}, but y is {y.dtype}"
         assert np.allclose(y, Uniform(2)(x), atol=1e-6), "a level or a threshold is off"
@@ -408,7 +409,7 @@ def step_for(levels):
 def check_step_for():
     from duonet.quant import Uniform
 
-    x = rng.uniform(-2, 3, 2000)
+    x = np.random.default_rng(SEED).uniform(-2, 3, 2000)
     for levels, f in ((2, Binary()), (3, Ternary()), (4, Uniform(2)), (8, Uniform(3)), (256, Uniform(8))):
         window = central_difference(f, x, step_for(levels))
         assert np.allclose(window, (x > 0) & (x < 1), atol=1e-9), f"not the window with {levels} levels"
@@ -497,6 +498,7 @@ def output_and_gradient(op, array, dy, *settings):
     return y.data, x.grad
 
 
+rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
 array, dy = np.concatenate([X, rng.uniform(-1, 2, 1000)]), rng.standard_normal(1012)
 ours = output_and_gradient(BinaryClip.apply, array, dy)
 theirs = output_and_gradient(quantize, array, dy, Binary(), Clip(0, 1))
@@ -1119,7 +1121,7 @@ def check_dead_share():
     z = np.array([[-1.0, 0.5, 2.0, 0.0], [1.5, 3.0, 2.0, 1.0]])
     assert dead_share(z, 0, 1) == 0.75, "only the second unit is alive: an end of the window is outside"
     assert dead_share(z, -2, 4) == 0 and dead_share(z, 5, 6) == 1, "a window around all, and one beyond"
-    z = rng.standard_normal((4, 5000))
+    z = np.random.default_rng(SEED).standard_normal((4, 5000))
     assert abs(dead_share(z, 0, 1) - 0.659**4) < 0.03, "each of the four samples misses with probability 0.659"
 
 
@@ -1301,7 +1303,7 @@ def difference_of_np_sign(x):
 
 # %%
 def check_difference_of_np_sign():
-    points = np.concatenate([grid, rng.uniform(-3, 3, 100)])
+    points = np.concatenate([grid, np.random.default_rng(SEED).uniform(-3, 3, 100)])
     assert np.array_equal(difference_of_np_sign(points), central_difference(np.sign, points, 1)), (
         "where x - 1 or x + 1 is 0, np.sign is 0"
     )
@@ -1331,7 +1333,7 @@ def two_binaries(x):
 # %%
 def check_two_binaries():
     points = grid + 1 / 128  # no end of a window among them
-    dy = rng.standard_normal(points.shape)
+    dy = np.random.default_rng(SEED).standard_normal(points.shape)
     y, dx = output_and_gradient(two_binaries, points, dy)
     assert np.array_equal(y, ternary(points)), "the staircase is off"
     assert np.array_equal(two_binaries(Tensor(ties)).data, ternary(ties)), "the staircase is off at a tie"
@@ -1379,7 +1381,8 @@ class Pact(Function):
 
 # %%
 def check_pact():
-    x, alpha, dy = rng.uniform(-1, 4, 50), np.array([1.7]), rng.standard_normal(50)
+    draw = np.random.default_rng(SEED)
+    x, alpha, dy = draw.uniform(-1, 4, 50), np.array([1.7]), draw.standard_normal(50)
     assert np.array_equal(Pact.apply(Tensor(x), Tensor(alpha)).data, alpha * ternary(x / alpha)), "the staircase"
     check_gradients(Pact.apply, x, alpha, against="surrogate")
     expected = (np.where((x > 0) & (x < 1.7), dy, 0), dy[x >= 1.7].sum())

@@ -25,8 +25,7 @@ import numpy as np
 
 from duonet.exercise import attempt
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
@@ -72,6 +71,7 @@ plt.show()
 # The targets $t_n$ come from another network of the same shape, so a perfect answer exists.
 
 # %%
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 N = 24
 x = rng.standard_normal((N, 4))
 W, W_teacher = rng.standard_normal((2, 4, 3))
@@ -272,6 +272,7 @@ from duonet import nn
 from duonet.mismatch import coarse_gradient, coordinate_gradient
 from duonet.quant import Binary, Clip
 
+rng = np.random.default_rng([SEED, 2])  # this section's own, so that it can run again
 step = nn.QuantActivation(Binary(), Clip(0, 1))  # the staircase forwards, the clip's derivative backwards
 layers = {
     "first": nn.Linear(4, 3, rng=rng, bias=False),
@@ -384,6 +385,7 @@ def mismatch_of(x):
     return float(cosine(c, coordinate_gradient(model, F.mse_loss, batch, eps, ["first"])["first"].values))
 
 
+rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
 small = [mismatch_of(x)] + [mismatch_of(rng.standard_normal((N, 4))) for _ in range(5)]
 large = mismatch_of(rng.standard_normal((100_000, 4)))
 print("24 samples:", *(f"{value:.2f}" for value in small), f"   100,000 samples: {large:.2f}")
@@ -472,6 +474,7 @@ assert np.allclose(expected["identity"], 2 * expected["relu"])
 # Is the clip always better? Change $v$ and $v^\ast$ and see: draw both at random, 500 times.
 
 # %%
+rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
 wins = 0
 for _ in range(500):
     pair = rng.uniform(0.5, 1.5, (2, m))
@@ -569,6 +572,7 @@ plt.show()
 # </details>
 
 # %%
+rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
 twins = np.array([[measured_cdg(800, 0.1), measured_cdg(800, 0.1)] for _ in range(40)])
 read = np.mean([cosine(a, b) for a, b in twins])
 noise = np.mean(np.sum((twins - true) ** 2, axis=-1)) / np.sum(true**2)
@@ -940,6 +944,7 @@ class Ramp(Surrogate):
 # the teacher's.
 
 # %%
+rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
 ramps = {"wide": Ramp(-2, 2), "steep": Ramp(0.4, 0.9)}
 ramp_cosines = {}
 for degrees in (18, 120):
@@ -1086,6 +1091,7 @@ assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16))
 # </details>
 
 # %%
+rng = np.random.default_rng([SEED, 8])  # this section's own, so that it can run again
 student, data = Lesson(0, width=16).student("binary"), Lesson(0, width=16).batch(3000)
 common = {"layers": ["linear2"], "parts": 6}
 runs = {"CDG, 512 losses": measure(student, F.mse_loss, data, step=0.1, **common)["linear2"]}

@@ -25,8 +25,7 @@ import numpy as np
 
 from duonet.exercise import attempt
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 
 # %% tags=["hide-input"]
@@ -116,6 +115,7 @@ for h in (just_below, 0.25, 0.5, 0.75):
 
 
 # %%
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 ties = np.array([0.25, 0.75])
 values = np.concatenate([rng.normal(0.5, 0.5, 100_000), ties, np.nextafter(ties, 0), np.nextafter(ties, 1)])
 for dtype in ("float32", "float64"):
@@ -198,6 +198,7 @@ assert (rounded(0.75, 2), rounded_halves(0.75)) == (1.0, 0.5)
 # count disagreements twice: for normal random numbers, and for the same numbers rounded to multiples of ⅛.
 
 # %%
+rng = np.random.default_rng([SEED, 2])  # this section's own, so that it can run again
 spread = rng.normal(0.5, 0.5, 10_000)
 eighths = np.round(spread * 8) / 8
 for name, h in (("spread", spread), ("eighths", eighths)):
@@ -248,13 +249,14 @@ assert (a @ W == b @ W_doubled).all() and (a @ W == [[4.5, 1.0]]).all()
 # </details>
 
 # %%
+rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
 C, OC = 300, 50
 W = rng.standard_normal((C, OC))
 h = rng.normal(0.5, 0.5, (200, C))
 b = np.concatenate([Binary(0.75)(h), Binary(0.25)(h)], axis=-1)
-coupled, decoupled = Ternary()(h) @ W, b @ np.concatenate([W / 2, W / 2])
-largest = np.abs(coupled - decoupled).max() / np.abs(coupled).max()
-print("same in every bit:", np.array_equal(coupled, decoupled), "  to 14 digits:", bool(largest < 1e-14))
+of_levels, of_copies = Ternary()(h) @ W, b @ np.concatenate([W / 2, W / 2])
+largest = np.abs(of_levels - of_copies).max() / np.abs(of_levels).max()
+print("same in every bit:", np.array_equal(of_levels, of_copies), "  to 14 digits:", bool(largest < 1e-14))
 assert 0 < largest < 1e-14
 
 # %% [markdown]
@@ -317,6 +319,7 @@ def double_conv(w):
 # Here is a whole layer, from $x$ to the sum that the next layer computes:
 
 # %%
+rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
 x = rng.standard_normal((200, 4))
 gamma, beta, mean = rng.uniform(0.5, 1, 4), rng.uniform(0, 1, 4), rng.standard_normal(4)
 variance, W = rng.uniform(0.5, 2, 4), rng.standard_normal((4, 3))
@@ -326,11 +329,11 @@ def normalise(x, gamma, beta, mean, variance):
     return gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta
 
 
-coupled = Ternary()(normalise(x, gamma, beta, mean, variance)) @ W
+of_levels = Ternary()(normalise(x, gamma, beta, mean, variance)) @ W
 x2, gamma2, beta2, mean2, variance2 = (np.concatenate([v, v], axis=-1) for v in (x, gamma, beta, mean, variance))
 thresholds = np.repeat([0.75, 0.25], 4)
 b = (normalise(x2, gamma2, beta2, mean2, variance2) >= thresholds).astype(float)
-np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), coupled, atol=1e-12)
+np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), of_levels, atol=1e-12)
 
 # %% [markdown]
 # Between convolution and batch norm these networks often have a max pool. It treats each channel by itself, so it
@@ -345,6 +348,7 @@ np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), coupled, atol=1e-
 # %%
 from duonet import Parameter, Tensor, data, decouple, fit, nn, no_grad, optim
 
+rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
 images = data.fashion_mini()
 ternary = lambda: nn.QuantActivation(Ternary(), Clip(0, 1))
 
@@ -517,6 +521,7 @@ assert half - np.nextafter(half, h) == 2.0**-25, "the spacing just below 1/2 is 
 # itself, which we set to the float just below ¼. The last layer has weight 1.
 
 # %%
+rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
 tiny = nn.Sequential(
     {"norm": nn.BatchNorm(1), "act": ternary(), "linear": nn.Linear(1, 1, rng=rng, bias=False)}
 ).eval()
@@ -769,6 +774,7 @@ assert (sum(undoubled), sum(doubled)) == (789_782, 1_573_229)
 # and multiply-accumulates (MACs, one for each product that is added to a sum) of a network as it stands.
 
 # %%
+rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
 vgg = {name: models.vgg7(name, rng=rng) for name in ("baseline", "coupled")}
 vgg["decoupled"] = decouple(vgg["coupled"])
 counts = {name: summary(model, (32, 32, 3)) for name, model in vgg.items()}
@@ -852,6 +858,7 @@ def decoupled_mlp_weights(inputs, widths, classes):
 # refuses, and names the layer and the reason. Here is that failure, provoked on purpose:
 
 # %%
+rng = np.random.default_rng([SEED, 10])  # this section's own, so that it can run again
 f = lambda a: np.clip(a, 0, 0.6)
 assert (f(0.5), (f(0.0) + f(1.0)) / 2) == (0.5, 0.3)
 

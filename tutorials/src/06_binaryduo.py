@@ -25,8 +25,7 @@ import numpy as np
 
 from duonet.exercise import attempt
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
 BLUE, SKY, ORANGE, RED, GREEN, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#808080"
@@ -646,6 +645,7 @@ def paired(a, b):
 # deviation.
 
 # %%
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 STUDENT = {3: 4.303, 6: 2.571}
 for n, factor in STUDENT.items():
     runs = rng.standard_normal((100_000, n))  # the truth is 0, the deviation 1
@@ -937,6 +937,7 @@ assert restart.mean() < whole.mean()
 # in place of 2.571. The simulation of section 8 gives it.
 
 # %%
+rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
 runs = rng.standard_normal((400_000, 6))
 distance = np.abs(runs.mean(axis=1)) * np.sqrt(6) / runs.std(axis=1, ddof=1)  # from 0, in standard errors
 factor = np.quantile(distance, 1 - 0.05 / 6)

@@ -24,8 +24,7 @@ import numpy as np
 
 from duonet.exercise import attempt
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 
 # %% tags=["hide-input"]
@@ -385,6 +384,7 @@ def softmax(logits):
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 logits = rng.standard_normal((4, 3))
 clock = Clock()
 with pretending():
@@ -471,6 +471,7 @@ def cross_entropy(logits, onehot):
 # </details>
 
 # %%
+rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
 x = pretended.asarray(rng.standard_normal(5))
 xp = pretended
 expressions = """x.sum(); float(x.sum()); x.shape[0]; 1 if x[0] > 0 else 2; x[x > 0]
@@ -540,6 +541,7 @@ def clip_gradient(g, limit):
 # %%
 from duonet import models, optim
 
+rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
 images = rng.standard_normal((20, 16, 8)).astype("float32")  # 20 batches of 16
 labels = rng.integers(0, 4, (20, 16))
 
@@ -801,6 +803,7 @@ def interleaved(works, turns=21, warm_up=2):
 
 
 # %%
+rng = np.random.default_rng([SEED, 6])  # this section's own, so that it can run again
 square = backend.to_device(rng.standard_normal((400, 400)).astype("float32"), device)
 times = interleaved({"A": lambda: square @ square, "A again": lambda: square @ square})
 ratio = statistics.median(a / b for a, b in zip(*times.values()))
@@ -835,6 +838,7 @@ else:
 # %%
 from duonet import data, evaluate, fit, no_grad
 
+rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
 splits = data.fashion_mini()
 normalize = data.Normalize.of(splits.train.images)
 model = models.mlp("ternary", widths=(64, 64), rng=np.random.default_rng(4)).to(device)
@@ -1043,6 +1047,7 @@ numbers = np.float32([0, 0.5, 1, -1, 0.1, 1000, 2049])
 assert (rounded(numbers) == numbers).tolist() == [True] * 4 + [False, True, False]
 
 # %%
+rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
 a = (rng.random((64, 500)) < 0.5).astype("float32")
 w = rng.standard_normal((500, 32)).astype("float32")
 exact = a.astype("float64") @ w.astype("float64")
@@ -1100,6 +1105,9 @@ with plain_ops():
 
 
 # %%
+rng = np.random.default_rng([SEED, 10])  # this section's own, so that it can run again
+
+
 def quantize_thread(i, x, thresholds, levels, y):
     y[i] = levels[sum(x[i] >= t for t in thresholds)]
 

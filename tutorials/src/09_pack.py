@@ -26,8 +26,7 @@ import numpy as np
 
 from duonet.exercise import attempt
 
-SEED = 0
-rng = np.random.default_rng(SEED)
+SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
 a, w = np.array([1, 0, 1, 1, 0, 1, 0, 1]), np.array([1, 1, -1, 1, -1, -1, 1, 1])
@@ -98,6 +97,7 @@ def pack(bits):
     return np.ascontiguousarray(np.packbits(np.pad(bits, padding), axis=-1)).view(np.uint64)
 
 
+rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 signs = rng.choice([-1, 1], (2, 1000))
 words = pack(signs > 0)
 print(signs.dtype, signs.shape, "becomes", words.dtype, words.shape)
@@ -227,6 +227,7 @@ def threshold(k, fires):
 # </details>
 
 # %%
+rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
 k, T = rng.integers(-9, 10, (1000, 4)), 3
 assert np.array_equal(k.max(axis=1) >= T, (k >= T).any(axis=1))
 assert np.array_equal(k.max(axis=1) <= T, (k <= T).all(axis=1))
@@ -241,6 +242,7 @@ assert np.array_equal(k.max(axis=1) <= T, (k <= T).all(axis=1))
 # %%
 from duonet import Tensor, data, fit, nn, no_grad, optim, quant
 
+rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
 images = data.fashion_mini()
 normalize = data.Normalize.of(images.train.images)
 binary = lambda: nn.QuantActivation(quant.Binary(), quant.Clip(0, 1))
@@ -251,6 +253,7 @@ def block(i, inputs, outputs, weights=None):
     return {f"conv{i}": conv, f"pool{i}": nn.MaxPool2d(2), f"norm{i}": nn.BatchNorm(outputs), f"act{i}": binary()}
 
 
+# %%
 model = nn.Sequential(
     block(1, 1, 32)
     | block(2, 32, 64, quant.LayerScaleSign())
@@ -433,7 +436,7 @@ ways = {
 # </details>
 
 # %%
-rng = np.random.default_rng(SEED)
+rng = np.random.default_rng([SEED, 8])  # this section's own, so that it can run again
 inputs = rng.standard_normal((4, 50, 64))
 targets = inputs @ rng.standard_normal(64) + rng.standard_normal((4, 50))
 best = np.linalg.lstsq(inputs.reshape(200, 64), targets.reshape(200), rcond=None)[0]
