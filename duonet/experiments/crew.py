@@ -170,12 +170,12 @@ class Crew:
         self._stack.enter_context(_silent(*LOGS))
         if self.scheduler is None:
             env = {"DUONET_THREADS": os.environ.get("DUONET_THREADS", "1")}
-            preload = [*dask.config.get("distributed.worker.preload"), __name__]
-            cluster = LocalCluster(
-                n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
-                dashboard_address="127.0.0.1:0", env=env, silence_logs=logging.CRITICAL, preload=preload,
-            )  # fmt: skip
-            address = self._stack.enter_context(cluster)
+            with _ctrl_c_later():
+                cluster = LocalCluster(
+                    n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
+                    dashboard_address="127.0.0.1:0", env=env, silence_logs=logging.CRITICAL,
+                )  # fmt: skip
+                address = self._stack.enter_context(cluster)
         else:
             address = self.scheduler
             try:
@@ -276,21 +276,27 @@ def _silent(*names):
             logging.getLogger(name).setLevel(level)
 
 
+@contextlib.contextmanager
+def _ctrl_c_later():
+    """Hear Ctrl-C at the end of the block; what begins in it, a thread or its processes, hears it never."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    from multiprocessing import resource_tracker  # which WebAssembly lacks
+
+    resource_tracker.ensure_running()  # its start, with the first process, would undo what follows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _tried(task):
     try:
         return task.work(*task.arguments, *(() if task.folder is None else (task.folder,))), None
     except Exception as error:  # whatever it is, the others go on
         return None, error
-
-
-def dask_setup(worker: Any) -> None:
-    """Leave Ctrl-C, which a terminal sends to workers too, to the process that started this one, by Dask's call.
-
-    Parameters
-    ----------
-    worker : distributed.Worker
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _version():

@@ -25,6 +25,11 @@ def about(x):
     return x, os.getpid(), os.getppid(), parallel._usual()
 
 
+def deaf():
+    """Whether this process never hears Ctrl-C."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def refuses(x):
     raise ValueError(f"no luck with {x}")
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -207,6 +208,23 @@ def alive(group):
 def stop(process):
     os.killpg(process.pid, signal.SIGINT)
     return True
+
+
+def test_ctrl_c_waits_for_the_end_of_what_must_not_be_cut_short():
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        with crew._ctrl_c_later():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            reached.append(True)
+    assert reached and not crew_work.deaf()
+
+
+@needs_dask
+def test_workers_of_this_machine_leave_ctrl_c_to_the_command_from_their_first_moment():
+    with Crew(2) as own:
+        own.connect()
+        assert list(own._client.run(crew_work.deaf).values()) == [True, True]
+    assert not crew_work.deaf()
 
 
 @needs_dask
