@@ -259,6 +259,8 @@ async def _call(address):
     from distributed.comm import connect
 
     secured = Security().get_connection_args("client")
+    if address.startswith("tls://") and secured["ssl_context"] is None:
+        raise ValueError("tls needs certificates: distributed.comm.tls in Dask's configuration")
     connection = await asyncio.wait_for(connect(address, timeout=ANSWER_SECONDS, **secured), ANSWER_SECONDS + 1)
     connection.abort()
 

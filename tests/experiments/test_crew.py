@@ -307,6 +307,14 @@ def test_an_address_where_nobody_answers_is_said_in_one_sentence(address, tmp_pa
 
 
 @needs_dask
+def test_tls_without_certificates_says_where_they_belong():
+    problem = "scheduler tls://127.0.0.1:1: tls needs certificates: distributed.comm.tls in Dask's configuration"
+    with Crew(scheduler="tls://127.0.0.1:1") as shared, pytest.raises(SchedulerLost) as error:
+        shared.connect()
+    assert str(error.value) == problem
+
+
+@needs_dask
 def test_something_else_that_listens_and_says_nothing_is_left_in_time(monkeypatch):
     monkeypatch.setattr(crew, "ANSWER_SECONDS", 0.5)
     with socket.socket() as mute:
