@@ -9,7 +9,7 @@ from typing import Any
 
 from duonet import parallel
 from duonet.experiments.crew import Crew
-from duonet.experiments.fields import asked_by
+from duonet.experiments.fields import BadSetting, asked_by
 from duonet.experiments.materials import checked, try_network
 from duonet.experiments.run_folder import locked
 from duonet.experiments.run_settings import RunSettings
@@ -47,10 +47,12 @@ def combinations(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any], Ru
     if missing := [name for name in ("model", "dataset") if name not in settings]:
         raise ValueError(f"sweep: the settings do not say {' and '.join(missing)}")
     varied = {name: values for name, values in settings.items() if isinstance(values, list)}
+    if empty := [name for name, values in varied.items() if not values]:
+        raise BadSetting("sweep", empty[0], "must be a value or a list of some, got []")
     count = math.prod(map(len, varied.values()))
-    if not 0 < count <= MOST:
+    if count > MOST:
         sizes = ", ".join(f"{name} {len(values)}" for name, values in varied.items())
-        raise ValueError(f"sweep: there must be 1 to {MOST:,} combinations, got {count:,} ({sizes})")
+        raise ValueError(f"sweep: there must be at most {MOST:,} combinations, got {count:,} ({sizes})")
     runs: list[tuple[str, dict[str, Any], RunSettings]] = []
     first: dict[RunSettings, str] = {}
     for values in itertools.product(*varied.values()):
