@@ -11,7 +11,7 @@ from duonet.cli.runs import HELP
 from duonet.cli.sharing import add_crew, crew_of, tell_failed
 from duonet.cli.streams import answer
 from duonet.cli.words import words_for
-from duonet.text import tell, visible
+from duonet.text import visible
 
 SHOW = "print a study again from its folder or results.json, finished or stopped; computes nothing"
 RESUME = "continue the study in this folder with its settings; a finished one is printed again"
@@ -200,8 +200,6 @@ def _mismatch(options):
         return 0
     settings, out = _asked(options, MismatchSettings, FULL if options.full else MismatchSettings())
     crew = crew_of(options)
-    if not options.quiet:
-        tell(f"stop at any moment; continue with: duonet mismatch --resume {out}")
     with words_for("mismatch", out), _from_file(options, MismatchSettings):
         results = mismatch(settings, out, progress=not options.quiet, crew=crew)
     tables = "\n\n".join(mismatch_tables(results).values())

@@ -139,7 +139,7 @@ def mismatch(
     """
     with asked_by("mismatch", {"images": "network_images", "epochs": "network_epochs"}):
         real_network.check_images(settings)
-    records = Records(settings, out, {"areas": _areas(settings)}, parts(settings))
+    records = Records(settings, out, {"areas": _areas(settings)}, parts(settings), progress)
     with locked(records.out), crew or Crew() as crew:
         return records.measure(crew, progress)
 

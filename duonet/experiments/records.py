@@ -55,12 +55,16 @@ class Records(Study):
         As for `Study`.
     parts : list of Part
         In the order in which their rows are kept, whichever is finished first.
+    progress : bool
+        As for `Study`.
     """
 
-    def __init__(self, settings: Any, out: str | Path, fresh: dict[str, Any], parts: list[Part]) -> None:
+    def __init__(
+        self, settings: Any, out: str | Path, fresh: dict[str, Any], parts: list[Part], progress: bool = False
+    ) -> None:
         settings = json.loads(json.dumps(dataclasses.asdict(settings)))  # as a file holds them
         kept: dict[str, Any] = {"records": [], "finished": []}
-        super().__init__("mismatch", out, settings, fresh, kept, indent=None)  # some thousand records
+        super().__init__("mismatch", out, settings, fresh, kept, None, progress)  # some thousand records in a line
         self.parts = parts
 
     def measure(self, crew: Crew, progress: bool) -> dict[str, Any]:

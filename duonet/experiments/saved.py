@@ -37,7 +37,7 @@ def show(study: str, path: str | Path) -> str:
     elif study == "sweep":
         done, text = ", ".join(run["name"] for run in results["runs"]), sweep_table(results)
     else:
-        done = ", ".join(results["finished"] if study == "mismatch" else results["methods"])
+        done = ", ".join(results.get("finished", []) if study == "mismatch" else results["methods"])
         tables = mismatch_tables(results) if study == "mismatch" else contest_tables(results)
         text = "\n\n".join(tables.values())
     return (

@@ -35,7 +35,7 @@ class Study:
     indent : int or None
         As `json.dumps` takes it.
     progress : bool
-        Say how to continue a study that is stopped.
+        Say how to continue a study that is stopped, unless it is complete.
 
     Attributes
     ----------
@@ -67,11 +67,12 @@ class Study:
         # What is hidden was left by a process that was killed before it had written anything.
         if not begun and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise FileExistsError(self.out)
-        self.values = (kept or {}) | (self._earlier(settings) if begun else values) | {"complete": False} | fresh
+        values = self._earlier(settings) if begun else values
+        self.values = (kept or {}) | values | {"complete": False} | fresh
         self.started = time.perf_counter() - self.values["seconds"]
         if not begun:
             self.save()
-        if progress:
+        if progress and not values["complete"]:
             tell(f"stop at any moment; continue with: duonet {name} --resume {self.out}")
 
     def _earlier(self, settings):

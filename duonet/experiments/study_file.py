@@ -49,7 +49,6 @@ STUDIES = {
         "settings": {"seeds": int, "training_steps": int, "steps": [float], "network_steps": [float]},
         "areas": [{"activation": str, "surrogate": str, "area": NUMBER}],
         "records": [ROW],
-        "finished": [str],
     },
     "contest": {
         "complete": bool,
@@ -100,10 +99,10 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
         results = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{study}: {path} is no JSON file ({type(error).__name__})") from None
-    if isinstance(results, dict) and not continued:
-        results = {"finished": []} | results  # which not all that are kept have
     try:
         check_shape(results, STUDIES[study] | (CONTINUED if continued else {}), "the file")
+        if study == "mismatch" and (continued or "finished" in results):  # not all that are complete have it
+            check_shape(results, {"finished": [str]}, "the file")
         for name, row in results["methods"].items() if study == "compare" else ():
             check_shape(row, METHOD, f"row {name}")
         for name, row in results["methods"].items() if study == "contest" else ():

@@ -169,7 +169,7 @@ class _Run:
     def run(self):
         """Train what is left to train, and return the result."""
         started = time.perf_counter()
-        if self.progress and self.label is None:
+        if self.progress and self.label is None and not (self.out / "result.json").exists():
             tell(f"stop at any moment; continue with: duonet train --resume {self.out}")
         saved = self.saved
         at = 0 if saved is None else saved.about["stage"] - 1

@@ -38,6 +38,12 @@ def test_the_kept_results_are_printed_as_the_pages_have_them(name, capsys):
         assert text == "\n\n".join(mismatch_tables(saved).values())
 
 
+@pytest.mark.parametrize("name", ["compare", "mismatch"])
+def test_json_is_what_the_file_holds(name, capsys):
+    assert main([name, "--show", str(DOCS / f"{name}.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((DOCS / f"{name}.json").read_text())
+
+
 def test_a_folder_stands_for_its_results_and_nothing_is_written(tmp_path, capsys):
     shutil.copy(DOCS / "compare.json", tmp_path / "results.json")
     before = (tmp_path / "results.json").stat().st_mtime_ns

@@ -54,6 +54,14 @@ def test_the_table_has_means_over_the_seeds_of_each_combination(tmp_path, traine
     assert sweep_table(untested).splitlines()[-1].split() == ["mlp", "1", "10.00", "-"]
 
 
+def test_a_sweep_says_how_to_go_on_until_it_is_complete(tmp_path, trained, capsys):
+    hint = f"stop at any moment; continue with: duonet sweep --resume {tmp_path / 'out'}"
+    for values, seen in (([0.1, 0.5], True), ([0.1, 0.5], True), ([0.1, 0.2], True), ([0.1, 0.2], False)):
+        folder = tmp_path / ("out" if 0.2 in values else "failed")
+        sweep(SHARED | {"lr": values}, folder, progress=True)
+        assert (hint.replace(str(tmp_path / "out"), str(folder)) in capsys.readouterr().out) is seen
+
+
 def test_a_run_that_fails_is_told_with_its_settings_and_made_again_by_the_same_command(tmp_path, trained, capsys):
     words = [
         "sweep",
@@ -81,7 +89,7 @@ def test_all_kinds_of_settings_can_be_lists_and_names_are_unique():
     "text, message",
     [
         ("lrr = [0.1]\n", "a.toml: lrr is not among the settings .*; did you mean 'lr'?"),
-        ("lr = []\n", "sweep: there must be 1 to 9,999 combinations, got 0 (lr 0)"),
+        ("lr = []\n", "a.toml: lr must be a value or a list of some, got []"),
         ("lr = [0.1, 0.1]\n", "sweep: the runs 1-0.1 and 2-0.1 have the same settings"),
         ("lr = [0.01, 0.010]\n", "have the same settings"),
         ('optimizer = ["adamw"]\nlr = [0.1, 0.2, 1e-1]\n', "sweep: the runs 1-adamw-0.1 and 3-adamw-0.1 have the same"),

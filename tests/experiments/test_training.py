@@ -464,6 +464,8 @@ def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
     result = (out / "result.json").read_text()
     assert main(["train", "--resume", str(out), "--quiet"]) == 0
     assert capsys.readouterr().out.count("\n") == 1
+    assert main(["train", "--resume", str(out)]) == 0
+    assert "stop at any moment" not in capsys.readouterr().out, "there is nothing left to stop"
     assert '"test_accuracy"' in result and (out / "result.json").exists()
     assert main(["train", "--resume", str(out), "--lr", "3"]) == 2
     assert "started with other settings: lr 3.0, the run has" in capsys.readouterr().err
