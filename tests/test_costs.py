@@ -132,13 +132,21 @@ def test_a_path_that_is_too_long_is_cut_in_front(rng):
     assert max(map(len, lines[:4])) == 100 and lines[2].startswith("…aaa")
 
 
-@pytest.mark.parametrize("shape", [5, "abc", ["a", 6, 1], [6.0, 6, 1], [[6], 6, 1], [True, 6, 1], {"a": 1}, None])
-def test_a_checkpoint_that_says_no_shape_is_refused_in_one_sentence(tmp_path, capsys, shape):
+@pytest.mark.parametrize(
+    "words", [["summary", "A"], ["pack", "A", "--out", "B"], ["export-onnx", "A", "--out", "B"]]
+)
+@pytest.mark.parametrize(
+    "shape", [5, "abc", ["a", 6, 1], [6.0, 6, 1], [[6], 6, 1], [True, 6, 1], {"a": 1}, None, [], [6, 6], [0, 6, 1]]
+)
+def test_a_checkpoint_that_says_no_shape_is_refused_in_one_sentence(words, tmp_path, capsys, shape):
     from duonet.checkpoint import save_checkpoint
 
-    save_checkpoint(tmp_path / "a.npz", nn.Sequential(nn.Flatten()), about={"in_shape": shape})
-    assert main(["summary", str(tmp_path / "a.npz")]) == 2
+    words = [str(tmp_path / "a.npz") if word == "A" else word for word in words]
+    save_checkpoint(words[1], nn.Sequential(nn.Flatten()), about={"in_shape": shape})
+    assert main(words) == 2
     assert capsys.readouterr().err.strip().endswith("a.npz does not say what its input is; give --input H W C")
+    assert main([*words, "--input", "6", "0", "1"]) == 2
+    assert capsys.readouterr().err == f"duonet: {words[0]}: --input must be an int at least 1, got 0\n"
 
 
 def test_a_checkpoint_is_summarised(tmp_path, capsys):

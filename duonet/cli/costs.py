@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from duonet import arguments
+from duonet.cli.packed import trained
 from duonet.cli.parser import among
 from duonet.cli.streams import answer
 
@@ -60,9 +61,7 @@ def _network(options):
     import numpy as np
 
     from duonet.decoupling import decouple
-    from duonet.experiments import own
     from duonet.experiments.fields import BadSetting, settings_of
-    from duonet.experiments.scoring import run_file
     from duonet.models.catalogue import MODELS, build, defaults
     from duonet.models.common import COPIES, VARIANTS
 
@@ -73,11 +72,7 @@ def _network(options):
             raise BadSetting(
                 "summary", next(iter(given)), f"cannot be given beside the checkpoint {options.model}"
             )
-        saved = own.load(run_file(options.model))
-        in_shape = options.input or saved.about.get("in_shape")
-        if not isinstance(in_shape, list) or not all(type(n) is int for n in in_shape):
-            raise ValueError(f"summary: {options.model} does not say what its input is; give --input H W C")
-        return saved.model, tuple(in_shape)
+        return trained(options, Path(options.model))[:2]
     if options.model not in MODELS:
         near = arguments.nearest(options.model, MODELS)
         raise ValueError(f"summary: {options.model} is neither a file nor one of {', '.join(MODELS)}{near}")

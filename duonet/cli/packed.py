@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from duonet import arguments
 from duonet.cli.runs import check_top, print_answers
 from duonet.cli.streams import answer
 from duonet.text import visible
@@ -74,26 +75,48 @@ def add(commands: Any) -> None:
     command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
 
 
-def _trained(options: argparse.Namespace) -> tuple[Any, tuple[int, ...], dict[str, Any]]:
-    """Return the network of a checkpoint, the shape of its images, and what else is known of them."""
+def trained(options: argparse.Namespace, checkpoint: Path) -> tuple[Any, tuple[int, ...], dict[str, Any]]:
+    """Load the network of a checkpoint.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of the command: word, and input, three ints or None.
+    checkpoint : Path
+        A run folder, or a file.
+
+    Returns
+    -------
+    model : Module
+        In evaluation.
+    in_shape : tuple of int
+        Of one image, (H, W, C), or (IN,) where the checkpoint says so.
+    about : dict
+        What else is known of images: class_names, mean and std, where they are.
+
+    Raises
+    ------
+    ValueError
+        If nobody says what its input is.
+    """
     from duonet.experiments import own
     from duonet.experiments.scoring import run_file
 
-    saved = own.load(run_file(options.checkpoint))
-    about = saved.about if isinstance(saved.about, dict) else {}
-    shape = options.input or about.get("in_shape")
-    if not isinstance(shape, list) or not all(type(n) is int for n in shape):
-        raise ValueError(
-            f"{options.word}: {options.checkpoint} does not say what its input is; give --input H W C"
-        )
-    kept: dict[str, Any] = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
+    for n in options.input or ():
+        arguments.integer(options.word, "--input", n, at_least=1)
+    saved = own.load(run_file(checkpoint))
+    shape = options.input or saved.about.get("in_shape")
+    whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
+    if not whole or len(shape) not in (1, 3):
+        raise ValueError(f"{options.word}: {checkpoint} does not say what its input is; give --input H W C")
+    kept = {name: saved.about[name] for name in ("class_names", "mean", "std") if name in saved.about}
     return saved.model.eval(), tuple(shape), kept
 
 
 def _pack(options: argparse.Namespace) -> None:
     from duonet.inference import pack, packed_summary, save_packed
 
-    model, shape, kept = _trained(options)
+    model, shape, kept = trained(options, options.checkpoint)
     network = pack(model, shape, kept)
     save_packed(options.out, network)
     total = packed_summary(network).total
@@ -117,7 +140,7 @@ def _export(options: argparse.Namespace) -> None:
 def _export_onnx(options: argparse.Namespace) -> None:
     from duonet.interop import to_onnx
 
-    model, shape, kept = _trained(options)
+    model, shape, kept = trained(options, options.checkpoint)
     to_onnx(options.out, model, shape, kept)
     size = options.out.stat().st_size
     text = f"{options.out}: {size:,} bytes; images are (N, C, H, W), normalised"
