@@ -1,6 +1,8 @@
 """Trainings that end early, gradients that are clipped, layers that stay in evaluation, event files."""
 
 import dataclasses
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,11 +121,22 @@ def test_a_clipped_run_keeps_its_setting_and_resumes_to_the_same_bits(tmp_path):
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
     out = tmp_path / "run"
     assert main(["train", "mlp", "fashion-mini", "--tensorboard", "--out", str(out)]) == 2 and not out.exists()
     said = "duonet: train: --tensorboard needs tensorboardX: pip install duonet[tensorboard]\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_file_in_the_way_of_event_files_is_named_in_a_resumed_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", SimpleNamespace(EventsWriter=None))
+    for name in ("proto.event_pb2", "summary"):
+        monkeypatch.setitem(sys.modules, f"tensorboardX.{name}", SimpleNamespace(Event=None, scalar=None))
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace())
+    dataclasses.replace(TINY, epochs=1).resolved().save(tmp_path / "settings.toml")
+    (tmp_path / "tensorboard").write_text("")
+    assert main(["train", "--resume", str(tmp_path), "--tensorboard", "-q"]) == 2
+    assert capsys.readouterr().err == f"duonet: train: {tmp_path / 'tensorboard'}: exists already\n"
 
 
 def test_event_files_hold_each_epoch_once(tmp_path):

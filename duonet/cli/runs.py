@@ -208,6 +208,8 @@ def _train_with(options, given, world):
             world=world,
         )
     except FileExistsError:
+        if options.resume is not None:  # a file within the run
+            raise
         raise ValueError(f"train: --out {out} exists; give a new folder, or --resume {out}") from None
     if world.rank:
         return
