@@ -69,9 +69,9 @@ def brought(options: argparse.Namespace) -> Iterator[None]:
         for flag, module in asked:
             try:
                 importlib.import_module(module)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a script ends with sys.exit
                 what = f"{type(error).__name__}: {error}"
-                raise ValueError(f"{options.word}: {flag}: {module} cannot be imported: {what}") from error
+                raise ValueError(f"{options.word}: {flag}: {module} cannot be imported: {what:.300}") from error
         os.environ[IMPORT] = ",".join(dict.fromkeys([*named_modules(), *(module for _, module in asked)]))
         yield
     finally:

@@ -42,7 +42,7 @@ def asked_by(owner: str, names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except BadSetting as error:
-        raise type(error)(owner, names.get(error.name, error.name), error.problem) from None
+        raise type(error)(owner, names.get(error.name, error.name), error.problem) from error.__cause__
 
 
 @contextlib.contextmanager

@@ -251,8 +251,9 @@ def _found(owner, setting, name, kinds):
 
 
 def _made(owner, setting, name, cls, **given):
-    """Make what a class makes."""
+    """Make what a class makes; whatever goes wrong in its lines, the setting is named."""
     try:
         return cls(**given)
-    except TypeError as error:
-        raise BadSetting(owner, setting, f"is {name}, which cannot be made: {error}") from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BadSetting(owner, setting, f"is {name}, which cannot be made: {what:.300}") from error

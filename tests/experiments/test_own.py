@@ -56,6 +56,11 @@ class Unkept(Quantizer):
 class Needing(Staircase):
     def __init__(self, threshold):
         super().__init__([threshold], [0, 1])
+
+class Faulty(Quantizer):
+    def __init__(self):
+        super().__init__()
+        self.top = {}["top"]
 """
 SMALL = {"epochs": 1, "images": 128, "width": 4, "validation_images": 50, "test": False}
 
@@ -166,6 +171,8 @@ def test_a_command_imports_what_was_typed_and_nothing_else(folder, capsys, monke
         ({"activations": "my_own:Halvs"}, "no class Halvs of a Quantizer or a Staircase; did you mean 'Halves'"),
         ({"activations": "my_own:Soft"}, "my_own has no class Soft of a Quantizer or a Staircase"),
         ({"activations": "my_own:Needing"}, "is my_own:Needing, which cannot be made: .* missing 1 required"),
+        ({"activations": "my_own:Faulty"}, "activations is my_own:Faulty, which cannot be made: KeyError: 'top'"),
+        ({"weights": "my_own:Faulty"}, "weights is my_own:Faulty, which cannot be made: KeyError: 'top'"),
         ({"activations": "os:abort"}, "activations is os:abort, but os has no class abort of a Quantizer"),
         (
             {"activations": "my_own:Halves", "activation_bits": 2},
@@ -178,6 +185,23 @@ def test_a_command_imports_what_was_typed_and_nothing_else(folder, capsys, monke
 def test_what_cannot_be_is_refused_in_a_sentence(imported, given, said):
     with pytest.raises(BadSetting, match=said):
         network(**given)
+
+
+def test_verbose_shows_the_line_of_ones_own_that_failed(folder, capsys):
+    words = [
+        "train",
+        "mlp",
+        "fashion-mini",
+        "--method",
+        "baseline",
+        "--activations",
+        "my_own:Faulty",
+        "--out",
+        "run",
+    ]
+    assert main(words) == 2 and "my_own.py" not in capsys.readouterr().err
+    assert main([*words, "-v"]) == 2
+    assert re.search(r"my_own\.py.*self\.top = \{\}\[", capsys.readouterr().err, re.S)
 
 
 def test_what_no_file_can_rebuild_is_refused_before_the_first_epoch(imported, folder):
@@ -193,6 +217,10 @@ def test_a_module_that_cannot_be_imported_is_named(folder, capsys):
     assert capsys.readouterr().err == (
         "duonet: mismatch: --import: broken cannot be imported: ZeroDivisionError: division by zero\n"
     )
+    (folder / "script.py").write_text("raise SystemExit('usage: script ' + 'x' * 400)")
+    assert main(["runs", "nosuch", "--import", "script"]) == 2
+    error = capsys.readouterr().err
+    assert "--import: script cannot be imported: SystemExit: usage: script xxx" in error and len(error) < 400
     assert main(["compare", "--surrogate", "tnah:Mine", "--out", "study"]) == 2
     said = "--surrogate: tnah cannot be imported: ModuleNotFoundError: No module named 'tnah'"
     assert capsys.readouterr().err == f"duonet: compare: {said}\n" and "DUONET_IMPORT" not in os.environ
