@@ -405,14 +405,14 @@ folder.cleanup()
 # ## 8. What if the gradient is binary too?
 #
 # Machines that train one network together send each other their gradients at every step, 4 bytes for each weight.
-# A staircase helps here as well: a worker sends the sign of each number and one scale, α = mean |g|, as a binary
-# weight has. That is 32 times fewer bytes. Signs lose much of a gradient, so the worker remembers what it left
-# out and adds it to its next gradient. This is called *error feedback*.
+# A staircase helps here as well: a worker sends the sign of each number and one scale, α = mean |g|, as for binary
+# weights. This takes 32 times fewer bytes. Signs lose much of a gradient, so the worker remembers the rest and
+# adds it to its next gradient. This is called *error feedback*.
 
 
 # %%
 def one_bit(g, left_out):
-    """Return what a worker sends in the place of g, and what that leaves out."""
+    """Return the message that a worker sends in place of g, and the rest, which the message leaves out."""
     wanted = g + left_out
     sent = np.abs(wanted).mean() * np.where(wanted >= 0, 1, -1)
     return sent, wanted - sent
@@ -427,11 +427,11 @@ ways = {
 # %% [markdown]
 # Four workers fit one linear map, each to its own 50 noisy examples.
 #
-# <details><summary>Predict: at the best weights, is the sum of the four gradients 0? Is the sum of what they send
-# in one bit?</summary>
+# <details><summary>Predict: at the best weights, is the sum of the four gradients 0? Is the sum of the four
+# messages of one bit 0?</summary>
 #
 # The gradients cancel, but each of them is not 0: every worker has its own noise. Their signs and scales need not
-# cancel, so the weights never come to rest there. With error feedback the sums of many steps cancel.
+# cancel, so the weights never come to rest there. With error feedback the messages of many steps cancel.
 #
 # </details>
 
@@ -457,7 +457,7 @@ assert distance_after(1600, one_bit) < distance_after(1600, ways["1 bit"]) / 2
 
 # %% [markdown]
 # The columns show the distance to the best weights after 100, 400 and 1,600 steps, as a share of their length.
-# With signs alone it stays large; with error feedback it follows that of full gradients.
+# With signs alone the distance stays large; with error feedback it comes close to the distance of full gradients.
 # `duonet.compression.SignVote` does the same for a network, with a scale for each parameter, and packs the signs
 # into bytes:
 
@@ -473,8 +473,8 @@ for _ in range(3):
 print(g.astype("float32").nbytes, "bytes become", np.packbits(sent > 0).nbytes, "and a scale")
 
 # %% [markdown]
-# `duonet train vgg_deep fashion-mini --processes 2 --compress sign` trains so. `docs/training_in_shards.md` has
-# the accuracy beside that of full gradients.
+# `duonet train vgg_deep fashion-mini --processes 2 --compress sign` trains a network in this way.
+# `docs/training_in_shards.md` compares the accuracy with the accuracy of full gradients.
 
 # %% [markdown]
 # ## Recap
@@ -485,7 +485,7 @@ print(g.astype("float32").nbytes, "bytes become", np.packbits(sent > 0).nbytes, 
 # * Pooling on bits is OR, or AND in a channel that falls.
 # * Whole sums are not rounded: the packed network has the same logits, in every bit.
 # * The floats that stay, half a percent of VGG-7's weights, cost an eighth of the file.
-# * A gradient of signs and a scale costs a 32nd of the bytes; error feedback sends later what they left out.
+# * A gradient of signs and a scale costs a 32nd of the bytes; error feedback sends the rest later.
 
 # %% [markdown]
 # ## Exercises
