@@ -1,7 +1,7 @@
-"""Gradients of one bit: what a step of several workers sends, 32 times fewer bytes than the gradients.
+"""Gradients of one bit: the messages of workers in a step, 32 times fewer bytes than gradients.
 
 The staircase of binary activations, applied to gradients. A worker sends the sign of each number and one scale for
-each parameter, and remembers what this left out: it adds it to the next gradient before that is sent.
+each parameter. It remembers the rest, and adds it to its next gradient.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,13 @@ class SignVote:
     """Signs with error feedback, summed over the shards of a team: a vote, weighted by the scales.
 
     e ← e + g;   q = α sign(e), α = mean |e| of each parameter, sign(0) = +1;   e ← e − q.   The q of all
-    shards are added in a tree. What goes over the wire is packed: a bit for each number, and the scales.
+    shards are added in a tree. Messages are packed: a bit for each number, and the scales.
 
     Parameters
     ----------
     team : Team
     parts : sequence of slice
-        Of each parameter in the vector of all.
+        The place of each parameter in the vector of all.
     dtype : dtype
         Of that vector.
 
@@ -37,7 +37,7 @@ class SignVote:
     >>> vote = SignVote(Team(1), [slice(0, 2), slice(2, 4)])
     >>> vote.sum([(0, np.array([3.0, -1.0, 0.0, 0.0]))], 2)
     array([ 2., -2.,  0.,  0.], dtype=float32)
-    >>> vote.sum([(0, np.zeros(4))], 2)  # what was left out
+    >>> vote.sum([(0, np.zeros(4))], 2)  # the rest of the first step
     array([1., 1., 0., 0.], dtype=float32)
     """
 
@@ -46,7 +46,7 @@ class SignVote:
         self.errors: dict[int, npt.NDArray[Any]] = {}
 
     def sum(self, gradients: Iterable[tuple[int, npt.NDArray[Any]]], images: int) -> npt.NDArray[Any]:
-        """Return the sum of what all shards send.
+        """Return the sum of the messages of all shards.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class SignVote:
         return tree(self._sent(*sent) for sent in every)
 
     def _sent(self, packed, scales):
-        """Return the numbers that signs and scales stand for."""
+        """Return the numbers of a message of signs and scales."""
         signs = np.unpackbits(packed, count=self.parts[-1].stop).astype(self.dtype)
         signs *= 2
         signs -= 1

@@ -1,4 +1,4 @@
-"""Exercises in notebooks: a missing answer is no error, and a wrong one gets a hint, not a traceback."""
+"""Exercises in notebooks: a missing answer is no error, and a wrong answer gets a hint, not a traceback."""
 
 import ast
 import linecache
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 LONGEST = 240  # characters of a hint
-COMPARED = ("allclose", "array_equal", "isclose")  # NumPy's functions of what came and what was expected
+COMPARED = ("allclose", "array_equal", "isclose")  # NumPy's functions of an answer and the expected value
 
 
 def attempt(check: Callable[[], object], traceback: bool = False) -> None:
-    """Run the check of an exercise, and say whether it is still open, solved, or what is wrong.
+    """Run the check of an exercise, and say that it is still open or solved, or what is wrong.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def attempt(check: Callable[[], object], traceback: bool = False) -> None:
     Raises
     ------
     Exception
-        As raised by `check`, with `traceback` alone; NotImplementedError always means "not done yet".
+        From `check`, only with `traceback`; NotImplementedError always means "not done yet".
 
     Examples
     --------
@@ -58,7 +58,7 @@ def attempt(check: Callable[[], object], traceback: bool = False) -> None:
 
 
 def _explained(error: Exception) -> str:
-    """Return the hint, and where the error comes from a comparison, what was expected and what came."""
+    """Return the hint and, where a comparison failed, the expected value and the answer."""
     frame, line = list(tracebacks.walk_tb(error.__traceback__))[-1]
     for caller, _ in tracebacks.walk_tb(error.__traceback__):
         if {"actual", "desired", "err_msg"} <= caller.f_locals.keys():  # one of numpy.testing
@@ -86,7 +86,7 @@ def _asserted(frame: FrameType, line: int) -> ast.expr | None:
 
 
 def _values(test: ast.expr, frame: FrameType) -> str:
-    """Say what was expected and what came; nothing if the condition, computed again, does hold."""
+    """Name the expected value and the answer; nothing if the condition, computed again, does hold."""
 
     def value(node: ast.expr) -> Any:
         return eval(compile(ast.Expression(node), "<assert>", "eval"), frame.f_globals | frame.f_locals)
@@ -109,7 +109,7 @@ def _values(test: ast.expr, frame: FrameType) -> str:
 
 
 def _difference(expected: Any, got: Any) -> str:
-    """Say what was expected and what came; of large arrays at the first place where they differ."""
+    """Name the expected value and the answer; of large arrays the first place where they differ."""
     try:
         a, b = np.asarray(expected), np.asarray(got)
         if a.shape != b.shape and a.ndim:

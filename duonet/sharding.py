@@ -1,7 +1,8 @@
 """A training step in shards: each goes through the network alone, and their gradients are added.
 
-What a forward pass changes, each shard has for itself: buffers such as running averages, and random generators. At
-an epoch's start every shard has the model's; at its end the model has their mean, and has drawn once.
+Each shard has its own copy of the state that a forward pass changes: buffers such as running averages, and random
+generators. At an epoch's start the buffers are the model's; at its end the model gets their mean, and its own
+generators have drawn once.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ PLAIN = (bool, int, float, str, tuple, np.ndarray, np.generic)
 
 
 class Shards:
-    """The shards of a model that this process has, during an epoch. `fit` makes one for each.
+    """The shards of a model in this process, during an epoch. `fit` makes one such object for each epoch.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class Shards:
     Raises
     ------
     ValueError
-        If the model cannot be divided so that only the shards matter; a layer is named.
+        If the result would depend on more than the shards; names the layer.
 
     Examples
     --------
@@ -79,7 +80,7 @@ class Shards:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """What followed time at the latest step."""
+        """Numbers that follow time, at the latest step."""
         return self.stepping.numbers
 
     def before(self, epochs: float) -> None:
@@ -88,7 +89,7 @@ class Shards:
             self.stepping.before(epochs)
 
     def after(self) -> None:
-        """Have every module change what it holds, once for all shards."""
+        """Let every module act after the step, once for all shards."""
         with self._everywhere():
             self.stepping.after()
 
@@ -150,7 +151,7 @@ class Shards:
         self.penalty, self.images = self.penalty + score[3], self.images + images
 
     def finish(self) -> None:
-        """Give the model the mean of its shards' buffers, and see that all processes hold the same weights.
+        """Give the model the mean of its shards' buffers, and check that all processes hold the same weights.
 
         Raises
         ------
@@ -233,7 +234,7 @@ class Shards:
 
     @contextlib.contextmanager
     def _everywhere(self):
-        """Hand what changes in a buffer of the model, in the block, to all shards."""
+        """Copy to all shards what the block changes in the model's buffers."""
         before = [self.buffers[i][1].data.copy() for i in self.followed]
         yield
         for i, old in zip(self.followed, before):
@@ -292,7 +293,7 @@ def _host(array):
 
 
 def _generators(model):
-    """List (path, generator) of those that modules hold, each once."""
+    """List (path, generator) for the generators of all modules, each once."""
     found = {}
     for path, module in model.modules():
         for value in vars(module).values():

@@ -49,7 +49,7 @@ class SharedBatchNorm(Function):
 
 
 def check(model: Module, team: Team, drawing: Sequence[str]) -> None:
-    """Refuse what would depend on the number of processes by more than rounding.
+    """Refuse layers that would depend on the number of processes by more than rounding.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def whole_batch(model: Module, team: Team, images: int) -> Iterator[None]:
 
 
 def undo(model: Module) -> None:
-    """Let batch norm look at its own rows again."""
+    """Let batch norm use its own rows alone again."""
     for _, layer in model.modules():
         if isinstance(layer, BatchNorm) and getattr(vars(layer).get("forward"), "func", None) is _forward:
             del vars(layer)["forward"]

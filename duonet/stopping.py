@@ -13,15 +13,15 @@ from duonet.tensor import Parameter
 def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], bool]:
     """Make an `on_epoch` of `fit` that ends the training when a figure has not become better for some epochs.
 
-    What it answers follows from the history alone. `fit` asks after an epoch, so a training that had stopped
-    makes one more when it is resumed.
+    Its answer depends on the history alone. `fit` asks after an epoch, so a training that had stopped makes one
+    more epoch when it is resumed.
 
     Parameters
     ----------
     patience : int
-        Epochs since the best one, the earliest of equals.
+        Epochs since the best epoch, the earliest of equals.
     column : str
-        Of the history; of one whose name ends in "accuracy" the largest is the best, of others the smallest.
+        Of the history. Where its name ends in "accuracy" the largest value is the best, elsewhere the smallest.
 
     Returns
     -------
@@ -55,14 +55,14 @@ def clip_gradients(parameters: Iterable[Parameter], largest: float) -> Any:
     Parameters
     ----------
     parameters : iterable of Parameter
-        Those without a gradient stay so.
+        Parameters without a gradient are left alone.
     largest : number
         c, above 0.
 
     Returns
     -------
     0-d array of float64
-        ‖g‖ before; summed in float64, and left on the device, as reading it would stall a GPU.
+        ‖g‖ before scaling, summed in float64 and left on the device, because reading it would stall a GPU.
 
     References
     ----------

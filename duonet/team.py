@@ -1,8 +1,8 @@
 """Training on several processes: shards of a batch, and sums whose order depends on the shards alone.
 
-A batch is always cut into the same shards, however many processes there are. Each process has some of them, and
-what they find is added in a binary tree: ((0 + 1) + (2 + 3)) + ... A process has a whole branch of it, so how many
-processes there are changes no bit. This is the only file that knows mpi4py.
+A batch is always cut into the same shards, whatever the number of processes. Each process has some shards, and
+their results are added in a binary tree: ((0 + 1) + (2 + 3)) + ... A process has a whole branch of the tree, so
+the number of processes changes no bit. This is the only file that knows mpi4py.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class Elsewhere(SystemExit):
 
 
 def launched() -> tuple[int, int]:
-    """Return how many processes mpiexec says there are, and which this one is: (1, 0) without it.
+    """Return the number of mpiexec's processes, and the rank of this process: (1, 0) without mpiexec.
 
     Returns
     -------
@@ -55,23 +55,23 @@ def launched() -> tuple[int, int]:
 
 
 class World:
-    """The processes that train together; one by itself by default, which needs no MPI.
+    """The processes that train together; by default one alone, without MPI.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm, optional
     timeout : number
-        Seconds that a process may wait for the others. Then it ends them all: with MPI, a process that hangs would
-        be waited for for ever.
+        Seconds that a process may wait for the others. Then it ends them all: MPI would wait for ever for a
+        process that hangs.
 
     Attributes
     ----------
     rank, size : int
-        Which of them this one is, and how many there are.
+        The number of this process, from 0, and the number of processes.
     sent : int
         Bytes of arrays that this process has sent.
     seconds : float
-        That it has spent in exchanges of arrays.
+        Time of this process in exchanges of arrays.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class World:
 
     @classmethod
     def joined(cls, timeout: float = TIMEOUT) -> "World":
-        """Return the world of the mpiexec that started this process; where none did, a world of one.
+        """Return the world of the mpiexec that started this process; without mpiexec, a world of one.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class World:
             return cls(timeout=timeout)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what is said better here
+                warnings.simplefilter("ignore")  # the error below says it better
                 from mpi4py import MPI
             seen, library = MPI.COMM_WORLD.size, MPI.Get_library_version().split(",")[0].split("\n")[0][:60]
             problem = f"but mpi4py's library, {library}, sees {seen}: use the mpiexec of that library"
@@ -125,7 +125,7 @@ class World:
             return self.comm.allgather(value)
 
     def agreed(self, make: Callable[[], T]) -> T:
-        """Call `make`, in each process; where it fails, all end, and the first to fail says why."""
+        """Call `make` in each process; if one fails, all end, and the first that failed says why."""
         if self.size == 1:
             return make()
         value, error = None, None
@@ -142,7 +142,7 @@ class World:
         raise Elsewhere(2)
 
     def share(self, make: Callable[[], T]) -> T:
-        """Return what `make` gives in the first process, which alone calls it; all end where it fails."""
+        """Call `make` in the first process alone, and return its value in all; if it fails, all end."""
         value = self.agreed(lambda: make() if self.rank == 0 else None)
         if self.size == 1:
             return value  # type: ignore[return-value]
@@ -211,7 +211,7 @@ class World:
 
 
 class Team:
-    """How a batch is divided into shards, and which of them this process has.
+    """How a batch is divided into shards, and which shards this process has.
 
     Parameters
     ----------
@@ -219,8 +219,8 @@ class Team:
         Pieces of a batch, a power of two; at least as many as processes. A batch with fewer than 2 images for
         each is cut into fewer.
     batch_norm : {"shard", "batch"}
-        Whose statistics batch norm uses: of each shard alone; or of the whole batch, then a shard is what
-        one process has, and how many there are changes the result by rounding.
+        Batch norm uses the statistics of each shard alone, or of the whole batch. Then each process has one shard,
+        and their number changes the result by rounding.
     compress : {"sign"}, optional
         Send one bit for each weight instead of its gradient: `duonet.compression`.
     world : World, optional
@@ -278,7 +278,7 @@ class Team:
         return count
 
     def cut(self, images: int) -> list[tuple[int, slice]]:
-        """List (place, rows) of this process's shards of a batch; of fewer shards, the places are far apart."""
+        """List (place, rows) of this process's shards of a batch; places of fewer shards are further apart."""
         count = self.count(images)
         apart = self.pieces // count
         ends = [images * i // count for i in range(count + 1)]
@@ -292,11 +292,11 @@ class Team:
         Parameters
         ----------
         parts : iterable of array
-            Those of this process's shards, by place. They may be overwritten.
+            The vectors of this process's shards, by place. They may be overwritten.
         images : int
             Of the batch.
         like : array, optional
-            A vector as they are, where this process may have none.
+            A vector of the same kind, where this process may have none.
         """
         return self.sum_of(parts, self.count(images), like)
 
@@ -322,7 +322,7 @@ def tree(parts: Iterable[Array]) -> Any:
     Parameters
     ----------
     parts : iterable of array
-        A power of two of them. They may be overwritten.
+        Their number is a power of two. They may be overwritten.
 
     Returns
     -------

@@ -234,7 +234,7 @@ def test_an_mpiexec_whose_reader_has_gone_ends_in_silence_and_one_that_is_killed
         (None, float("nan"), 2, "train: --timeout must be above 0, got nan"),
         (0, 9, 1, "train: --processes must be a power of two, got 0"),
         (3, 9, 1, "train: --processes must be a power of two, got 3"),
-        (4, 9, 2, "train: --processes 4 is under an mpiexec of 2 processes; leave it away"),
+        (4, 9, 2, "train: --processes 4 is under an mpiexec of 2 processes; leave it out"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_by_the_first_process(processes, timeout, size, message, monkeypatch):

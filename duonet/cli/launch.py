@@ -28,9 +28,9 @@ def add(command: argparse.ArgumentParser) -> None:
     ----------
     command : argparse.ArgumentParser
     """
-    how = "train in so many processes on this machine, one thread each unless DUONET_THREADS says otherwise"
+    how = "train in N processes on this machine, with one thread each unless DUONET_THREADS says otherwise"
     command.add_argument("--processes", type=int, metavar="N", help=how)
-    how = "how long a process may wait for the others, before it ends all (%(default)g)"
+    how = "how long a process may wait for the others before it ends all (%(default)g)"
     command.add_argument("--timeout", type=float, metavar="SECONDS", default=TIMEOUT, help=how)
 
 
@@ -59,7 +59,7 @@ def join(options: argparse.Namespace) -> World:
     elif asked is not None and (asked < 1 or asked & (asked - 1)):
         problem = f"--processes must be a power of two, got {asked}"
     elif asked is not None and size > 1 and asked != size:
-        problem = f"--processes {asked} is under an mpiexec of {size} processes; leave it away"
+        problem = f"--processes {asked} is under an mpiexec of {size} processes; leave it out"
     elif os.environ.get(OURS) and size == 1:
         problem = f"{_mpiexec()} started this process, and does not say of how many it is one"
     if problem is not None:

@@ -31,7 +31,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """
     command.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="MODULE",
-        help="of your own, which holds what a run names; it is also looked for in the folder of the command",
+        help="a module of yours with the classes that a run names; the current folder is searched as well",
     )  # fmt: skip
 
 

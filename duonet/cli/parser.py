@@ -105,5 +105,8 @@ def add_common(command: argparse.ArgumentParser) -> None:
         "-q", "--quiet", action="store_true", help="print the result alone: no progress, no hints"
     )
     command.add_argument(
-        "-v", "--verbose", action="store_true", help="say what is in force, and where an error or a warning arose"
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="say which versions run, and where errors and warnings came from",
     )

@@ -48,7 +48,7 @@ HELP = {
     "size": "side that a folder's images are scaled and cropped to",
     "grey": "read a folder's images as grey",
     "device": "cpu or gpu (cpu)",
-    "shards": "pieces of every batch, which may go to several processes; weights depend on it (1, or --processes)",
+    "shards": "pieces of every batch, shared by processes; the weights depend on their number (1, or --processes)",
     "batch_norm": "statistics of each shard alone or of the whole batch: shard or batch (shard)",
     "compress": "sign: processes send one bit for each weight instead of its gradient",
     "tf32": "faster products on the GPU, of factors rounded to 10 bits; binary and ternary activations are exact",

@@ -21,8 +21,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "sweep",
         help="a training run for each combination of settings, and a table",
         description="Train a network for each combination of the settings in a TOML file, in which any setting of "
-        "duonet train may be a list of values: lr = [0.004, 0.008], seed = [0, 1, 2]. Each run has a folder as of "
-        "duonet train; the table has means over seeds.",
+        "duonet train may be a list of values: lr = [0.004, 0.008], seed = [0, 1, 2]. Each run has a folder "
+        "like a run of duonet train; the table has means over seeds.",
         examples=[
             "duonet sweep grid.toml --out runs/grid",
             "duonet sweep --resume runs/grid --workers 4",

@@ -1,6 +1,6 @@
-"""Who does the tasks of a study: this process, one after the other, or workers of Dask (`duonet[scale]`).
+"""Do the tasks of a study in this process, one after the other, or on workers of Dask (`duonet[scale]`).
 
-This file alone knows Dask, which finds a worker for each task, and another one where a worker dies.
+This file alone knows Dask, which finds a worker for each task, and another worker where one dies.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from duonet.progress import Tally
 from duonet.version import VERSION
 
 ANSWER_SECONDS = 10  # within which a scheduler must answer
-# Whatever has been brought when the writing stops is a run that can be resumed.
+# In this order the files make a run that can be resumed, whenever the writing stops.
 FIRST, LAST = "settings.toml", ("last.npz", "result.json")
 CONFIG = {
     "distributed.deploy.lost-worker-timeout": "365d",  # else a busy machine's worker that starts again is given up
@@ -56,11 +56,11 @@ class Task(NamedTuple):
 
 
 class OtherVersion(RuntimeError):
-    """A worker has another version of duonet, whose results may be others."""
+    """A worker has another version of duonet, whose results may differ."""
 
 
 class SchedulerLost(RuntimeError):
-    """The scheduler does not answer, or no longer."""
+    """The scheduler does not answer, or has stopped answering."""
 
 
 class WorkerDied(RuntimeError):
@@ -132,17 +132,17 @@ class Crew:
         done : int
             How many other tasks of the study were finished before, for the bar.
         progress : bool
-            Show a bar for all tasks where someone watches, else a line for each. One process alone shows none.
+            Show a bar for all tasks in a terminal, elsewhere a line for each. One process alone shows none.
 
         Yields
         ------
         (Task, value, error)
-            What the work returned and None, or None and what it raised. The others go on.
+            The work's value and None, or None and its error. The other tasks continue.
 
         Raises
         ------
         OtherVersion, SchedulerLost, CannotWrite
-            What had ended is kept.
+            Finished tasks are kept.
         """
         if self.alone:
             for task in tasks:
@@ -239,7 +239,7 @@ class Crew:
             value, files = future.result()
         except (OtherVersion, KeyboardInterrupt):
             raise
-        except BaseException as error:  # that of a cancelled future is no Exception in every version
+        except BaseException as error:  # in some versions a cancelled future's is no Exception
             if future.status == "cancelled" or self._client.status != "running":
                 raise self._lost() from None
             if isinstance(error, KilledWorker):
@@ -267,7 +267,7 @@ async def _call(address):
 
 @contextlib.contextmanager
 def _silent(*names):
-    """Keep the logs of Dask from the terminal, where what goes wrong is said in one sentence."""
+    """Keep Dask's logs from the terminal, where an error is one sentence."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -297,7 +297,7 @@ def _ctrl_c_later():
 def _tried(task):
     try:
         return task.work(*task.arguments, *(() if task.folder is None else (task.folder,))), None
-    except Exception as error:  # whatever it is, the others go on
+    except Exception as error:  # of any kind: the other tasks continue
         return None, error
 
 
@@ -306,7 +306,7 @@ def _version():
 
 
 def _on_worker(version, call):
-    """Do a task in a process of its own kind; only values leave it."""
+    """Do a task in a worker's process, which only values leave."""
     if version != VERSION:
         raise OtherVersion(f"a worker has duonet {VERSION}, and the study is of duonet {version}")
     os.environ.setdefault("DUONET_THREADS", "1")  # before the first product
@@ -322,7 +322,7 @@ def _on_worker(version, call):
 
 
 def _packed(folder):
-    """Read the files of a folder, if there is one, those that are hidden left out."""
+    """Read the files of a folder, if it exists, without the hidden ones."""
     if not folder.is_dir():
         return {}
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}

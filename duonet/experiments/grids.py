@@ -1,4 +1,4 @@
-"""A grid over training settings: a run for each combination, and a table of what they reached."""
+"""A grid over training settings: a run for each combination, and a table of accuracies."""
 
 import itertools
 import math
@@ -31,7 +31,7 @@ def combinations(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any], Ru
     Returns
     -------
     list of (name, given, run)
-        A name for the folder; the values that the run has of the lists; all its settings, resolved.
+        A name for the folder; the run's values of the lists; all its settings, resolved.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def combinations(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any], Ru
 def sweep(
     settings: dict[str, Any], out: str | Path, progress: bool = True, crew: Crew | None = None
 ) -> dict[str, Any]:
-    """Make a run for each combination of settings, or go on with it, and write a folder of results.
+    """Make a run for each combination of settings, or continue a sweep, and write a folder of results.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def sweep(
     Returns
     -------
     dict
-        What results.json holds. `failed` says by run what went wrong; the others are finished all the same.
+        The content of results.json. `failed` has the error of each run that failed; the other runs are finished.
 
     Raises
     ------
     FileExistsError
         If `out` holds something else.
     ValueError
-        If the settings make no sense, or `out` holds a sweep with others.
+        If the settings make no sense, or `out` holds a sweep with other settings.
     RunInUse, RuntimeError
         If another process is at work in `out`; if a GPU is asked for and there is none.
     """
@@ -121,7 +121,7 @@ def sweep(
 
 
 def _try_all(runs):
-    """Refuse what cannot be trained here, before anything is written; seeds make no difference to that."""
+    """Refuse runs that cannot be trained here, before anything is written; their seeds make no difference."""
     tried, splits = set(), {}
     for run in runs:
         alike = RunSettings(**vars(run) | {"seed": 0})
@@ -145,7 +145,7 @@ def _rows(runs, found):
 
 
 def sweep_table(results: dict[str, Any]) -> str:
-    """Lay out what each combination reached: means over its seeds ± their standard deviation.
+    """Lay out the accuracies of each combination: the mean over its seeds ± their standard deviation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Any training runs side by side, a row each: what they differ in, how far they came, what they reached."""
+"""Training runs side by side, a row each: settings that differ, progress, accuracies."""
 
 import dataclasses
 import os
@@ -16,12 +16,12 @@ from duonet.text import aligned
 
 
 def runs_in(folders: Iterable[str | Path]) -> list[Path]:
-    """List run folders: those given, and in the place of a study's folder those of its runs.
+    """List run folders; a study's folder is replaced by the folders of its runs.
 
     Parameters
     ----------
     folders : iterable of str or Path
-        What is neither a folder nor holds a run stays, to be refused by name; a study's results.json goes.
+        A path without a run stays, to be refused by name later; a study's results.json is left out.
 
     Returns
     -------

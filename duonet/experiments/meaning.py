@@ -12,7 +12,7 @@ RIVALS = {
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """Say whether BinaryDuo is ahead of the baseline and of its control, and how sure these seeds make that.
+    """Say whether BinaryDuo is ahead of the baseline and of its control, and what these seeds can show.
 
     Parameters
     ----------

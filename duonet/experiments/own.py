@@ -1,4 +1,4 @@
-"""Methods of one's own by name, `module:Name`, and surrogates, `tanh:4`; no name in a file imports a module."""
+"""A user's methods by name, `module:Name`, and surrogates, `tanh:4`; no name in a file imports a module."""
 
 import functools
 import importlib
@@ -41,7 +41,7 @@ def _clip(times: float = 1) -> Clip:
     return Clip((1 - times) / 2, (1 + times) / 2)
 
 
-# For activations of the package's networks, which step between 0 and 1: those for sign are carried over.
+# For activations of the package's networks, which step between 0 and 1: surrogates for sign are shifted.
 SURROGATES: dict[str, Callable[..., Surrogate]] = {
     "clip": _clip,
     "identity": Identity,
@@ -54,7 +54,7 @@ SURROGATES: dict[str, Callable[..., Surrogate]] = {
 
 
 def is_own(name: object) -> bool:
-    """Say whether a setting names something of one's own, `module:Name`.
+    """Say whether a setting names a class of the user's, `module:Name`.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def is_own(name: object) -> bool:
 
 
 def surrogate(owner: str, name: str) -> Surrogate:
-    """Make a surrogate of its name, with a number where it has one.
+    """Make a surrogate from its name, which may have a number.
 
     Parameters
     ----------
     owner : str
         For messages.
     name : str
-        A key of `SURROGATES`, alone or as in "tanh:4"; or `module:Name` of one's own.
+        A key of `SURROGATES`, alone or as in "tanh:4"; or `module:Name` of a class of the user's.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def surrogate(owner: str, name: str) -> Surrogate:
     Raises
     ------
     BadSetting
-        If there is none of that name, or it does not take the number.
+        If no surrogate has that name, or it does not take the number.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def surrogate(owner: str, name: str) -> Surrogate:
 
 
 def entry(owner: str, kind: str, name: str) -> Entry:
-    """Return a method of one's own as a row of the shelf is.
+    """Return a user's method in the form of a row of the shelf.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def entry(owner: str, kind: str, name: str) -> Entry:
     Raises
     ------
     BadSetting
-        If the module has not been imported, has no such name, or it is another thing; the message suggests the
+        If the module has not been imported, or has no class of this name and kind; the message suggests the
         nearest name.
     """
     kinds = (Quantizer, Staircase) if kind == "activations" else (Quantizer,)
@@ -164,7 +164,7 @@ def pair(owner: str, name: str) -> tuple[Staircase, Surrogate]:
     Raises
     ------
     BadSetting
-        If there is none of that name, or it is no staircase.
+        If no method has that name, or it is no staircase.
     """
     try:
         method = entry(owner, "activations", name) if is_own(name) else find(name)
@@ -180,7 +180,7 @@ def pair(owner: str, name: str) -> tuple[Staircase, Surrogate]:
 
 
 def classes() -> list[type]:
-    """List the layers, quantisers and the like of this process that are not the package's; of a name the latest.
+    """List this process's layers, quantisers and the like from outside the package; of equal names the latest.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def load(path: str | Path, device: str = "cpu") -> Checkpoint:
     Raises
     ------
     CheckpointError
-        As `load_checkpoint`; for a class that is not known it says how its module is named.
+        As `load_checkpoint`; for an unknown class it says how to name its module.
     """
     try:
         return load_checkpoint(path, device, classes())
@@ -233,7 +233,7 @@ def named_modules() -> list[str]:
 
 
 def _found(owner, setting, name, kinds):
-    """Return the class of some kinds that a module has under a name, if somebody has imported it, or named it.
+    """Return a module's class by name, if it is of these kinds and somebody has imported or named the module.
 
     Nothing but such a class is ever called: the name may come from a file.
     """
@@ -251,7 +251,7 @@ def _found(owner, setting, name, kinds):
 
 
 def _made(owner, setting, name, cls, **given):
-    """Make what a class makes; whatever goes wrong in its lines, the setting is named."""
+    """Make an object of a class; after any error in its lines, the message names the setting."""
     try:
         return cls(**given)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Quantisers of activations as tables of steps, those too that are a staircase in evaluation alone."""
+"""Quantisers of activations as tables of steps, even where they are staircases in evaluation alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 256  # levels: each is an operator or two
 
 
 class Table(NamedTuple):
-    """Level k from where x reaches thresholds[k − 1] on, each a number or one for each channel.
+    """Level k from thresholds[k − 1] on; a threshold is a number, or a number for each channel.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Table(NamedTuple):
     falls : numpy.ndarray or None
         Channels in which x must lie below a threshold instead.
     surrogate : Surrogate or None
-        Whose derivative is its gradient.
+        The derivative of this surrogate is the gradient.
     why : str
         Why it is for inference only; "" where it is not.
     """
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 
 def table(layer: Quantizer) -> Table | None:
-    """Return what a quantiser computes in evaluation, as steps; None where they are not known.
+    """Return the steps of a quantiser in evaluation; None where they are not known.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Packages that only this room needs, imported when they are asked for."""
+"""Packages that only this folder needs, imported when they are used."""
 
 import importlib
 from types import ModuleType

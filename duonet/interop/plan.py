@@ -1,4 +1,4 @@
-"""The walk that PyTorch's form and ONNX's are made of: every layer in words, every array with its axes turned."""
+"""The common plan of PyTorch's form and ONNX's: every layer in words, every array with its axes turned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Turned(NamedTuple):
         Of the features along the axis `along`, as they lie there.
     along : int
     tensor : Tensor or None
-        Where it comes from, and may be written to; None for what is made of others.
+        Where it comes from, and may be written to; None for an array made of others.
     layer : Module or None
         The layer whose quantiser or source makes it.
     """

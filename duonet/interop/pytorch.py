@@ -10,7 +10,7 @@ from duonet.interop.plan import plan
 
 
 def to_torch(model: nn.Module, in_shape: tuple[int, ...]) -> Any:
-    """Build the `torch.nn.Module` that computes what a model computes, of images (N, C, H, W).
+    """Build a `torch.nn.Module` that computes the same function as a model, of images (N, C, H, W).
 
     Containers and layers keep their names, so that its `state_dict` is what `to_torch_state` returns. A staircase
     has its surrogate's gradient, and weights of `LayerScaleSign` and `FilterScaleSign` stay latent: both can be

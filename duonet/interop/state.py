@@ -221,7 +221,7 @@ def _read(owner, model, in_shape, state):
 
 
 def _make(owner: str, name: str, place: Turned, array: Array) -> None:
-    """Give a layer whose weights are made of latent ones those that make these, or refuse."""
+    """Set the latent weights of a layer so that they make these weights, or refuse."""
     layer: Any = place.layer
     weight = place.here(array)
     sources.begin(layer, weight)
