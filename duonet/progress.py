@@ -106,7 +106,7 @@ class Tally:
             self.bar.close()
 
     def show(self) -> None:
-        """Let the clock of a bar go on."""
+        """Let the clock of a bar run."""
         if self.bar is not None:
             self.bar.refresh()
 

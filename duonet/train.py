@@ -149,15 +149,15 @@ def fit(
         Of the epochs that have been trained already; `fit` continues after them and appends to it.
     team : Team, optional
         Cuts each batch into shards, which go through the model one by one, or in several processes. Weights
-        depend on the number of shards, and not on that of processes. Every process gives the same arguments.
+        depend on the number of shards, but not on the number of processes. Every process gives the same arguments.
     on_epoch : callable, optional
         Called with the `History` after every epoch, to save what should survive an interruption. If it returns
         True the training ends; see `early_stop`.
     clip : number, optional
         The largest norm of a step's gradient, of all parameters together: see `clip_gradients`.
     frozen : sequence of Module
-        Layers of the model that stay in evaluation mode, such as a batch norm that keeps its statistics. What the
-        optimiser changes is its own affair.
+        Layers of the model that stay in evaluation mode, such as a batch norm that keeps its statistics. Their
+        parameters change as well, if the optimiser has them.
     label : str
         Shown in front of the progress bar.
     progress : bool
@@ -223,7 +223,7 @@ def fit(
                 row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
             history.append(**{name: value for name, value in row.items() if value is not None})
             bar.summarise(row)
-            # Processes may answer differently, but none may go on alone: the first one's answer counts.
+            # Processes may answer differently, but none may continue alone: the first one's answer counts.
             ended = on_epoch is not None and on_epoch(history) is True
             if ended if team is None else team.world.share(partial(bool, ended)):
                 break

@@ -183,7 +183,7 @@ def contest(
     progress: bool = True,
     crew: Crew | None = None,
 ) -> dict[str, Any]:
-    """Compare methods of the shelf, or go on with it, and write a folder of results.
+    """Compare methods of the shelf, or continue a contest, and write a folder of results.
 
     Parameters
     ----------

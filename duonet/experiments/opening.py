@@ -83,7 +83,7 @@ def opened(out: Path, resume: bool) -> Iterator[None]:
 
 
 def write_settings(out: Path, settings: RunSettings, resume: bool) -> None:
-    """Write settings.toml, where it does not say the same already.
+    """Write settings.toml, unless it has the same content already.
 
     Parameters
     ----------

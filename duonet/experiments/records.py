@@ -44,7 +44,7 @@ class Part:
 
 
 class Records(Study):
-    """Rows of every measurement, kept part by part: a study that was stopped goes on with the parts that it lacks.
+    """Rows of every measurement, kept part by part: a study that was stopped continues with its missing parts.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Records(Study):
     fresh : dict
         As for `Study`.
     parts : list of Part
-        In the order in which their rows are kept, whichever is finished first.
+        In the order of their rows in the results, whichever is finished first.
     progress : bool
         As for `Study`.
     """
@@ -79,7 +79,7 @@ class Records(Study):
         Returns
         -------
         dict
-            What results.json holds; where a crew shared the parts and some went wrong, `failed` says what did.
+            The content of results.json; where a crew shared the parts, `failed` has the error of each failed part.
         """
         waiting = {part.name: part for part in self.parts if part.name not in self.values["finished"]}
         failed: dict[str, str] = {}
@@ -106,7 +106,7 @@ class Records(Study):
                     yield Task(part.name, work, folder=part.folder and self.out / part.folder)
 
     def keep(self, part: Part, rows: list[dict[str, Any]]) -> None:
-        """Keep what one part found, at its place among the others.
+        """Keep the rows of one part, at its place among the others.
 
         Parameters
         ----------

@@ -116,7 +116,7 @@ class Study:
         Returns
         -------
         Task
-            Its value is what the run's result.json holds.
+            Its value is the content of the run's result.json.
         """
         return Task(name, _trained, (settings, progress), self.out / name)
 
@@ -140,7 +140,7 @@ def _trained(settings, progress, folder):
 
 
 def failure(settings: RunSettings, error: Exception) -> str:
-    """Say what went wrong in a run, and with which settings.
+    """Describe the error of a run, with its settings.
 
     Parameters
     ----------

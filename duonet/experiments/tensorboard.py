@@ -29,7 +29,7 @@ class Events:
         self.step = 0
 
     def __call__(self, rows: list[dict[str, Any]]) -> None:
-        """Write the rows that are new; a run that is resumed goes on behind its last one."""
+        """Write the new rows; a resumed run continues behind its last row."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 

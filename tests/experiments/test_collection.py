@@ -101,5 +101,7 @@ def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys)
         f"duonet: runs: {other} is not finished; continue it with: duonet train --resume {other}"
         in capsys.readouterr().err
     )
-    assert main(["runs", str(tmp_path)]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["runs", str(empty)]) == 2
+    assert f"{empty} holds no run" in capsys.readouterr().err
