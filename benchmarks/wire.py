@@ -74,6 +74,8 @@ def limits_table(steps):
         cells = []
         for step, rate in zip((row["ms"] / 1e3, FLOPS * macs * batch / GPU_FLOPS), RATES):
             wire = seconds(size, rate)
-            cells += [f"{1e3 * step:.3g}", f"{wire / step:.2g}", f"{fewest(batch / step, wire):,}"]
+            ms = 1e3 * step
+            shown = f"{ms:.3g}" if ms < 100 else f"{ms:,.0f}"
+            cells += [shown, f"{wire / step:.2g}", f"{fewest(batch / step, wire):,}"]
         lines.append(f"| {row['network']}, {batch} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

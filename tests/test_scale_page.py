@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shlex
+import statistics
 import sys
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_the_wire_is_arithmetic(scale):
 
 
 def test_the_page_shows_what_was_measured(scale):
-    if not (ROOT / "docs" / "scale.json").exists():
-        pytest.skip("docs/scale.json has not been measured")
     assert scale.page() == PAGE, "stale: python benchmarks/scale.py --render"
+
+
+@pytest.mark.parametrize("network", ["mlp", "vgg_deep"])
+def test_the_page_of_shards_shows_what_gradients_of_one_bit_reached(network):
+    measured = json.loads((ROOT / "docs" / f"one_bit_gradients_{network}.json").read_text())["gradients"]
+    text = (ROOT / "docs" / "training_in_shards.md").read_text(encoding="utf-8")
+    for label, row in zip(("full", "one bit"), measured.values()):
+        found = [100 * accuracy for accuracy in row["test_accuracy"]]
+        accuracy = f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f} %"
+        line = rf"\| {network}[^|]*\| {label} \| {row['bytes_a_step']:,}[^|]*\| {accuracy} \|"
+        assert re.search(line, text), line
