@@ -8,6 +8,9 @@ A cell tagged `solution` answers the exercise whose test is the cell just before
 `--check` runs it before the test, which must then pass. A reader runs cells again, and in any order: so `--check`
 then runs the cells that take little time once more, twice in a row, from the last section to the first, and all of
 this a second time, when the last section meets what the first has left.
+
+A cell that draws begins with comments that say in words what its figure shows: `# alt: Two curves ...`. The words
+become the alternative text of the image, in the notebook and in the site.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from duonet.files import replacing
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds on two cores
 QUICK = 1  # seconds; a cell that takes longer runs once
+ALT = re.compile(r"\A# alt: .+\n(#  .+\n)*")
 OPEN, WRONG = "is still open", "not right yet"  # what duonet.exercise.attempt prints of what is not solved
 FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
 
@@ -62,6 +66,10 @@ def assemble(source, solved=False):
             cell.metadata["jupyter"] = {"source_hidden": True}
         if is_solution and not solved:
             cell = nbformat.v4.new_markdown_cell(FOLDED.format(cell.source))
+        if alt := ALT.match(cell.source):
+            words = alt.group().removeprefix("# alt:").replace("\n#", " ").split()
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(words)}}
+            cell.source = cell.source[alt.end() :]
         name = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
         times_seen[name] = times_seen.get(name, 0) + 1
         cell.id = f"{name}-{times_seen[name]}"
@@ -116,7 +124,15 @@ def execute(notebook, repeat=False):
     notebook.metadata.language_info = language_info  # the kernel's has Python's version
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the moments at which it ran
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.metadata.setdefault("image/png", {})["alt"] = alternative(cell)
     return sum(seconds.values())
+
+
+def alternative(cell):
+    """Return in words what the figure of a cell shows, or nothing."""
+    return cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
 
 
 def complaints(notebook, solved=False):
@@ -125,6 +141,8 @@ def complaints(notebook, solved=False):
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             text = output.get("text", "") + "".join(map(str, output.get("data", {}).get("text/plain", "")))
+            if "image/png" in output.get("data", {}) and not alternative(cell):
+                found.append(f"a figure without words, `# alt: ...`, in the cell {cell.source.strip()[:60]}")
             if output.get("name") == "stderr":
                 found.append(f"stderr: {text.strip()[:300]}")
             places = {tempfile.gettempdir(), str(Path.home()), sys.prefix, str(HERE.parent)}

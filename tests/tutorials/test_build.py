@@ -14,6 +14,8 @@ SOURCE = """# %% [markdown]
 # # Runs in 3 s
 
 # %% tags=["hide-input"]
+# alt: A line that rises
+#      from 1 to 2.
 import matplotlib.pyplot as plt
 
 from duonet.exercise import attempt
@@ -72,6 +74,12 @@ def test_building_twice_gives_the_same_bytes_and_readers_get_the_solution_folded
     assert notebook.metadata.source_sha256 == build.digest(source) and build.stated(source) == 3
     figure, stub, check, solution, last = notebook.cells[1:]
     assert figure.metadata["jupyter"]["source_hidden"] and "image/png" in figure.outputs[0].data
+    assert (
+        build.alternative(figure)
+        == figure.outputs[0].metadata["image/png"]["alt"]
+        == "A line that rises from 1 to 2."
+    )
+    assert "alt:" not in figure.source
     assert "still open" in check.outputs[0].text
     assert solution.cell_type == "markdown" and "<details>" in solution.source and "2 * x" in solution.source
     assert last.outputs[0].text == "one\ntwo\n" and len(last.outputs) == 1

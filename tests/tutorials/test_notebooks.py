@@ -98,6 +98,17 @@ def test_it_asks_before_it_tells_and_has_exercises_with_tests(source):
     assert sum("assert" in code for code in cells(source, "code")) >= 8, "prose rests on asserted numbers"
 
 
+def test_each_figure_has_words_that_say_what_it_shows(source):
+    cells = [cell for cell in build.assemble(source).cells if "plt.show()" in cell.source]
+    words = [build.alternative(cell) for cell in cells]
+    assert len(set(words)) == len(cells) and all(len(text.split()) >= 10 for text in words), words
+    assert not [text for text in words if re.match(r"(An? |The )?(figure|plot|graph|image|picture)\b", text, re.I)]
+    for cell in committed(source).cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                assert output.metadata["image/png"]["alt"] == build.alternative(cell) != ""
+
+
 def test_it_draws_all_randomness_from_one_seed(source):
     code = "\n".join(cells(source, "code"))
     assert "SEED = " in code and "np.random.seed" not in code and not re.search(r"default_rng\(\)", code)

@@ -28,6 +28,10 @@ from duonet.exercise import attempt
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
+# alt: Left, the graph of a small network: leaves x, w and b, a product, a sum, a quantiser
+#      marked as a surrogate, and a total. Right, the error of a difference quotient against
+#      its step, on logarithmic axes: a V, with rounding to the left and curvature to the
+#      right.
 from duonet import Tensor
 from duonet.quant import Clip, Ternary, quantize
 from duonet.viz import plot_graph
@@ -176,8 +180,9 @@ assert (da_through_u + da_direct, db) == (dL_da, dL_db)
 #
 # <details><summary>Answer</summary>
 #
-# Now $v = 2ab = 30$ and $\mathrm{dv} = 60$. Both gradients from `v.rule` are for `u`, so `du = sum(v.rule(dv))` is
-# 120. `a` is reached through `u` alone: `da` is $120 \cdot 5 = 600$, and `db` is $120 \cdot 3 = 360$.
+# Now $v = 2ab = 30$ and $\mathrm{dv} = 60$. Both gradients from `v.rule` are for `u`, and
+# `du = sum(v.rule(dv))` gives 120. Only `u` leads to `a`, so `da` is $120 \cdot 5 = 600$, and `db` is
+# $120 \cdot 3 = 360$.
 #
 # </details>
 #
@@ -679,6 +684,8 @@ assert source.count("-->") == 7
 
 
 # %%
+# alt: Two graphs of small networks. All ops of the left one have exact backward passes; in the
+#      right one a quantiser stands in the place of tanh and is marked as a surrogate.
 def quantised_network(x, w, b, v):
     """Compute quantize(x w + b) v, with a staircase where `network` has tanh."""
     return quantize(x @ w + b, Ternary(), Clip(0, 1)) @ v
@@ -764,6 +771,9 @@ curves = {
 # With both axes logarithmic, a power of $h$ is a straight line, and the power its slope.
 
 # %%
+# alt: Error of a difference quotient against its step, on logarithmic axes: three V-shaped
+#      curves. The central quotient in float64 is best near a step of one hundred-thousandth;
+#      float32 stays far worse.
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for (name, curve), style, color in zip(curves.items(), (":", "-", "--"), ("#5d8a3a", "#123a6b", "#b2500f")):
     axes.loglog(steps, curve, style, color=color, linewidth=2, label=name)
@@ -1307,6 +1317,8 @@ assert verdict(Undeclared.apply, x).startswith("GradientError")
 # Both functions and both slopes in one picture, the staircase solid, the surrogate dashed:
 
 # %%
+# alt: Above, the ternary staircase and the clip through its steps. Below, their slopes: zero
+#      for the staircase, one between 0 and 1 for the clip.
 grid = np.linspace(-0.6, 1.6, 881)
 leaf = Tensor(grid, requires_grad=True)
 quantised = ternary(leaf)
@@ -1435,6 +1447,9 @@ def train(parameters, epochs=10, rate=0.05):
 
 
 # %%
+# alt: Left, the loss falls over ten epochs, from one to 0.4. Right, the accuracy rises from
+#      one in ten to about three in four, nearly as high on new images as on those that the
+#      network learns from.
 history = train(untrained(seed=5))
 loss, seen, new = history[-1]
 print(f"after {len(history) - 1} epochs: loss {loss:.2f}, accuracy {seen:.2f}, on new images {new:.2f}")
@@ -1643,8 +1658,8 @@ def complex_step(f, x, h=1e-20):
 #   323, 1986. The same walk, as neural networks met it: four pages.
 # * A. Karpathy, [micrograd](https://github.com/karpathy/micrograd), 2020. A scalar engine in a hundred lines;
 #   compare it with yours.
-# * W. Squire, G. Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM Review 40(1),
-#   1998. The exercise on the complex step, in three pages.
+# * W. Squire, G. Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM Review
+#   40(1), 1998. The exercise on the complex step, in three pages.
 # * Y. Bengio, N. Léonard, A. Courville, *Estimating or propagating gradients through stochastic neurons for
 #   conditional computation*, [arXiv:1308.3432](https://arxiv.org/abs/1308.3432), 2013. Early on gradients through
 #   steps, and on why one might believe in them.

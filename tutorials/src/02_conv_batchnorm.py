@@ -28,6 +28,9 @@ from duonet.exercise import attempt
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
+# alt: Above, a window of a 3 by 3 image becomes a row of the matrix cols, and its product with
+#      the kernel one number of y. Below, backwards: the middle pixel was copied into four
+#      rows, so its gradient is a sum of four numbers.
 index = np.lib.stride_tricks.sliding_window_view(np.arange(9).reshape(3, 3), (2, 2)).reshape(4, 4)
 kernel, dy = np.arange(1, 5), np.arange(10, 50, 10)
 dcols = np.outer(dy, kernel)
@@ -249,6 +252,8 @@ assert (28 * 28 * 3 * 3 * 16) * (28 * 28 * 16) > 1_000_000_000, "entries of G fo
 assert 8.5 < many_rows.size * many_columns.size / 100**2 < 9, "numbers in cols for each pixel"
 
 # %% tags=["hide-input"]
+# alt: Left, the matrix of the gather: sixteen rows with a single 1 each. Right, its column
+#      sums: a corner pixel was copied once, an edge pixel twice, the middle pixel four times.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.45"
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 4.4), width_ratios=[1.3, 1], layout="constrained")
 left.imshow(G, cmap="Blues", vmax=1.3, aspect="auto")
@@ -603,6 +608,9 @@ counted = sum(1 for _ in np.ndindex(H, W, KH, KW, C, OC))
 assert counted == statements["six loops"], "the formula, counted"
 
 # %% tags=["hide-input"]
+# alt: Bars on logarithmic axes. Six loops take over a million Python statements and a tenth of
+#      a flop for each byte moved; one product takes two statements; chunks that fit the cache
+#      do ten times as many flops for each byte as one product.
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), layout="constrained", sharey=True)
 panels = [(statements, "Python statements"), (intensity, "flops for each byte moved")]
 for ax, (numbers, label) in zip(axes, panels):
@@ -1014,6 +1022,8 @@ remains = (sigma * closed_form(dy, xhat, 1, sigma) * xhat).sum() / (dy * xhat).s
 assert abs(remains - 0.1 / sigma**2) < 1e-12 and abs(closed_form(dy, xhat, 1, sigma).sum()) < 1e-12
 
 # %% tags=["hide-input"]
+# alt: Left, upstream gradients over x with their least-squares line. Right, what batch norm
+#      passes on: the residuals, without offset and trend.
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.3), layout="constrained", sharey=True)
 ends = np.array([x.min(), x.max()])
 left.vlines(x, line, dy, color=GREY, lw=1)
@@ -1254,6 +1264,8 @@ assert (hidden[False, 1] == 0).mean() > 0.8 and (hidden[False, 1] >= 0.5).mean()
 assert (hidden[True, 1] >= 0.5).mean() > 0.25
 
 # %% tags=["hide-input"]
+# alt: Two histograms of pre-activations with the surrogate's window shaded. Without batch norm
+#      nearly all values are at 0 and 6 % lie in the window; with batch norm 33 % do.
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.3), layout="constrained", sharey=True)
 bins = np.linspace(-2.5, 2.5, 51)
 for ax, norm in zip(axes, (False, True)):

@@ -32,6 +32,9 @@ plt.rc("legend", frameon=False)
 plt.rc("axes.spines", top=False, right=False)
 
 # %% tags=["hide-input"]
+# alt: Sign, binary and ternary staircases. Above, each with its average over a window. Below,
+#      the slope of the average: a window of height one around the thresholds, with half-width
+#      1, one half and one quarter.
 columns = [(Sign(), 1, Clip(-1, 1)), (Binary(), 1 / 2, Clip(0, 1)), (Ternary(), 1 / 4, Clip(0, 1))]
 figure, axes = plt.subplots(2, 3, figsize=(9, 4.8), layout="constrained", sharex="col", height_ratios=(1.4, 1))
 for (f, h, ramp), (top, bottom) in zip(columns, axes.T):
@@ -285,6 +288,8 @@ assert np.isclose(loss(0.2), 0.5) and np.isclose(loss(0.6), 0.1) and loss(0.7) =
 # The loss itself looks harmless, a V with its tip at 0.7. A closer look shows what it is made of.
 
 # %%
+# alt: Left, the loss as a function of a threshold looks like a V. Right, twenty-five times
+#      closer, the same loss is a staircase with flat steps.
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
 for ax, low, high in ((left, 0, 1), (right, 0.2, 0.24)):
     b = np.linspace(low, high, 2001)
@@ -593,6 +598,9 @@ assert abs(path[-1] - 0.7) < 0.01 and loss(path[-1]) <= 0.01
 # small jumps average out).
 
 # %%
+# alt: Left, the threshold reaches 0.7 with the coarse gradient and stays at 0.2 with the
+#      derivative. Right, the true slope is minus one and plus one, the coarse gradient a
+#      straight line of the same sign.
 b = np.linspace(0.25, 1.15, 181)
 coarse = np.array([coarse_gradient(value) for value in b])
 slope = np.array([central_difference(loss, value, 0.05) for value in b])
@@ -745,6 +753,8 @@ gallery = {
 # below it. The shaded area is where surrogate and staircase differ.
 
 # %%
+# alt: Eight surrogates over the binary staircase, each with its derivative below: identity,
+#      ReLU, clip, triangle, polynomial, two hyperbolic tangents and SwishSign.
 figure, axes = plt.subplots(
     4, 4, figsize=(9, 7.6), layout="constrained", sharex=True, height_ratios=(1, 0.8, 1, 0.8)
 )
@@ -1002,6 +1012,9 @@ for name, staircase in (("binary", Binary()), ("ternary", Ternary())):
     print(f"{name:8}", "   ".join(shown))
 
 # %%
+# alt: Validation accuracy against the half-width of the backward window, for binary and
+#      ternary networks. Both curves rise steeply from one quarter, are highest near one or
+#      two, and fall slightly towards the identity.
 figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
 place = np.arange(len(widths))
 for (name, found), color, marker, shift in zip(sweep.items(), (WARM, DARK), "os", (-0.06, 0.06)):

@@ -30,6 +30,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
 # %% tags=["hide-input"]
+# alt: A loss that is a staircase along one weight, its average over a window as a smooth
+#      curve, and the slope of the average.
 places, heights = np.random.default_rng(SEED).normal([[0.1], [0.02]], [[0.7], [0.12]], (2, 30))
 t = np.linspace(-1.5, 1.5, 3001)
 staircase = 1 + heights @ (t >= places[:, None])
@@ -170,6 +172,9 @@ assert abs(slope - g_22) < 1e-6
 # The two agree to rounding. The same for every place along the weight, in a picture:
 
 # %%
+# alt: Above, the loss along one weight as a staircase, with its averages over a narrow and a
+#      wide window. Below, the discrete gradients, which are staircases too: the wide window
+#      gives smaller jumps.
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
 top.step(s, along, color=GREY, linewidth=1, where="post", label="the loss itself")
 for half, colour in ((150, ORANGE), (600, BLUE)):  # grid points of 0.001 to either side
@@ -542,6 +547,8 @@ assert all(-0.6 < slope < -0.4 for slope in slopes)
 assert 2.3 < np.mean(error["CDG, ε = 0.01"] / error["CDG, ε = 0.1"]) < 4.2 and error["CDG, ε = 0.01"][0] > 3
 
 # %%
+# alt: Error of three estimators against the number of samples, on logarithmic axes: all fall
+#      as one over the square root; the smaller step has the larger error.
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for (name, values), colour, mark in zip(error.items(), (ORANGE, BLUE, GREEN), "so^"):
     axes.loglog(counts, values, mark + "-", color=colour, label=name)
@@ -672,6 +679,9 @@ assert [len(read) for _, read in readings[2:]] == [20, 20] and len(readings[0][1
 assert all(abs(np.mean(read) - exact["clip"]) < 0.04 for _, read in readings[2:])
 
 # %%
+# alt: The raw cosine climbs with the number of samples from 0.5 to the exact 0.81; the
+#      corrected cosine lies at the exact value, with an error bar that shrinks, and is missing
+#      at 200 samples.
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 axes.axhline(exact["clip"], color=GREY, linestyle="--", label="exact")
 for k, (name, colour, mark) in enumerate((("raw", ORANGE, "s"), ("corrected", BLUE, "o"))):
@@ -814,6 +824,8 @@ for activation, values in table.items():
         print(f"{activation:10s}{step:5g}" + "".join(f"{shown(row[:, k, 0]):>17s}" for k in range(3)))
 
 # %%
+# alt: Cosine of coarse and discrete gradient against the step, for three layers and four
+#      precisions. Float is at one, two bits and ternary close to it, binary clearly below.
 figure, panels = plt.subplots(1, 3, figsize=(9, 3.4), sharey=True, layout="constrained")
 for k, (axes, layer) in enumerate(zip(panels, HIDDEN)):
     for activation, colour, mark in zip(PRECISIONS, (GREY, GREEN, BLUE, ORANGE), "D^os"):
@@ -1036,6 +1048,8 @@ assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, cli
 assert all((cosines["identity"] < cosines[a]).all() for cosines in (second, third) for a in names[1:])
 
 # %%
+# alt: Cosine against the area between staircase and surrogate, second and third layer. In the
+#      third layer a smaller area goes with a better cosine; in the second layer it does not.
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
 binary = [k for k in order if np.isfinite(areas[k]) and names[k] in chosen]
 for axes, cosines, title in zip(panels, (second, third), ("second layer", "third layer")):
@@ -1278,5 +1292,5 @@ class Arctangent(Surrogate):
 #   scale.
 # * K. Choromanski and others, *Structured Evolution with Compact Architectures for Scalable Policy Optimization*,
 #   ICML 2018. Orthogonal directions make that estimator less noisy; duonet has them as `directions="orthogonal"`.
-# * C. Spearman, *The Proof and Measurement of Association between Two Things*, American Journal of Psychology 15,
-#   1904. Noise lowers a correlation, and how to undo it: section 5, a hundred years earlier.
+# * C. Spearman, *The Proof and Measurement of Association between Two Things*, American Journal of
+#   Psychology 15, 1904. Noise lowers a correlation, and how to undo it: section 5, a hundred years earlier.

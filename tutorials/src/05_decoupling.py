@@ -29,6 +29,9 @@ SEED = 0  # of every section's own generator: so its cells can run again, and in
 BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 
 # %% tags=["hide-input"]
+# alt: Left, the ternary staircase as a stack of two binary staircases of half height, which
+#      fire at one quarter and at three quarters. Right, their windows of half height, stacked:
+#      wider than the window of the ternary activation, and with two steps.
 h = np.linspace(-0.6, 1.6, 2201)
 stairs = (h >= 0.25) / 2, (h >= 0.75) / 2
 windows = ((-0.25 < h) & (h < 0.75)) / 2, ((0.25 < h) & (h < 1.25)) / 2
@@ -549,6 +552,8 @@ flipped = by_threshold != by_beta
 assert (np.diff(x_hat) == np.spacing(centre)).all() and flipped.sum() == 2 and not flipped[[0, -1]].any()
 
 # %% tags=["hide-input"]
+# alt: Two rows of consecutive float32 inputs. The form that adds a quarter to beta fires two
+#      floats later than the form with its own threshold; both agree everywhere else.
 figure, ax = plt.subplots(figsize=(9, 2.4), layout="constrained")
 for y, fires, colour in ((1, by_threshold, BLUE), (0, by_beta, ORANGE)):
     ax.scatter(count[fires], np.full(fires.sum(), y), color=colour, s=70)
@@ -629,6 +634,9 @@ one = slopes(grid, (Ternary(), window))
 two = slopes(grid, (Binary(0.75), Shifted(window, 0.25)), (Binary(0.25), Shifted(window, -0.25)))
 
 # %% tags=["hide-input"]
+# alt: Slope of the activation over the pre-activation. Coupled: one between 0 and 1.
+#      Decoupled: one half from minus one quarter to one quarter, one up to three quarters, one
+#      half up to one and a quarter.
 figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
 ax.step(grid, one, where="mid", color=INK, ls="--", lw=2, label="coupled, by back-propagation")
 ax.step(grid, two, where="mid", color=BLUE, lw=2.5, label="decoupled, by back-propagation")
@@ -785,6 +793,8 @@ assert [c.weights for c in counts.values()] == [1_575_616, 789_782, 1_573_229]
 assert [round(c.macs / 1e6, 2) for c in counts.values()] == [69.15, 34.56, 67.88]
 
 # %% tags=["hide-input"]
+# alt: Weights of each layer of VGG-7 relative to the baseline's, coupled and decoupled. The
+#      decoupled network as a whole is at one; conv6 is above, conv1 below.
 figure, ax = plt.subplots(figsize=(9, 3.2), layout="constrained")
 position = np.arange(8)
 whole = np.array([*baseline, sum(baseline)])

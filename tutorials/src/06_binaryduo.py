@@ -28,6 +28,8 @@ from duonet.exercise import attempt
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
+# alt: Six rows, one for each network, with the learning rate as height over nine epochs.
+#      BinaryDuo and the restarted baseline start a second, lower hill at epoch 6.
 BLUE, SKY, ORANGE, RED, GREEN, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#808080"
 one, two = [(0, 9, 1)], [(0, 6, 1), (6, 9, 0.25)]  # stages: start, end, initial rate
 plans = [("ternary, full width", one, [ORANGE]), ("baseline, restarted", two, [SKY, SKY])]
@@ -494,6 +496,9 @@ print("best for each of the three:", *best)
 assert best == [RATE] * 3
 
 # %% tags=["hide-input"]
+# alt: Left, validation accuracy at three learning rates for three methods, highest at the
+#      middle rate. Right, BinaryDuo's lead over the baseline, larger at the small rate than at
+#      the best one, and its lead over the control from scratch.
 figure, (ax, gap) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for method, table in zip(TUNED, tuning):
     ax.plot(RATES, table.mean(axis=1), "-", color=COLOURS[method], label=method)
@@ -563,6 +568,8 @@ for method, a in accuracy.items():
     print(f"{method:24}  {a.mean():.1f} ± {a.std(ddof=1):.1f}     " + " ".join(f"{v:.1f}" for v in a))
 
 # %% tags=["hide-input"]
+# alt: Left, validation accuracy over nine epochs, the mean of six seeds. Right, test
+#      accuracies, a dot for each seed: float far ahead of all quantised methods.
 figure, (ax, bars) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=(3, 2))
 for row, (method, table) in enumerate(curves.items()):
     ax.plot(range(1, 10), np.mean(table, axis=0), "o-", color=COLOURS[method], markersize=3.5, label=method)
@@ -895,6 +902,8 @@ for name, d in differences.items():
     print("{:41} {:+5.1f}  ({:+.1f} .. {:+.1f})".format(name, *interval(d)), verdict(d))
 
 # %% tags=["hide-input"]
+# alt: Six paired differences of test accuracy between two methods, each with a dot for every
+#      seed, the mean, and the 95 percent interval; the line at zero tells ahead from behind.
 figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 for row, d in enumerate(differences.values()):
     mean, low, high = interval(d)

@@ -28,6 +28,8 @@ SEED = 0  # of every section's own generator: so its cells can run again, and in
 BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
 
 # %% tags=["hide-input"]
+# alt: Two timelines of host and GPU. When the loss is read at every step the GPU pauses; when
+#      it is read once at the end the GPU works without a pause.
 figure, axes = plt.subplots(2, 1, figsize=(9, 3.8), sharex=True, layout="constrained")
 for ax, reads, host, gpu in ((axes[0], True, 0, 0), (axes[1], False, 0, 0)):
     for i in range(4):  # steps, of three pieces of work each
@@ -662,6 +664,9 @@ def share_busy(work, wait, prepare=60, launches=60, steps=50):
 
 
 # %% tags=["hide-input"]
+# alt: Share of time that the GPU works, against the length of a kernel. Without waits it rises
+#      in a straight line to 100 % at two launches; with a wait at every step it rises more
+#      slowly. The gap is largest at two launches.
 works = np.arange(0.25, 8.01, 0.25)
 figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
 for wait, colour, label in ((False, BLUE, "waits once, at the end"), (True, ORANGE, "waits at every step")):

@@ -32,6 +32,8 @@ plt.rc("legend", frameon=False)
 plt.rc("axes.spines", top=False, right=False)
 
 # %% tags=["hide-input"]
+# alt: Left, the four levels of PACT for two ends of the range, with the clip behind them.
+#      Right, a histogram of inputs: only those beyond the end of the range move it.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 x = np.linspace(-0.5, 4, 1801)
 for alpha, color in ((3.0, DARK), (1.5, WARM)):
@@ -394,6 +396,8 @@ class PulledPACT(OurPACT):
 # shows α after every epoch: solid lines for the first layer, dashed lines for the second.
 
 # %%
+# alt: The learned end of the range over six epochs. From 1 it grows to about 1.5; from 8 it
+#      stays, and with a penalty it falls.
 pulled, pulled_accuracy = trained(methods.PACT, start=8, decay=0.01)
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 for alphas, color, label in (

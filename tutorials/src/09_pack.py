@@ -29,6 +29,8 @@ from duonet.exercise import attempt
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 
 # %% tags=["hide-input"]
+# alt: Left, a sum of products of 0 or 1 with minus or plus 1, as numbers. Right, the same sum
+#      from one AND and two counts of bits.
 a, w = np.array([1, 0, 1, 1, 0, 1, 0, 1]), np.array([1, 1, -1, 1, -1, -1, 1, 1])
 total, both, ones = a @ w, np.sum(a & (w > 0)), np.sum(a)
 numbers = {"a": a, "w": w, "a · w": a * w}, "numbers: 8 products, 7 additions", f"sum: {total}"
