@@ -1,13 +1,17 @@
-"""Exercises in notebooks: a missing answer is no error, and a wrong answer gets a hint, not a traceback."""
+"""Notebooks: a missing answer is no error, a wrong answer gets a hint, and a browser gets less work."""
 
 import ast
 import linecache
+import os
+import sys
 import traceback as tracebacks
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import numpy as np
+
+from duonet.arguments import one_of
 
 LONGEST = 240  # characters of a hint
 COMPARED = ("allclose", "array_equal", "isclose")  # NumPy's functions of an answer and the expected value
@@ -55,6 +59,25 @@ def attempt(check: Callable[[], object], traceback: bool = False) -> None:
         print(f"{check.__name__}: not right yet: {_explained(error)}")
     else:
         print(f"{check.__name__}: solved")
+
+
+def full_run() -> bool:
+    """Say whether a notebook trains as long as its text says; in WebAssembly, as in a browser, it trains less.
+
+    The environment variable `DUONET_TUTORIALS`, set to `full` or `small`, decides instead.
+
+    Raises
+    ------
+    ValueError
+        If the variable has another value.
+
+    Examples
+    --------
+    >>> EPOCHS = 6 if full_run() else 1
+    """
+    here = "small" if sys.platform in ("emscripten", "wasi") else "full"
+    asked = os.environ.get("DUONET_TUTORIALS", here)
+    return one_of("full_run", "DUONET_TUTORIALS", asked, ("full", "small")) == "full"
 
 
 def _explained(error: Exception) -> str:

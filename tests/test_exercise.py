@@ -3,12 +3,13 @@
 import ast
 import linecache
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from duonet.exercise import attempt
+from duonet.exercise import attempt, full_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,3 +103,18 @@ def test_every_assert_that_an_exercise_can_reach_has_words():
         if isinstance(node, ast.Assert) and node.msg is None
     ]
     assert not bare
+
+
+@pytest.mark.parametrize(
+    ("platform", "full"), [("linux", True), ("win32", True), ("emscripten", False), ("wasi", False)]
+)
+def test_a_notebook_trains_less_in_webassembly_unless_it_is_told_otherwise(monkeypatch, platform, full):
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delenv("DUONET_TUTORIALS", raising=False)
+    assert full_run() is full
+    for word in ("full", "small"):
+        monkeypatch.setenv("DUONET_TUTORIALS", word)
+        assert full_run() is (word == "full")
+    monkeypatch.setenv("DUONET_TUTORIALS", "smal")
+    with pytest.raises(ValueError, match="full_run: DUONET_TUTORIALS must be one of .*did you mean 'small'"):
+        full_run()

@@ -3,6 +3,7 @@
     python tutorials/build.py            build every notebook
     python tutorials/build.py 03 05      build these
     python tutorials/build.py --check    execute every source with its solutions in place, write nothing
+    python tutorials/build.py --small    check them as they run in a browser, where they train less
 
 A cell tagged `solution` answers the exercise whose test is the cell just before it. A notebook shows it folded;
 `--check` runs it before the test, which must then pass. A reader runs cells again, and in any order: so `--check`
@@ -16,6 +17,7 @@ become the alternative text of the image, in the notebook and in the site.
 import argparse
 import copy
 import hashlib
+import os
 import re
 import sys
 import tempfile
@@ -165,17 +167,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", help="as 03; all of them when none is given")
     parser.add_argument("--check", action="store_true", help="execute with solutions in place, write nothing")
+    parser.add_argument("--small", action="store_true", help="check, and train less, as in a browser")
     arguments = parser.parse_args()
+    check = arguments.check or arguments.small
+    os.environ["DUONET_TUTORIALS"] = "small" if arguments.small else "full"
     bad = 0
     for source in sources(arguments.numbers):
-        notebook = assemble(source, solved=arguments.check)
-        seconds = execute(notebook, repeat=arguments.check)
-        found = complaints(notebook, solved=arguments.check)
+        notebook = assemble(source, solved=check)
+        seconds = execute(notebook, repeat=check)
+        found = complaints(notebook, solved=check)
         slow = " (over the limit)" if seconds > LIMIT else ""
         print(f"{source.stem}: {seconds:.0f} s here{slow}, {stated(source)} s stated", flush=True)
         print("".join(f"    {line}\n" for line in found), end="", flush=True)
         bad += bool(found)
-        if not arguments.check and not found:
+        if not check and not found:
             with replacing(target(source)) as part:
                 nbformat.write(notebook, part)
     sys.exit(1 if bad else 0)

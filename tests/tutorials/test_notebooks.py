@@ -75,6 +75,13 @@ def test_in_a_browser_its_first_cell_fetches_the_package(source, monkeypatch):
     assert asked == ["duonet"]
 
 
+def test_a_long_one_asks_a_browser_for_less_and_says_so(source):
+    setup, box = (cell.source for cell in build.assemble(source).cells[1:4:2])
+    asks = "FULL = full_run()" in setup
+    assert asks or build.stated(source) <= 20, "it would take minutes there"
+    assert asks == ("In a browser" in box) == any("FULL" in code for code in cells(source, "code")[1:])
+
+
 def test_no_cell_has_more_than_fifteen_new_lines(source):
     setup, *others = cells(source, "code")  # the first one fetches and imports, and asks for no reading
     seen = {line.strip() for line in setup.splitlines()}

@@ -23,10 +23,11 @@ if sys.platform == "emscripten":  # and in a browser's kernel
 import matplotlib.pyplot as plt
 import numpy as np
 
-from duonet.exercise import attempt
+from duonet.exercise import attempt, full_run
 from duonet.quant import Binary, Clip, Sign, Ternary
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
+FULL = full_run()  # False in a browser, where Python is slow: there this notebook trains less
 DARK, LIGHT, WARM = "#123a6b", "#7aa6d8", "#b2500f"
 plt.rc("legend", frameon=False)
 plt.rc("axes.spines", top=False, right=False)
@@ -63,7 +64,8 @@ plt.show()
 # > **Need** Python, NumPy, the chain rule; how an op with a forward and a backward pass is written and checked
 # > (tutorials 1 and 2).
 # >
-# > **Time** Runs in 30 s on two cores (measured); two hours to read and work through.
+# > **Time** Runs in 30 s on two cores (measured); two hours to read and work through. In a browser it
+# > trains less; the numbers in the text are those of the full run.
 
 # %% [markdown]
 # ## 1. A staircase is a comparison
@@ -934,16 +936,20 @@ def network(activation, rng, norm=True):
 
 
 # %%
+EPOCHS, SEEDS = (6, 5) if FULL else (1, 2)
+
+
 def train(activation, seed, norm=True):
     rng = np.random.default_rng([SEED, seed])
     model = network(activation, rng, norm)
     loader = data.DataLoader(train_set, 100, normalize, rng=rng)
-    fit(model, loader, optim.Adam(model.parameters(), 3e-3), epochs=6, progress=False)
+    fit(model, loader, optim.Adam(model.parameters(), 3e-3), EPOCHS, progress=False)
     return model
 
 
 def accuracies(activation):
-    return np.array([100 * evaluate(train(activation, seed), validation).accuracy for seed in range(5)])
+    found = [evaluate(train(activation, seed), validation).accuracy for seed in range(SEEDS)]
+    return 100 * np.array(found)
 
 
 # %% [markdown]
@@ -973,9 +979,10 @@ results = {
 }
 for name, found in results.items():
     print(f"{name:8} {found.mean():.1f} ± {found.std(ddof=1):.1f} %   seeds:", found.round(1))
-assert min(results["float"].mean(), results["ternary"].mean()) > results["binary"].mean() + 1
-assert -1 < results["float"].mean() - results["ternary"].mean() < 4
-assert min(results["float"]) < max(results["ternary"]) + 2.5
+if FULL:
+    assert min(results["float"].mean(), results["ternary"].mean()) > results["binary"].mean() + 1
+    assert -1 < results["float"].mean() - results["ternary"].mean() < 4
+    assert min(results["float"]) < max(results["ternary"]) + 2.5
 
 # %% [markdown]
 # A third level helps a good deal. Note how large the spread is, though: the worst float network is hardly better
@@ -1020,7 +1027,7 @@ place = np.arange(len(widths))
 for (name, found), color, marker, shift in zip(sweep.items(), (WARM, DARK), "os", (-0.06, 0.06)):
     ax.plot(place + shift, np.mean(found, axis=1), "-" if name == "ternary" else "--", color=color, label=name)
     for x, accuracy in zip(place, found):
-        ax.plot(np.full(5, x + shift), accuracy, marker, color=color, alpha=0.5, ms=5, mew=0)
+        ax.plot(np.full(SEEDS, x + shift), accuracy, marker, color=color, alpha=0.5, ms=5, mew=0)
 ax.axhline(results["float"].mean(), color="0.5", lw=1.2, ls=":")
 ax.text(-0.1, results["float"].mean() + 0.6, "float, window (0, 1)", color="0.4")
 ax.set_xticks(place, ["¼", "½\n(clip)", "1", "2", "∞\n(identity)"])
@@ -1048,16 +1055,18 @@ plt.show()
 
 # %%
 mean = {name: np.mean(found, axis=1) for name, found in sweep.items()}
-assert (mean["binary"] + mean["ternary"]).argmax() in (2, 3), "the top is at w = 1, or next to it"
-for name in sweep:
-    assert mean[name][2] > mean[name][0] + 5 and mean[name][2] > mean[name][1] + 0.3
-    assert abs(mean[name][2] - mean[name][-1]) < 5
-assert 0 < mean["binary"][2] + mean["ternary"][2] - mean["binary"][-1] - mean["ternary"][-1] < 7, "worse by a bit"
-assert mean["binary"][-1] > mean["binary"][1] + 2, "the identity beats the clip"
-assert abs(mean["binary"][2] - results["float"].mean()) < 3
-assert mean["binary"][2] > mean["ternary"][0] + 3
-gap = mean["ternary"] - mean["binary"]
-assert gap.argmax() == 0 and gap[1] > 0.5 and gap[2:].mean() > 0
+if FULL:
+    assert (mean["binary"] + mean["ternary"]).argmax() in (2, 3), "the top is at w = 1, or next to it"
+    for name in sweep:
+        assert mean[name][2] > mean[name][0] + 5 and mean[name][2] > mean[name][1] + 0.3
+        assert abs(mean[name][2] - mean[name][-1]) < 5
+    worse = mean["binary"][2] + mean["ternary"][2] - mean["binary"][-1] - mean["ternary"][-1]
+    assert 0 < worse < 7, "by a bit"
+    assert mean["binary"][-1] > mean["binary"][1] + 2, "the identity beats the clip"
+    assert abs(mean["binary"][2] - results["float"].mean()) < 3
+    assert mean["binary"][2] > mean["ternary"][0] + 3
+    gap = mean["ternary"] - mean["binary"]
+    assert gap.argmax() == 0 and gap[1] > 0.5 and gap[2:].mean() > 0
 
 # %% [markdown]
 # ## 8. A window that nobody is in
@@ -1154,16 +1163,17 @@ def dead_share(z, low, high):
 # %%
 after = {}
 for norm in (True, False):
-    models = [train(through(Binary(), Clip(0, 1)), seed, norm) for seed in range(3)]
+    models = [train(through(Binary(), Clip(0, 1)), seed, norm) for seed in range(SEEDS)[:3]]
     accuracy = np.mean([100 * evaluate(model, validation).accuracy for model in models])
     first = [pre_activations(model, train_set.images)[0] for model in models]
     alive = [((z > 0) & (z < 1)).any(axis=0) for z in first]
     after[norm] = np.mean([share_inside(z) for z in first]), 1 - np.mean(alive), accuracy
     inside, dead, accuracy = after[norm]
     print(f"batch norm {norm!s:5}: {inside:5.1%} in the window, {dead:5.1%} dead, accuracy {accuracy:.1f} %")
-assert after[True][0] > 0.2 and after[False][0] < 0.12
-assert after[True][1] < 0.01 < 0.02 < after[False][1]
-assert after[True][2] > after[False][2] + 1
+if FULL:
+    assert after[True][0] > 0.2 and after[False][0] < 0.12
+    assert after[True][1] < 0.01 < 0.02 < after[False][1]
+    assert after[True][2] > after[False][2] + 1
 
 # %% [markdown]
 # With batch norm the window is nearly as full after training as before, and nobody is dead. Without it training

@@ -23,9 +23,10 @@ if sys.platform == "emscripten":  # and in a browser's kernel
 import matplotlib.pyplot as plt
 import numpy as np
 
-from duonet.exercise import attempt
+from duonet.exercise import attempt, full_run
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
+FULL = full_run()  # False in a browser, where Python is slow: there this notebook measures less
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
@@ -58,7 +59,8 @@ plt.show()
 # > **Need** NumPy, the chain rule, the integral as an area; what a staircase activation and a surrogate gradient
 # > are (tutorial 3).
 # >
-# > **Time** Runs in 30 s on two cores (measured); an hour and a half to read and work through.
+# > **Time** Runs in 30 s on two cores (measured); an hour and a half to read and work through. In a browser it
+# > measures less; the numbers in the text are those of the full run.
 
 # %% [markdown]
 # ## 1. A loss that is a staircase
@@ -661,21 +663,23 @@ def readable(row):
     return row.high - row.cosine <= 0.25 and row.cosine - row.low <= 0.25
 
 
+REPEATS = 20 if FULL else 5
 model = yin.step_network(v_out, w, "clip")
 readings = []  # for each size the raw cosines and those that could be read
 for count in counts:
-    batches = [sample(count) for _ in range(20)]
+    batches = [sample(count) for _ in range(REPEATS)]
     rows = [measure(model, yin.half_squared_error, b, step=0.1, layers=["w"], parts=10)["w"] for b in batches]
     readings.append(([row.raw for row in rows], [row.cosine for row in rows if readable(row)]))
 for count, (raw, read) in zip(counts, readings):
-    corrected = f"{np.mean(read):.2f} ({len(read)} of 20 could be read)" if read else "· (none could be read)"
+    many = f"{len(read)} of {REPEATS}"
+    corrected = f"{np.mean(read):.2f} ({many} could be read)" if read else "· (none could be read)"
     print(f"{count:6,} samples: raw {np.mean(raw):.2f}, corrected {corrected}, exact {exact['clip']:.2f}")
 
 # %%
 raw = [np.mean(values) for values, _ in readings]
 assert raw[0] < exact["clip"] - 0.15 and raw[2] < exact["clip"] - 0.02
 assert raw[3] > exact["clip"] - 0.05 and (np.diff(raw) > 0).all()
-assert [len(read) for _, read in readings[2:]] == [20, 20] and len(readings[0][1]) <= 2
+assert [len(read) for _, read in readings[2:]] == [REPEATS, REPEATS] and len(readings[0][1]) <= 2
 assert all(abs(np.mean(read) - exact["clip"]) < 0.04 for _, read in readings[2:])
 
 # %%
@@ -731,7 +735,7 @@ small = [
 print("corrected:", *(f"{row.cosine:.2f}" for row in small))
 print("raw:      ", *(f"{row.raw:.2f}" for row in small))
 assert any(np.isnan(row.cosine) for row in small) and not any(readable(row) for row in small)
-assert any(abs(row.cosine) > 1 for row in small)
+assert any(abs(row.cosine) > 1 for row in small) or not FULL
 assert max(row.raw for row in small) < exact["clip"] - 0.2
 
 # %% [markdown]
@@ -748,7 +752,7 @@ assert max(row.raw for row in small) < exact["clip"] - 0.2
 # %%
 from duonet.experiments.toy import ACTIVATIONS, Lesson, area, with_surrogate
 
-SEEDS, HIDDEN = range(3), ["linear1", "linear2", "linear3"]
+SEEDS, HIDDEN = range(3 if FULL else 2), ["linear1", "linear2", "linear3"]
 PRECISIONS = ["float", "2 bits", "ternary", "binary"]
 lesson = Lesson(seed=0, width=16)
 student = lesson.student("binary")
@@ -797,7 +801,8 @@ assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 def cosines(activation, step, seed):
     """Measure one student: (layers, 2), corrected cosines with NaN where noise hides them, and raw ones."""
     lesson = Lesson(seed, width=16)
-    some = {"coordinates": 24, "rng": np.random.default_rng(seed)} if activation == "float" else {}
+    few = activation == "float" or not FULL
+    some = {"coordinates": 24, "rng": np.random.default_rng(seed)} if few else {}
     found = measure(
         lesson.student(activation), F.mse_loss, lesson.batch(12_000), step=step, parts=6, layers=HIDDEN, **some
     )
@@ -849,10 +854,11 @@ plt.show()
 # %%
 at = {name: values[STEPS.index(0.1), :, :, 0] for name, values in table.items()}  # (seeds, layers)
 print("ε = 0.1, mean over seeds of layers 2 and 3:", *(f"{name} {a[:, 1:].mean():.2f}" for name, a in at.items()))
-assert (at["ternary"][:, 1:] > at["binary"][:, 1:]).all(), "in every seed"
-assert np.abs(at["float"] - 1).max() < 0.03 and at["2 bits"][:, 1:].mean() > at["ternary"][:, 1:].mean()
-gain, remaining = at["ternary"][:, 1:].mean() - at["binary"][:, 1:].mean(), 1 - at["ternary"][:, 1:].mean()
-assert gain > 0.1 and remaining < 0.05, "what is left for further levels is less than what one level gained"
+if FULL:
+    assert (at["ternary"][:, 1:] > at["binary"][:, 1:]).all(), "in every seed"
+    assert np.abs(at["float"] - 1).max() < 0.03 and at["2 bits"][:, 1:].mean() > at["ternary"][:, 1:].mean()
+    gain, remaining = at["ternary"][:, 1:].mean() - at["binary"][:, 1:].mean(), 1 - at["ternary"][:, 1:].mean()
+    assert gain > 0.1 and remaining < 0.05, "what is left for further levels is less than what one level gained"
 
 # %% [markdown]
 # Second, the step.
@@ -873,9 +879,10 @@ assert gain > 0.1 and remaining < 0.05, "what is left for further levels is less
 
 # %%
 third = table["binary"][:, :, 2, :]  # (steps, seeds, corrected or raw)
-assert (third[0, :, 0] < third[2, :, 0] - 0.1).all(), "smaller at 0.01 than at 0.1, in every seed"
-assert (third[:, :, 0] - third[:, :, 1]).max() < 0.06, "and that is not noise"
-assert (np.diff(table["binary"][:, :, 0, 1], axis=0) > 0).all(), "raw, first layer: rises with the step"
+if FULL:
+    assert (third[0, :, 0] < third[2, :, 0] - 0.1).all(), "smaller at 0.01 than at 0.1, in every seed"
+    assert (third[:, :, 0] - third[:, :, 1]).max() < 0.06, "and that is not noise"
+    assert (np.diff(table["binary"][:, :, 0, 1], axis=0) > 0).all(), "raw, first layer: rises with the step"
 patterns = {}
 for activation in ("binary", "ternary"):
     h = lesson.batch(12_000)[0]
@@ -1004,7 +1011,7 @@ def compare(student, surrogates, parts):
 
 # %%
 rows = []
-for seed in range(5):
+for seed in range(5 if FULL else 2):
     lesson = Lesson(seed, width=16)
     parts = cut(lesson.batch(12_000), 6)
     found = compare(lesson.student("binary"), {name: SURROGATES[name] for name in chosen}, parts)
@@ -1038,14 +1045,15 @@ for k in order:
 # %%
 second, third = ({name: values[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1))
 size, sharp = dict(zip(names, areas)), ["SwishSign 5", "tanh 4", "tanh 8"]
-assert size["tanh 8"] == min(areas) and 3.5 < size["polynomial"] / size["tanh 8"] < 4
-for better in ("tanh 4", "polynomial"):
-    assert np.sum(second["tanh 8"] < second[better]) >= 4
-    assert second["tanh 8"].mean() < second[better].mean() - 0.05
-assert all((third[a] > third["polynomial"]).all() for a in sharp[:2])
-assert (third["polynomial"] > third["clip"]).all()
-assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all() for a in sharp)
-assert all((cosines["identity"] < cosines[a]).all() for cosines in (second, third) for a in names[1:])
+if FULL:
+    assert size["tanh 8"] == min(areas) and 3.5 < size["polynomial"] / size["tanh 8"] < 4
+    for better in ("tanh 4", "polynomial"):
+        assert np.sum(second["tanh 8"] < second[better]) >= 4
+        assert second["tanh 8"].mean() < second[better].mean() - 0.05
+    assert all((third[a] > third["polynomial"]).all() for a in sharp[:2])
+    assert (third["polynomial"] > third["clip"]).all()
+    assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all() for a in sharp)
+    assert all((cosines["identity"] < cosines[a]).all() for cosines in (second, third) for a in names[1:])
 
 # %%
 # alt: Cosine against the area between staircase and surrogate, second and third layer. In the
@@ -1056,7 +1064,8 @@ for axes, cosines, title in zip(panels, (second, third), ("second layer", "third
     by_seed = np.array([cosines[names[k]] for k in binary])
     axes.plot(areas[binary], by_seed, color=ORANGE, linewidth=0.8, alpha=0.5)
     axes.plot(areas[binary], by_seed.mean(axis=1), "o-", color=ORANGE, linewidth=2.2, label="binary, mean")
-    axes.plot([size["ternary, clip"]] * 5, cosines["ternary, clip"], "D", color=BLUE, label="ternary, clip")
+    where = [size["ternary, clip"]] * len(values)
+    axes.plot(where, cosines["ternary, clip"], "D", color=BLUE, label="ternary, clip")
     axes.set(xlabel="area between staircase and surrogate", title=title, xlim=(0, 0.28), ylim=(0, 1.06))
     for k in binary:
         axes.text(areas[k], 0.03, names[k], rotation=90, ha="center", va="bottom", color=GREY)
@@ -1077,8 +1086,9 @@ plt.show()
 
 # %%
 noise = dict(zip(names, values[:, :, 0, 1].T))
-assert all((noise[name] > 2 * noise["clip"]).all() for name in sharp)
-assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16)) < 0.06
+if FULL:
+    assert all((noise[name] > 2 * noise["clip"]).all() for name in sharp)
+    assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16)) < 0.06
 
 # %% [markdown]
 # ## 8. Another smoothing: evolution strategies
@@ -1107,7 +1117,7 @@ assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16))
 # %%
 rng = np.random.default_rng([SEED, 8])  # this section's own, so that it can run again
 student, data = Lesson(0, width=16).student("binary"), Lesson(0, width=16).batch(3000)
-common = {"layers": ["linear2"], "parts": 6}
+common = {"layers": ["linear2"], "parts": 6 if FULL else 2}
 runs = {"CDG, 512 losses": measure(student, F.mse_loss, data, step=0.1, **common)["linear2"]}
 for sigma, count in ((0.1 / 16, 256), (0.1 / 16, 1024), (0.1, 256)):
     options = {"estimator": "evolution", "samples": count, "rng": rng, **common}
@@ -1116,7 +1126,8 @@ for sigma, count in ((0.1 / 16, 256), (0.1 / 16, 1024), (0.1, 256)):
 for label, row in runs.items():
     print(f"{label:28s} noise {row.noise:4.0%}   raw cosine {row.raw:.2f}")
 coordinate, equal, four_times, long = runs.values()
-assert coordinate.noise < four_times.noise < equal.noise
+if FULL:
+    assert coordinate.noise < four_times.noise < equal.noise
 
 # %% [markdown]
 # At equal step length evolution strategies are noisier even with four times the losses. The last line is there for
@@ -1125,7 +1136,8 @@ assert coordinate.noise < four_times.noise < equal.noise
 # always has to be said.
 
 # %%
-assert long.noise < 0.6 * equal.noise
+if FULL:
+    assert long.noise < 0.6 * equal.noise
 
 # %% [markdown]
 # ## Recap

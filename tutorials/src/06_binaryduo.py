@@ -23,9 +23,10 @@ if sys.platform == "emscripten":  # and in a browser's kernel
 import matplotlib.pyplot as plt
 import numpy as np
 
-from duonet.exercise import attempt
+from duonet.exercise import attempt, full_run
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
+FULL = full_run()  # False in a browser, where Python is slow: there this notebook trains less
 
 # %% tags=["hide-input"]
 # alt: Six rows, one for each network, with the learning rate as height over nine epochs.
@@ -56,7 +57,8 @@ plt.show()
 # > **Need** Coupling and decoupling (tutorial 5); for section 10 the cosine of gradient mismatch (tutorial 4);
 # > mean and standard deviation. You know what an epoch, a batch and a learning rate are.
 # >
-# > **Time** Runs in 180 s on two cores (measured); an hour and a half to read and work through.
+# > **Time** Runs in 180 s on two cores (measured); an hour and a half to read and work through. In a browser it
+# > trains less; the numbers in the text are those of the full run.
 
 # %% [markdown]
 # ## 1. The claim, and the rules for testing it
@@ -90,11 +92,12 @@ plt.show()
 from duonet import data
 
 splits = data.fashion_mini()
-train_set, validation_set = splits.train.take(2000), splits.validation
+IMAGES = 2000 if FULL else 500  # to learn from, and to choose by
+train_set, validation_set = splits.train.take(IMAGES), splits.validation.take(IMAGES)
 normalize = data.Normalize.of(train_set.images)
 for name, part in (("training", train_set), ("validation", validation_set), ("test", splits.test)):
     print(f"{name:10}  {len(part.labels):5,} images, {np.bincount(part.labels).min()} of each class")
-assert [len(part.labels) for part in (train_set, validation_set, splits.test)] == [2000, 2000, 5000]
+assert [len(part.labels) for part in (train_set, validation_set, splits.test)] == [IMAGES, IMAGES, 5000]
 assert sum(len(part.labels) for part in (splits.train, splits.validation, splits.test)) == 15_000
 
 # %% [markdown]
@@ -300,7 +303,7 @@ RATE = 0.016
 coupled = build("coupled", SEED)
 coupled_curve = train(coupled, FIRST, RATE, SEED)
 print("validation accuracy after each epoch:", " ".join(f"{a:.1f}" for a in coupled_curve))
-assert coupled_curve[-1] > 65
+assert coupled_curve[-1] > (65 if FULL else 25)
 
 # %% [markdown]
 # **Decouple.** One call. Is it the same function? Tutorial 5 proved that it is, in real numbers; here we look at
@@ -317,7 +320,7 @@ for dtype in (np.float64, np.float32):
     pair = [copy.deepcopy(model).astype(dtype).eval() for model in (coupled, binary)]
     before, after = (model(Tensor(x.astype(dtype))).data for model in pair)
     changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
-    print(f"{np.dtype(dtype)}: {changed} of 2,000 predictions changed")
+    print(f"{np.dtype(dtype)}: {changed} of {len(x):,} predictions changed")
     assert changed <= (0 if dtype is np.float64 else 4)
     if dtype is np.float64:
         np.testing.assert_allclose(after, before, atol=1e-10)
@@ -338,7 +341,7 @@ assert [round(recipe["lr"] / recipe["finetune_lr"]) for recipe in recipes] == [4
 tuned_curve = train(binary, SECOND, RATE / 4, SEED, stage=2)
 print("validation accuracy after each epoch:", " ".join(f"{a:.1f}" for a in tuned_curve))
 print(f"gain of the second stage: {tuned_curve[-1] - coupled_curve[-1]:+.1f} points")
-assert tuned_curve[-1] - coupled_curve[-1] > -2
+assert tuned_curve[-1] - coupled_curve[-1] > -2 or not FULL
 
 # %% [markdown]
 # That is BinaryDuo. Whether the gain is the method's doing cannot be seen from this run: three more epochs may
@@ -486,14 +489,15 @@ COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 # </details>
 
 # %%
-RATES, TUNING_SEEDS, TUNED = (0.0016, 0.016, 0.16), (100, 101, 102), list(METHODS)[1:4]
+RATES, TUNED = (0.0016, 0.016, 0.16), list(METHODS)[1:4]
+TUNING_SEEDS = (100, 101, 102) if FULL else (100,)
 tuning = np.array([[[METHODS[m](r, s)[1][-1] for s in TUNING_SEEDS] for r in RATES] for m in TUNED])
 print(f"{'validation accuracy, %':24}" + "".join(f"{rate:8}" for rate in RATES))
 for method, table in zip(TUNED, tuning.mean(axis=2)):
     print(f"{method:24}" + "".join(f"{accuracy:8.1f}" for accuracy in table))
 best = [RATES[i] for i in tuning.mean(axis=2).argmax(axis=1)]
 print("best for each of the three:", *best)
-assert best == [RATE] * 3
+assert best == [RATE] * 3 or not FULL
 
 # %% tags=["hide-input"]
 # alt: Left, validation accuracy at three learning rates for three methods, highest at the
@@ -523,8 +527,9 @@ plt.show()
 lead = dict(zip(RATES, (tuning[1] - tuning[0]).mean(axis=1)))
 for rate, points in lead.items():
     print(f"BinaryDuo's lead over the baseline at {rate:6}: {points:.1f} points")
-assert lead[0.0016] > lead[RATE]
-assert (tuning[:, 1] - tuning[:, 0]).mean(axis=1).min() > 3  # each method loses by the small rate
+if FULL:
+    assert lead[0.0016] > lead[RATE]
+    assert (tuning[:, 1] - tuning[:, 0]).mean(axis=1).min() > 3  # each method loses by the small rate
 
 # %% [markdown]
 # At a tenth of the rate every method is more than 3 points worse, but BinaryDuo less so than the baseline: its
@@ -594,11 +599,12 @@ plt.show()
 # %%
 means = {method: a.mean() for method, a in accuracy.items()}
 spreads = {method: a.std(ddof=1) for method, a in accuracy.items()}
-assert means["float"] > max(m for method, m in means.items() if method != "float") + 2
-assert all(0 < s < 4 for s in spreads.values())
-rise = {method: np.mean([curve[8] - curve[6] for curve in table]) for method, table in curves.items()}
-assert rise["BinaryDuo"] > 0 and rise["baseline, restarted"] > 0
-print(f"spread over the seeds: from {min(spreads.values()):.1f} to {max(spreads.values()):.1f} points")
+if FULL:
+    assert means["float"] > max(m for method, m in means.items() if method != "float") + 2
+    assert all(0 < s < 4 for s in spreads.values())
+    rise = {method: np.mean([curve[8] - curve[6] for curve in table]) for method, table in curves.items()}
+    assert rise["BinaryDuo"] > 0 and rise["baseline, restarted"] > 0
+    print(f"spread over the seeds: from {min(spreads.values()):.1f} to {max(spreads.values()):.1f} points")
 
 # %% [markdown]
 # ## 8. How sure can six seeds make us?
@@ -710,7 +716,7 @@ models_compared = trained["binary baseline", 0], moved, trained["binary baseline
 same, after_rounding, after_seed = (model.eval()(Tensor(x)).data.argmax(axis=1) for model in models_compared)
 rounding, seeds = (100 * np.mean(same != other) for other in (after_rounding, after_seed))
 print(f"different predictions: {rounding:.0f} of 100 after a rounding, {seeds:.0f} of 100 after another seed")
-assert rounding > 0.5 * seeds > 4
+assert rounding > 0.5 * seeds > 4 or not FULL
 
 # %% [markdown]
 # So on another machine, where sums are rounded in another order, the whole table above comes out as if with
@@ -929,7 +935,8 @@ print(f"of {whole.mean():+.1f} points: {parts}")
 words = {"ahead": "helps", "behind": "hurts", "not settled": "is not settled by six seeds"}
 for name, d in {"the whole method": whole, "coupling + restart": training, "a restart": restart}.items():
     print(f"{name}: {words[verdict(d)]}")
-assert restart.mean() < whole.mean()
+if FULL:
+    assert restart.mean() < whole.mean()
 
 # %% [markdown]
 # The lines above are computed, not written: they say what your run found. Whatever they say, three things hold.
@@ -995,7 +1002,7 @@ for seed in (0, 1):
     train(coupled, FIRST, RATE, seed)  # the first stage of section 7 once more
     baseline, tuned = trained["binary baseline", seed], trained["BinaryDuo", seed]
     for name, model in zip(NETWORKS, (baseline, coupled, decouple(coupled), tuned)):
-        draw = {"coordinates": 128, "rng": np.random.default_rng(seed)}
+        draw = {"coordinates": 128 if FULL else 16, "rng": np.random.default_rng(seed)}
         mismatch[name, seed] = measure(
             model.eval(), F.softmax_cross_entropy, batch, step=0.1, parts=8, layers=LAYERS, **draw
         )
