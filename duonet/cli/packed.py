@@ -105,11 +105,12 @@ def trained(options: argparse.Namespace, checkpoint: Path) -> tuple[Any, tuple[i
     for n in options.input or ():
         arguments.integer(options.word, "--input", n, at_least=1)
     saved = own.load(run_file(checkpoint))
-    shape = options.input or saved.about.get("in_shape")
+    shape: Any = options.input or saved.about.get("in_shape")
     whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
     if not whole or len(shape) not in (1, 3):
         raise ValueError(f"{options.word}: {checkpoint} does not say what its input is; give --input H W C")
-    kept = {name: saved.about[name] for name in ("class_names", "mean", "std") if name in saved.about}
+    names: tuple[str, ...] = ("class_names", "mean", "std")
+    kept = {name: saved.about[name] for name in names if name in saved.about}
     return saved.model.eval(), tuple(shape), kept
 
 
