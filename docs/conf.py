@@ -1,7 +1,9 @@
 """How the site is built: `pip install -e .[docs] && sphinx-build -W docs build/site`, without network."""
 
 import importlib.util
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy.typing as npt
@@ -11,6 +13,9 @@ import duonet
 from duonet.backend import Array
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import play  # noqa: E402
+
 TUTORIALS = HERE.parent / "tutorials"
 
 project = "duonet"
@@ -66,7 +71,18 @@ def name_types(app, what, name, thing, options, signature, returned):
     return signature, returned
 
 
+def add_play(app, page, template, context, tree):
+    """Give the page Play its tables, and what draws them; inside the page, since a file may fetch no other."""
+    if page == "play":
+        tables = json.dumps(play.tables(), ensure_ascii=False, separators=(",", ":"))
+        app.add_js_file(None, body=tables, type="application/json", id="play-tables")
+        app.add_css_file("uplot/uPlot.min.css")
+        app.add_js_file("uplot/uPlot.iife.min.js")
+        app.add_js_file("play.js")
+
+
 def setup(app):
     """Connect what is above."""
+    app.connect("html-page-context", add_play)
     app.connect("autodoc-process-signature", name_types)
     app.connect("autodoc-process-docstring", escape_bars)

@@ -29,6 +29,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from duonet.files import replacing
+from duonet.viz.interactive import VIEW
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds on two cores
@@ -124,9 +125,11 @@ def execute(notebook, repeat=False):
                     notebook.cells.append(copy.deepcopy(cell))
                     client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
     notebook.metadata.language_info = language_info  # the kernel's has Python's version
+    notebook.metadata.pop("widgets", None)  # sliders need a kernel; their first picture stays
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the moments at which it ran
         for output in cell.get("outputs", []):
+            output.get("data", {}).pop(VIEW, None)
             if "image/png" in output.get("data", {}):
                 output.metadata.setdefault("image/png", {})["alt"] = alternative(cell)
     return sum(seconds.values())

@@ -1,5 +1,6 @@
-"""Drawings of the autodiff graph. matplotlib is imported inside the functions."""
+"""Drawings of the autodiff graph, and sliders for notebooks. matplotlib is imported inside the functions."""
 
 from duonet.viz.graph import graph_mermaid, graph_text, plot_graph
+from duonet.viz.interactive import sliders
 
-__all__ = ["graph_mermaid", "graph_text", "plot_graph"]
+__all__ = ["graph_mermaid", "graph_text", "plot_graph", "sliders"]

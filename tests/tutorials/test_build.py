@@ -125,6 +125,33 @@ def test_what_a_reader_should_not_see_is_refused(place, monkeypatch, capsys, lin
     assert run(monkeypatch) == 1 and complaint in capsys.readouterr().out and not target.exists()
 
 
+SLIDERS = """# %%
+import matplotlib.pyplot as plt
+from duonet.viz import sliders
+
+def show(shift=0.5):
+    figure, axes = plt.subplots(figsize=(2, 1))
+    axes.plot([0, shift])
+    return figure
+
+sliders(show, shift=[0, 0.5])
+"""
+
+
+def test_sliders_leave_one_picture_with_and_without_ipywidgets(place, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    without = SLIDERS.replace("# %%", "# %%\nimport sys\nsys.modules['ipywidgets'] = None\n")
+    shown = []
+    for text in (SLIDERS, without):
+        _, target = place(text)
+        assert run(monkeypatch) == 0
+        notebook = nbformat.read(target, as_version=4)
+        assert "widgets" not in notebook.metadata
+        shown.append([(output.output_type, output.data) for output in notebook.cells[0].outputs])
+    assert shown[0] == shown[1] and [kind for kind, _ in shown[0]] == ["display_data"]
+    assert shown[0][0][1].keys() == {"image/png", "text/plain"} and shown[0][0][1]["text/plain"] == "shift = 0.5"
+
+
 def test_a_number_that_is_not_there_is_told(place, monkeypatch):
     place(SOURCE)
     assert run(monkeypatch, "09") == "no tutorial 09; there are 01_one"
