@@ -126,6 +126,7 @@ def test_what_a_reader_should_not_see_is_refused(place, monkeypatch, capsys, lin
 
 
 SLIDERS = """# %%
+# alt: A line.
 import matplotlib.pyplot as plt
 from duonet.viz import sliders
 
@@ -140,7 +141,7 @@ sliders(show, shift=[0, 0.5])
 
 def test_sliders_leave_one_picture_with_and_without_ipywidgets(place, monkeypatch):
     pytest.importorskip("ipywidgets")
-    without = SLIDERS.replace("# %%", "# %%\nimport sys\nsys.modules['ipywidgets'] = None\n")
+    without = SLIDERS.replace("line.\n", "line.\nimport sys\nsys.modules['ipywidgets'] = None\n")
     shown = []
     for text in (SLIDERS, without):
         _, target = place(text)

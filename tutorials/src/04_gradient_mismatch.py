@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from duonet.exercise import attempt, full_run
+from duonet.viz import sliders
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 FULL = full_run()  # False in a browser, where Python is slow: there this notebook measures less
@@ -332,6 +333,33 @@ assert np.allclose(coarse.ravel(), coarse_gradient(model, F.mse_loss, batch)["fi
 # behind it the same happens again and again: a jump meets a jump, and a slope at one point says little about
 # either. That is **gradient mismatch**.
 #
+# **Try it.** Run the next cell, and move the weight and the window with the sliders. Each move asks the engine for
+# both gradients. Where does back-propagation point uphill?
+
+
+# %%
+def walk(shift=-0.2, eps=0.3, net=model):
+    """Draw the loss along one weight, with the two slopes that the discrete and the coarse gradient claim."""
+    net.first.weight.data[:], ends = moved(W, (2, 2), shift), np.array([-eps, eps])
+    found = {"discrete": coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"].values[8]}
+    found["coarse"] = coarse_gradient(net, F.mse_loss, batch, ["first"])["first"].values[8]
+    net.first.weight.data[:] = W
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    axes.step(s, along, color=GREY, lw=1.2, where="post")
+    for (name, slope), colour in zip(found.items(), (BLUE, ORANGE)):
+        line = loss(moved(W, (2, 2), shift)) + slope * ends
+        axes.plot(shift + ends, line, color=colour, lw=2.4, label=f"{name} gradient {slope:.2f}")
+    axes.set(xlabel="shift $s$ of the weight $W_{22}$", ylabel="loss", xlim=(-1.9, 1.9), ylim=(0.8, 1.2))
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+# %%
+# alt: The loss along one weight, a staircase, and at one place two slopes: the discrete
+# gradient's, across a window, and the coarse gradient's; both fall to the right.
+sliders(walk, shift=np.arange(-12, 13) / 10, eps=[0.01, 0.1, 0.3, 0.6])
+
+# %% [markdown]
 # What number should measure it? The length of a gradient can be made up for by the learning rate; its direction
 # cannot. So take the cosine of the angle between the two, both flattened: 1 for the same direction, 0 for a right
 # angle, −1 for opposite directions.
@@ -1089,6 +1117,47 @@ noise = dict(zip(names, values[:, :, 0, 1].T))
 if FULL:
     assert all((noise[name] > 2 * noise["clip"]).all() for name in sharp)
     assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16)) < 0.06
+
+# %% [markdown]
+# **Try it.** The step and the window of the surrogate together, on seed 0; a move takes a second. Which of the two
+# layers minds a wide window more? What does the third layer's cosine do when only the step changes?
+
+
+# %%
+def turn(eps=0.1, half_width=0.5):
+    """Draw the surrogate over the staircase, and the cosines of two layers with their intervals."""
+    lesson, ramp = Lesson(0, width=16), Clip(0.5 - half_width, 0.5 + half_width)
+    student, batch = with_surrogate(lesson.student("binary"), ramp), lesson.batch(12_000 if FULL else 2000)
+    found = measure(student, F.mse_loss, batch, step=eps, parts=6, layers=HIDDEN[1:])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    z = np.linspace(-1.5, 2.5, 401)
+    left.plot(z, Binary()(z), color=GREY)
+    left.plot(z, ramp.value(z), "--", color=BLUE, lw=2)
+    left.set(xlabel="pre-activation $z$", ylim=(-1.6, 2.6), title="staircase, and dashed the surrogate")
+    for row in found.rows:
+        ends = [row.low, row.cosine, row.high]
+        right.plot([row.layer] * 3, ends, "o-", color=ORANGE, markevery=[1], lw=2)
+    right.set(xlim=(-0.5, 1.5), ylim=(0, 1.05), title=f"cosine, with its interval, at ε = {eps:g}")
+    return figure
+
+
+# %%
+# alt: Left, the binary staircase and the surrogate, a ramp between 0 and 1. Right, the cosines
+# of the second layer, 0.86, and of the third, 0.91, with their intervals.
+sliders(turn, eps=STEPS, half_width=[0.1, 0.2, 0.3, 0.5, 1.0, 2.0])
+
+# %% [markdown]
+# The second layer minds the wide window more: with the half-width 2 its cosine falls below 0.4. The third layer's
+# cosine is 0.6 with $\varepsilon = 0.01$ and 0.9 with $\varepsilon = 0.1$, for the same gradient of
+# back-propagation.
+
+# %%
+if FULL:
+    one_seed = table["binary"][:, 0, :, 0]  # (steps, layers), at the half-width 0.5
+    assert abs(one_seed[0, 2] - 0.62) < 0.03 and abs(one_seed[2, 2] - 0.91) < 0.03
+    one, one_cut = Lesson(0, width=16), cut(Lesson(0, width=16).batch(12_000), 6)
+    wide = compare(one.student("binary"), {"wide": Clip(-1.5, 2.5)}, one_cut)["wide"]
+    assert wide["linear2"].cosine < 0.4 < 0.6 < wide["linear3"].cosine
 
 # %% [markdown]
 # ## 8. Another smoothing: evolution strategies

@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from duonet.exercise import attempt
+from duonet.viz import sliders
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
 BLUE, ORANGE, INK = "#0072B2", "#E69F00", "#222222"
@@ -661,6 +662,41 @@ assert abs(two[one == 0].sum() * step - 0.25) < 0.02
 # The decoupled window is wider and has two steps. Its area is 1, as before, but a quarter of it lies outside the
 # old window.
 #
+# **Try it.** Run the next cell, and move the thresholds of the two binary activations away from ½ with the slider.
+# At which distance are the two staircases the same? At which distance are the two gradients the same?
+
+
+# %%
+# alt: Left, the mean of two binary staircases lies on the ternary one. Right, their slope has two
+# steps and reaches from -1/4 to 5/4, while the ternary activation's is 1 between 0 and 1.
+def apart(distance=0.25):
+    """Draw the mean of two binary staircases and its gradient, over those of the ternary activation."""
+    pairs = [(Binary(0.5 + d), Shifted(Clip(0, 1), d)) for d in (distance, -distance)]
+    forwards = Ternary()(grid), sum(staircase(grid) for staircase, _ in pairs) / 2
+    backwards = slopes(grid, (Ternary(), Clip(0, 1))), slopes(grid, *pairs)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True, layout="constrained")
+    for ax, (whole, halves), title in zip(axes, (forwards, backwards), ("value", "slope")):
+        ax.step(grid, whole, color=INK, lw=4, alpha=0.3, label="ternary")
+        ax.step(grid, halves, color=BLUE, lw=2, ls="--", label="two binary")
+        ax.set(xlabel="pre-activation h", title=title, yticks=[0, 0.5, 1])
+    axes[0].legend(loc="upper left", frameon=False)
+    return figure
+
+
+sliders(apart, distance=np.arange(9) / 16)
+
+# %% [markdown]
+# The staircases are the same at the distance ¼ alone. The gradients are the same at the distance 0 alone, where
+# the two copies are equal. No distance has both.
+
+# %%
+for d in np.arange(9) / 16:
+    mean = (Binary(0.5 + d)(grid) + Binary(0.5 - d)(grid)) / 2
+    copies = slopes(grid, (Binary(0.5 + d), Shifted(window, d)), (Binary(0.5 - d), Shifted(window, -d)))
+    assert np.array_equal(mean, Ternary()(grid)) == (d == 0.25)
+    assert np.array_equal(copies, one) == (d == 0)
+
+# %% [markdown]
 # So **decoupling keeps the function and changes the gradient.** There is no contradiction: neither gradient is the
 # derivative of the staircase, which is 0 almost everywhere. The paper of BinaryDuo (Kim et al., 2020) decouples
 # only once the coupled network is trained, and then fine-tunes with the wider window.
