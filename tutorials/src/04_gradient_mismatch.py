@@ -287,13 +287,13 @@ layers = {
     "step": step,
     "second": nn.Linear(3, 1, rng=rng, bias=False),
 }
-model = nn.Sequential(layers).astype(np.float64).eval()
-print(*(f"{name}: {layer}" for name, layer in model.children()), sep="\n")
+net = nn.Sequential(layers).astype(np.float64).eval()
+print(*(f"{name}: {layer}" for name, layer in net.children()), sep="\n")
 
 # %%
-model.first.weight.data[:], model.second.weight.data[:, 0] = W, v
+net.first.weight.data[:], net.second.weight.data[:, 0] = W, v
 batch = x, target[:, None]
-library = coordinate_gradient(model, F.mse_loss, batch, step=eps, layers=["first"])["first"]
+library = coordinate_gradient(net, F.mse_loss, batch, step=eps, layers=["first"])["first"]
 assert np.abs(library.values - g.ravel()).max() < 1e-12
 print(f"duonet's agrees with the loop in all {library.size} weights, from {library.evaluations} losses")
 
@@ -318,7 +318,7 @@ coarse = x.T @ dz
 print(coarse.round(3))
 assert 2 <= np.sum(coarse * g < 0) <= 4
 assert (((z + 0.5 >= 0.5) ^ (z - 0.5 >= 0.5)) == ((z >= 0) & (z < 1))).all(), "used in the text below"
-assert np.allclose(coarse.ravel(), coarse_gradient(model, F.mse_loss, batch)["first"].values, atol=1e-14)
+assert np.allclose(coarse.ravel(), coarse_gradient(net, F.mse_loss, batch)["first"].values, atol=1e-14)
 
 # %% [markdown]
 # Some entries are close to those of the discrete gradient, many are not, and a few differ in sign. Why should they
@@ -338,7 +338,7 @@ assert np.allclose(coarse.ravel(), coarse_gradient(model, F.mse_loss, batch)["fi
 
 
 # %%
-def walk(shift=-0.2, eps=0.3, net=model):
+def walk(shift=-0.2, eps=0.3):
     """Draw the loss along one weight, with the two slopes that the discrete and the coarse gradient claim."""
     net.first.weight.data[:], ends = moved(W, (2, 2), shift), np.array([-eps, eps])
     found = {"discrete": coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"].values[8]}
@@ -416,8 +416,8 @@ from duonet.mismatch import cosine
 def mismatch_of(x):
     """Return the cosine of coarse gradient and CDG on a batch of inputs."""
     batch = x, ((x @ W_teacher >= 0.5) @ v)[:, None]
-    c = coarse_gradient(model, F.mse_loss, batch, ["first"])["first"].values
-    return float(cosine(c, coordinate_gradient(model, F.mse_loss, batch, eps, ["first"])["first"].values))
+    c = coarse_gradient(net, F.mse_loss, batch, ["first"])["first"].values
+    return float(cosine(c, coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"].values))
 
 
 rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
