@@ -1,7 +1,7 @@
 """The tape: the graph that ops leave behind, and the walk back through it.
 
-Every op that touches a tensor with `requires_grad` leaves a `Node`: which function ran, where its inputs
-came from, and what its backward pass needs. A source of the graph is a Node, or a leaf: a Tensor that nothing
+Every op on a tensor with `requires_grad` leaves a `Node`: the function that ran, the sources of its inputs, and
+the values that its backward pass needs. A source of the graph is a Node, or a leaf: a Tensor that no op
 computed.
 """
 
@@ -71,11 +71,11 @@ class Node:
     function : type
         The `Function` that ran.
     needs : tuple of bool
-        For each input, whether its gradient is wanted. A backward pass may return None where it is not.
+        For each input, whether its gradient is wanted. A backward pass may return None for an unwanted gradient.
     parents : tuple
-        For each input, the Node or leaf Tensor it came from, or None. None in place of the tuple: freed.
+        For each input, the Node or leaf Tensor it came from, or None. After `free`, None instead of the tuple.
 
-    Whatever else `forward` writes on it (`ctx.mask = ...`) is what the backward pass remembers.
+    Every other attribute that `forward` sets (`ctx.mask = ...`) is kept for the backward pass.
     """
 
     def __init__(self, function: type[Any], parents: tuple[Any, ...], specs: list[Any]):
@@ -87,7 +87,7 @@ class Node:
         self.watched: Sequence[Any] = ()  # (changes in place, as counted then) of each input and of the result
 
     def check_unchanged(self) -> None:
-        """Raise RuntimeError if an input, or the result, has been changed in place since the forward pass."""
+        """Raise RuntimeError if an input or the result has been changed in place since the forward pass."""
         for i, watched in enumerate(self.watched):
             if watched is not None and watched[0][0] != watched[1]:
                 name = self.function.name
@@ -100,14 +100,14 @@ class Node:
                 )
 
     def free(self) -> None:
-        """Forget everything but the function, so that the arrays go and a second backward can say why."""
+        """Forget all but the function: the arrays are freed, and a second backward pass can name the function."""
         function = self.function
         self.__dict__.clear()
         self.__dict__.update(function=function, parents=None, hooks=[])
 
 
 def recording() -> bool:
-    """Say whether ops record nodes at present.
+    """Return whether ops record nodes at present.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def recording() -> bool:
 
 
 def smooth() -> bool:
-    """Say whether ops with a surrogate gradient compute the surrogate forwards at present.
+    """Return whether ops with a surrogate gradient compute the surrogate forwards at present.
 
     Examples
     --------
@@ -137,13 +137,13 @@ def backpropagate(output: Any, dy: Array) -> None:
     output : Node or Tensor
         The source whose gradient is known.
     dy : array
-        Of its shape and dtype.
+        The gradient, of the output's shape and dtype.
 
     Raises
     ------
     RuntimeError
-        If the graph has been freed, a tensor that it used was changed in place (before any gradient is touched),
-        or a backward pass returns something of another shape or dtype.
+        If the graph has been freed or a tensor of it was changed in place (no gradient has been added then), or
+        if a backward pass returns a gradient of the wrong shape or dtype.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def topological_order(output: Any, asking: str) -> list[Any]:
     output : Node or Tensor
         The source to begin at.
     asking : str
-        Who wants to know, for the message.
+        The caller's name, for the message.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def topological_order(output: Any, asking: str) -> list[Any]:
 
 
 def _input_gradients(node, dy):
-    """Run one backward pass and hold it to its word: a gradient of each input's shape and dtype."""
+    """Run one backward pass, and check that each gradient has the shape and dtype of its input."""
     name = node.function.name
     try:
         gradients = node.function.backward(node, dy)

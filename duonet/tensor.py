@@ -22,8 +22,8 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 class Function:
     """An op: static `forward(ctx, *arrays, **options)` and `backward(ctx, dy)` on raw arrays.
 
-    `backward` returns one gradient for each input, in the same order (a single array for one input). It may leave
-    a broadcast input's gradient at the output's shape: the tape sums it. There are no gradients of gradients:
+    `backward` returns one gradient for each input, in the same order (a single array for one input). A broadcast
+    input's gradient may have the output's shape: the tape sums it. There are no gradients of gradients:
     `backward` works on raw arrays and leaves no graph.
 
     Attributes
@@ -34,8 +34,8 @@ class Function:
         False where `backward` is not the derivative of `forward` but that of a surrogate. Such an op may define
         `smooth(ctx, *arrays, **options)`, the surrogate's own forward pass.
     dtypes : frozenset of numpy.dtype
-        What the inputs may be. Ops compute with floats: among integers a half would be 0, and 200 + 100 in uint8
-        is 44. Ops that only move elements take `arguments.NUMBERS`.
+        The dtypes that inputs may have. Ops compute with floats: as an integer, a half would be 0, and 200 + 100
+        in uint8 is 44. Ops that only move elements take `arguments.NUMBERS`.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Any:
-        """Compute the gradient of the loss for each input from the output's, `dy`."""
+        """Compute the gradient of the loss for each input from `dy`, the gradient for the output."""
         raise NotImplementedError
 
     @classmethod
@@ -79,8 +79,8 @@ class Function:
         Parameters
         ----------
         *inputs : Tensor, array, number or None
-            Numbers take the dtype of the arrays beside them, which must hold them. None stands for an input left
-            out.
+            Numbers take the dtype of the other inputs, which must be able to hold them. None stands for an input
+            left out.
         **options
             Handed to `forward` as they are.
 
@@ -91,11 +91,11 @@ class Function:
         Raises
         ------
         TypeError
-            If inputs differ in dtype or device, or are not arrays of what the op takes.
+            If inputs differ in dtype or device, or have a dtype that the op does not take.
         ValueError
             If a number is beyond the dtype's range, or shapes do not fit.
         OutOfMemory
-            If there is no room for what the op computes.
+            If the op's results do not fit into memory.
         """
         arrays = together(cls, [x._data if isinstance(x, Tensor) else x for x in inputs])
         device = backend.device_of(next(a for a in arrays if a is not None))
@@ -149,7 +149,7 @@ class Tensor(Conversions):
     Attributes
     ----------
     data : numpy.ndarray or cupy.ndarray
-        May be assigned, or changed by `t.data -= ...`; a backward pass through results from before a change in
+        May be assigned, or changed by `t.data -= ...`; a backward pass through results older than a change in
         place is refused. Other changes in place, such as `t.data[...] = ...`, go unseen: call `changed()`.
     grad : array or None
         Gradient of the loss, accumulated over backward passes until `zero_grad`; shape and dtype of `data`.
@@ -157,7 +157,7 @@ class Tensor(Conversions):
     Raises
     ------
     TypeError
-        If `data` is no such array, or a gradient is asked of integers.
+        If `data` is no such array, or `requires_grad` is True for integers.
     ValueError
         If numbers are beyond the range of float32, or lists differ in length.
 
@@ -230,17 +230,17 @@ class Tensor(Conversions):
             self.changed()
 
     def changed(self) -> None:
-        """Say that `data` was changed in place: a backward pass through earlier results is refused."""
+        """Record that `data` was changed in place: a backward pass through earlier results is then refused."""
         self._changes[0] += 1
 
     def __getstate__(self):
-        """Copy and pickle leaves, without hooks; a copied result would lead to copies of its leaves."""
+        """Copy and pickle leaves, without hooks; the copy of a result would point to copies of its leaves."""
         if self._node is not None:
             raise TypeError(f"copying a Tensor: it is a result of {self._node.function.name}; copy x.detach()")
         return {**vars(self), "hooks": []}
 
     def detach(self) -> Tensor:
-        """Return a tensor on the same data without history."""
+        """Return a tensor without history that shares the data."""
         tensor = Tensor(self.data)
         tensor._changes = self._changes
         return tensor

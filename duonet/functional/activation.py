@@ -27,14 +27,14 @@ class ReLU(Function):
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """Rectify with a learned slope below zero: y = x where x > 0, else slope · x.
 
-    dx = dy where x > 0, else dy · slope; dslope = Σ dy x over x <= 0, for each channel or in all.
+    dx = dy where x > 0, else dy · slope; dslope = Σ dy x over x <= 0, per channel or over all channels.
 
     Parameters
     ----------
     x : Tensor
         (..., C)
     slope : Tensor
-        (C,), or without axes.
+        (C,), or () for one slope for all channels.
 
     Raises
     ------

@@ -101,7 +101,7 @@ def pow(x: Tensor, exponent: float) -> Tensor:
     TypeError
         If `exponent` is no number; write exp(n * log(x)) for a power that is itself learned.
     ValueError
-        If it is not finite, or beyond the range of x's dtype.
+        If `exponent` is not finite, or beyond the range of x's dtype.
     """
     if isinstance(exponent, Tensor) or backend.is_array(exponent):
         raise TypeError(f"pow: exponent must be a number, got {type(exponent).__name__}; use exp(n * log(x))")

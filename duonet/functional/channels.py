@@ -1,4 +1,4 @@
-"""Arithmetic along the channels, the last axis, in the way that is fast in NumPy."""
+"""Arithmetic along the channels, the last axis, written so that NumPy is fast."""
 
 import math
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from duonet.backend import Array
 
 
 def per_channel_numbers(owner: str, name: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Check numbers for each channel, or one for all, and copy them.
+    """Check one number for each channel, or one number for all channels, and return a copy.
 
     Parameters
     ----------
     owner, name : str
-        Who was called, and the argument's name.
+        The caller's name and the argument's, for the message.
     value : number or (C,) array
         Finite.
 
@@ -29,7 +29,7 @@ def per_channel_numbers(owner: str, name: str, value: npt.ArrayLike) -> npt.NDAr
     Raises
     ------
     ValueError
-        If they are something else.
+        If `value` is anything else.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def per_channel_numbers(owner: str, name: str, value: npt.ArrayLike) -> npt.NDAr
 
 
 def distinct(numbers: npt.ArrayLike) -> str:
-    """Write the different ones among numbers for each channel, in six digits, for `repr`."""
+    """Write the distinct values of per-channel numbers, in six digits, for `repr`."""
     return ", ".join(str(float(f"{number:.6g}")) for number in np.unique(numbers))
 
 
@@ -78,19 +78,19 @@ def sum_rows(rows: Array) -> Array:
 def per_channel(op: Callable[..., Any], x: Array, vector: Array, out: Array | None = None) -> Array:
     """Compute op(x, vector) with one element of `vector` for each channel.
 
-    Images are seen as rows of W C values beside W copies of the vector: with C values the inner loop is short, and
-    NumPy two to four times slower.
+    Images are viewed as rows of W C values, combined with W copies of the vector: with rows of C values, the inner
+    loop would be short, and NumPy two to four times slower.
 
     Parameters
     ----------
     op : ufunc
-        Of two arguments, such as `xp.multiply`.
+        A function of two arguments, such as `xp.multiply`.
     x : array
         (..., C)
     vector : array
         (C,)
     out : array, optional
-        Where to write, contiguous and of the shape of `x`; a new array of its dtype by default.
+        The array to write to, contiguous and of x's shape; by default a new array of x's dtype.
 
     Returns
     -------

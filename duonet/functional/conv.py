@@ -1,8 +1,8 @@
 """Convolution as one matrix product.
 
-`im2col` lays every window of the image out as a row; the convolution is then `cols @ w`, its weight gradient
+`im2col` writes every window of the image as a row; the convolution is then `cols @ w`, its weight gradient
 `colsᵀ @ dy`, and its input gradient either a convolution of dy with the flipped kernel or `col2im(dy @ wᵀ)`.
-`duonet.fast.conv` does the same with a few images at a time, on all cores.
+`duonet.fast.conv` computes the same with a few images at a time, on all cores.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from duonet.tensor import Function, Tensor
 def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
     """Convolve (cross-correlate, as everywhere in deep learning) images with a bank of kernels.
 
-    y[n, i, j, o] = bias[o] + Σ over (p, q, c) of x[n, s i + p − pad, s j + q − pad, c] w[p, q, c, o], and with
-    `cols` the (N OH OW, KH KW C) matrix of windows, y = cols @ w:  dw = colsᵀ @ dy,  dcols = dy @ wᵀ, where each
-    element of x receives the sum over the windows it was part of;  dbias = Σ dy.
+    y[n, i, j, o] = bias[o] + Σ over (p, q, c) of x[n, s i + p − pad, s j + q − pad, c] w[p, q, c, o]. Where
+    `cols` is the (N OH OW, KH KW C) matrix of windows, y = cols @ w, dw = colsᵀ @ dy, dcols = dy @ wᵀ and
+    dbias = Σ dy; an element of x receives the sum over the windows that contain it.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, pa
     Raises
     ------
     TypeError, ValueError
-        If shapes do not fit, the kernel is larger than the padded image, or a number is no int in its range.
+        If shapes do not fit, the kernel is larger than the padded image, or stride or padding is out of range.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def conv2d_reference(x: Array, w: Array, bias: Array | None = None, stride: int 
 
 
 def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> Array:
-    """Lay the windows of images (N, H, W, C) out as rows: (N OH OW, KH KW C).
+    """Write the windows of images (N, H, W, C) as rows: (N OH OW, KH KW C).
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def col2im(cols: Array, shape: tuple[int, ...], kh: int, kw: int, stride: int, p
     cols : array
         (N OH OW, KH KW C)
     shape : tuple of int
-        (N, H, W, C), of the images returned.
+        (N, H, W, C), the shape of the images.
     kh, kw, stride, padding : int
 
     Examples
@@ -194,10 +194,10 @@ def check(x: Array, w: Array, bias: Array | None, padding: int) -> None:
 def flips(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], dy_shape: tuple[int, ...], stride: int, padding: int
 ) -> bool:
-    """Say whether the input gradient is best computed as a convolution of dy with the flipped kernel.
+    """Return whether the input gradient is best computed as a convolution of dy with the flipped kernel.
 
-    That writes each pixel once, but it exists for stride 1 only, and it multiplies H W instead of OH OW windows:
-    wasteful for a kernel that covers the whole image.
+    The convolution writes each pixel once, but it exists for stride 1 only, and it multiplies H W windows instead
+    of OH OW: wasteful for a kernel that covers the whole image.
     """
     _, h, w, _ = x_shape
     _, oh, ow, _ = dy_shape

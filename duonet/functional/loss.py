@@ -21,7 +21,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Ten
     Raises
     ------
     TypeError, ValueError
-        If shapes do not fit, there are no logits, or a label is no integer in its range.
+        If shapes do not fit, `logits` is empty, or a label is not an integer in 0..C−1.
 
     Examples
     --------
@@ -76,8 +76,8 @@ class MSELoss(Function):
 def squared_hinge_loss(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
     """Average over classes and images: y = mean max(0, 1 − t logits)², t = 1 for the right class, else −1.
 
-    dlogits = −2 dy t max(0, 1 − t logits) / (N C). Shapes and errors are those of `softmax_cross_entropy`, and
-    `labels` as well.
+    dlogits = −2 dy t max(0, 1 − t logits) / (N C). The arguments and errors are those of
+    `softmax_cross_entropy`.
 
     References
     ----------

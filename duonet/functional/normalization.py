@@ -20,9 +20,9 @@ def batch_norm(
 ) -> Tensor:
     """Normalise each channel over all other axes: y = γ x̂ + β with x̂ = (x − mean) / σ and σ = √(var + eps).
 
-    In training, mean and the biased variance are the batch's: with sums over the M values of a channel, dβ = Σ dy,
-    dγ = Σ dy x̂ and dx = γ/σ · (dy − dβ/M − x̂ dγ/M); mean and variance pass on the two subtracted terms.
-    In evaluation they are the running averages, constants, and dx = γ/σ · dy.
+    In training, mean and var (biased) are the batch's: with sums over the M values of a channel, dβ = Σ dy,
+    dγ = Σ dy x̂ and dx = γ/σ · (dy − dβ/M − x̂ dγ/M); the two subtracted terms flow through mean and var.
+    In evaluation, mean and var are the running averages, which are constants, and dx = γ/σ · dy.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def batch_norm(
     gamma, beta : Tensor
         (C,)
     running_mean, running_var : array, optional
-        (C,), raw arrays. In training they are moved towards the batch's mean and unbiased variance, **in
-        place**: they are state, not inputs. Evaluation reads them.
+        (C,), raw arrays. Training moves them towards the batch's mean and unbiased variance, **in place**:
+        they are state, not inputs. Evaluation reads them.
     training : bool
     momentum : float
         Weight of the new batch in the running averages, from 0 to 1.

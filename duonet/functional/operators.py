@@ -1,6 +1,6 @@
 """Give `Tensor` its operators and methods: `a + b`, `x[1:]`, `x.mean()`.
 
-They are set here because `duonet.tensor` is one floor below the ops and does not know them.
+They are set here because `duonet.tensor` is one floor below the ops and cannot import the ops.
 """
 
 import operator

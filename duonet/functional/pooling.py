@@ -1,4 +1,4 @@
-"""Pooling: every position inside the window is a strided view of the image, and a pool combines these views."""
+"""Pooling: each position inside the window gives a strided view of the image, and a pool combines these views."""
 
 from duonet import arguments, backend, exact
 from duonet.backend import Array
@@ -7,7 +7,7 @@ from duonet.tensor import Function, Tensor
 
 
 def max_pool2d(x: Tensor, size: int = 2, stride: int | None = None, padding: int = 0) -> Tensor:
-    """Keep the largest x of each window; dx = dy at the first position that holds it.
+    """Keep the largest x of each window; dx = dy at the first position of that maximum.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def max_pool2d(x: Tensor, size: int = 2, stride: int | None = None, padding: int
     stride : int, optional
         Pixels between windows; `size` by default. Rows and columns that fill no window are dropped.
     padding : int
-        Pixels added on each side, at most half the size; no maximum is taken from them.
+        Pixels added on each side, at most half the size; they are never the maximum.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def max_pool2d(x: Tensor, size: int = 2, stride: int | None = None, padding: int
     Raises
     ------
     TypeError, ValueError
-        If `x` has not four axes or is smaller than a window, or a number is no int in its range.
+        If `x` does not have four axes or is smaller than a window, or an argument is out of range.
 
     Examples
     --------
@@ -69,9 +69,9 @@ class MaxPool2d(Function):
 
 
 def avg_pool2d(x: Tensor, size: int = 2, stride: int | None = None) -> Tensor:
-    """Average each window; dx = dy / size², summed over the windows that x is part of.
+    """Average each window; dx = dy / size², summed over the windows that contain x.
 
-    Arguments, shapes and errors are those of `max_pool2d`: size, stride, without padding.
+    Arguments, shapes and errors are those of `max_pool2d`, but there is no padding.
     """
     size, stride = _window("avg_pool2d", size, stride)
     return AvgPool2d.apply(x, size=size, stride=stride)
@@ -105,7 +105,7 @@ def global_avg_pool(x: Tensor) -> Tensor:
 
 
 def _views(x, size, stride):
-    """Yield, for each position in the window, the view of `x` (N, H, W, C) that holds it for every output."""
+    """Yield, for each position in the window, the view of `x` (N, H, W, C) with that position of every window."""
     oh, ow = (x.shape[1] - size) // stride + 1, (x.shape[2] - size) // stride + 1
     for i in range(size):
         for j in range(size):
@@ -121,6 +121,6 @@ def check(name: str, x: Array, size: int, padding: int = 0) -> None:
 
 
 def _window(name, size, stride):
-    """Check size and stride, which is the size by default."""
+    """Check size and stride; by default the stride is the size."""
     size = arguments.integer(name, "size", size, at_least=1)
     return size, size if stride is None else arguments.integer(name, "stride", stride, at_least=1)

@@ -10,7 +10,7 @@ from duonet.tensor import Axis, Function, Tensor
 
 
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Sum along axes: y = Σ x, dx = dy repeated along them.
+    """Sum along axes: y = Σ x, dx = dy repeated along these axes.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     axis : int or tuple of int, optional
         All axes by default.
     keepdims : bool
-        Keep each of them with length 1.
+        Keep each summed axis with length 1.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Sum(Function):
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Average x along axes: y = Σ x / n, dx = dy / n repeated along them; `axis` and `keepdims` as for `sum`.
 
-    ValueError if there is nothing to average.
+    ValueError if x has no elements along the axes.
     """
     return Mean.apply(x, axis=axes("mean", x, axis), keepdims=keepdims)
 
@@ -66,7 +66,7 @@ class Mean(Function):
 def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Take the maximum along axes: dx = dy where x is the maximum, shared equally among ties.
 
-    `axis` and `keepdims` are those of `sum`; ValueError if there is nothing to take it of.
+    `axis` and `keepdims` as for `sum`. ValueError if x has no elements along the axes.
 
     Examples
     --------
@@ -101,13 +101,13 @@ def _spread(y, shape, axis, keepdims):
 
 
 def refuse_empty(name: str, x: Array, axis: Axis) -> None:
-    """Raise ValueError if there is nothing along the axes, but something to compute of it."""
+    """Raise ValueError if x has no elements along the axes but the result would have some."""
     if not x.size and x.sum(axis=axis).size:
         raise ValueError(f"{name}: x {x.shape} has no elements along axis {axis}")
 
 
 def axes(name: str, x: Any, axis: Axis) -> Axis:
-    """Check the axis, the tuple of axes, or None for all of them, that an op reduces `x` along."""
+    """Check the axes that an op reduces `x` along: an axis, a tuple of axes, or None for all."""
     if axis is None:
         return None
     several = axis if isinstance(axis, tuple) else (axis,)

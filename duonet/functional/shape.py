@@ -13,7 +13,7 @@ from duonet.tensor import Function, Tensor
 def reshape(x: Tensor, shape: Iterable[int]) -> Tensor:
     """Give the elements of x another shape, in which one length may be -1; dx is dy in the old shape.
 
-    TypeError or ValueError if they do not fit, or `shape` holds anything but lengths.
+    TypeError or ValueError if the elements do not fit, or `shape` contains anything but lengths.
 
     Examples
     --------
@@ -65,9 +65,9 @@ class Transpose(Function):
 
 
 def concat(tensors: Iterable[Tensor], axis: int = -1) -> Tensor:
-    """Join tensors along an axis, equal in all others; each gets its stretch of dy.
+    """Join tensors, equal in all other axes, along one axis; the gradient of each is its part of dy.
 
-    TypeError or ValueError if there is none, shapes disagree, or they have no such axis.
+    TypeError or ValueError if there is no tensor, shapes disagree, or the tensors have no such axis.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class Concat(Function):
 
 
 def pad(x: Tensor, widths: Iterable[tuple[int, int]], value: float = 0) -> Tensor:
-    """Add a border of one value to x; dx is dy without it.
+    """Add a border of one value to x; dx is dy without the border.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def pad(x: Tensor, widths: Iterable[tuple[int, int]], value: float = 0) -> Tenso
     Raises
     ------
     TypeError, ValueError
-        If `widths` is not one pair >= 0 per axis, or the dtype of `x` cannot hold the value.
+        If `widths` is not one pair >= 0 for each axis, or the dtype of `x` cannot hold `value`.
 
     Examples
     --------
@@ -154,8 +154,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     ----------
     x : Tensor
     index : int, slice, array of int, or tuple of these
-        As for NumPy. Tensors of int serve as arrays. An array of indices on a GPU is taken modulo the length, as
-        CuPy does: looking at it would make the host wait.
+        As in NumPy. Tensors of int serve as arrays. Indices in an array on a GPU are taken modulo the length, as
+        in CuPy: a check of their range would make the host wait.
 
     Raises
     ------
