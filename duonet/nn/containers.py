@@ -9,7 +9,7 @@ from duonet.tensor import Tensor
 
 
 class _Layers(Module):
-    """Modules in a row, by number."""
+    """Modules in order, found by number."""
 
     def __iter__(self) -> Iterator[Module]:
         return (layer for _, layer in self.children())
@@ -66,13 +66,13 @@ class Sequential(_Layers):
         return x
 
     def __getitem__(self, i: Any) -> Any:
-        """Return layer `i`, or for a slice the Sequential of those layers, which are shared."""
+        """Return layer `i`, or for a slice a Sequential that shares these layers."""
         layers = list(self.children())[i]
         return Sequential(dict(layers)) if isinstance(i, slice) else layers[1]
 
 
 class ModuleList(_Layers):
-    """Layers in a list, for a module whose `forward` decides what runs when.
+    """Layers in a list, for a module whose `forward` decides the order in which they run.
 
     Neither optimisers nor checkpoints find layers in a plain Python list.
 
@@ -117,7 +117,7 @@ class ModuleList(_Layers):
         setattr(self, str(len(self)), arguments.instance("ModuleList", str(len(self)), module, Module))
 
     def __getitem__(self, i: Any) -> Any:
-        """Return layer `i`, or for a slice the ModuleList of those layers, which are shared."""
+        """Return layer `i`, or for a slice a ModuleList that shares these layers."""
         found = list(self)[i]
         return ModuleList(found) if isinstance(i, slice) else found
 
@@ -155,7 +155,7 @@ class Residual(Module):
 
 
 class AverageCopies(Module):
-    """The tensor that K copies stand for, y = Σ shares[k] · copy k: C channels from K C. Made by `decouple`.
+    """The tensor that K copies represent, y = Σ shares[k] · copy k: C channels from K C. Made by `decouple`.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class AverageCopies(Module):
 
 
 class Replicate(Module):
-    """Channels several times over: all of copy 1, then all of copy 2, ... (the last axis). Made by `decouple`.
+    """The channels (the last axis) repeated: all of copy 1, then all of copy 2, ... Made by `decouple`.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from duonet import arguments
 def binaryduo_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1) -> np.ndarray:
     """Draw from a normal distribution with standard deviation √(4 / n), n = k² C_in + ⌈k / stride⌉² C_out.
 
-    n counts the inputs of an output and the outputs that an input reaches.
+    n is the number of inputs of one output plus the number of outputs that one input reaches.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1,
     shape : tuple of int
         (KH, KW, C, OC) or (IN, OUT): all axes but the last are the fan-in.
     stride : int
-        Not used; every initialiser takes it.
+        Not used: all initialisers take the same arguments.
     slope : number
-        Below 0, of the activation behind: 0 of ReLU, 0.25 of `PReLU` at the start, 1 of none.
+        The slope below 0 of the next activation: 0 for ReLU, 0.25 for a new `PReLU`, 1 without an activation.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], stride: int = 1,
 
 
 def kernel_shape(name: str, shape: tuple[int, ...]) -> list[int]:
-    """Check (KH, KW, C, OC), or (IN, OUT), which is a 1×1 kernel, for an initialiser of this name."""
+    """Check the shape (KH, KW, C, OC), or (IN, OUT), a 1×1 kernel, for the initialiser `name`."""
     if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 4):
         raise ValueError(f"{name}: shape must be (KH, KW, C, OC) or (IN, OUT), got {shape!r:.60}")
     lengths = [arguments.integer(name, "shape", n, at_least=1) for n in shape]

@@ -50,11 +50,11 @@ class BatchNorm(Module):
 
     @staticmethod
     def array_shapes(*, channels: int, **others: object) -> dict[str, tuple[int, ...]]:
-        """One entry a channel in each."""
+        """Each array has one entry for each channel."""
         return dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), (channels,))
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Back to gamma 1, beta 0 and fresh running averages; nothing here is random."""
+        """Reset gamma to 1, beta to 0 and the running averages; no value here is random."""
         for tensor, value in ((self.gamma, 1), (self.beta, 0), (self.running_mean, 0), (self.running_var, 1)):
             tensor.data[...] = value
             tensor.changed()
@@ -83,20 +83,20 @@ class ReLU(Module):
     samplewise = by_channel = rising = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Any shape to the same shape."""
         return functional.relu(x)
 
 
 class PReLU(Module):
-    """y = x above 0 and slope · x below, with a slope that each channel learns.
+    """y = x above 0 and slope · x below, with one learned slope for each channel.
 
-    Of an optimiser's weight decay it is best spared: `optim.by_path(model, decays={"*.slope": 0})`.
+    Weight decay is best switched off for the slopes: `optim.by_path(model, decays={"*.slope": 0})`.
 
     Parameters
     ----------
     channels : int
     start : number
-        Of the slopes.
+        The first value of the slopes.
 
     References
     ----------
@@ -118,11 +118,11 @@ class PReLU(Module):
 
     @staticmethod
     def array_shapes(*, channels: int, **others: object) -> dict[str, tuple[int, ...]]:
-        """One slope a channel."""
+        """One slope for each channel."""
         return {"slope": (channels,)}
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Back to where the slopes started; nothing here is random."""
+        """Reset the slopes to their first value; no value here is random."""
         self.slope.data[...] = self.start
         self.slope.changed()
 
@@ -140,7 +140,7 @@ class Clip(Module):
     Parameters
     ----------
     low, high : number
-        Either may be infinite.
+        Each may be infinite.
 
     Examples
     --------
@@ -158,7 +158,7 @@ class Clip(Module):
             raise ValueError(f"Clip: low must be below high, got low={low}, high={high}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Any shape to the same shape."""
         return functional.clip(x, self.low, self.high)
 
     def _settings(self):
@@ -166,14 +166,14 @@ class Clip(Module):
 
 
 class PadChannels(Module):
-    """Zero channels behind the input's, or in front of them, as in a shortcut that widens.
+    """Zero channels added behind the input's channels, or in front of them, as in a shortcut that widens.
 
     Parameters
     ----------
     channels : int
         Number of output channels.
     front : bool
-        A sum of two paths, one padded behind and one in front, has the channels of both side by side.
+        Add them in front: the sum of a path padded behind and one padded in front has the channels of both.
 
     Examples
     --------
@@ -200,7 +200,7 @@ class PadChannels(Module):
 
 
 class Flatten(Module):
-    """Lay each image out as one row, channels fastest.
+    """Write each image as one row, in which the channel changes fastest.
 
     Examples
     --------
@@ -216,7 +216,7 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """Zero elements or whole channels at random in training; nothing in evaluation.
+    """Zero elements or whole channels at random in training; change nothing in evaluation.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ class Dropout(Module):
         return "draws a new mask at every call" if self.p else ""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Any shape to the same shape."""
         return functional.dropout(x, self.p, self.rng, self.channels) if self.training else x
 
     def _settings(self):

@@ -25,7 +25,7 @@ class MaxPool2d(_Pool2d):
     stride : int, optional
         `size` by default.
     padding : int
-        Pixels on each side that no maximum is taken from.
+        Pixels added on each side; they are never the maximum.
 
     Examples
     --------

@@ -22,7 +22,7 @@ def _size(axis):
 
 
 class _Weighted(Module):
-    """A weight or where it comes from, its quantiser and a bias."""
+    """A weight or its source, its quantiser and a bias."""
 
     def _set(self, name, shape, rng, bias, weight_quantizer, weight_source, init):
         if weight_quantizer is not None and not isinstance(weight_quantizer, Quantizer):
@@ -44,7 +44,7 @@ class _Weighted(Module):
         sources.begin(self, weight)
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Draw the weights anew, and what the quantiser learns; the bias becomes 0."""
+        """Draw the weights anew and reset the quantiser's Parameters; the bias becomes 0."""
         if self.weight_quantizer is not None:
             self.weight_quantizer.reset_parameters(rng)
         self._draw(rng)
@@ -55,7 +55,7 @@ class _Weighted(Module):
             self.weight_quantizer.project(self.weight)
 
     def used_weight(self) -> Tensor:
-        """Return what inputs are multiplied by: the weight, or what its source makes, quantised."""
+        """Return the factor of the inputs: the quantised weight, which its source may make."""
         w = self.weight if self.weight_source is None else self.weight_source()
         return w if self.weight_quantizer is None else self.weight_quantizer(w)
 
@@ -80,9 +80,9 @@ class Linear(_Weighted):
     weight_quantizer : Quantizer, optional
         A child, applied to the latent weight at every use: `quant.LayerScaleSign()`, `quant.FilterScaleSign()`.
     weight_source : WeightSource, optional
-        A child that makes the latent weight of arrays of other shapes; `weight` is then None.
+        A child that makes the latent weight from other arrays; `weight` is then None.
     init : callable
-        `init(rng, shape, stride)`; the authors' by default.
+        `init(rng, shape, stride)`; by default that of the authors of BinaryDuo.
 
     Examples
     --------
@@ -143,9 +143,9 @@ class Conv2d(_Weighted):
     weight_quantizer : Quantizer, optional
         A child, applied to the latent weight at every use: `quant.LayerScaleSign()`, `quant.FilterScaleSign()`.
     weight_source : WeightSource, optional
-        A child that makes the latent weight of arrays of other shapes; `weight` is then None.
+        A child that makes the latent weight from other arrays; `weight` is then None.
     init : callable
-        `init(rng, shape, stride)`; the authors' by default.
+        `init(rng, shape, stride)`; by default that of the authors of BinaryDuo.
 
     Examples
     --------

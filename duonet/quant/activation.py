@@ -33,7 +33,7 @@ class Quantize(Function):
 
 
 class BatchNormQuantize(Function):
-    """y = staircase(batch_norm(x)): both ops in one, so that a twin need not write down what lies in between."""
+    """y = staircase(batch_norm(x)): both ops in one, so that a twin need not store batch_norm(x)."""
 
     exact = False
 
@@ -51,20 +51,20 @@ class BatchNormQuantize(Function):
 def quantize(x: Tensor, staircase: Staircase, surrogate: Surrogate) -> Tensor:
     """Apply a staircase forwards and the derivative of a surrogate backwards.
 
-    y = staircase(x), dx = dy · surrogate'(x). The staircase's own derivative is zero almost everywhere; what
-    replaces it is called the coarse gradient, and its distance from the truth the gradient mismatch.
+    y = staircase(x), dx = dy · surrogate'(x). The staircase's own derivative is zero almost everywhere. Its
+    replacement is called the coarse gradient, and the error of the coarse gradient the gradient mismatch.
 
     Parameters
     ----------
     x : Tensor
-        Any shape; the channels of per-channel thresholds are its last axis.
+        Any shape; the channels are the last axis.
     staircase : Staircase
     surrogate : Surrogate
 
     Returns
     -------
     Tensor
-        Shape and dtype of `x`.
+        Of x's shape and dtype.
 
     References
     ----------
@@ -110,15 +110,15 @@ class QuantActivation(Quantizer):
 
     @property
     def bits(self) -> int:  # type: ignore[override]
-        """Those of the staircase."""
+        """The staircase's bits."""
         return self.staircase.bits
 
     def fixed(self) -> "QuantActivation":
-        """Itself."""
+        """Return this activation, which learns nothing."""
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Any shape to the same shape."""
         return quantize(x, self.staircase, self.surrogate)
 
     def _settings(self):

@@ -9,11 +9,11 @@ from duonet.tensor import Tensor
 
 
 class Quantizer(Module):
-    """A module from numbers to numbers of few bits; a subclass defines `forward` and states the tags that hold.
+    """A module from numbers to numbers of few bits; a subclass defines `forward` and sets the tags that are true.
 
-    It may have Parameters that are learned, such as a range, and buffers. As `weight_quantizer` of a conv or
+    A quantizer may have Parameters, such as a learned range, and buffers. As `weight_quantizer` of a conv or
     linear layer it is a child of that layer and reads the latent weight at every use; elsewhere it is an ordinary
-    layer. In evaluation mode it draws nothing. `duonet.check_quantizer` tests every statement here.
+    layer. In evaluation mode it draws no random numbers. `duonet.check_quantizer` tests these statements.
 
     Attributes
     ----------
@@ -25,11 +25,11 @@ class Quantizer(Module):
         Class tag: whether q([W/2; W/2]) = [q(W); q(W)]/2 for weights (..., IN, OUT) stacked along IN, up to the
         order of summation of a scale: `decouple` then divides the weights, and repeats them otherwise.
     two_valued : bool
-        Class tag: whether weights (..., OUT) become ±α, with one α for each output channel, or one for all. The
-        layer then sums signs and multiplies by α afterwards: sums of whole inputs are not rounded.
+        Class tag: whether weights (..., OUT) become ±α, with one α for each output channel, or one α for all. The
+        layer then sums signs and multiplies by α afterwards: sums of whole numbers are not rounded.
     fixed : callable or None
-        Class tag: a method that returns the `QuantActivation` that it is in evaluation, what it learns held as it
-        stands; `decouple` needs it of activations of more than one bit.
+        Class tag: a method that returns the `QuantActivation` with the same outputs in evaluation, for the present
+        values of the Parameters; `decouple` needs this method for activations of more than one bit.
 
     Examples
     --------
@@ -52,11 +52,11 @@ class Quantizer(Module):
     fixed: Callable[[], Any] | None = None
 
     def project(self, weight: Tensor) -> None:
-        """Change latent weights in place after a step of the optimiser, as by clipping; nothing by default."""
+        """Change latent weights in place after an optimiser's step, as clipping does; by default do nothing."""
 
     def begin(self, weight: Array) -> None:
-        """Start what is learned of weights from a layer's first ones, (..., IN, OUT); nothing by default."""
+        """Start the Parameters from a layer's first weights, (..., IN, OUT); by default do nothing."""
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """Count the float scales that go with weights of a shape, beside the Parameters; none by default."""
+        """Count the float scales for weights of a shape, Parameters excluded; by default there are none."""
         return 0

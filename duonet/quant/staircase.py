@@ -1,4 +1,4 @@
-"""Staircases: functions of few levels. A staircase knows its thresholds and levels, and nothing of gradients."""
+"""Staircases: functions of few levels. A staircase has thresholds and levels, and no gradient."""
 
 import math
 from collections.abc import Iterable
@@ -30,10 +30,10 @@ class Staircase:
     Raises
     ------
     ValueError
-        If there are not K + 1 levels for K >= 1 thresholds, or either is not finite or does not rise; when called,
-        if x has other channels than the thresholds.
+        If there are not K + 1 levels for K >= 1 thresholds, or thresholds or levels are not finite or do not rise;
+        when called, if the numbers of channels of x and of the thresholds differ.
     TypeError
-        If it is called with integers, among which thresholds and levels would be cut.
+        If the staircase is called with integers, which would cut thresholds and levels.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Staircase:
 
     @property
     def tabular(self) -> bool:
-        """Whether thresholds and numbers as levels say everything: a subclass may compute something else."""
+        """Whether thresholds and levels define the function: a subclass may compute something else."""
         kind = type(self)
         own = kind.__call__ is not Staircase.__call__ or kind._reached is not Staircase._reached
         return not (own or any(np.ndim(level) for level in self.levels))
@@ -114,7 +114,7 @@ class Staircase:
 
 
 class FoldedStaircase(Staircase):
-    """A staircase per channel that takes batch norm's place as well as its own; made by `duonet.fold_batch_norm`.
+    """A staircase per channel that replaces batch norm and staircase; made by `duonet.fold_batch_norm`.
 
     y = levels[Σ_k 1[x >= thresholds[k]]], with x < thresholds[k] instead where the channel falls.
 
@@ -149,7 +149,7 @@ class FoldedStaircase(Staircase):
 
 
 class Sign(Staircase):
-    """−1 below 0, +1 from 0 on: sign(0) = +1.
+    """−1 for x < 0, +1 for x >= 0: sign(0) = +1.
 
     Examples
     --------
@@ -170,7 +170,7 @@ class Binary(Staircase):
     Parameters
     ----------
     threshold, low, high : number or (C,) array
-        One for all values, or one for each channel.
+        One number for all values, or one for each channel.
 
     Examples
     --------
@@ -184,7 +184,7 @@ class Binary(Staircase):
 
     @property
     def threshold(self) -> Array:
-        """Where it steps."""
+        """The threshold of the step."""
         return self.thresholds[0]
 
     def __repr__(self):
@@ -196,9 +196,9 @@ class Binary(Staircase):
 
 
 class Ternary(Staircase):
-    """0 below ¼, ½ from there to ¾, 1 from ¾ on: the ternary activation of BinaryDuo.
+    """0 for x < ¼, ½ for ¼ <= x < ¾, 1 for x >= ¾: the ternary activation of BinaryDuo.
 
-    It is half the sum of two binary ones: ternary(x) = ½ · 1[x >= ¾] + ½ · 1[x >= ¼] for every x.
+    The function is half the sum of two binary steps: ternary(x) = ½ · 1[x >= ¾] + ½ · 1[x >= ¼] for every x.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Surrogates: functions whose derivative replaces that of a step. They know nothing of steps.
+"""Surrogates: functions whose derivative replaces the derivative of a step. A surrogate contains no step.
 
 A staircase has derivative zero almost everywhere, so training replaces it with the derivative of a function that
-rises where the staircase rises. Any surrogate pairs with any staircase. Those for sign rise around 0 from −1 to
-1; `Shifted` moves one to another threshold.
+rises where the staircase rises. Any surrogate pairs with any staircase. Surrogates for sign rise around 0 from −1
+to 1; `Shifted` moves a surrogate to another threshold.
 """
 
 import numpy as np
@@ -28,11 +28,11 @@ class Surrogate:
     """
 
     def value(self, x: Array) -> Array:
-        """Compute the function at `x`; shape and dtype of `x`."""
+        """Compute the function at `x`, in x's shape and dtype."""
         raise NotImplementedError
 
     def derivative(self, x: Array) -> Array:
-        """Compute its derivative at `x`; dtype of `x`, or bool where the slope is only ever 0 or 1."""
+        """Compute the derivative at `x`, in x's dtype, or as bool where every slope is 0 or 1."""
         raise NotImplementedError
 
     def _xp(self, x):
@@ -85,7 +85,7 @@ class ReLU(Surrogate):
 class Clip(Surrogate):
     """value min(max(x, low), high), derivative 1 inside the window and 0 outside.
 
-    Clip(0, 1) is BinaryDuo's, for its binary and ternary activations; Clip(-1, 1, closed=True) is the clipped
+    Clip(0, 1) is BinaryDuo's surrogate for binary and ternary activations; Clip(-1, 1, closed=True) is the clipped
     straight-through estimator of binarised networks (Hubara et al., NeurIPS 2016), for sign.
 
     Parameters
@@ -97,7 +97,7 @@ class Clip(Surrogate):
     Raises
     ------
     ValueError
-        If either is not finite, or `low` is not below `high`.
+        If `low` or `high` is not finite, or `low` is not below `high`.
 
     Examples
     --------
@@ -182,7 +182,7 @@ class SwishSign(Surrogate):
 class Tanh(Surrogate):
     """value tanh(t x), derivative t (1 − tanh²(t x)).
 
-    The soft sign of IR-Net (Qin et al., CVPR 2020, eq. 9), there with a slope that grows during training.
+    The soft sign of IR-Net (Qin et al., CVPR 2020, eq. 9), whose slope grows during training.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ class Tanh(Surrogate):
 class Triangle(Surrogate):
     """value ½(1 + x)² below 0 and 1 − ½(1 − x)² above, 0 and 1 beyond |x| = 1; derivative max(0, 1 − |x|).
 
-    The surrogate for a spike from 0 to 1 of Esser et al. (PNAS 2016).
+    The surrogate of Esser et al. (PNAS 2016) for a spike from 0 to 1.
 
     Examples
     --------
@@ -239,12 +239,12 @@ class Shifted(Surrogate):
     ----------
     surrogate : Surrogate
     offset : number or (C,) array
-        One for all values, or one for each channel (the last axis of x); copied.
+        One number for all values, or one for each channel (the last axis of x); copied.
 
     Raises
     ------
     ValueError
-        If it is not finite, or neither of these shapes; when used, if x has other channels.
+        If `offset` is not finite or has another shape; when used, if x does not have C channels.
 
     Examples
     --------
@@ -275,18 +275,18 @@ class Shifted(Surrogate):
 
 
 class Stretched(Surrogate):
-    """Another surrogate read through a range: value height · s(z), derivative height · s'(z) / (high − low).
+    """Another surrogate stretched over a range: value height · s(z), derivative height · s'(z) / (high − low).
 
     z = (x − low) / (high − low).
 
     Parameters
     ----------
     surrogate : Surrogate
-        s, at home between 0 and 1.
+        s, which rises between 0 and 1.
     low, high : number
-        Where z is 0 and 1; high above low.
+        The x where z is 0 and the x where z is 1; high above low.
     height : number or (C,) array
-        One for all values, or one for each channel.
+        One number for all values, or one for each channel.
 
     Examples
     --------
@@ -315,7 +315,7 @@ class Stretched(Surrogate):
 
 
 class ZeroOne(Surrogate):
-    """A surrogate s for sign carried over to the step from 0 to 1: value ½(1 + s(2x − 1)), derivative s'(2x − 1).
+    """A surrogate s for sign, moved to the step from 0 to 1: value ½(1 + s(2x − 1)), derivative s'(2x − 1).
 
     The window [−1, 1] around sign's step becomes [0, 1]: ZeroOne(Clip(-1, 1)) is Clip(0, 1).
 

@@ -9,12 +9,12 @@ from duonet.tensor import Function, Tensor
 
 
 def sign(w: Array) -> Array:
-    """+1 from 0 on, −1 below."""
+    """Return +1 for w >= 0, −1 for w < 0."""
     return backend.get_xp(w).where(w >= 0, 1, -1).astype(w.dtype)
 
 
 def mean_abs(name: str, w: Array, axes: tuple[int, ...] | None) -> Array:
-    """Average |w|, summed in float64: halving w then halves the scale to the last bit, however w is laid out."""
+    """Average |w|, summed in float64: halving w then halves the scale to the last bit, in any layout of w."""
     if not w.size:
         raise ValueError(f"{name}: w {w.shape} is empty, and has no scale")
     return backend.get_xp(w).abs(w).mean(axis=axes, dtype=np.float64).astype(w.dtype)
@@ -57,7 +57,7 @@ class SignByFilter(Function):
 
 
 class LayerScaleSign(Quantizer):
-    """Weights binarised with one scale a layer: y = sign(w) · mean |w|, sign(0) = +1.   dw = dy.
+    """Weights binarised with one scale per layer: y = sign(w) · mean |w|, sign(0) = +1.   dw = dy.
 
     References
     ----------
@@ -75,18 +75,18 @@ class LayerScaleSign(Quantizer):
     homogeneous = two_valued = True
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of two values."""
+        """Any shape to the same shape, with two values."""
         return SignByLayer.apply(w)
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """One."""
+        """Return 1: there is one scale for the layer."""
         return 1
 
 
 class FilterScaleSign(Quantizer):
     """Weights binarised with one scale α = mean |w| for each output channel: y = sign(w) · α, sign(0) = +1.
 
-    dw = dy (1/n + α 1[|w| < 1]), with n weights a channel.
+    dw = dy (1/n + α 1[|w| < 1]), with n weights per channel.
 
     References
     ----------
@@ -104,9 +104,9 @@ class FilterScaleSign(Quantizer):
     homogeneous = two_valued = True
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., OC), same shape out, of two values a channel."""
+        """(..., OC) to the same shape, with two values per channel."""
         return SignByFilter.apply(w)
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """One for each output channel."""
+        """Return OC: there is one scale for each output channel."""
         return shape[-1]
