@@ -1,4 +1,4 @@
-"""Which tensors of a coupled network activations of several steps read: those must come in copies.
+"""Find the tensors of a coupled network that activations of several steps read: these must come in copies.
 
 The first half of `decouple`: a walk from the output to the input.
 """
@@ -17,19 +17,19 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class CannotDecouple(ValueError):
-    """A model whose decoupled form would not be the same function; says which layer and why."""
+    """A model whose decoupled form would not be the same function; the message names the layer and the reason."""
 
 
 class Want(NamedTuple):
-    """An activation of several steps further on reads this tensor, so it must come in as many copies.
+    """A later activation of several steps reads this tensor, so the tensor must come in as many copies.
 
     Attributes
     ----------
     path : str
-        Of the activation.
+        The activation's path.
     offsets : (K, 1) or (K, C) array
-        How far above their mean each copy's step is, the highest first: 0 on average. The batch norm that makes
-        the copies may move them apart by it; where in a residual sum the other summand does, it is 0.
+        The height of each copy's step above the mean step, highest first. The batch norm that makes the copies
+        may shift each by its offset; offsets are 0 where the other summand of a residual sum shifts them.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Junction(NamedTuple):
     carried : bool
         Whether an identity shortcut carries the copies on.
     wanted : int
-        In how many copies the sum must come; 0 as it is.
+        The number of copies in which the sum must come; 0 for the sum itself, without copies.
     """
 
     body_doubled: bool
@@ -56,7 +56,7 @@ class Junction(NamedTuple):
 
 
 def coupled(layer: nn.Module, path: str) -> nn.QuantActivation | None:
-    """Return the activation of two or more steps that a layer is; None for any other layer."""
+    """Return a layer's activation if it has two or more steps; None for any other layer."""
     if not isinstance(layer, Quantizer) or layer.known("copywise"):
         return None
     try:
@@ -82,14 +82,14 @@ def any_coupled(layer: nn.Module, path: str) -> bool:
 
 
 def kind(layer: nn.Module) -> type:
-    """Return the class that defines the layer's `forward`; a subclass that overrides it is another kind."""
+    """Return the class that defines the layer's `forward`; a subclass that overrides `forward` is another kind."""
     if "forward" in vars(layer):
         return object
     return next(cls for cls in type(layer).__mro__ if "forward" in vars(cls) or "__call__" in vars(cls))
 
 
 def refuse_ties(model: nn.Module) -> None:
-    """Refuse a tensor that two layers share: decoupling may double it in one place and not in the other."""
+    """Refuse a tensor that two layers share: decoupling might double it in one of them alone."""
     seen: dict[int, str] = {}
     for path, tensor in model._tensors(every_path=True):
         if seen.setdefault(id(tensor), path) != path:
@@ -110,7 +110,7 @@ def in_mode_of(layer: nn.Module, new: M) -> M:
 
 
 def needs_norm(want: Want, found: str) -> CannotDecouple:
-    """Say that no batch norm makes the copies that an activation reads."""
+    """Return the error for an activation whose copies no batch norm can make."""
     return CannotDecouple(
         f"decouple: {want.path}: a coupled activation needs a batch norm before it, whose copies are then "
         f"trained apart; found {found}"
@@ -118,7 +118,7 @@ def needs_norm(want: Want, found: str) -> CannotDecouple:
 
 
 def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
-    """Return the model as a Sequential and what `wanted` finds in it; refuse what nothing can double."""
+    """Return the model as a Sequential, and the result of `wanted`; refuse a model that cannot be doubled."""
     refuse_ties(arguments.instance("decouple", "model", model, nn.Module))
     chain = as_sequential(model)
     if not any_coupled(chain, ""):
@@ -133,10 +133,10 @@ def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
 
 
 def wanted(layer: nn.Module, path: str, want: Want | None) -> tuple[Want | None, dict[str, Want | Junction]]:
-    """Return the `Want` of a layer's input, given that of its output; None where there is none.
+    """Return the `Want` of a layer's input, or None, given the `Want` of its output.
 
-    Beside it comes a dict: from the path of each batch norm whose output must be doubled to its `Want`, and from
-    the path of each `Residual` to its `Junction`.
+    The second result is a dict: from the path of each batch norm whose output must be doubled to its `Want`, and
+    from the path of each `Residual` to its `Junction`.
     """
     return _want_of.registry.get(kind(layer), _want_of.registry[object])(layer, path, want)
 

@@ -28,12 +28,12 @@ class MustRepeat(ValueError):
 
 
 class Copies(NamedTuple):
-    """K copies in place of a tensor, Σ shares[k] · copy k.
+    """K copies that replace a tensor, which is Σ shares[k] · copy k.
 
     Attributes
     ----------
     channels : int
-        Of one copy.
+        Channels of one copy.
     shares : tuple of K floats
     moved : (K, 1) or (K, C) array
         How far batch norm has moved each copy down.
@@ -48,7 +48,7 @@ class Copies(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What holds for the whole network: what `found_in` found, where the shift goes, whether weights divide."""
+    """The decisions for the whole network: the result of `found_in`, the kind of shift, whether weights divide."""
 
     found: dict[str, Any]
     shift: str
@@ -62,10 +62,10 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
     the same logits up to the order of summation and, where a rise is no power of 2, the rounding of weights. Only
     its gradient differs, and fine-tuning makes the copies differ. The old network is left alone.
 
-    Weights are divided where they can be: the copies are 0 or 1, and each has the weights times its rise, W/2
-    behind a ternary activation. Behind quantised weights that needs q([W/2; W/2]) = [q(W); q(W)]/2. Where it does
-    not hold in one place, or a lowest level is not 0, weights are repeated throughout: the copies are 0 or their
-    rise, as their `Binary` says, and q([W; W]) = [q(W); q(W)] is enough.
+    If possible, weights are divided: the copies are 0 or 1, and each has the weights times its rise, W/2 behind a
+    ternary activation. For quantised weights this needs q([W/2; W/2]) = [q(W); q(W)]/2. If the equation fails in
+    one layer, or a lowest level is not 0, weights are repeated in all layers: the copies are 0 or their rise, the
+    levels of their `Binary`, and q([W; W]) = [q(W); q(W)] is enough.
 
     Parameters
     ----------
@@ -74,13 +74,13 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
         activations, with a batch norm before every coupled activation, or at the end of every path of a residual
         sum before it, and a conv or linear layer after it. An identity shortcut between coupled activations
         carries all copies; any other shortcut reads their mean, and its output is replicated. A coupled activation
-        is any with more than one step that has a `fixed` form: one that learns its range keeps it as it stands,
-        and the batch norm of each copy takes over.
+        has more than one step and a `fixed` form: a learned range is fixed at its present value, and the batch
+        norm of each copy can learn in its place.
     shift : {"threshold", "beta"}
-        Copy 1 fires at the highest threshold, h >= ¾ of a ternary one, copy 2 at the next, h >= ¼. "threshold"
-        writes just that, and is exact in every precision but for the rounding of a learned range. "beta" is the
-        authors' form, all at the mean of the thresholds, ½, with batch norm's beta moved by ∓¼: in float32
-        beta − ¼ rounds, and a value within an ulp of a threshold can flip.
+        Copy 1 fires at the highest threshold (ternary: h >= ¾), copy 2 at the next (h >= ¼). "threshold" keeps
+        these thresholds, and is exact in every precision except for the rounding of a learned range. "beta" is the
+        authors' form: all copies fire at the mean of the thresholds, ½, and batch norm's beta moves by ∓¼. In
+        float32, beta − ¼ rounds, and a value within an ulp of a threshold can flip.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def _split(activation, copies, plan, layer):
 
 
 def _each(numbers, channels):
-    """Return numbers, one for a copy or a channel, for each channel; one number where they differ by rounding."""
+    """Return one number per channel from numbers per copy or channel; one for all if only rounding differs."""
     numbers = np.repeat(numbers, channels) if numbers.ndim == 1 else numbers.ravel()
     return float(numbers[0]) if np.ptp(numbers) <= 4 * np.finfo(float).eps * abs(numbers[0]) else numbers
 

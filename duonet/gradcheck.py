@@ -18,7 +18,7 @@ STEP = 1e-5
 
 
 class GradientError(AssertionError):
-    """A gradient unlike its numerical value, or a check that could not have failed."""
+    """A gradient that differs from its numerical value, or a check that could not have failed."""
 
 
 class NonDifferentiablePoint(GradientError):
@@ -50,7 +50,7 @@ def numerical_gradient(
     Returns
     -------
     list of numpy.ndarray
-        One gradient for each input, of its shape.
+        One gradient for each input, of the input's shape.
 
     Raises
     ------
@@ -86,8 +86,8 @@ def check_gradients(
     """Check the backward pass of `function` at `inputs`, or raise with the numbers that disagree.
 
     The upstream gradient is random, so an op that ignores it is caught. For each input, the slope along random
-    unit directions, [L(x + hv) − L(x − hv)] / (2h), must equal gradient · v. Where it does not, every coordinate
-    is compared and the table is in the error.
+    unit directions, [L(x + hv) − L(x − hv)] / (2h), must equal gradient · v. If they differ, the error contains a
+    table that compares every coordinate.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def check_gradients(
         float64, away from kinks.
     against : {None, "surrogate"}
         A function with quantised activations has a backward pass that is *not* its derivative, and is refused
-        unless "surrogate" is given: then the surrogates stand in for the staircases forwards as well.
+        unless `against` is "surrogate": then the surrogates replace the staircases forwards as well.
     seed : int
         Draws the upstream gradient and the directions; printed with every failure.
     step : float
@@ -114,7 +114,7 @@ def check_gradients(
     ValueError
         If `against` is not one of its two values.
     SurrogateGradient
-        If the function holds a surrogate gradient and `against` is None.
+        If the function contains a surrogate gradient and `against` is None.
     NonDifferentiablePoint
         If an input lies at a kink; the message names its index.
     GradientError
@@ -150,7 +150,7 @@ def check_surrogate(
     ----------
     surrogate : Surrogate
     low, high : float
-        Points are drawn uniformly from here.
+        Points are drawn uniformly between these bounds.
     points : int
     seed : int
     step : float
@@ -161,7 +161,7 @@ def check_surrogate(
     Raises
     ------
     GradientError
-        If they disagree, if the derivative is zero at every point, or if over a tenth of the points are kinks.
+        If slopes disagree, if the derivative is zero at every point, or if over a tenth of the points are kinks.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def _refuse_modified(inputs, before):
 
 
 def _tolerance(loss, slope, rtol, step):
-    """Bound |difference| by `rtol`, but not below what rounding of the loss itself does to the quotient."""
+    """Bound |difference| by `rtol`, but not below the error that rounding of the loss makes in the quotient."""
     rounding = 16 * np.finfo(np.float64).eps * max(abs(loss), 1.0) / step
     return rtol * abs(slope) + rounding
 
@@ -252,7 +252,7 @@ def _refuse_surrogates(y):
 
 
 def _refuse_kinks(loss, inputs, i, step):
-    """Raise if some coordinate of input `i` has a kink within `step`: slopes that differ for any step."""
+    """Raise if input `i` has a kink within `step` of a coordinate: slopes that differ at every step."""
     x, here = inputs[i], loss(inputs)
     for index in np.ndindex(x.shape):
         jumps = []

@@ -25,8 +25,8 @@ class Module:
     learned, such as a running average); a `Module` is a child. Paths join the names: `features.conv1.weight`.
     Layers in a list, tuple or dict would not be found: `ModuleList` holds them.
 
-    The rest of the package knows a layer by the tags of its class, and assumes nothing without them. A subclass
-    that overrides `forward` states again which of them hold.
+    The rest of the package knows a layer by the tags of its class, and assumes nothing without a tag. A subclass
+    that overrides `forward` must set the tags that are true again.
 
     Attributes
     ----------
@@ -35,23 +35,23 @@ class Module:
     samplewise : bool
         Class tag: in evaluation mode every sample of a batch is treated by itself.
     by_channel : bool
-        Class tag: every channel (last axis) is treated by itself. Own tensors with a last axis of that length have
-        an entry for each.
+        Class tag: every channel (last axis) is treated by itself. The layer's tensors with a last axis of the same
+        length have an entry for each channel.
     rising : bool
         Class tag: in evaluation mode no channel falls where its input rises everywhere, or each rises or falls.
     keeps_levels : bool
-        Class tag: the output holds values of the input, and perhaps zeros.
+        Class tag: every value of the output is a value of the input, or 0.
     copywise : bool
-        Class tag: it treats each copy of a decoupled activation as it treated the original.
+        Class tag: the layer treats each copy of a decoupled activation like the original.
     translates : bool
         Class tag: f(x + c) = f(x) + c for any number c of each channel.
     in_training : str
-        Class tag: why the output is no function of this input alone in training mode; "" where it is.
+        Class tag: why the output in training mode depends on more than this input; "" where it does not.
 
     Raises
     ------
     AttributeError
-        If a subclass sets a layer or a tensor before `super().__init__()`, or is used without it.
+        If a subclass sets a layer or a tensor before `super().__init__()`, or is used without this call.
     TypeError
         If an attribute is a list, tuple, set or dict with layers or tensors in it, or an array takes the place of
         a Parameter or buffer.
@@ -92,7 +92,7 @@ class Module:
         return next(vars(base)[tag] for base in reversed(cls.__mro__) if tag in vars(base))
 
     def known(self, tag: str) -> Any:
-        """Return a tag of the class, unless `forward` has been replaced on this module: then nothing is known."""
+        """Return a tag of the class; if `forward` has been replaced on this module, the value for "unknown"."""
         return type(self)._unknown(tag) if "forward" in vars(self) else getattr(self, tag)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -121,7 +121,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run `forward`; errors about bad input are prefixed with the path of the layer they arose in."""
+        """Run `forward`; errors about bad input begin with the path of the layer that raised them."""
         try:
             with blas.one_thread():
                 output = self.forward(*inputs)
@@ -150,11 +150,11 @@ class Module:
                 yield name, value
 
     def modules(self, every_path: bool = False) -> Iterator[tuple[str, Module]]:
-        """Yield (path, module) for this module and all below it, parents first; the own path is "".
+        """Yield (path, module) for this module and all below it, parents first; this module's path is "".
 
-        Each module comes once, under the first of its paths, also where it is used in several places or a child
-        refers to its parent. With `every_path` it comes under each of them; a path ends where it leads
-        back to a module on it.
+        Each module comes once, under the first of its paths, even if it is used in several places or a child
+        refers to its parent. With `every_path` it comes under each of its paths; a path ends where it would lead
+        back to a module on the path.
         """
         return self._walk("", set(), every_path)
 
@@ -192,18 +192,18 @@ class Module:
 
     @staticmethod
     def array_shapes(*_: Any, **arguments: Any) -> dict[str, tuple[int, ...]]:
-        """Return by name the shapes of the large arrays that a constructor makes of its arguments."""
+        """Return a dict from name to shape: the large arrays that a constructor makes from its arguments."""
         return {}
 
     def penalty(self) -> Tensor | None:
-        """Return a Tensor without axes that `fit` adds to the loss; none by default."""
+        """Return a Tensor without axes that `fit` adds to the loss; None, the default, adds nothing."""
         return None
 
     def before_step(self, epochs: float) -> dict[str, float] | None:
-        """Set what follows time, which `fit` tells in epochs before each step; return numbers to be logged."""
+        """Update what depends on time; `fit` gives the time in epochs before each step, and logs the result."""
 
     def after_step(self) -> None:
-        """Change in place what was learned, as by clipping; `fit` calls it after each step of the optimiser."""
+        """Change Parameters in place, for example clip them; `fit` calls this after each step of the optimiser."""
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -238,15 +238,15 @@ class Module:
         return self
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer used twice only once.
+        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer used twice is drawn once.
 
-        A layer with Parameters must say how they are drawn, by such a method, or it is refused.
+        A layer with Parameters must have a method of this name that draws them, or TypeError is raised.
         """
         for layer in list(self._drawing({id(self)})):
             layer.reset_parameters(rng)
 
     def _drawing(self, met):
-        """Yield the nearest layers below that say themselves what is drawn."""
+        """Yield the nearest layers below with a `reset_parameters` of their own."""
         if not _draws(self) and any(isinstance(value, Parameter) for value in vars(self).values()):
             raise TypeError(f"{type(self).__name__}: it has Parameters, but no reset_parameters that draws them")
         for _, child in self.children():
@@ -269,7 +269,7 @@ class Module:
         Raises
         ------
         TypeError
-            If it is no dict.
+            If `state` is no dict.
         ValueError
             Naming every key that is missing or unexpected, and every array of another shape or kind of numbers,
             out of its tensor's range, or unlike that of another path of the same tensor.
@@ -305,7 +305,7 @@ class Module:
 
 
 def _refuse_hidden(module, name, value):
-    """Refuse a container of Python's own that holds what `modules` and `parameters` would not find."""
+    """Refuse a Python container with layers or tensors, which `modules` and `parameters` would not find."""
     held = _held(value) if isinstance(value, CONTAINERS) else None
     if held is not None:
         raise TypeError(

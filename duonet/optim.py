@@ -32,10 +32,10 @@ class Optimizer:
     lr : float
         Learning rate; `base_lr` keeps the first one, which schedules scale.
     rates : sequence of number or None, optional
-        For each parameter a factor on the learning rate, 1 by default; `by_path` chooses them by the paths of a
-        model.
+        For each parameter, a factor on the learning rate, 1 by default; `by_path` chooses the factors by the paths
+        of a model.
     decays : sequence of number or None, optional
-        For each parameter a weight decay of its own; None is the optimiser's.
+        For each parameter, a weight decay of its own; None stands for the optimiser's weight decay.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Optimizer:
         return {name: value for name, value in vars(self).items() if name != "_vectors"}
 
     def __setstate__(self, state):
-        """Lay out the parameters of a copy anew: parts of an array are copied as arrays of their own."""
+        """Join the parameters of a copy again: copying turns the parts of one array into separate arrays."""
         vars(self).update({name: value for name, value in state.items() if name not in self.buffers})
         self._flatten()
         for name in self.buffers:
@@ -142,7 +142,7 @@ class Optimizer:
 
 
 def _listed(name, parameters):
-    """Return the parameters as a list of different Parameters, or say what else came."""
+    """Return the parameters as a list of different Parameters, or raise TypeError or ValueError."""
     if isinstance(parameters, (Tensor, Module, dict, set)) or not isinstance(parameters, Iterable):
         raise TypeError(
             f"{name}: parameters must be a list of Parameter, such as model.parameters() or [w], "
@@ -226,8 +226,8 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam: w ← w − lr · m̂ / (√v̂ + eps), m and v running averages of g and g², corrected for their start at 0.
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ), t the updates of this very parameter. weight_decay · w is added to the
-    gradient.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ), where t counts this parameter's updates. weight_decay · w is added to
+    the gradient.
 
     Parameters
     ----------

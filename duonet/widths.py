@@ -12,19 +12,19 @@ def coupled_widths(
     """Narrow a network so that, once decoupled, it stays within the baseline's parameters.
 
     Decoupling multiplies the inputs of each coupled layer by K, so every width is divided by √K and rounded down.
-    The last one then shrinks or grows to fill the budget; where it reaches its old width first, the one before it
-    grows as well, and so on. For VGG-7 and K = 2 this gives the widths of the published code, 45, 45, 90, 90, 336.
+    The last width then shrinks or grows to fill the budget. If it reaches its old width, the width before it grows
+    as well, and so on. For VGG-7 and K = 2 the result is the published code's: 45, 45, 90, 90, 336.
 
     Parameters
     ----------
     widths : sequence of int
         Baseline widths of the layers with quantised activations.
     count : callable
-        From a tuple of coupled widths to the parameters of the decoupled network.
+        From a tuple of coupled widths to the number of parameters of the decoupled network.
     budget : int
-        Parameters of the baseline.
+        Number of parameters of the baseline.
     copies : int
-        K: 2 for ternary activations, 3 for those of 2 bits.
+        K: 2 for ternary activations, 3 for activations of 2 bits.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def coupled_widths(
     Raises
     ------
     TypeError, ValueError
-        If the widths are no positive ints, or there are none.
+        If the widths are not positive ints, or there is no width.
     ValueError
         If the narrowed widths exceed the budget, however small the last one.
 

@@ -48,7 +48,7 @@ def random_flip(images: Array, rng: np.random.Generator) -> Array:
 
 
 def pad_and_crop(images: Array, rng: np.random.Generator, padding: int = 4) -> Array:
-    """Surround each image with zeros and cut its size out again at a random place.
+    """Surround each image with zeros and cut out a window of the image's size at a random place.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def pad_and_crop(images: Array, rng: np.random.Generator, padding: int = 4) -> A
         (N, H, W, C)
     rng : numpy.random.Generator
     padding : int
-        Pixels on each side: the farthest that an image moves.
+        Pixels on each side, and so the largest distance that an image moves.
 
     Returns
     -------
@@ -143,7 +143,7 @@ class Compose:
     Raises
     ------
     TypeError
-        If one cannot be called.
+        If an augmentation cannot be called.
 
     Examples
     --------
@@ -177,9 +177,9 @@ class Normalize:
     ------
     ValueError
         If `mean` and `std` are not both (C,), a mean is not finite or a standard deviation not positive, float32
-        cannot hold what follows from them, or a batch is not uint8 with C channels.
+        cannot hold 1 / std or mean / std, or a batch is not uint8 with C channels.
     TypeError
-        If they are not numbers.
+        If `mean` or `std` does not consist of numbers.
 
     Examples
     --------

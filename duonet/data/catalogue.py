@@ -30,7 +30,7 @@ def load(
         "fashion-mini" (in the package), "fashion-mnist", "mnist", "cifar10", "cifar100", or the path of a folder
         of images.
     folder : str or Path, optional
-        Where the files of a named set are; downloaded on first use by default.
+        The folder with the files of a named set; by default they are downloaded on first use.
     size : (int, int), optional
         (H, W) for a folder of images.
     grey : bool, optional
@@ -43,7 +43,7 @@ def load(
     Raises
     ------
     DataError
-        If there is no such set or folder, or something is wrong with its files.
+        If there is no such set or folder, or a file is missing or damaged.
 
     Examples
     --------

@@ -15,7 +15,7 @@ VALIDATION = 5000
 
 
 class Archive(NamedTuple):
-    """What one of the two data sets consists of.
+    """The files and classes of one of the two data sets.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Archive(NamedTuple):
     train, test : dict
         From file to its number of records.
     md5 : dict
-        Of the files, where known.
+        Checksums of the files, where known.
     python : tuple of str
-        Folder and archive of the version in pickles, which is not read.
+        Folder and archive of the pickled version, which is refused.
     label_bytes : int
         Bytes before the pixels; the last of them is the label.
     class_names : tuple of str
@@ -235,7 +235,7 @@ def _packed(path, archive):
 
 
 def _compare(place, archive, files):
-    """Say which files are not the published ones, or cannot be compared with them."""
+    """Warn of files that differ from the published files, or cannot be compared with them."""
     if archive.md5:
         md5 = {file: hashlib.md5(raw, usedforsecurity=False).hexdigest() for file, (_, raw) in files.items()}
         warn_of_files(

@@ -10,7 +10,7 @@ SPLIT_SEED = 0  # of hold_out: which images validate must never depend on a run'
 
 
 class DataError(ValueError):
-    """A data file that is missing, damaged or of another kind; says which and what to do."""
+    """A data file that is missing, damaged or of the wrong kind; the message names it and says what to do."""
 
 
 class Dataset(NamedTuple):
@@ -45,7 +45,7 @@ class Splits(NamedTuple):
     Attributes
     ----------
     train, validation, test : Dataset
-        To learn from; to choose by; to look at once.
+        For learning, for choosing settings, and for one test at the end.
     class_names : tuple of str
         The name of each label.
 
@@ -69,7 +69,7 @@ def hold_out(dataset: Dataset, n: int) -> tuple[Dataset, Dataset]:
     ----------
     dataset : Dataset
     n : int
-        A class with too few images gives all but one.
+        Number of images. A class with too few images gives all but one.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def hold_out(dataset: Dataset, n: int) -> tuple[Dataset, Dataset]:
     Raises
     ------
     ValueError
-        If `n` would leave nothing to train on, or nothing to validate by.
+        If `n` would leave no image for training, or no image for validation.
     TypeError
         If `n` is not an integer.
 

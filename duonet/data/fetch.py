@@ -1,4 +1,4 @@
-"""Data files: from a folder that the user has, or downloaded once, checked, and kept."""
+"""Data files: from the user's folder, or downloaded once, checked, and kept."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ TEMPORARY = re.compile("tmp[a-z0-9_]{8}")  # what pooch calls a file until it is
 
 
 def cache_folder() -> Path:
-    """Return where downloaded files are kept: `DUONET_DATA`, else the platform's cache folder.
+    """Return the folder of downloaded files: `DUONET_DATA`, else the platform's cache folder.
 
     Returns
     -------
@@ -35,10 +35,10 @@ def cache_folder() -> Path:
 
 
 def fetch(name: str, file: str, sha256: str, addresses: Sequence[str]) -> Path:
-    """Return a data file from the cache, downloading it first if it is not there whole.
+    """Return a data file from the cache; download it first if it is missing or incomplete.
 
-    A file gets its name in the cache only once it is complete and its checksum is right; after an interruption
-    the files that were finished are not downloaded again, and what is left of others is removed.
+    A file gets its name in the cache only once it is complete and its checksum is right. After an interruption,
+    finished files are not downloaded again, and the remains of unfinished files are removed.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def fetch(name: str, file: str, sha256: str, addresses: Sequence[str]) -> Path:
     Raises
     ------
     DataError
-        If no address gives the right file; says what each one gave.
+        If no address gives the right file; the message says what each address gave.
     """
     folder = cache_folder() / name
     reasons = []
@@ -106,7 +106,7 @@ def _downloading(folder):
 
 
 def _words(error):
-    """Say in a short line what the disk, the network or the server said."""
+    """Return the message of the disk, the network or the server as one short line."""
     chain = [error]
     while inner := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(inner)
@@ -127,8 +127,8 @@ def locate(name: str, folder: str | Path | None, file: str, sha256: str, address
     name, file, sha256, addresses
         As for `fetch`.
     folder : str, Path or None
-        May hold the file under its name, with a dot for the hyphen before "idx", without the ".gz", or in a folder
-        that has such a name.
+        May contain the file under its name, with a dot for the hyphen before "idx", without ".gz", or in a folder
+        with such a name.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def locate(name: str, folder: str | Path | None, file: str, sha256: str, address
 
 
 def find_file(folder: Path, file: str) -> Path | None:
-    """Return a file of a folder under one of the names that people have for it, or None.
+    """Return a file of a folder under one of its usual names, or None.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def find_file(folder: Path, file: str) -> Path | None:
 
 
 def find_place(name: str, folder: Path, holds: Callable[[Path], object]) -> Path | None:
-    """Return the folder that holds a data set: the one given, or the only one up to two folders deeper.
+    """Return the folder that holds a data set: `folder` itself, or a single folder up to two levels deeper.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def find_place(name: str, folder: Path, holds: Callable[[Path], object]) -> Path
     Raises
     ------
     DataError
-        If several do.
+        If several folders hold the data set.
     """
     if holds(folder):
         return folder
@@ -224,7 +224,7 @@ def sha256_of(path: Path) -> str:
 
 
 def warn_of_files(name: str, differing: Sequence[Path | str] = (), unknown: Sequence[Path | str] = ()) -> None:
-    """Warn of files that are not the published ones, and of those that nothing is known about.
+    """Warn of files that differ from the published files, and of files with unknown checksums.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A folder of images: one folder a class."""
+"""A folder of images: one folder for each class."""
 
 import warnings
 from pathlib import Path
@@ -25,24 +25,24 @@ PARTS = {
 def image_folder(
     folder: str | Path, size: tuple[int, int] | None = None, grey: bool | None = None, held: float = 0.1
 ) -> Splits:
-    """Read PNG and JPEG files, one folder a class, all of them into memory.
+    """Read PNG and JPEG files, one folder for each class, into memory.
 
-    `folder` holds either the classes' folders, which are then split into three parts, always in the same way, or
-    `train` and `test`, and perhaps `validation` (or `valid`, or `val`), each of which holds the classes' folders.
-    With folders for the parts new files can be added at any time; without, adding one changes which images are in
-    which part. No image is passed over: one that lies deeper, beside the classes' folders or in another format is
-    refused. Files that are hidden, or not called images, are counted in a warning.
+    `folder` contains either the classes' folders, whose images are then split into three parts, always in the same
+    way, or `train` and `test`, and perhaps `validation` (or `valid`, or `val`), each with the classes' folders.
+    With folders for the parts, new files can be added at any time; without, a new file changes which images are in
+    which part. No image is ignored: an image that lies deeper, beside the classes' folders or in another format is
+    refused. Hidden files, and files whose names are not image names, are counted in a warning.
 
     Parameters
     ----------
     folder : str or Path
     size : (int, int), optional
-        (H, W) that every image is scaled and cropped to: the largest centred part of that shape is kept. Without
-        it all images must have one size.
+        (H, W) of the result: the largest centred part of this shape is kept and scaled. Without `size`, all images
+        must have one size.
     grey : bool, optional
-        One channel, or three; by default as the files are, which must then be alike.
+        One channel, or three; by default the files' own number, which must then be the same for all.
     held : float
-        Share of the images for validation, and for testing, where there are no folders for them.
+        Share of the images for validation, and for testing, where these parts have no folders.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def image_folder(
     ------
     DataError
         If there are no images or fewer than two classes, a part is missing, an image would be left out, a file is
-        damaged, or its size is not that of the others.
+        damaged, or images differ in size.
     TypeError, ValueError
         If `held` is not above 0 and below ½, or `size` not two positive ints.
 
@@ -92,7 +92,7 @@ def image_folder(
 
 
 def part_folders(folder: Path) -> dict[str, Path]:
-    """Find the folders of the parts, under the names that people give them.
+    """Find the folders of the parts, under their usual names.
 
     Parameters
     ----------
@@ -101,12 +101,12 @@ def part_folders(folder: Path) -> dict[str, Path]:
     Returns
     -------
     dict
-        From "train", "test" and perhaps "validation" to a folder; empty where the folders are those of classes.
+        From "train", "test" and perhaps "validation" to a folder; empty where the folders belong to classes.
 
     Raises
     ------
     DataError
-        If one of train and test is missing, or a part is there under two names.
+        If only one of train and test is there, or a part is there under two names.
     """
     names = _folders(folder)
     called = {part: [name for name in names if name.lower() in words] for part, words in PARTS.items()}
@@ -150,7 +150,7 @@ def _image_files(folder, class_names):
 
 
 def _account_for(folder, rest):
-    """Refuse images where none is looked for, or in another format; say what else is left out."""
+    """Refuse images in unexpected places or formats; warn of the other files that are left out."""
     images, others, pending = [], [], rest[::-1]
     while pending:
         path = pending.pop()

@@ -113,7 +113,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Array:
     path : Path
         Packed with gzip if it ends in ".gz".
     shape : tuple of int
-        What the file must hold.
+        The shape that the file must have.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Array:
     Raises
     ------
     DataError
-        If the file is truncated, has another magic number or another size; names it.
+        If the file is truncated, or has the wrong magic number or size; the message names the file.
 
     Examples
     --------

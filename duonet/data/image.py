@@ -33,7 +33,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None, grey: bool
     Raises
     ------
     DataError
-        If the file is missing, damaged, not of these two formats whatever its name, of more than 8 bits a channel,
+        If the file is missing, damaged, of another format under whatever name, of more than 8 bits per channel,
         animated, or of more than 67 million pixels.
     TypeError, ValueError
         If `size` is not two positive ints, or has more than 67 million pixels.

@@ -14,8 +14,8 @@ from duonet.data.dataset import Dataset
 class DataLoader:
     """Iterate over a data set in batches of images (B, H, W, C) float32 and labels (B,) int64.
 
-    One iteration is one epoch. It draws where it is asked for a batch, one batch ahead, so that a generator may be
-    shared with the model or with another iteration; while a batch is in use a thread normalises the next one.
+    One iteration is one epoch. Random numbers are drawn when a batch is requested, one batch ahead, so a generator
+    may be shared with the model or another iteration; while a batch is in use, a thread normalises the next batch.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class DataLoader:
     Raises
     ------
     ValueError
-        If images and labels do not fit together, there are none, `batch_size` is not positive, `augment` is
+        If images and labels do not fit together, there are no images, `batch_size` is not positive, `augment` is
         given without `rng`, the only image is to be shuffled, or there is no such device.
     TypeError
         If `dataset` is no pair of arrays, `batch_size` not an integer, `rng` not a generator, or `normalize` or

@@ -1,4 +1,4 @@
-"""Files out of a tar.gz archive, in memory; whatever is odd about it is refused."""
+"""Files out of a tar.gz archive, in memory; an unusual archive is refused."""
 
 import gzip
 import tarfile
@@ -13,7 +13,7 @@ SPARE = 2**24  # bytes that an archive may unpack to beside the files that are w
 
 
 def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
-    """Read files out of an archive, and the archive to its end, where its checksum is.
+    """Read files out of an archive, and read the archive to its end, where the checksum is.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
     Raises
     ------
     DataError
-        If the archive is truncated, damaged, or followed by something; if it has a link, a member that leads
-        outside, or far more in it than what is wanted; if a file is missing, of another size, or there twice.
+        If the archive is truncated, damaged, or followed by other bytes; if it has a link, a member that leads
+        outside, or far more bytes than the files; if a file is missing, of the wrong size, or there twice.
     """
     found: dict[str, bytes] = {}
     try:
@@ -66,7 +66,7 @@ def _collect(path, tar, member, sizes, found):
 
 
 class _Bounded:
-    """What a file unpacks to, up to a limit: a small one can unpack to any size."""
+    """The unpacked bytes of a file, up to a limit: a small file can unpack to any size."""
 
     def __init__(self, path, unpacked, limit):
         self.path, self.unpacked, self.limit, self.left = path, unpacked, limit, limit

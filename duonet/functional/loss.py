@@ -76,8 +76,8 @@ class MSELoss(Function):
 def squared_hinge_loss(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor:
     """Average over classes and images: y = mean max(0, 1 − t logits)², t = 1 for the right class, else −1.
 
-    dlogits = −2 dy t max(0, 1 − t logits) / (N C). The arguments and errors are those of
-    `softmax_cross_entropy`.
+    dlogits = −2 dy t max(0, 1 − t logits) / (N C). The shapes, the errors and
+    the argument `labels` are those of `softmax_cross_entropy`.
 
     References
     ----------

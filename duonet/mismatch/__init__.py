@@ -1,4 +1,4 @@
-"""Gradient mismatch, measured: how far the back-propagated gradient points away from that of the smoothed loss."""
+"""Gradient mismatch, measured: how far the back-propagated gradient points away from the smoothed loss's."""
 
 from duonet.mismatch.estimators import (
     Estimate,

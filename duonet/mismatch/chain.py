@@ -1,4 +1,4 @@
-"""The networks that the fast form serves: chains of layers that act as their classes say."""
+"""The networks that the fast form serves: chains of layers that compute what their class tags state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from duonet.tape import smooth
 
 
 class CannotServe(ValueError):
-    """A model or layer for which only the general form is right; says why."""
+    """A model or layer that only the general form serves; the message says why."""
 
 
 def chain(model: Module, path: str) -> tuple[list[Module], int]:
@@ -29,8 +29,8 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
     Raises
     ------
     CannotServe
-        If it is no such chain of layers that treat every sample by itself, or the layer's weights are quantised or
-        shared.
+        If the model is no such chain, a layer mixes samples, or the weights of the layer at `path` are quantised
+        or shared.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
 
 
 def _reading(layer):
-    """List the layers that see samples; those that make or quantise weights see none."""
+    """List the layers that see samples; layers that make or quantise weights see no sample."""
     modules = [module for _, module in layer.modules()]
     names = "weight_quantizer", "weight_source"
     of_weights = [getattr(module, name, None) for module in modules for name in names]
@@ -67,7 +67,7 @@ def _reading(layer):
 
 
 def _unknown(layer):
-    """Say what the fast form does not know about a layer; nothing where it acts as its class says."""
+    """Return what the fast form does not know about a layer; "" where its class tags state everything."""
     if "forward" in vars(layer):
         return f"{type(layer).__name__} whose forward has been replaced"
     if not layer.samplewise:
@@ -91,13 +91,13 @@ def _leaves(module, path):
 
 
 def table(staircase: Staircase, part: Callable[..., Any] = lambda threshold: threshold) -> Staircase:
-    """Return the staircase that thresholds and levels alone make, of some of the channels.
+    """Return a staircase for some of the channels, made of thresholds and levels alone.
 
     Parameters
     ----------
     staircase : Staircase
     part : callable
-        From a (C,) array of thresholds to those of the channels.
+        From a (C,) array of thresholds to the thresholds of the chosen channels.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Directions of evolution strategies: independent ones, and orthogonal ones, whose estimates vary less."""
+"""Directions of evolution strategies: independent, or orthogonal, which makes the estimates vary less."""
 
 from collections.abc import Iterator
 
@@ -9,15 +9,15 @@ DIRECTIONS = ("gaussian", "orthogonal", "orthogonal-fixed", "hadamard")
 
 
 def draw(rng: np.random.Generator, kind: str, samples: int, size: int) -> Iterator[npt.NDArray[np.float64]]:
-    """Draw directions in as many weights, of mean 0 and covariance 1.
+    """Draw random directions in the space of the weights, with mean 0 and covariance 1.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     kind : {"gaussian", "orthogonal", "orthogonal-fixed", "hadamard"}
-        As of `evolution_gradient`.
+        As for `evolution_gradient`.
     samples, size : int
-        How many, and of how many weights.
+        The number of directions, and the number of weights.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Gradients of a quantised network's loss: by back-propagation, and two of the smoothed loss."""
+"""Gradients of a quantised network's loss: by back-propagation, and two estimates for the smoothed loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -33,9 +33,9 @@ class Estimate(NamedTuple):
     stderr : numpy.ndarray or None
         (K,): standard error of each value, where the estimate is random.
     evaluations : int
-        Losses that went into it.
+        The number of losses computed for the estimate.
     note : str
-        How it was computed, where not as asked.
+        The form used, and the reason, where it is not the form asked for.
     """
 
     values: npt.NDArray[Any]
@@ -52,7 +52,7 @@ def coarse_gradient(
 ) -> dict[str, Estimate]:
     """Back-propagate: the chain rule with the surrogate's derivative in place of the staircase's.
 
-    For z = x W, y = staircase(z): dW = xᵀ (dy · surrogate'(z)). It is the gradient of no function in general.
+    For z = x W, y = staircase(z): dW = xᵀ (dy · surrogate'(z)). In general this is the gradient of no function.
 
     Parameters
     ----------
@@ -133,14 +133,14 @@ def coordinate_gradient(
     layers : list of str, optional
         Paths of layers with weights; all by default.
     coordinates : int or dict, optional
-        Estimate only this many weights of each layer, drawn without replacement, or those given: from path to flat
-        indices, as from `sample_coordinates`. All by default.
+        A number: estimate this many weights of each layer, drawn without replacement. A dict from path to flat
+        indices, as from `sample_coordinates`: estimate these weights. By default, all weights.
     rng : numpy.random.Generator, optional
-        Draws them; needed where `coordinates` is a number.
+        Draws the weights; needed where `coordinates` is a number.
     form : {"fast", "general"}
-        "general" runs the whole network twice for each weight. "fast" gives the same from the part of it that
-        changes, for chains of Linear, Conv2d, BatchNorm, pooling and activations; for other models it falls back
-        to the general form and says so in the estimate's `note`.
+        "general" runs the whole network twice for each weight. "fast" computes the same losses but runs only the
+        changed part of the network, a chain of Linear, Conv2d, BatchNorm, pooling and activations; for other
+        models "fast" falls back to the general form and says so in the estimate's `note`.
     memory : float
         Limit of the fast form's working memory, MiB, beyond that of one pass through the model.
 
@@ -155,11 +155,11 @@ def coordinate_gradient(
         If `step` is not positive or lost in rounding, a layer is unknown, the memory limit is too small for one
         coordinate; or as `Objective`.
     TypeError
-        If an argument is no number, or `coordinates` is one and there is no `rng`.
+        If an argument is no number, or `coordinates` is a number and there is no `rng`.
 
     References
     ----------
-    Kim et al., BinaryDuo, ICLR 2020, which names it.
+    Kim et al., BinaryDuo, ICLR 2020.
 
     Examples
     --------
@@ -211,8 +211,8 @@ def evolution_gradient(
     """Estimate the evolution-strategies gradient of each layer, ∇ E_u L(w + σu) with u ~ N(0, I).
 
     Antithetic form: g = (1/2Kσ) Σ_k [L(w + σ u_k) − L(w − σ u_k)] u_k over K directions in the layer's weights,
-    whose expectation is that gradient exactly. A step of σ in every weight at once is √n times longer than one of
-    σ in a single weight, n the weights of the layer; `sigma` is therefore not comparable with a `step`.
+    whose expectation is exactly this gradient. A step of σ in all n weights of the layer is √n times longer
+    than a step of σ in a single weight; `sigma` is therefore not comparable with `step`.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def evolution_gradient(
     -------
     dict
         From path to `Estimate`, with the standard error of each value over the directions: s/√K, computed as if
-        they were independent, which for orthogonal ones is on the safe side.
+        they were independent, so that it is rather too large for orthogonal directions.
 
     Raises
     ------
@@ -299,7 +299,7 @@ def _refuse_lost(name, step, path, weight):
 
 
 def _checked(coordinates, path, size):
-    """Return the flat indices given for a layer, or say what is wrong with them."""
+    """Return the flat indices given for a layer, or raise ValueError if they are not indices of its weights."""
     flat = np.asarray(coordinates.get(path, ()))
     if flat.ndim != 1 or not len(flat) or flat.dtype.kind not in "iu" or flat.min() < 0 or flat.max() >= size:
         raise ValueError(

@@ -2,10 +2,10 @@
 
 Moving one weight W[..., i, j] by ε moves one output channel, z_j by ε times the input that this weight meets.
 So the part of the network before the layer is run once; the layers after it that treat every channel by itself
-(pooling, batch norm, activations) are run on channel j alone; and where the channel comes out of a staircase it
-has changed for few samples, in few ways: with binary activations, a linear layer's channel in one way a sample,
+(pooling, batch norm, activations) are run on channel j alone. Behind a staircase, the channel has changed for few
+samples, and in few ways: with binary activations, a linear layer's channel changes in one way per sample,
 whichever weight was moved. Only the distinct changed rows pass through the rest of the network, together. The
-losses are those of the full forward passes, up to the rounding of z.
+losses equal the losses of full forward passes, up to the rounding of z.
 """
 
 import copy
@@ -40,8 +40,8 @@ class FastForm:
     Raises
     ------
     CannotServe
-        If the model is not a chain of known layers, each as its class says, with staircases of thresholds and
-        levels alone; if the layer's weights are quantised or shared, or the loss reads them itself.
+        If the model is not a chain of known layers, or a staircase is more than thresholds and levels; if the
+        layer's weights are quantised or shared, or the loss itself reads them.
     ValueError
         If the memory limit is too small for one coordinate.
 
@@ -131,7 +131,7 @@ class FastForm:
         return xp.concatenate(parts)
 
     def _run_unmoved(self):
-        """Keep what the moved copies share: the layer's input, its output, what enters the rest, the output."""
+        """Keep the arrays that the moved copies share: input and output of the layer and of the layers behind."""
         xp = backend.get_xp(self.objective.x)
         x = _run(self.before, self.objective.x)
         self.z = _run([self.layer], x)
@@ -163,7 +163,7 @@ class FastForm:
         return range(0, self.layer.weight.data[..., 0].size, self.layer.weight.shape[-2])
 
     def column(self, row: int, image: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Return what one weight meets: (N,) of a linear layer, (N, OH, OW) of a convolution.
+        """Return the inputs that one weight multiplies: (N,) in a linear layer, (N, OH, OW) in a convolution.
 
         `row` is the weight's flat index among those of its output channel. `image` stands in for the input.
         """
@@ -196,7 +196,7 @@ class FastForm:
 
 
 class _Channel:
-    """One output channel of the layer, and what becomes of it before it meets the other channels again."""
+    """One output channel of the layer, on its way through the layers that treat each channel by itself."""
 
     def __init__(self, form, j, step):
         xp = backend.get_xp(form.z)

@@ -23,9 +23,9 @@ class Objective:
     model : Module
         In evaluation mode: with batch statistics or dropout, the loss is not a function of the weights alone.
     loss : callable
-        (output, target) to a Tensor of one element. It is handed float64 where it takes it: the difference of two
-        nearby losses has few digits left in float32. Where it is a mean over the samples it may have an attribute
-        `rows`, from raw arrays to the (N,) losses of the samples, as those of `duonet.functional` have.
+        (output, target) to a Tensor of one element. The output is float64 where the loss accepts float64: the
+        difference of two nearby losses has few digits left in float32. A mean over samples may have an attribute
+        `rows`, from raw arrays to the (N,) losses of the samples, like the losses of `duonet.functional`.
     batch : tuple
         (x, target): the input, array or Tensor of N >= 1 samples, and the second argument of `loss`.
 
@@ -167,7 +167,7 @@ def _pair(batch):
 
 
 def _leaves(value):
-    """List the Tensors that nothing computed and that want a gradient of this one."""
+    """List the Tensors, computed by no op, that receive a gradient from this Tensor."""
     if not value.requires_grad:
         return []
     return [s for s in topological_order(value._node or value, "mismatch") if isinstance(s, Tensor)]
@@ -199,7 +199,7 @@ def weighted_layers(model: Module, layers: list[str] | None = None) -> dict[str,
     Raises
     ------
     ValueError
-        If there is no such layer; names those there are.
+        If there is no such layer; names the layers there are.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def known_layers(model: Module, name: str, paths: Iterable[str]) -> dict[str, Mo
     Raises
     ------
     ValueError
-        Naming those there are.
+        If a path is unknown; names the known paths.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def sample_coordinates(
     ----------
     model : Module
     count : int or None
-        How many of each layer; None, or more than it has, takes all.
+        The number of weights of each layer; None, or a number above the layer's size, takes all.
     rng : numpy.random.Generator, optional
         Needed where `count` is given.
     layers : list of str, optional

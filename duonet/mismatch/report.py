@@ -23,34 +23,34 @@ from duonet.text import aligned
 
 
 class LayerMismatch(NamedTuple):
-    """One layer's coarse gradient held against its smoothed one.
+    """One layer's coarse gradient compared with its smoothed gradient.
 
     Attributes
     ----------
     layer : str
         Path of the layer.
     cosine : float
-        Of the angle between the two; with several parts, with the noise taken out (it can then pass 1 by as much
-        as its interval is wide). NaN where one gradient is zero or cannot be told from noise (see
+        Of the angle between the two gradients; with several parts, corrected for noise (the cosine can then exceed
+        1 by the width of its interval). NaN where a gradient is zero or cannot be told from noise (see
         `duonet.mismatch.statistics`), or back-propagation does not reach the layer, which `note` then says.
     raw : float
-        The cosine as it is without taking the noise out.
+        The cosine without the correction for noise.
     low, high : float or None
-        95 % interval of the cosine: a bootstrap over the measured weights where they are a sample of the layer's,
-        else a jackknife over the parts; None with all weights and one part.
+        95 % interval of the cosine: a bootstrap over the measured weights where they are a sample of the layer's
+        weights, else a jackknife over the parts; None with all weights and one part.
     coarse_norm, smoothed_norm : float
-        Euclidean norms over the measured weights; with several parts, with the noise taken out.
+        Euclidean norms over the measured weights; with several parts, corrected for noise.
     ratio : float
         coarse_norm / smoothed_norm.
     opposite : float
         Share of the measured weights whose two gradients have opposite signs.
     coarse_noise, noise : float or None
-        Share of a gradient's squared norm that is noise; `noise` is the smoothed one's, and lowers `raw` by a
-        factor of √(1 − noise). Known from several parts, or from the estimator's standard errors.
+        Share of a gradient's squared norm that is noise; `noise` is the smoothed gradient's, and lowers `raw` by a
+        factor of √(1 − noise). Computed from several parts, or from the estimator's standard errors.
     measured, size : int
         Weights measured, and weights of the layer.
     note : str
-        How the estimate was made, where not as asked.
+        The form used, and the reason, where it is not the form asked for.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class Mismatch:
         smoothed: list[dict[str, Estimate]],
         rng: np.random.Generator | None = None,
     ) -> Mismatch:
-        """Hold estimates against each other, layer by layer.
+        """Compare estimates with each other, layer by layer.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class Mismatch:
         }
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw one bar a layer, with its interval where there is one.
+        """Draw one bar for each layer, with its interval where there is one.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ def measure(
     parts: int = 1,
     **options: Any,
 ) -> Mismatch:
-    """Measure, layer by layer, how far the coarse gradient points away from that of the smoothed loss.
+    """Measure, layer by layer, how far the coarse gradient points away from the smoothed loss's gradient.
 
     cos = c · g / (|c| |g|), with c from back-propagation and g from the chosen estimator, over the same weights.
 
@@ -230,10 +230,10 @@ def measure(
     estimator : {"coordinate", "evolution"}
         `coordinate_gradient` or `evolution_gradient`.
     parts : int
-        Into this many disjoint parts of equal size the batch is cut, to take the sampling noise out; 1 measures
-        the loss of the batch as it is. With parts, `target` must be an array with a row for each sample.
+        The batch is cut into this many disjoint parts of equal size, to correct for sampling noise; 1 measures
+        the loss of the whole batch. With parts, `target` must be an array with a row for each sample.
     **options
-        Further options of that estimator: coordinates, rng, form, memory; or samples, directions, rng.
+        Further options of the estimator: coordinates, rng, form, memory; or samples, directions, rng.
 
     Returns
     -------
@@ -244,11 +244,11 @@ def measure(
     ValueError
         If `estimator` is unknown, or the batch is too small for the parts; else as the estimator.
     TypeError
-        If an argument is of another kind: a number, an int, a generator, a pair.
+        If an argument is of the wrong kind: not a number, an int, a generator or a pair.
 
     References
     ----------
-    Kim et al., BinaryDuo, ICLR 2020, which measures mismatch so.
+    Kim et al., BinaryDuo, ICLR 2020, which measures mismatch by this cosine.
 
     Examples
     --------
@@ -278,7 +278,7 @@ ESTIMATORS: dict[str, Callable[..., dict[str, Estimate]]] = {
 
 
 def _refuse_unlike(coarse, smoothed):
-    """Refuse estimates that cannot be paired: of other parts, layers or coordinates."""
+    """Refuse estimates that cannot be paired: their parts, layers or coordinates differ."""
     if not smoothed or len(coarse) != len(smoothed):
         raise ValueError(f"Mismatch.between: coarse has {len(coarse)} parts, smoothed {len(smoothed)}")
     for path, first in smoothed[0].items():

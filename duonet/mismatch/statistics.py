@@ -1,9 +1,9 @@
 """Cosines between noisy vectors, and their intervals.
 
-A gradient estimated from finitely many samples is the true one plus noise, and noise lowers a cosine just as
-mismatch does. For a quantised network it is large: the loss of a batch is a staircase in every weight, whose
-differences over a small step are dominated by the few samples that happen to cross a threshold. Measured on
-K disjoint parts of the batch, whose noise is independent, products of different parts are free of it:
+A gradient estimated from finitely many samples is the true gradient plus noise, and noise lowers a cosine just as
+mismatch does. For a quantised network the noise is large: the loss of a batch is a staircase in every weight, and
+the few samples that happen to cross a threshold dominate its differences over a small step. The noise of K
+disjoint parts of the batch is independent, so that products of different parts are free of noise on average:
 
     c · g  is estimated by  Σ_{a≠b} c_a · g_b / K(K − 1),  |c|² and |g|² alike.
 
@@ -63,7 +63,7 @@ def _scaled(a):
 def paired_products(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return c·g, c·c and g·g weight by weight, (3, weights), from parts (K, weights).
 
-    With one part the plain products; with more, the mean over pairs of different parts.
+    With one part, the plain products; with more parts, the mean over pairs of different parts.
     """
     k = len(c)
     pairs = ((c, g), (c, c), (g, g))
@@ -79,7 +79,7 @@ def cosine_of(sums: Iterable[float]) -> float:
 
 
 def bootstrap(products: npt.NDArray[Any], rng: np.random.Generator) -> tuple[float, float]:
-    """Return the middle 95 % of what resampled weights give; NaN where many of them give no cosine."""
+    """Return the middle 95 % of the cosines of resampled weights; NaN where many resamples give no cosine."""
     weights = products.shape[1]
     drawn = (cosine_of(products[:, rng.integers(0, weights, weights)].sum(axis=1)) for _ in range(RESAMPLES))
     cosines = [c for c in drawn if not math.isnan(c)]
