@@ -81,8 +81,8 @@ def few_images():
 
 @pytest.fixture(scope="module", autouse=True)
 def runs_score_few_images(request):
-    """In tests/experiments runs are many, and none is about accuracy."""
-    if request.path.parent.name != "experiments":
+    """In tests/experiments and test_cli.py runs are many, and none is about accuracy."""
+    if request.path.parent.name != "experiments" and request.path.name != "test_cli.py":
         yield
         return
     few = request.getfixturevalue("few_images")

@@ -8,10 +8,11 @@ import warnings
 
 import pytest
 
-from duonet import backend, experiments
+from duonet import backend, experiments, parallel
 from duonet.cli import main
-from duonet.experiments import real_network
+from duonet.experiments import mismatch_study, real_network
 from duonet.experiments.recipes import COMPARED
+from duonet.experiments.toy import ACTIVATIONS
 
 SMALL = ["compare", "--model", "mlp", "--epochs", "2", "--images", "200", "--width", "8"]
 
@@ -21,16 +22,10 @@ def test_compare_prints_the_table_and_writes_the_figure(tmp_path, capsys):
     assert main([*SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "BinaryDuo: decoupled, fine-tuned" in printed and "±" not in printed
-    assert "seed 0: decoupling changed 0 of 5,000 predictions" in printed and f"written to {out}" in printed
+    assert "seed 0: decoupling changed 0 of 510 predictions" in printed and f"written to {out}" in printed
     assert "seed 0, binary baseline 2/2: loss" in printed
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in out.glob(".*")] in ([], [".lock"])
-
-
-def test_quiet_prints_the_table_alone(tmp_path, capsys):
-    assert main([*SMALL, "--quiet", "--out", str(tmp_path / "run")]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("method") and len(printed) == 8
 
 
 @pytest.mark.parametrize(
@@ -76,7 +71,7 @@ def test_no_gpu_ends_in_one_sentence_that_says_what_was_looked_for(tmp_path, cap
 
 
 def test_compare_on_a_gpu(tmp_path, capsys, gpu):
-    assert main([*SMALL, "--device", "gpu", "--out", str(tmp_path / "run")]) == 0
+    assert main([*SMALL, "--images", "128", "--device", "gpu", "--out", str(tmp_path / "run")]) == 0
 
 
 @pytest.fixture
@@ -139,6 +134,9 @@ def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(experiments, "MismatchSettings", Quick)
     monkeypatch.setitem(COMPARED[real_network.MODEL], "width", 6)
+    monkeypatch.setattr(mismatch_study, "ANGLES", mismatch_study.ANGLES[::4])
+    for name in ("4 bits", "3 bits"):
+        monkeypatch.delitem(ACTIVATIONS, name)
     assert main([*TINY, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     for title in (
@@ -186,16 +184,16 @@ def test_the_process_keeps_its_own_signal_handlers(capsys):
 
 
 @pytest.mark.parametrize("command", ["compare", "mismatch", "train"])
-def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tmp_path):
+def test_an_odd_number_of_threads_is_refused_before_anything_is_made(command, tmp_path, capsys, monkeypatch):
     words = {"train": ["mlp", "fashion-mini"]}.get(command, [])
-    env = os.environ | {"DUONET_THREADS": "many"}
-    words = [sys.executable, "-m", "duonet", command, *words, "--out", str(tmp_path / "run")]
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
-    assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert (
-        done.stderr.strip()
-        == f"duonet: {words[3]}: DUONET_THREADS must be a whole number from 1 to 9999, got 'many'"
-    )
+    monkeypatch.setenv("DUONET_THREADS", "many")
+    parallel._usual.cache_clear()
+    try:
+        assert main([command, *words, "--out", str(tmp_path / "run")]) == 2
+    finally:
+        parallel._usual.cache_clear()
+    message = f"duonet: {command}: DUONET_THREADS must be a whole number from 1 to 9999, got 'many'"
+    assert capsys.readouterr().err.strip() == message and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -222,10 +220,11 @@ def test_a_warning_is_one_line_for_a_user(capsys, monkeypatch):
     assert main(["runs", "a"]) == 0 and capsys.readouterr().err == "duonet: left out 3\\x1b[2J\n"
 
 
-def test_a_finished_study_is_printed_again_without_computing(tmp_path, capsys, monkeypatch):
+def test_quiet_prints_the_table_alone_and_a_finished_study_again_without_computing(tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "run")
     assert main([*SMALL, "--quiet", "--out", out]) == 0
     printed = capsys.readouterr().out
+    assert printed.startswith("method") and len(printed.splitlines()) == 8
     monkeypatch.setattr("duonet.experiments.studies.train", None)
     assert main(["compare", "--resume", out, "--quiet"]) == 0 and capsys.readouterr().out == printed
     assert main(["compare", "--resume", out, "--epochs", "3"]) == 2

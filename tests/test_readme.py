@@ -1,6 +1,7 @@
 """What the README shows is what the code prints."""
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -21,6 +22,7 @@ PAGE = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
 MISMATCH = (ROOT / "docs" / "mismatch.md").read_text(encoding="utf-8")
 
 
+@functools.cache
 def kept(name):
     return json.loads((ROOT / "docs" / f"{name}.json").read_text())
 

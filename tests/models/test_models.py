@@ -72,7 +72,6 @@ def test_resnet20_has_the_counts_of_a_pencil():
         ("vgg_deep", {"widths": (6, 6, 12, 12, 12, 24, 24, 24, 48, 48)}),
         ("mlp", {}),
         ("mlp", {"widths": (30, 30)}),
-        ("alexnet", {}),
         ("alexnet", {"widths": (12, 32, 48, 48, 32, 128, 128), "in_shape": (64, 64, 3), "classes": 10}),
         ("resnet20", {}),
         ("resnet20", {"shortcut": "conv", "widths": (12, 20, 40), "in_shape": (28, 28, 1)}),
@@ -80,7 +79,7 @@ def test_resnet20_has_the_counts_of_a_pencil():
         ("resnet18", {"weights": "float"}),
         ("resnete18", {"widths": (16, 32, 64, 128), "in_shape": (32, 32, 3), "classes": 10}),
         ("densenet", {"widths": (16, 16), "in_shape": (32, 32, 3), "classes": 10}),
-        ("alexnet", {"in_shape": (96, 96, 3), "classes": 10}),
+        ("alexnet", {"widths": (48, 128, 192, 192, 128, 1024, 1024), "in_shape": (96, 96, 3), "classes": 10}),
     ],
 )
 def test_the_decoupled_network_stays_within_the_baselines_weights_and_close_to_them(model, options):

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import functools
 import re
 import sys
 import types
@@ -21,12 +22,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
+@functools.cache
 def committed(source):
     return nbformat.read(build.target(source), as_version=4)
 
 
+@functools.cache
+def assembled(source):
+    return build.assemble(source)
+
+
 def cells(source, kind):
-    return [cell.source for cell in build.assemble(source).cells if cell.cell_type == kind]
+    return [cell.source for cell in assembled(source).cells if cell.cell_type == kind]
 
 
 def test_it_was_built_from_this_source(source):
@@ -34,7 +41,7 @@ def test_it_was_built_from_this_source(source):
     assert notebook.metadata.source_sha256 == build.digest(source), (
         f"stale: python tutorials/build.py {source.stem}"
     )
-    assert [(c.id, c.source) for c in notebook.cells] == [(c.id, c.source) for c in build.assemble(source).cells]
+    assert [(c.id, c.source) for c in notebook.cells] == [(c.id, c.source) for c in assembled(source).cells]
     nbformat.validate(notebook)
 
 
@@ -49,7 +56,7 @@ def test_it_was_executed_from_top_to_bottom_and_shows_nothing_of_the_machine(sou
 
 
 def test_it_begins_with_a_title_a_badge_a_figure_and_a_box(source):
-    title, setup, figure, box = build.assemble(source).cells[:4]
+    title, setup, figure, box = assembled(source).cells[:4]
     assert title.cell_type == box.cell_type == "markdown" and setup.cell_type == figure.cell_type == "code"
     assert re.match(r"# [A-Z]", title.source)
     path = REPOSITORY.removeprefix("https://github.com/")
@@ -70,7 +77,7 @@ def test_in_a_browser_its_first_cell_fetches_the_package(source, monkeypatch):
 
     monkeypatch.setattr(sys, "platform", "emscripten")
     monkeypatch.setitem(sys.modules, "piplite", types.SimpleNamespace(install=install))
-    setup = build.assemble(source).cells[1].source
+    setup = assembled(source).cells[1].source
     asyncio.run(eval(compile(setup, "setup", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), {}))
     assert asked == ["duonet"]
 
