@@ -53,7 +53,7 @@ RECIPES = {
     "resnet18": RESNET18,
     "resnete18": RESNET18,
     **{f"densenet{depth}": RESNET18 for depth in (28, 37, 45)},
-    "vgg_deep": SMALL_NETWORK,
+    **{f"vgg_deep{n}": SMALL_NETWORK for n in ("", 3, 6, 12)},
     "mlp": dataclasses.replace(SMALL_NETWORK, lr=8e-3, finetune_lr=2e-3),
 }
 

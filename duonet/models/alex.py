@@ -64,7 +64,7 @@ def alexnet(
     >>> summary(model, (64, 64, 3)).weights
     85794
     """
-    widths, in_shape, classes = check("alexnet", variant, weights, widths, 7, in_shape, classes, rng)
+    widths, in_shape, classes = check("alexnet", variant, weights, widths, (7,), in_shape, classes, rng)
     if len(in_shape) != 3 or in_shape[0] != in_shape[1] or in_shape[0] < 63:
         raise ValueError(f"alexnet: in_shape must be (H, W, C), square, of at least 63×63 pixels, got {in_shape}")
     rest = (in_shape[0] - 3) // 4  # after the first conv; each of the three pools then makes (rest − 1) // 2 of it

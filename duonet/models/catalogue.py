@@ -12,7 +12,7 @@ from duonet.models.alex import alexnet
 from duonet.models.dense import LAYERS, densenet
 from duonet.models.perceptron import mlp
 from duonet.models.resnet import resnet18, resnet20, resnete18
-from duonet.models.vgg import vgg7, vgg_deep
+from duonet.models.vgg import DEPTHS, vgg7, vgg_deep
 from duonet.nn import Sequential
 
 MODELS: dict[str, Callable[..., Sequential]] = {
@@ -21,6 +21,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "resnet18": resnet18,
     "resnet20": resnet20,
     "vgg_deep": vgg_deep,
+    **{f"vgg_deep{n}": functools.partial(vgg_deep, widths=widths) for n, (widths, _) in DEPTHS.items() if n != 9},
     "mlp": mlp,
     "resnete18": resnete18,
     **{f"densenet{depth}": functools.partial(densenet, depth=depth) for depth in LAYERS},

@@ -19,7 +19,7 @@ def check(
     variant: str,
     weights: str,
     widths: Sequence[int],
-    depth: int | None,
+    depths: tuple[int, ...],
     in_shape: tuple[int, ...],
     classes: int,
     rng: np.random.Generator,
@@ -30,8 +30,8 @@ def check(
     ----------
     model, variant, weights : str
     widths : sequence of int
-    depth : int or None
-        How many widths there must be; None for any number from 1 on.
+    depths : tuple of int
+        How many widths there may be; any number from 1 on where it is empty.
     in_shape : tuple of int
     classes : int
     rng : numpy.random.Generator
@@ -48,15 +48,15 @@ def check(
 
     Examples
     --------
-    >>> check("mlp", "coupled", "binary", [8, 8], 2, (4,), 3, np.random.default_rng(0))
+    >>> check("mlp", "coupled", "binary", [8, 8], (2,), (4,), 3, np.random.default_rng(0))
     ((8, 8), (4,), 3)
     """
     arguments.one_of(model, "variant", variant, VARIANTS)
     arguments.one_of(model, "weights", weights, WEIGHTS)
     arguments.generator(model, "rng", rng)
     wide, shape = (_counts(model, name, n) for name, n in (("widths", widths), ("in_shape", in_shape)))
-    if len(wide) != (depth or len(wide) or 1):
-        many = "" if depth is None else f"{depth} "
+    if len(wide) not in (depths or (len(wide) or 1,)):
+        many = " or ".join(map(str, depths)) + " " if depths else ""
         raise ValueError(f"{model}: widths must be {many}positive ints, got {wide}")
     return wide, shape, arguments.integer(model, "classes", classes, at_least=1)
 

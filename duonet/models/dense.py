@@ -67,7 +67,7 @@ def densenet(
     >>> summary(densenet(rng=np.random.default_rng(0)), (224, 224, 3)).total.weights
     {32: 908992, 1: 4202496}
     """
-    widths, in_shape, classes = check("densenet", variant, weights, widths, 2, in_shape, classes, rng)
+    widths, in_shape, classes = check("densenet", variant, weights, widths, (2,), in_shape, classes, rng)
     if arguments.integer("densenet", "depth", depth) not in LAYERS:
         raise ValueError(f"densenet: depth must be one of {', '.join(map(str, LAYERS))}, got {depth!r}")
     if len(in_shape) != 3 or min(in_shape[:2]) < 8:

@@ -51,7 +51,7 @@ def mlp(
     216320
     """
     inputs = arguments.integer("mlp", "inputs", inputs, at_least=1)
-    widths, _, classes = check("mlp", variant, weights, widths, None, (inputs,), classes, rng)
+    widths, _, classes = check("mlp", variant, weights, widths, (), (inputs,), classes, rng)
 
     def decoupled_weights(hidden):
         first, *rest = zip((inputs, *hidden), (*hidden, classes))

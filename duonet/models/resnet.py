@@ -66,7 +66,7 @@ def resnet18(
     >>> summary(resnet18(rng=np.random.default_rng(0)), (224, 224, 3)).weights
     11678912
     """
-    widths, in_shape, classes = check("resnet18", variant, weights, widths, 4, in_shape, classes, rng)
+    widths, in_shape, classes = check("resnet18", variant, weights, widths, (4,), in_shape, classes, rng)
     _check("resnet18", in_shape, 32, shortcut)
     published = variant == "coupled" and widths == WIDTHS18 and weights == "binary"
     fixed = PUBLISHED18 if published else None
@@ -127,7 +127,7 @@ def resnet20(
     >>> summary(resnet20(rng=np.random.default_rng(0)), (32, 32, 3)).weights
     270896
     """
-    widths, in_shape, classes = check("resnet20", variant, weights, widths, 3, in_shape, classes, rng)
+    widths, in_shape, classes = check("resnet20", variant, weights, widths, (3,), in_shape, classes, rng)
     _check("resnet20", in_shape, 4, shortcut)
     widths, last = _widths(variant, widths, None, 3, 9 * in_shape[2], classes)
     layers = {
@@ -186,7 +186,7 @@ def resnete18(
     >>> model.stage1.conv1.body.act1
     QuantActivation(Binary(), Clip(low=-0.125, high=1.125, closed=False))
     """
-    widths, in_shape, classes = check("resnete18", variant, weights, widths, 4, in_shape, classes, rng)
+    widths, in_shape, classes = check("resnete18", variant, weights, widths, (4,), in_shape, classes, rng)
     small = is_small(in_shape)
     _check("resnete18", in_shape, 8 if small else 32, "conv")
     widths, last = _widths(variant, widths, None, 2, (9 if small else 49) * in_shape[2], classes)

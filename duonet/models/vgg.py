@@ -7,6 +7,15 @@ from duonet.models.common import COPIES, activation, check, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
+# Of vgg_deep by its quantised activations: the baseline's widths, which give about as many weights, and the indices of
+# the 3×3 convs that a pool follows.
+DEPTHS = {
+    3: ((16, 32, 65, 130), (0, 1)),
+    6: ((14, 27, 27, 55, 55, 109, 109), (0, 2, 4)),
+    9: ((12, 12, 24, 24, 24, 48, 48, 48, 96, 96), (1, 4, 7)),
+    12: ((11, 11, 11, 22, 22, 22, 22, 43, 43, 43, 43, 86, 86), (2, 6, 10)),
+}
+
 
 def vgg7(
     variant: str = "baseline",
@@ -57,12 +66,12 @@ def vgg7(
     >>> summary(vgg7("coupled", rng=np.random.default_rng(0)), (32, 32, 3)).weights
     789782
     """
-    return _vgg("vgg7", variant, widths, (1, 2, 3), in_shape, classes, weights, rng)
+    return _vgg("vgg7", variant, widths, {6: (1, 2, 3)}, in_shape, classes, weights, rng)
 
 
 def vgg_deep(
     variant: str = "baseline",
-    widths: tuple[int, ...] = (12, 12, 24, 24, 24, 48, 48, 48, 96, 96),
+    widths: tuple[int, ...] = DEPTHS[9][0],
     in_shape: tuple[int, ...] = (28, 28, 1),
     classes: int = 10,
     weights: str = "float",
@@ -73,6 +82,8 @@ def vgg_deep(
 
     conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and the same once more | conv over what is left N A |
     conv1 N ReLU | conv1, with N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
+    `build` has it with three, six and twelve quantised activations too, as "vgg_deep3", "vgg_deep6" and "vgg_deep12",
+    at widths that give about as many weights for 28×28 images.
 
     Parameters
     ----------
@@ -80,9 +91,9 @@ def vgg_deep(
         ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
         of three binary copies, has no more weights than the baseline.
     widths : tuple of 10 int
-        The baseline's widths, for every variant.
+        The baseline's widths, for every variant; 4, 7 or 13 make a network of that many layers before the last.
     in_shape : tuple of int
-        (H, W, C) of an image, at least 8×8.
+        (H, W, C) of an image, at least 8×8; 4×4 with three activations.
     classes : int
     weights : {"float", "binary"}
         "binary" binarises all but the first and the last layer.
@@ -105,13 +116,14 @@ def vgg_deep(
     >>> summary(vgg_deep(rng=np.random.default_rng(0)), (28, 28, 1)).weights
     117852
     """
-    return _vgg("vgg_deep", variant, widths, (1, 4, 7), in_shape, classes, weights, rng)
+    pools = {len(by_default): pooled for by_default, pooled in DEPTHS.values()}
+    return _vgg("vgg_deep", variant, widths, pools, in_shape, classes, weights, rng)
 
 
-def _vgg(name, variant, widths, pooled, in_shape, classes, weights, rng):
-    """Build one of the two; `pooled` are the indices of the 3×3 convs that a pool follows."""
-    depth = pooled[-1] + 3
-    widths, in_shape, classes = check(name, variant, weights, widths, depth, in_shape, classes, rng)
+def _vgg(name, variant, widths, pools, in_shape, classes, weights, rng):
+    """Build one of them; `pools` has, by the number of widths, the indices of the 3×3 convs that a pool follows."""
+    widths, in_shape, classes = check(name, variant, weights, widths, tuple(pools), in_shape, classes, rng)
+    depth, pooled = len(widths), pools[len(widths)]
     if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):
         raise ValueError(
             f"{name}: in_shape must be (H, W, C) of at least {2 ** len(pooled)}×{2 ** len(pooled)} pixels, "
