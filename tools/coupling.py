@@ -1,18 +1,16 @@
 """What coupling is worth, and when: BinaryDuo, its baseline and its control under one changed condition at a time.
 
-    python tools/coupling.py --seeds 8 --out runs/coupling   # train; the same command continues, or adds seeds
-    python tools/coupling.py --keep runs/coupling            # what it found so far: docs/coupling.json, then render
-    python tools/coupling.py                                 # render docs/what_we_found.md and docs/coupling.png
+    python tools/coupling.py runs/coupling --seeds 8   # train; the same command continues, and adds seeds
+    python tools/coupling.py runs/coupling --keep      # write the accuracies so far to docs/coupling.json
 
-The conditions change the number of quantised layers, the epochs, the learning rates or the weights of one standard
-training. Every condition trains the three methods with the same seeds, all seed 0 first. Nothing is chosen, and the
-test images are scored once.
+The conditions change the number of quantised layers, the epochs, the learning rates or the weights of one
+standard training. Every condition trains the three methods with the same seeds, all seed 0 first. Nothing is
+chosen, and the test images are scored once.
 """
 
 import argparse
 import json
 import re
-import statistics
 from pathlib import Path
 
 from duonet.experiments import sweep
@@ -53,39 +51,44 @@ def train(out, seeds, workers):
 
 
 def keep(out):
-    """Write the accuracies of every seed that all conditions have."""
-    found, seeds = {}, None
+    """Write the test accuracies of the seeds that all conditions have."""
+    done = {condition: finished(out, condition) for condition in CONDITIONS}
+    seeds = sorted(set.intersection(*(set(rows) for rows in done.values())))
+    found = {}
     for condition, changes in CONDITIONS.items():
-        done = {}
-        for path in (out / slug(condition)).glob("*/results.json"):
-            results = json.loads(path.read_text(encoding="utf-8"))
-            if results["complete"] and results["settings"] == STANDARD | changes | {
-                "method": METHODS, "seed": int(path.parent.name)
-            }:  # fmt: skip
-                done[int(path.parent.name)] = {r["given"]["method"]: r["test_accuracy"] for r in results["runs"]}
-        seeds = done.keys() if seeds is None else seeds & done.keys()
-        found[condition] = {"changes": changes, "accuracies": done}
-    for row in found.values():
-        row["accuracies"] = {
-            method: [row["accuracies"][seed][method] for seed in sorted(seeds)] for method in METHODS
-        }
+        accuracies = {method: [done[condition][seed][method] for seed in seeds] for method in METHODS}
+        methods = {method: {"seeds": seeds, "accuracy": values} for method, values in accuracies.items()}
+        found[condition] = {"changes": changes, "methods": methods}
     with replacing(DOCS / "coupling.json") as part:
-        text = json.dumps({"settings": STANDARD, "seeds": sorted(seeds), "conditions": found}, indent=1)
+        text = json.dumps({"settings": STANDARD, "conditions": found}, indent=1)
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def finished(out, condition):
+    """Return the accuracies of the methods by seed, of complete sweeps."""
+    found = {}
+    for path in (out / slug(condition)).glob("*/results.json"):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        seed = int(path.parent.name)
+        asked = STANDARD | CONDITIONS[condition] | {"method": METHODS, "seed": seed}
+        if results["settings"] != asked:
+            raise SystemExit(f"{path} has other settings than {condition}, seed {seed}")
+        if results["complete"]:
+            found[seed] = {run["given"]["method"]: run["test_accuracy"] for run in results["runs"]}
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder of the trainings")
+    parser.add_argument("out", type=Path, help="folder of the trainings")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="take over what the trainings found so far")
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    if options.out is not None:
+    if options.keep:
+        keep(options.out)
+    else:
         train(options.out, options.seeds, options.workers)
-        return
-    if options.keep is not None:
-        keep(options.keep)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from duonet.models.common import COPIES, activation, check, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
-# Of vgg_deep by its quantised activations: the baseline's widths, which give about as many weights, and the indices of
-# the 3×3 convs that a pool follows.
+# Of vgg_deep, by its number of quantised activations: the baseline's widths, which give about as many weights, and
+# the indices of the 3×3 convs that a pool follows.
 DEPTHS = {
     3: ((16, 32, 65, 130), (0, 1)),
     6: ((14, 27, 27, 55, 55, 109, 109), (0, 2, 4)),
@@ -82,8 +82,8 @@ def vgg_deep(
 
     conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and the same once more | conv over what is left N A |
     conv1 N ReLU | conv1, with N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
-    `build` has it with three, six and twelve quantised activations too, as "vgg_deep3", "vgg_deep6" and "vgg_deep12",
-    at widths that give about as many weights for 28×28 images.
+    `build` has it with three, six and twelve quantised activations too, as "vgg_deep3", "vgg_deep6" and
+    "vgg_deep12", at widths that give about as many weights for 28×28 images.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def vgg_deep(
 
 
 def _vgg(name, variant, widths, pools, in_shape, classes, weights, rng):
-    """Build one of them; `pools` has, by the number of widths, the indices of the 3×3 convs that a pool follows."""
+    """Build a VGG; `pools` has the indices of the 3×3 convs that a pool follows, by the number of widths."""
     widths, in_shape, classes = check(name, variant, weights, widths, tuple(pools), in_shape, classes, rng)
     depth, pooled = len(widths), pools[len(widths)]
     if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):

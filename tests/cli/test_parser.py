@@ -147,7 +147,7 @@ def test_verbose_says_what_is_in_force_and_where_an_error_arose(capsys, monkeypa
 
 COMPLETED = {
     "duonet tra": {"train"},
-    "duonet train vg": {"vgg7", "vgg_deep"},
+    "duonet train vgg_": {"vgg_deep", "vgg_deep3", "vgg_deep6", "vgg_deep12"},
     "duonet train mlp fashion-m": {"fashion-mini", "fashion-mnist"},
     "duonet train mlp mnist --epo": {"--epochs"},
     "duonet train mlp mnist --schedule ": set(CHOICES["schedule"]),

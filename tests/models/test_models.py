@@ -70,6 +70,7 @@ def test_resnet20_has_the_counts_of_a_pencil():
         ("vgg7", {"widths": (16, 16, 32, 32, 128, 128), "in_shape": (28, 28, 1)}),
         ("vgg_deep", {}),
         ("vgg_deep", {"widths": (6, 6, 12, 12, 12, 24, 24, 24, 48, 48)}),
+        ("vgg_deep", {"widths": (8, 8, 16, 24), "in_shape": (20, 20, 3)}),
         ("mlp", {}),
         ("mlp", {"widths": (30, 30)}),
         ("alexnet", {"widths": (12, 32, 48, 48, 32, 128, 128), "in_shape": (64, 64, 3), "classes": 10}),
@@ -86,6 +87,23 @@ def test_the_decoupled_network_stays_within_the_baselines_weights_and_close_to_t
     budget = weights_of(build(model, "baseline", **options), model, options.get("in_shape"))
     decoupled = weights_of(decouple(build(model, "coupled", **options)), model, options.get("in_shape"))
     assert 0.95 * budget < decoupled <= budget
+
+
+@pytest.mark.parametrize("layers, macs", [(3, 1.13), (6, 4.11), (9, 6.23), (12, 7.68)])
+def test_the_deep_vgg_has_equal_weights_at_every_depth(layers, macs):
+    name = "vgg_deep" if layers == 9 else f"vgg_deep{layers}"
+    found = {variant: built(name, variant) for variant in ("baseline", "coupled")}
+    counted = {variant: summary(model, (28, 28, 1)) for variant, model in found.items()}
+    assert 0.985 * 117852 < counted["baseline"].weights <= 117852
+    assert round(counted["baseline"].macs / 1e6, 2) == macs
+    for model in found.values():
+        assert sum(isinstance(layer, nn.QuantActivation) for layer in model) == layers
+    binary = summary(decouple(found["coupled"]), (28, 28, 1)).weights
+    assert 0.98 * counted["baseline"].weights < binary <= counted["baseline"].weights
+
+
+def built(name, variant):
+    return models.build(name, variant, (28, 28, 1), 10, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("model", ["vgg_deep", "resnet20", "mlp"])
@@ -209,6 +227,10 @@ def test_the_summary_counts_what_a_pencil_does(rng):
     [
         (lambda: build("vgg7", "quaternary"), "vgg7: variant must be one of float, baseline, ternary, coupled"),
         (lambda: build("vgg7", "baseline", widths=(1, 2)), "vgg7: widths must be 6 positive ints, got"),
+        (
+            lambda: build("vgg_deep", "baseline", widths=(4,) * 9),
+            "vgg_deep: widths must be 4 or 7 or 10 or 13 positive",
+        ),
         (lambda: build("vgg_deep", "baseline", in_shape=(4, 4, 1)), "vgg_deep: in_shape must be .* at least 8×8"),
         (lambda: build("vgg7", "baseline", in_shape=(32, 8, 1)), "vgg7: in_shape must be square"),
         (lambda: build("alexnet", "baseline", widths=(1,)), "alexnet: widths must be 7 positive ints"),
