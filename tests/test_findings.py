@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import duonet
@@ -22,6 +23,19 @@ def test_the_page_is_that_of_the_kept_results(tmp_path):
     assert findings.page(text) == text, "stale: python tools/render_findings.py"
     assert findings.draw(tmp_path / "a.png").stat().st_size > 10_000
     assert text.count(" holds |") and text.count(" not seen |") and text.count(" not tried |")
+
+
+def test_the_readme_quotes_the_page():
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").replace("-", "−")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    quoted = re.search(r"## What became of the paper's claims\n.*?\n## ", readme, re.S).group()
+    numbers = re.findall(r"[−+]?\d+\.\d+", quoted)
+    assert len(numbers) >= 7 and all(re.search(rf"[+ (]?{re.escape(n)}", page) for n in numbers), numbers
+    binary, place, all_float = re.search(r"first of (\d+) methods.*? (\d+)th of\s+(\d+)", quoted, re.S).groups()
+    assert (
+        f"Float weights: place {place} of {all_float};" in page
+        and f"Binary weights: place 1 of {binary} |" in page
+    )
 
 
 def test_every_condition_is_trained_with_the_same_seeds_and_methods():

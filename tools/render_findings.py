@@ -79,7 +79,21 @@ def conditions():
         gaps = [against(found[condition], *pair) for pair in PAIRS]
         mean = f"{100 * sum(accuracy) / len(accuracy):.1f}"
         rows.append((condition, mean, str(gaps[0].seeds), *map(points, gaps)))
-    return aligned(rows)
+    return f"{aligned(rows)}\n\n{significant()}"
+
+
+def significant():
+    """Say where an interval of the conditions excludes 0."""
+    found = json.loads((DOCS / "coupling.json").read_text(encoding="utf-8"))["conditions"]
+    lines = []
+    for (name, other), words in zip(PAIRS, ("baseline", "control")):
+        gaps = {condition: against(found[condition], name, other) for condition in found}
+        better, worse = ([c for c, gap in gaps.items() if sign * gap.mean > gap.half] for sign in (1, -1))
+        lines += [
+            f"BinaryDuo {word} its {words}, with an interval that excludes 0: {', '.join(names) or 'nowhere'}."
+            for word, names in (("beats", better), ("loses to", worse))
+        ]
+    return "\n".join(lines)
 
 
 def cosine(state, activation, surrogate="clip", step=0.1):
