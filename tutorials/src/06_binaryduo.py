@@ -912,9 +912,9 @@ for name, d in differences.items():
 #      seed, the mean, and the 95 percent interval; the line at zero tells ahead from behind.
 figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 for row, d in enumerate(differences.values()):
-    mean, low, high = interval(d)
+    mean, begin, end = interval(d)
     colour = {"ahead": GREEN, "behind": RED, "not settled": GREY}[verdict(d)]
-    ax.plot([low, high], [row, row], color=colour, lw=7, alpha=0.35, solid_capstyle="butt")
+    ax.plot([begin, end], [row, row], color=colour, lw=7, alpha=0.35, solid_capstyle="butt")
     ax.plot(d, np.full(6, row), "o", color=colour, markersize=4)
     ax.plot([mean], [row], "|", color="black", markersize=16, markeredgewidth=2)
 ax.axvline(0, color="black", lw=0.8)

@@ -643,14 +643,27 @@ assert busy[0] < busy[1] and busy[1] > 0.999
 # Next to nothing! In this model a launch is four times cheaper than a kernel, so the queue is always long, and to
 # fill it again is quick. That is the case of large batches, where kernels are long.
 #
-# **Change this.** Small networks are the other case: there a kernel may be shorter than its launch. Then the host
-# is the bottleneck, the GPU always waits for *it*, and what counts is the number of launches. Somewhere in
-# between, when both take the same time and the host does other work between steps, waiting hurts most. Let the
-# host spend some units on preparing a batch, as in the figure at the top, and vary the length of a kernel:
+# Small networks are the other case: there a kernel may be shorter than its launch. Then the host is the
+# bottleneck, the GPU always waits for *it*, and what counts is the number of launches. Somewhere in between, when
+# both take the same time and the host does other work between steps, waiting hurts most. So we let the host spend
+# some units on preparing a batch, as in the figure at the top, and vary the length of a kernel.
+#
+# **Change this.** Set `PREPARE` to 30, then to 120, and run the cells down to the next text. For which length of a
+# kernel does waiting cost most?
+#
+# <details><summary>Answer</summary>
+#
+# For 1½, and for 3. In both cases a step keeps the host and the GPU busy for the same time: 30 + 60 = 60 · 1½, and
+# 120 + 60 = 60 · 3.
+#
+# </details>
 
 
 # %%
-def share_busy(work, wait, prepare=60, launches=60, steps=50):
+PREPARE, LAUNCHES = 60, 60  # units of the host, and kernels, in each step
+
+
+def share_busy(work, wait, prepare=PREPARE, launches=LAUNCHES, steps=50):
     """Return the share of time that the GPU works in a loop of steps."""
     clock = Clock()
     clock.WORK = work
@@ -672,7 +685,7 @@ figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
 for wait, colour, label in ((False, BLUE, "waits once, at the end"), (True, ORANGE, "waits at every step")):
     shares = [share_busy(work, wait) for work in works]
     ax.plot(works, 100 * np.array(shares), color=colour, lw=2.5, label=label)
-ax.axvline(2, color="0.6", ls=":", lw=1.5)
+ax.axvline((PREPARE + LAUNCHES) / LAUNCHES, color="0.6", ls=":", lw=1.5)
 ax.set(xlabel="length of a kernel, in launches (a model, not a measurement)", ylabel="GPU works (% of time)")
 ax.set(ylim=(0, 108), xlim=(0, 8))
 ax.legend(frameon=False, loc="lower right")
@@ -682,8 +695,10 @@ plt.show()
 # %%
 gaps = [share_busy(work, False) - share_busy(work, True) for work in works]
 print("waiting costs most where a kernel takes", works[int(np.argmax(gaps))], "launches")
-assert works[int(np.argmax(gaps))] == 2 and 0.3 < max(gaps) < 0.4
-assert share_busy(8, True) > 0.85 and share_busy(0.5, False) < 0.3
+assert share_busy(works[-1], True) > share_busy(works[0], True), "long kernels keep the GPU busy"
+if (PREPARE, LAUNCHES) == (60, 60):  # what the text below says
+    assert works[int(np.argmax(gaps))] == 2 and 0.3 < max(gaps) < 0.4
+    assert share_busy(8, True) > 0.85 and share_busy(0.5, False) < 0.3
 
 # %% [markdown]
 # The host needs 60 units to prepare and 60 to launch, so a step keeps it busy for 120. With 60 kernels of 2 units
