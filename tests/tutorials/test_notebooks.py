@@ -3,8 +3,10 @@
 import ast
 import asyncio
 import functools
+import io
 import re
 import sys
+import tokenize
 import types
 from pathlib import Path
 
@@ -89,13 +91,29 @@ def test_a_long_one_asks_a_browser_for_less_and_says_so(source):
     assert asks == ("In a browser" in box) == any("FULL" in code for code in cells(source, "code")[1:])
 
 
+def logical_lines(code):
+    """List the lines of code as Python counts them: what brackets hold together is one."""
+    lines, parts = [], []
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER):
+            lines.append(" ".join(parts))
+            parts = []
+        elif token.type != tokenize.COMMENT:
+            parts += token.string.split()
+    return {line for line in lines if line}
+
+
 def test_no_cell_has_more_than_fifteen_new_lines(source):
     setup, *others = cells(source, "code")  # the first one fetches and imports, and asks for no reading
-    seen = {line.strip() for line in setup.splitlines()}
+    seen = logical_lines(setup)
     for code in others:
-        lines = {line.strip() for line in code.splitlines() if line.strip()}
-        assert len(lines - seen) <= 15, code
-        seen |= lines
+        assert len(logical_lines(code) - seen) <= 15, code
+        seen |= logical_lines(code)
+
+
+def test_no_line_of_code_is_wider_than_a_notebooks_page(source):
+    code = [cell.source for cell in build.assemble(source, solved=True).cells if cell.cell_type == "code"]
+    assert not [line for cell in code for line in cell.splitlines() if len(line) > 95]
 
 
 def test_it_asks_before_it_tells_and_has_exercises_with_tests(source):

@@ -13,7 +13,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -36,16 +37,30 @@ from duonet import Tensor
 from duonet.quant import Clip, Ternary, quantize
 from duonet.viz import plot_graph
 
-leaves = {name: Tensor(np.ones(n), requires_grad=True) for name, n in {"x": (5, 3), "w": (3, 4), "b": 4}.items()}
+leaves = {
+    name: Tensor(np.ones(n), requires_grad=True)
+    for name, n in {"x": (5, 3), "w": (3, 4), "b": 4}.items()
+}
 steps, points = np.logspace(-14, -1, 53), np.random.default_rng(SEED).uniform(0.5, 1.5, 200)
 slopes = [(np.exp(np.sin(points + h)) - np.exp(np.sin(points - h))) / (2 * h) for h in steps]
-errors = [np.sqrt(np.mean((slope - np.cos(points) * np.exp(np.sin(points))) ** 2)) for slope in slopes]
+errors = [
+    np.sqrt(np.mean((slope - np.cos(points) * np.exp(np.sin(points))) ** 2))
+    for slope in slopes
+]
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
-plot_graph(quantize(leaves["x"] @ leaves["w"] + leaves["b"], Ternary(), Clip(0, 1)).sum(), axes=left, names=leaves)
+plot_graph(
+    quantize(leaves["x"] @ leaves["w"] + leaves["b"], Ternary(), Clip(0, 1)).sum(),
+    axes=left,
+    names=leaves,
+)
 left.set_title("what backward walks through")
 right.loglog(steps, errors, color="#123a6b")
-right.set(xlabel="step h", ylabel="error of a difference quotient", title="what its gradients are checked against")
+right.set(
+    xlabel="step h",
+    ylabel="error of a difference quotient",
+    title="what its gradients are checked against",
+)
 right.text(2e-14, 1e-9, "h too small:\nrounding", color="0.35")
 right.text(1e-4, 1e-10, "h too large:\ncurvature", color="0.35")
 plt.show()
@@ -96,7 +111,10 @@ L = v**2
 
 by_path = [b * 1 * 2 * v, 1 * 2 * v]  # a -> u -> v -> L, and a -> v -> L
 dL_da, dL_db = sum(by_path), a * 1 * 2 * v
-print(f"v = {v:g}, L = {L:g};  dL/da = {by_path[0]:g} + {by_path[1]:g} = {dL_da:g},  dL/db = {dL_db:g}")
+print(
+    f"v = {v:g}, L = {L:g};  dL/da = {by_path[0]:g} + {by_path[1]:g} = {dL_da:g},  "
+    f"dL/db = {dL_db:g}"
+)
 assert (dL_da, dL_db) == (216, 108)
 
 # %% [markdown]
@@ -110,7 +128,10 @@ def loss(a, b):
 
 
 h = 1e-5
-moved = [(loss(a + h, b) - loss(a - h, b)) / (2 * h), (loss(a, b + h) - loss(a, b - h)) / (2 * h)]
+moved = [
+    (loss(a + h, b) - loss(a - h, b)) / (2 * h),
+    (loss(a, b + h) - loss(a, b - h)) / (2 * h),
+]
 print(f"by moving a: {moved[0]:.4f}, by moving b: {moved[1]:.4f}")
 assert np.allclose(moved, [dL_da, dL_db], rtol=1e-8)
 
@@ -168,7 +189,10 @@ L = mul(v, v)
 dv = sum(L.rule(1.0))  # L uses v twice: both gradients are for v
 du, da_direct = v.rule(dv)
 da_through_u, db = u.rule(du)
-print(f"dv = {dv:g}; da = {da_through_u:g} + {da_direct:g} = {da_through_u + da_direct:g}; db = {db:g}")
+print(
+    f"dv = {dv:g}; da = {da_through_u:g} + {da_direct:g} = {da_through_u + da_direct:g}; "
+    f"db = {db:g}"
+)
 assert (da_through_u + da_direct, db) == (dL_da, dL_db)
 
 # %% [markdown]
@@ -229,7 +253,7 @@ def div(a, b):
 
 # %%
 def backward_by_paths(value, dy):
-    """Add dy to a value's gradient and go on to its parents at once; return the number of visits."""
+    """Add dy to a value's gradient, visit its parents at once; return the number of visits."""
     value.grad = value.grad + dy
     visits = 1
     for parent, gradient in zip(value.parents, value.rule(dy)):
@@ -242,7 +266,10 @@ u = mul(a, b)
 v = add(u, a)
 L = mul(v, v)
 visits = backward_by_paths(L, 1.0)
-print(f"a.grad = {a.grad:g}, b.grad = {b.grad:g}, after {visits} visits to {len({a, b, u, v, L})} values")
+print(
+    f"a.grad = {a.grad:g}, b.grad = {b.grad:g}, "
+    f"after {visits} visits to {len({a, b, u, v, L})} values"
+)
 assert (a.grad, b.grad, visits) == (216, 108, 11)
 
 # %% [markdown]
@@ -346,7 +373,9 @@ def topological_order(y):
             finished.append(value)
         elif id(value) not in seen:
             seen.add(id(value))
-            stack.append((value, True))  # comes up again when everything pushed after it is finished
+            stack.append(
+                (value, True)
+            )  # comes up again when everything pushed after it is finished
             stack.extend((parent, False) for parent in value.parents)
     return finished[::-1]
 
@@ -414,7 +443,9 @@ def count_visits(y):
 def check_count_visits():
     draw = np.random.default_rng(SEED)
     assert count_visits(Value(1.0)) == 1, "a leaf is one visit"
-    assert count_visits(doubled(Value(1.0), 40)) == 2**41 - 1, "40 doublings double the visits 40 times"
+    assert count_visits(doubled(Value(1.0), 40)) == 2**41 - 1, (
+        "40 doublings double the visits 40 times"
+    )
     values = [Value(1.0)]
     for _ in range(12):
         values.append(add(*(values[i] for i in draw.integers(0, len(values), 2))))
@@ -506,7 +537,9 @@ assert a.grad == 2 and b.grad == 2  # in place: db should be 1
 def unbroadcast(gradient, shape):
     """Sum a gradient over the axes along which an array of this shape was broadcast."""
     in_front = gradient.ndim - len(shape)
-    gradient = gradient.sum(axis=tuple(range(in_front)))  # over no axis, where the tuple is empty
+    gradient = gradient.sum(
+        axis=tuple(range(in_front))
+    )  # over no axis, where the tuple is empty
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
     return gradient.sum(axis=stretched, keepdims=True)
 
@@ -592,7 +625,9 @@ def check_batch_mean():
     assert np.allclose(y.data, x.mean(axis=0)), "the mean over the batch, axis 0"
     (dx,) = y.rule(dy)
     assert dx.shape == (4, 3), "dx must have the shape of x"
-    assert np.allclose(dx, [[dy[c] / 4 for c in range(3)] for n in range(4)]), "every sample gets dy / N"
+    assert np.allclose(dx, [[dy[c] / 4 for c in range(3)] for n in range(4)]), (
+        "every sample gets dy / N"
+    )
 
 
 attempt(check_batch_mean)
@@ -602,7 +637,9 @@ attempt(check_batch_mean)
 def batch_mean(x):
     """y = mean of x over its first axis.   dx = dy / N, for every row."""
     n = len(x.data)
-    return Value(x.data.mean(axis=0), (x,), lambda dy: (np.broadcast_to(dy / n, x.data.shape),))
+    return Value(
+        x.data.mean(axis=0), (x,), lambda dy: (np.broadcast_to(dy / n, x.data.shape),)
+    )
 
 
 # %% [markdown]
@@ -753,7 +790,7 @@ assert np.allclose(theirs["v"].grad, q.T @ dy)
 
 # %%
 def quotient_error(h, dtype, one_sided=False):
-    """Return the root mean square error of a difference quotient of exp(sin x), computed in this dtype."""
+    """Return the root mean square error of a quotient of exp(sin x), in this dtype."""
     x, h = points.astype(dtype), dtype(h)
     right, left = x + h, x if one_sided else x - h
     quotient = (np.exp(np.sin(right)) - np.exp(np.sin(left))) / (h if one_sided else 2 * h)
@@ -775,7 +812,9 @@ curves = {
 #      curves. The central quotient in float64 is best near a step of one hundred-thousandth;
 #      float32 stays far worse.
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-for (name, curve), style, color in zip(curves.items(), (":", "-", "--"), ("#5d8a3a", "#123a6b", "#b2500f")):
+for (name, curve), style, color in zip(
+    curves.items(), (":", "-", "--"), ("#5d8a3a", "#123a6b", "#b2500f")
+):
     axes.loglog(steps, curve, style, color=color, linewidth=2, label=name)
 axes.axvline(1e-5, color="0.7", linewidth=1)
 axes.annotate(" h = 10⁻⁵", (1e-5, 3e-12), color="0.4")
@@ -826,7 +865,9 @@ def check_extrapolated():
     for f, slope in ((np.exp, np.exp(x)), (np.sin, np.cos(x))):
         coarse, fine = (np.abs(extrapolated(f, x, h) - slope) for h in (0.04, 0.02))
         assert (coarse < 1e-5).all(), "not the slope, or not as good as it should be"
-        assert np.allclose(coarse / fine, 16, rtol=0.05), "half the step should have a sixteenth of the error"
+        assert np.allclose(coarse / fine, 16, rtol=0.05), (
+            "half the step should have a sixteenth of the error"
+        )
 
 
 attempt(check_extrapolated)
@@ -834,7 +875,7 @@ attempt(check_extrapolated)
 
 # %% tags=["solution"]
 def extrapolated(f, x, h):
-    """Return the slope of f at x: D(2h) has four times the error term of D(h), so 4 D(h) - D(2h) has none."""
+    """Return the slope of f at x: D(2h) has four times the error of D(h)."""
     near, far = ((f(x + k * h) - f(x - k * h)) / (2 * k * h) for k in (1, 2))
     return (4 * near - far) / 3
 
@@ -894,7 +935,10 @@ r /= np.linalg.norm(r)
 slope = ((dy * of_w(w + h * r)).sum() - (dy * of_w(w - h * r)).sum()) / (2 * h)
 spoilt = dw.copy()
 spoilt.flat[np.abs(dw).argmax()] *= 1.01
-print(f"along r: {slope:.6f};  backward: {(dw * r).sum():.6f};  one element 1 % off: {(spoilt * r).sum():.6f}")
+print(
+    f"along r: {slope:.6f};  backward: {(dw * r).sum():.6f};  "
+    f"one element 1 % off: {(spoilt * r).sum():.6f}"
+)
 assert abs(slope - (dw * r).sum()) < 1e-8 < 1e-5 < abs(slope - (spoilt * r).sum())
 
 # %% [markdown]
@@ -976,7 +1020,9 @@ class Swish(Function):
 def check_swish():
     draw = np.random.default_rng(SEED)
     x = draw.standard_normal((3, 4))
-    assert np.allclose(Swish.apply(Tensor(x)).data, x / (1 + np.exp(-x))), "the value is x / (1 + exp(-x))"
+    assert np.allclose(Swish.apply(Tensor(x)).data, x / (1 + np.exp(-x))), (
+        "the value is x / (1 + exp(-x))"
+    )
     check_gradients(Swish.apply, x)
 
 
@@ -1021,7 +1067,7 @@ def careless_check(op, x, tolerance=1e-4):
 
 # %%
 def verdict(op, x):
-    """Return what check_gradients says of an op at x: its complaint's first line, or that there is none."""
+    """Return the first line of what check_gradients says of an op at x, or "accepted"."""
     try:
         check_gradients(op, x)
     except (AssertionError, TypeError) as error:
@@ -1030,14 +1076,16 @@ def verdict(op, x):
 
 
 def ask_both(op, x, tolerance=1e-4):
-    """Print and return whether the careless check accepts an op at x, and what check_gradients says of it."""
+    """Print and return whether the careless check accepts an op, and the other's verdict."""
     careless, said = careless_check(op, x, tolerance), verdict(op, x)
     print(f"careless check:  {'accepted' if careless else 'refused'}\ncheck_gradients: {said}")
     return careless, said
 
 
 rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
-right_and_wrong = [ask_both(op, rng.standard_normal(5)) for op in (Softplus.apply, WrongSoftplus.apply)]
+right_and_wrong = [
+    ask_both(op, rng.standard_normal(5)) for op in (Softplus.apply, WrongSoftplus.apply)
+]
 assert [careless for careless, _ in right_and_wrong] == [True, False]
 
 
@@ -1200,12 +1248,21 @@ cases = {
     TooSteep: single,
     LostFactor: np.ones(3),
 }
-print(f"{'wrong rule':16} {'careless':>9} {'check_gradients, same input':>28} {'random input':>16}")
+print(
+    f"{'wrong rule':16} {'careless':>9} "
+    f"{'check_gradients, same input':>28} {'random input':>16}"
+)
 for op, careless_input in cases.items():
     careless = careless_check(op.apply, careless_input, 0.2 if op is TooSteep else 1e-4)
-    same, random = (verdict(op.apply, at).split(":")[0] for at in (careless_input, rng.standard_normal(5)))
-    print(f"{op.__name__:16} {'accepted' if careless else 'refused':>9} {same:>28} {random:>16}")
-    assert careless and random == "GradientError" and (same == "accepted") == (op is LostFactor)
+    same, random = (
+        verdict(op.apply, at).split(":")[0] for at in (careless_input, rng.standard_normal(5))
+    )
+    print(
+        f"{op.__name__:16} {'accepted' if careless else 'refused':>9} {same:>28} {random:>16}"
+    )
+    assert (
+        careless and random == "GradientError" and (same == "accepted") == (op is LostFactor)
+    )
 
 # %% [markdown]
 # ### Exercise: write a check that none of them passes
@@ -1217,7 +1274,7 @@ for op, careless_input in cases.items():
 
 # %%
 def careful_check(forward, backward, n):
-    """Say whether backward(x, dy) is the gradient of Σ dy · forward(x), where x has n elements."""
+    """Say whether backward(x, dy) is the gradient of Σ dy · forward(x), for n elements."""
     raise NotImplementedError
 
 
@@ -1241,7 +1298,7 @@ attempt(check_careful_check)
 
 # %% tags=["solution"]
 def careful_check(forward, backward, n):
-    """Say whether backward(x, dy) is the gradient of Σ dy · forward(x), where x has n elements."""
+    """Say whether backward(x, dy) is the gradient of Σ dy · forward(x), for n elements."""
     (x, dy, r), h = np.random.default_rng(SEED).standard_normal((3, n)), 1e-5
     slope = (dy @ forward(x + h * r) - dy @ forward(x - h * r)) / (2 * h)
     return abs(backward(x, dy) @ r - slope) < 1e-6 * abs(slope) + 1e-8
@@ -1294,7 +1351,7 @@ print("passed")
 
 # %%
 class Undeclared(Function):
-    """y = 1 from ½ on, else 0, with dx = dy between 0 and 1: a surrogate's, but `exact` is left at True."""
+    """y = 1 from ½ on, else 0; dx = dy between 0 and 1, a surrogate's, but `exact` is True."""
 
     @staticmethod
     def forward(ctx, x):
@@ -1323,13 +1380,23 @@ grid = np.linspace(-0.6, 1.6, 881)
 leaf = Tensor(grid, requires_grad=True)
 quantised = ternary(leaf)
 quantised.backward(np.ones_like(grid))
-figure, (above, below) = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, layout="constrained")
-above.plot(grid, quantised.data, color="#123a6b", linewidth=2, label="forwards: staircase")
-above.plot(grid, np.clip(grid, 0, 1), "--", color="#b2500f", linewidth=2, label="surrogate: clip")
-below.plot(
-    grid, np.zeros_like(grid), color="#123a6b", linewidth=2, label="slope of the staircase (but at ¼ and ¾)"
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(7, 4.6), sharex=True, layout="constrained"
 )
-below.plot(grid, leaf.grad, "--", color="#b2500f", linewidth=2, label="backwards: slope of the clip")
+above.plot(grid, quantised.data, color="#123a6b", linewidth=2, label="forwards: staircase")
+above.plot(
+    grid, np.clip(grid, 0, 1), "--", color="#b2500f", linewidth=2, label="surrogate: clip"
+)
+below.plot(
+    grid,
+    np.zeros_like(grid),
+    color="#123a6b",
+    linewidth=2,
+    label="slope of the staircase (but at ¼ and ¾)",
+)
+below.plot(
+    grid, leaf.grad, "--", color="#b2500f", linewidth=2, label="backwards: slope of the clip"
+)
 above.set(ylabel="y")
 below.set(xlabel="x", ylabel="dx, for dy = 1", ylim=(-0.1, 1.6))
 above.legend(frameon=False, loc="upper left")
@@ -1341,7 +1408,9 @@ plt.show()
 # difference with the *large* step $h = \tfrac{1}{4}$.
 
 # %%
-inside = grid[np.abs(grid * 4 - np.round(grid * 4)) > 1e-9]  # not just on a threshold, moved by h
+inside = grid[
+    np.abs(grid * 4 - np.round(grid * 4)) > 1e-9
+]  # not just on a threshold, moved by h
 (wide,) = numerical_gradient(ternary, inside, step=0.25)
 window = ((inside > 0) & (inside < 1)).astype(float)
 print("wide difference of the staircase == slope of the clip:", np.array_equal(wide, window))
@@ -1366,11 +1435,20 @@ assert np.array_equal(wide, window)
 from duonet.data import fashion_mini
 
 splits = fashion_mini()
-images, unseen = (part.images[:1000].reshape(1000, 784) / 255 for part in (splits.train, splits.validation))
+images, unseen = (
+    part.images[:1000].reshape(1000, 784) / 255 for part in (splits.train, splits.validation)
+)
 labels, unseen_labels = splits.train.labels[:1000], splits.validation.labels[:1000]
 images, unseen = images - images.mean(), unseen - images.mean()  # so that pixels lie around 0
 targets = np.eye(10)[labels]
-print("images", images.shape, "targets", targets.shape, "images of each class", np.bincount(labels)[0])
+print(
+    "images",
+    images.shape,
+    "targets",
+    targets.shape,
+    "images of each class",
+    np.bincount(labels)[0],
+)
 assert (np.bincount(labels) == 100).all() and (targets.argmax(axis=1) == labels).all()
 
 # %% [markdown]
@@ -1433,11 +1511,14 @@ assert 0.9 < first < 1.2 and accuracy(start, images, labels) < 0.2
 
 # %%
 def train(parameters, epochs=10, rate=0.05):
-    """Train by gradient descent; return the loss and both accuracies before training and after each epoch."""
+    """Train by gradient descent; return loss and both accuracies at the start and by epoch."""
     shuffle, history = np.random.default_rng(SEED), []
     for epoch in range(epochs + 1):
         loss = squared_distance(parameters, images, targets).data
-        right = accuracy(parameters, images, labels), accuracy(parameters, unseen, unseen_labels)
+        right = (
+            accuracy(parameters, images, labels),
+            accuracy(parameters, unseen, unseen_labels),
+        )
         history.append((float(loss), *right))
         for batch in shuffle.permutation(1000).reshape(20, 50) if epoch < epochs else ():
             backward(squared_distance(parameters, images[batch], targets[batch]), 1.0)
@@ -1452,7 +1533,10 @@ def train(parameters, epochs=10, rate=0.05):
 #      network learns from.
 history = train(untrained(seed=5))
 loss, seen, new = history[-1]
-print(f"after {len(history) - 1} epochs: loss {loss:.2f}, accuracy {seen:.2f}, on new images {new:.2f}")
+print(
+    f"after {len(history) - 1} epochs: loss {loss:.2f}, accuracy {seen:.2f}, "
+    f"on new images {new:.2f}"
+)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 left.plot(history[:, 0], color="#123a6b", linewidth=2)
 right.plot(history[:, 1], color="#123a6b", linewidth=2, label="images it learns from")
@@ -1498,7 +1582,7 @@ assert loss < history[0, 0] and seen > 0.5 and new > 0.5
 
 # %%
 def maximum(a, b):
-    """y = the larger of a and b, element by element, with its rule; a takes dy where they are equal."""
+    """y = the larger of a and b in each element; a takes dy where they are equal."""
     raise NotImplementedError
 
 
@@ -1520,7 +1604,9 @@ attempt(check_maximum)
 def maximum(a, b):
     """y = max(a, b).   da = dy where a >= b, db = dy elsewhere."""
     a_wins = a.data >= b.data
-    return Value(np.where(a_wins, a.data, b.data), (a, b), lambda dy: (dy * a_wins, dy * ~a_wins))
+    return Value(
+        np.where(a_wins, a.data, b.data), (a, b), lambda dy: (dy * a_wins, dy * ~a_wins)
+    )
 
 
 # %% [markdown]
@@ -1531,7 +1617,7 @@ def maximum(a, b):
 
 # %%
 def jacobian(f, x):
-    """Return the (m, n) array of dy_i / dx_j, for f from a Value of shape (n,) to one of shape (m,)."""
+    """Return the (m, n) array of dy_i / dx_j; f takes a Value of shape (n,) to shape (m,)."""
     raise NotImplementedError
 
 
@@ -1540,7 +1626,9 @@ def check_jacobian():
     draw = np.random.default_rng(SEED)
     x, c = draw.standard_normal((2, 4))
     found = jacobian(lambda v: mul(add(mul(v, v), total(v)), Value(c)), x)
-    assert np.allclose(found, c[:, None] * (2 * np.diag(x) + 1)), "row i has the slopes of output i"
+    assert np.allclose(found, c[:, None] * (2 * np.diag(x) + 1)), (
+        "row i has the slopes of output i"
+    )
 
 
 attempt(check_jacobian)
@@ -1581,7 +1669,9 @@ class Normalise(Function):
 def check_normalise():
     draw = np.random.default_rng(SEED)
     x = draw.standard_normal(5)
-    assert np.allclose(Normalise.apply(Tensor(x)).data, x / np.sqrt(x @ x)), "x over its length"
+    assert np.allclose(Normalise.apply(Tensor(x)).data, x / np.sqrt(x @ x)), (
+        "x over its length"
+    )
     check_gradients(Normalise.apply, x)
 
 
@@ -1590,7 +1680,7 @@ attempt(check_normalise)
 
 # %% tags=["solution"]
 class Normalise(Function):
-    """y = x / |x|.   dx = (dy - y Σ dy y) / |x|; the sum is 0 where dy is at right angles to x."""
+    """y = x / |x|.   dx = (dy - y Σ dy y) / |x|; the sum is 0 if dy is perpendicular to x."""
 
     @staticmethod
     def forward(ctx, x):
@@ -1628,7 +1718,7 @@ attempt(check_complex_step)
 
 # %% tags=["solution"]
 def complex_step(f, x, h=1e-20):
-    """Return the slopes of f at each element of x: there is no cancellation, so no left arm, and h may be tiny."""
+    """Return the slopes of f at each element of x: nothing cancels, so h may be tiny."""
     return f(x + 1j * h).imag / h
 
 

@@ -12,7 +12,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -32,17 +33,49 @@ FULL = full_run()  # False in a browser, which has one thread and no measured fl
 # alt: Above, a window of a 3 by 3 image becomes a row of the matrix cols, and its product with
 #      the kernel one number of y. Below, backwards: the middle pixel was copied into four
 #      rows, so its gradient is a sum of four numbers.
-index = np.lib.stride_tricks.sliding_window_view(np.arange(9).reshape(3, 3), (2, 2)).reshape(4, 4)
+index = np.lib.stride_tricks.sliding_window_view(np.arange(9).reshape(3, 3), (2, 2)).reshape(
+    4, 4
+)
 kernel, dy = np.arange(1, 5), np.arange(10, 50, 10)
 dcols = np.outer(dy, kernel)
-panels = [np.arange(9), index, index @ kernel, np.bincount(index.ravel(), dcols.ravel()), dcols, dy]
-marks = [np.isin(panels[0], index[3]), index == index[3], dy == 40, panels[0] == 4, index == 4, dy > 0]
-titles = "x", "gather →  cols, a window a row", "multiply →  y", "dx  ← scatter-add", "dcols  ← multiply", "dy"
-fig, axes = plt.subplots(2, 3, figsize=(7.5, 5.6), width_ratios=[3, 4, 2], layout="constrained")
+panels = [
+    np.arange(9),
+    index,
+    index @ kernel,
+    np.bincount(index.ravel(), dcols.ravel()),
+    dcols,
+    dy,
+]
+marks = [
+    np.isin(panels[0], index[3]),
+    index == index[3],
+    dy == 40,
+    panels[0] == 4,
+    index == 4,
+    dy > 0,
+]
+titles = (
+    "x",
+    "gather →  cols, a window a row",
+    "multiply →  y",
+    "dx  ← scatter-add",
+    "dcols  ← multiply",
+    "dy",
+)
+fig, axes = plt.subplots(
+    2, 3, figsize=(7.5, 5.6), width_ratios=[3, 4, 2], layout="constrained"
+)
 for k, (ax, values, marked, title) in enumerate(zip(axes.flat, panels, marks, titles)):
     side = int(np.sqrt(values.size))
     shades = np.where(marked, 0.5, 0.1).reshape(side, -1)
-    ax.pcolormesh(shades, cmap=("Blues", "Oranges")[k // 3], vmin=0, vmax=1, edgecolors="white", linewidth=3)
+    ax.pcolormesh(
+        shades,
+        cmap=("Blues", "Oranges")[k // 3],
+        vmin=0,
+        vmax=1,
+        edgecolors="white",
+        linewidth=3,
+    )
     for (row, column), value in np.ndenumerate(values.reshape(side, -1)):
         ax.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", fontsize=13)
     ax.set(title=title, xticks=[], yticks=[], aspect="equal", ylim=(side, 0), frame_on=False)
@@ -121,7 +154,7 @@ print(y)
 
 # %%
 def windows_along(size, k, stride, padding):
-    """Return how many windows of k pixels fit, `stride` apart, on size pixels with padding on both ends."""
+    """Return how many windows of k pixels fit, `stride` apart, with padding on both ends."""
     raise NotImplementedError
 
 
@@ -133,7 +166,12 @@ def check_windows_along():
             if k <= size + 2 * padding:
                 x, w = Tensor(np.ones((1, size, 1, 1))), Tensor(np.ones((k, 1, 1, 1)))
                 y = functional.conv2d(x, w, stride=stride, padding=padding)
-                assert windows_along(size, k, stride, padding) == y.shape[1], (size, k, stride, padding)
+                assert windows_along(size, k, stride, padding) == y.shape[1], (
+                    size,
+                    k,
+                    stride,
+                    padding,
+                )
 
 
 attempt(check_windows_along)
@@ -141,7 +179,7 @@ attempt(check_windows_along)
 
 # %% tags=["solution"]
 def windows_along(size, k, stride, padding):
-    """The last window starts at size + 2 padding − k at most; windows start at 0 and every stride from there."""
+    """Windows start at 0, stride, 2 stride ...; the last at size + 2 padding − k at most."""
     return (size + 2 * padding - k) // stride + 1
 
 
@@ -208,7 +246,7 @@ print(x.shape, "convolved with", w.shape, "gives", y.shape)
 
 # %%
 def window_index(H, W, KH, KW, stride=1):
-    """Return the row and the column, in the image, of place (p, q) of window (i, j): shapes that broadcast."""
+    """Return row and column of place (p, q) of window (i, j), in shapes that broadcast."""
     i, p = np.ogrid[: (H - KH) // stride + 1, :KH]
     j, q = np.ogrid[: (W - KW) // stride + 1, :KW]
     rows, columns = stride * i + p, stride * j + q
@@ -250,22 +288,34 @@ assert np.array_equal(G.sum(axis=1), np.ones(16)), "each entry of cols is a copy
 copies = G.sum(axis=0).reshape(3, 3)
 assert copies[1, 1] == 4 and copies[0, 0] == 1 and copies[0, 1] == 2
 many_rows, many_columns = window_index(100, 100, 3, 3)
-assert (28 * 28 * 3 * 3 * 16) * (28 * 28 * 16) > 1_000_000_000, "entries of G for a larger image"
+assert (28 * 28 * 3 * 3 * 16) * (28 * 28 * 16) > 1_000_000_000, (
+    "entries of G for a larger image"
+)
 assert 8.5 < many_rows.size * many_columns.size / 100**2 < 9, "numbers in cols for each pixel"
 
 # %% tags=["hide-input"]
 # alt: Left, the matrix of the gather: sixteen rows with a single 1 each. Right, its column
 #      sums: a corner pixel was copied once, an edge pixel twice, the middle pixel four times.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.45"
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 4.4), width_ratios=[1.3, 1], layout="constrained")
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(7.5, 4.4), width_ratios=[1.3, 1], layout="constrained"
+)
 left.imshow(G, cmap="Blues", vmax=1.3, aspect="auto")
-left.set(title="G: one row for each entry of cols", xlabel="pixel of x", ylabel="entry of cols (window by window)")
+left.set(
+    title="G: one row for each entry of cols",
+    xlabel="pixel of x",
+    ylabel="entry of cols (window by window)",
+)
 left.set(xticks=range(9), yticks=range(16))
 left.hlines([3.5, 7.5, 11.5], -0.5, 8.5, color=ORANGE, lw=1.5)
 right.imshow(copies, cmap="Blues", vmax=8)
 for (row, column), value in np.ndenumerate(copies):
     right.text(column, row, f"{value:g}", ha="center", va="center", fontsize=14)
-right.set(title="Column sums of G:\ncopies made of each pixel", xlabel="column of x", ylabel="row of x")
+right.set(
+    title="Column sums of G:\ncopies made of each pixel",
+    xlabel="column of x",
+    ylabel="row of x",
+)
 right.set(xticks=range(3), yticks=range(3))
 plt.show()
 
@@ -327,7 +377,11 @@ def col2im(cols, shape, KH, KW, stride):
     N, H, W, C = shape
     rows, columns = window_index(H, W, KH, KW, stride)
     x = np.zeros(shape, cols.dtype)
-    np.add.at(x, (slice(None), rows, columns), cols.reshape(N, len(rows), columns.shape[1], KH, KW, C))
+    np.add.at(
+        x,
+        (slice(None), rows, columns),
+        cols.reshape(N, len(rows), columns.shape[1], KH, KW, C),
+    )
     return x
 
 
@@ -338,7 +392,9 @@ forwards = (im2col(x, 3, 3, 2) * z).sum()
 backwards = (x * col2im(z, x.shape, 3, 3, 2)).sum()
 assert abs(forwards - backwards) < 1e-12 * abs(x).sum()
 assert np.array_equal(im2col(x, 3, 3, 2), functional.im2col(x, 3, 3, 2, 0, 0))
-np.testing.assert_allclose(col2im(z, x.shape, 3, 3, 2), functional.col2im(z, x.shape, 3, 3, 2, 0), rtol=1e-12)
+np.testing.assert_allclose(
+    col2im(z, x.shape, 3, 3, 2), functional.col2im(z, x.shape, 3, 3, 2, 0), rtol=1e-12
+)
 print("im2col and col2im are each other's transpose, and equal to duonet's")
 
 # %% [markdown]
@@ -404,7 +460,9 @@ def conv_gemm(x, w, stride=1, padding=0):
 
 rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
 x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
-np.testing.assert_allclose(conv_gemm(x, w, **options), conv_loops(x, w, **options), rtol=1e-12, atol=1e-12)
+np.testing.assert_allclose(
+    conv_gemm(x, w, **options), conv_loops(x, w, **options), rtol=1e-12, atol=1e-12
+)
 assert np.array_equal(conv_gemm(whole_x, whole_w, **options), whole)
 print("one product equals six loops: to 1e-12, and on whole numbers to the bit")
 
@@ -540,7 +598,7 @@ attempt(check_conv_backward_loops)
 
 # %% tags=["solution"]
 def conv_backward_loops(dy, x, w, stride):
-    """Each product x w of the forward pass gives x the share dy w, and w the share dy x, summed over images."""
+    """Each product x w gives x the share dy w, and w the share dy x, summed over images."""
     dx, dw = np.zeros_like(x), np.zeros_like(w)
     for i, j, o in np.ndindex(dy.shape[1:]):
         for p, q, c in np.ndindex(w.shape[:3]):
@@ -582,7 +640,11 @@ flops = 2 * N * H * W * KH * KW * C * OC
 x_size, w_size, y_size = N * H * W * C, KH * KW * C * OC, N * H * W * OC
 cols_size = N * H * W * KH * KW * C
 chunks = parallel.chunks(N, 4 * cols_size // N)
-statements = {"six loops": H * W * KH * KW * C * OC, "one product": 2, "chunks": 2 * len(chunks)}
+statements = {
+    "six loops": H * W * KH * KW * C * OC,
+    "one product": 2,
+    "chunks": 2 * len(chunks),
+}
 moved = {
     "six loops": 4 * 5 * N * statements["six loops"],
     "one product": 4 * (x_size + 2 * cols_size + w_size + y_size),
@@ -605,7 +667,11 @@ print(len(chunks), "chunks of at most", max(c.stop - c.start for c in chunks), "
 # %%
 assert 9.9 < moved["one product"] / moved["chunks"] < 10.1
 assert statements["six loops"] > 1_000_000 and statements["chunks"] < 200
-assert intensity["six loops"] < 0.2 and 3 < intensity["one product"] < 4 and 30 < intensity["chunks"] < 40
+assert (
+    intensity["six loops"] < 0.2
+    and 3 < intensity["one product"] < 4
+    and 30 < intensity["chunks"] < 40
+)
 counted = sum(1 for _ in np.ndindex(H, W, KH, KW, C, OC))
 assert counted == statements["six loops"], "the formula, counted"
 
@@ -616,7 +682,9 @@ assert counted == statements["six loops"], "the formula, counted"
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), layout="constrained", sharey=True)
 panels = [(statements, "Python statements"), (intensity, "flops for each byte moved")]
 for ax, (numbers, label) in zip(axes, panels):
-    bars = ax.barh(list(numbers), list(numbers.values()), color=[GREY, BLUE, ORANGE], height=0.6)
+    bars = ax.barh(
+        list(numbers), list(numbers.values()), color=[GREY, BLUE, ORANGE], height=0.6
+    )
     texts = [f"{v:,.0f}" if v >= 10 or v == 2 else f"{v:.1f}" for v in numbers.values()]
     ax.bar_label(bars, texts, padding=4, bbox={"fc": "white", "ec": "none", "pad": 0.5})
     ax.set(xscale="log", xlabel=label)
@@ -648,7 +716,7 @@ from time import perf_counter
 
 
 def measure(*versions, turns=9):
-    """Return the median seconds of each version; they take turns, so that a slow moment hits all of them."""
+    """Return the median seconds of each version; in turns, so that a slow moment hits all."""
     for version in versions:
         version()  # the first turn warms up
     seconds = [[] for _ in versions]
@@ -671,18 +739,31 @@ def more_than(floor, slow, fast):
 def conv_views(x, w, padding):
     """As conv_gemm for stride 1, the windows not by an index but as a view."""
     x, (KH, KW, C, OC) = pad(x, padding), w.shape
-    windows = np.lib.stride_tricks.sliding_window_view(x, (KH, KW), axis=(1, 2)).transpose(0, 1, 2, 4, 5, 3)
-    return (windows.reshape(-1, KH * KW * C) @ w.reshape(-1, OC)).reshape(*windows.shape[:3], OC)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (KH, KW), axis=(1, 2)).transpose(
+        0, 1, 2, 4, 5, 3
+    )
+    return (windows.reshape(-1, KH * KW * C) @ w.reshape(-1, OC)).reshape(
+        *windows.shape[:3], OC
+    )
 
 
 rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
-little = [a.astype("float32") for a in (rng.standard_normal((16, 10, 10, 4)), rng.standard_normal((3, 3, 4, 8)))]
-np.testing.assert_allclose(conv_views(*little, 1), conv_loops(*little, 1, 1), rtol=1e-4, atol=1e-4)
-loops, product = measure(lambda: conv_loops(*little, 1, 1), lambda: conv_gemm(*little, 1, 1), turns=5)
+little = [
+    a.astype("float32")
+    for a in (rng.standard_normal((16, 10, 10, 4)), rng.standard_normal((3, 3, 4, 8)))
+]
+np.testing.assert_allclose(
+    conv_views(*little, 1), conv_loops(*little, 1, 1), rtol=1e-4, atol=1e-4
+)
+loops, product = measure(
+    lambda: conv_loops(*little, 1, 1), lambda: conv_gemm(*little, 1, 1), turns=5
+)
 print("six loops → one product:", more_than(20, loops, product))
 
 # %%
-x, w = (rng.standard_normal(shape).astype("float32") for shape in ((N, H, W, C), (KH, KW, C, OC)))
+x, w = (
+    rng.standard_normal(shape).astype("float32") for shape in ((N, H, W, C), (KH, KW, C, OC))
+)
 images, kernels = Tensor(x), Tensor(w)
 by_index, by_view, chunked = measure(
     lambda: conv_gemm(x, w, 1, 1),
@@ -727,7 +808,7 @@ print("one product, gathered by a view → library's chunks:", more_than(1, by_v
 
 # %%
 def product_by_tables(bits, w):
-    """(M, K) zeros and ones times (K, OC), K a multiple of 4, by a table of 16 sums for every four rows of w."""
+    """Multiply zeros and ones (M, K) by w (K, OC): 16 sums for every four rows of w."""
     raise NotImplementedError
 
 
@@ -737,7 +818,9 @@ def check_product_by_tables():
     assert product_by_tables(bits, w).tolist() == [[10]], "the example by hand gives 10"
     rng = np.random.default_rng(SEED)
     bits, w = rng.integers(0, 2, (50, 24)), rng.integers(-9, 10, (24, 5))
-    assert np.array_equal(product_by_tables(bits, w), bits @ w), "whole numbers agree in every bit"
+    assert np.array_equal(product_by_tables(bits, w), bits @ w), (
+        "whole numbers agree in every bit"
+    )
 
 
 attempt(check_product_by_tables)
@@ -794,7 +877,11 @@ print(xhat.ravel())
 
 # %%
 rng = np.random.default_rng([SEED, 6])  # this section's own, so that it can run again
-x, gamma, beta = rng.standard_normal((3, 4, 4, 2)) * [1, 9] + 5, rng.standard_normal(2), rng.standard_normal(2)
+x, gamma, beta = (
+    rng.standard_normal((3, 4, 4, 2)) * [1, 9] + 5,
+    rng.standard_normal(2),
+    rng.standard_normal(2),
+)
 y, (_, sigma, xhat) = norm_forward(x.reshape(-1, 2), gamma, beta)
 library = functional.batch_norm(Tensor(x), Tensor(gamma), Tensor(beta)).data
 np.testing.assert_allclose(y.reshape(x.shape), library, rtol=1e-12, atol=1e-12)
@@ -866,7 +953,7 @@ attempt(check_centre_backward)
 
 # %% tags=["solution"]
 def centre_backward(dy):
-    """x is used directly, which gives dy, and in the mean, which gives each x the M-th part of −Σ dy."""
+    """x is used directly, which gives dy, and in the mean, which gives each x −Σ dy / M."""
     return dy - dy.mean(axis=0)
 
 
@@ -1023,7 +1110,10 @@ np.testing.assert_allclose(line, slope * x + offset, atol=1e-12)
 np.testing.assert_allclose(sigma * closed_form(dy, xhat, 1, sigma), dy - line, atol=1e-12)
 _, (_, sigma, xhat) = norm_forward(x, gamma=1, beta=0, eps=0.1)
 remains = (sigma * closed_form(dy, xhat, 1, sigma) * xhat).sum() / (dy * xhat).sum()
-assert abs(remains - 0.1 / sigma**2) < 1e-12 and abs(closed_form(dy, xhat, 1, sigma).sum()) < 1e-12
+assert (
+    abs(remains - 0.1 / sigma**2) < 1e-12
+    and abs(closed_form(dy, xhat, 1, sigma).sum()) < 1e-12
+)
 
 # %% tags=["hide-input"]
 # alt: Left, upstream gradients over x with their least-squares line. Right, what batch norm
@@ -1059,10 +1149,16 @@ plt.show()
 # </details>
 
 # %%
-x, w, b = rng.standard_normal((4, 6, 6, 3)), rng.standard_normal((3, 3, 3, 5)), rng.standard_normal(5)
+x, w, b = (
+    rng.standard_normal((4, 6, 6, 3)),
+    rng.standard_normal((3, 3, 3, 5)),
+    rng.standard_normal(5),
+)
 ones, zeros = Tensor(np.ones(5)), Tensor(np.zeros(5))
 dy = rng.standard_normal((4, 4, 4, 5))
-_, dw, db = gradients(lambda *xwb: functional.batch_norm(functional.conv2d(*xwb), ones, zeros), x, w, b, dy=dy)
+_, dw, db = gradients(
+    lambda *xwb: functional.batch_norm(functional.conv2d(*xwb), ones, zeros), x, w, b, dy=dy
+)
 assert abs(db).max() < 1e-12 * abs(dy).sum() < abs(dw).max()
 print("the bias' gradient is 0, to rounding; that of the weights is not")
 
@@ -1081,10 +1177,18 @@ def rms_backward(dy, xhat, gamma, sigma):
 # %%
 def check_rms_backward():
     rng = np.random.default_rng(SEED)
-    x, dy, gamma = rng.standard_normal((9, 2)) + 1, rng.standard_normal((9, 2)), np.array([2.0, -3.0])
+    x, dy, gamma = (
+        rng.standard_normal((9, 2)) + 1,
+        rng.standard_normal((9, 2)),
+        np.array([2.0, -3.0]),
+    )
     sigma = np.sqrt((x * x).mean(axis=0) + 0.1)
-    (expected,) = gradients(lambda x: x / ((x * x).mean(axis=0) + 0.1) ** 0.5 * gamma, x, dy=dy)
-    np.testing.assert_allclose(rms_backward(dy, x / sigma, gamma, sigma), expected, rtol=1e-10, atol=1e-12)
+    (expected,) = gradients(
+        lambda x: x / ((x * x).mean(axis=0) + 0.1) ** 0.5 * gamma, x, dy=dy
+    )
+    np.testing.assert_allclose(
+        rms_backward(dy, x / sigma, gamma, sigma), expected, rtol=1e-10, atol=1e-12
+    )
 
 
 attempt(check_rms_backward)
@@ -1166,8 +1270,12 @@ for formula in (forgets_mean, forgets_sigma, forgets_both):
 ones = np.ones((8, 1))
 np.testing.assert_allclose(closed_form(ones, xhat, one, sigma), 0, atol=1e-12)
 np.testing.assert_allclose(forgets_sigma(ones, xhat, one, sigma), 0, atol=1e-12)
-assert abs(closed_form(dy, xhat, one, sigma) - forgets_sigma(dy, xhat, one, sigma)).max() > 0.01
-print("with dy = 1 the right gradient and a wrong one are both 0; with a random dy they differ")
+assert (
+    abs(closed_form(dy, xhat, one, sigma) - forgets_sigma(dy, xhat, one, sigma)).max() > 0.01
+)
+print(
+    "with dy = 1 the right gradient and a wrong one are both 0; with a random dy they differ"
+)
 
 # %% [markdown]
 # **A batch of one.** With M = 1 the mean is the value itself: x̂ = 0, and the output is β whatever goes in. The
@@ -1180,7 +1288,9 @@ except ValueError as error:
     print(error)
 else:
     raise AssertionError("a batch of one value was accepted")
-functional.batch_norm(Tensor(rng.standard_normal((1, 3, 3, 4))), Tensor(np.ones(4)), Tensor(np.zeros(4)))
+functional.batch_norm(
+    Tensor(rng.standard_normal((1, 3, 3, 4))), Tensor(np.ones(4)), Tensor(np.zeros(4))
+)
 
 # %% [markdown]
 # **Evaluation mode.** In use there may be a single image, and its class must not depend on what else is in the
@@ -1207,7 +1317,11 @@ for k in range(1, 21):
     assert np.isclose(state["running_mean"][0], 5 * (1 - 0.9**k))
     assert k > 1 or np.isclose(state["running_mean"][0], 0.5)
 assert round(state["running_mean"][0], 2) == 4.39
-(dx,) = gradients(lambda x: functional.batch_norm(x, Tensor(one), Tensor(zero), **state, training=False), x, dy=dy)
+(dx,) = gradients(
+    lambda x: functional.batch_norm(x, Tensor(one), Tensor(zero), **state, training=False),
+    x,
+    dy=dy,
+)
 np.testing.assert_allclose(dx, dy / np.sqrt(state["running_var"] + 1e-5), rtol=1e-12)
 print("running mean after 20 batches:", state["running_mean"].round(2))
 
@@ -1260,10 +1374,15 @@ for norm in (False, True):
         binary = Binary()(layer(np.float32(scale) * pixels, w1, norm))
         h = hidden[norm, scale] = layer(binary, w2, norm)
         share[norm, scale] = Clip(0, 1).derivative(h).mean()
-    print("batch norm" if norm else "none      ", [f"{100 * share[norm, s]:.0f} %" for s in scales])
+    print(
+        "batch norm" if norm else "none      ",
+        [f"{100 * share[norm, s]:.0f} %" for s in scales],
+    )
 assert all(0.29 < share[True, s] < 0.39 for s in scales)
 assert max(share[True, s] for s in scales) - min(share[True, s] for s in scales) < 0.01
-assert share[False, 0.1] == 0 and 0.05 < share[False, 1] < 0.07 and 0.25 < share[False, 10] < 0.27
+assert (
+    share[False, 0.1] == 0 and 0.05 < share[False, 1] < 0.07 and 0.25 < share[False, 10] < 0.27
+)
 assert (hidden[False, 1] == 0).mean() > 0.8 and (hidden[False, 1] >= 0.5).mean() < 0.001
 assert (hidden[True, 1] >= 0.5).mean() > 0.25
 
@@ -1275,7 +1394,10 @@ bins = np.linspace(-2.5, 2.5, 51)
 for ax, norm in zip(axes, (False, True)):
     ax.axvspan(0, 1, color=ORANGE, alpha=0.15, lw=0)
     ax.hist(
-        hidden[norm, 1].ravel(), bins, color=BLUE, weights=np.full(hidden[norm, 1].size, 1 / hidden[norm, 1].size)
+        hidden[norm, 1].ravel(),
+        bins,
+        color=BLUE,
+        weights=np.full(hidden[norm, 1].size, 1 / hidden[norm, 1].size),
     )
     ax.axvline(0.5, color="black", ls=":", lw=1.5)
     ax.set(
@@ -1339,7 +1461,9 @@ def bias_gradient(dy):
 # %%
 def check_bias_gradient():
     rng = np.random.default_rng(SEED)
-    x, w, dy = (rng.standard_normal(shape) for shape in ((2, 4, 5, 3), (2, 2, 3, 4), (2, 3, 4, 4)))
+    x, w, dy = (
+        rng.standard_normal(shape) for shape in ((2, 4, 5, 3), (2, 2, 3, 4), (2, 3, 4, 4))
+    )
     expected = gradients(functional.conv2d, x, w, np.zeros(4), dy=dy)[2]
     np.testing.assert_allclose(bias_gradient(dy), expected, rtol=1e-12)
 
@@ -1368,9 +1492,14 @@ def max_pool_backward(dy, x):
 # %%
 def check_max_pool_backward():
     rng = np.random.default_rng(SEED)
-    x, dy = rng.integers(0, 3, (3, 6, 8, 2)).astype(float), rng.standard_normal((3, 3, 4, 2))  # many ties
+    x, dy = (
+        rng.integers(0, 3, (3, 6, 8, 2)).astype(float),
+        rng.standard_normal((3, 3, 4, 2)),
+    )  # many ties
     (expected,) = gradients(functional.max_pool2d, x, dy=dy)
-    assert np.array_equal(max_pool_backward(dy, x), expected), "dy goes to the first of the largest"
+    assert np.array_equal(max_pool_backward(dy, x), expected), (
+        "dy goes to the first of the largest"
+    )
 
 
 attempt(check_max_pool_backward)
@@ -1380,7 +1509,9 @@ attempt(check_max_pool_backward)
 def max_pool_backward(dy, x):
     """argmax names the first of several largest values, and put_along_axis writes dy there."""
     N, H, W, C = x.shape
-    windows = x.reshape(N, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 5, 2, 4).reshape(*dy.shape, 4)
+    windows = (
+        x.reshape(N, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 5, 2, 4).reshape(*dy.shape, 4)
+    )
     dwindows = np.zeros_like(windows)
     np.put_along_axis(dwindows, windows.argmax(axis=-1)[..., None], dy[..., None], axis=-1)
     return dwindows.reshape(*dy.shape, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
@@ -1401,10 +1532,16 @@ def fold_norm(w, gamma, beta, mean, var, eps):
 # %%
 def check_fold_norm():
     rng = np.random.default_rng(SEED)
-    x, w, four = rng.standard_normal((2, 5, 5, 3)), rng.standard_normal((3, 3, 3, 4)), rng.standard_normal((4, 4))
+    x, w, four = (
+        rng.standard_normal((2, 5, 5, 3)),
+        rng.standard_normal((3, 3, 3, 4)),
+        rng.standard_normal((4, 4)),
+    )
     gamma, beta, mean, var = four[0], four[1], four[2], four[3] ** 2
     h = functional.conv2d(Tensor(x), Tensor(w))
-    expected = functional.batch_norm(h, Tensor(gamma), Tensor(beta), mean, var, training=False, eps=0.1).data
+    expected = functional.batch_norm(
+        h, Tensor(gamma), Tensor(beta), mean, var, training=False, eps=0.1
+    ).data
     folded, bias = fold_norm(w, gamma, beta, mean, var, 0.1)
     found = functional.conv2d(Tensor(x), Tensor(folded), Tensor(bias)).data
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
@@ -1440,7 +1577,11 @@ def normalize_rows(x):
 
 def check_layer_norm_backward():
     rng = np.random.default_rng(SEED)
-    x, dy, gamma = rng.standard_normal((6, 5)), rng.standard_normal((6, 5)), rng.standard_normal(5)
+    x, dy, gamma = (
+        rng.standard_normal((6, 5)),
+        rng.standard_normal((6, 5)),
+        rng.standard_normal(5),
+    )
     centred = x - x.mean(axis=1, keepdims=True)
     sigma = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 0.1)
     (expected,) = gradients(lambda x: normalize_rows(x) * gamma, x, dy=dy)
@@ -1453,7 +1594,7 @@ attempt(check_layer_norm_backward)
 
 # %% tags=["solution"]
 def layer_norm_backward(dy, xhat, gamma, sigma):
-    """gamma can no longer be taken out of the means, so it goes in with dy; the rest is the transposed formula."""
+    """gamma cannot leave the means, so it goes in with dy; the rest is transposed."""
     return closed_form((gamma * dy).T, xhat.T, 1, sigma[:, 0]).T
 
 
@@ -1476,7 +1617,9 @@ def check_dx_as_convolution():
         x, w = rng.standard_normal((2, 5, 6, 3)), rng.standard_normal((K, K, 3, 4))
         dy = rng.standard_normal(conv_loops(x, w, 1, P).shape)
         expected = gradients(partial(functional.conv2d, padding=P), x, w, dy=dy)[0]
-        np.testing.assert_allclose(dx_as_convolution(dy, w, P), expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            dx_as_convolution(dy, w, P), expected, rtol=1e-10, atol=1e-12
+        )
 
 
 attempt(check_dx_as_convolution)
@@ -1484,7 +1627,7 @@ attempt(check_dx_as_convolution)
 
 # %% tags=["solution"]
 def dx_as_convolution(dy, w, padding):
-    """Pixel a is place p of window i = a + P − p: reading dy from there runs through the kernel backwards."""
+    """Pixel a is place p of window i = a + P − p: as i grows, p runs backwards."""
     return conv_gemm(dy, w[::-1, ::-1].swapaxes(2, 3), padding=len(w) - 1 - padding)
 
 

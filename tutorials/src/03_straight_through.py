@@ -13,7 +13,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -36,20 +37,37 @@ plt.rc("axes.spines", top=False, right=False)
 # alt: Sign, binary and ternary staircases. Above, each with its average over a window. Below,
 #      the slope of the average: a window of height one around the thresholds, with half-width
 #      1, one half and one quarter.
-columns = [(Sign(), 1, Clip(-1, 1)), (Binary(), 1 / 2, Clip(0, 1)), (Ternary(), 1 / 4, Clip(0, 1))]
-figure, axes = plt.subplots(2, 3, figsize=(9, 4.8), layout="constrained", sharex="col", height_ratios=(1.4, 1))
+columns = [
+    (Sign(), 1, Clip(-1, 1)),
+    (Binary(), 1 / 2, Clip(0, 1)),
+    (Ternary(), 1 / 4, Clip(0, 1)),
+]
+figure, axes = plt.subplots(
+    2, 3, figsize=(9, 4.8), layout="constrained", sharex="col", height_ratios=(1.4, 1)
+)
 for (f, h, ramp), (top, bottom) in zip(columns, axes.T):
     u = np.linspace(ramp.low - 0.5, ramp.high + 0.5, 2001)
     top.fill_between(u, f(u), ramp.value(u), color=LIGHT, alpha=0.35, lw=0)
     top.plot(u, f(u), color=DARK, lw=2.5, label="the staircase")
     top.plot(u, ramp.value(u), "--", color=WARM, lw=2, label="its average over ± h")
     bottom.plot(u, 0 * u, color=DARK, lw=2.5, label="its derivative")
-    bottom.plot(u, (f(u + h) - f(u - h)) / (2 * h), "--", color=WARM, lw=2, label="its difference over ± h")
+    bottom.plot(
+        u,
+        (f(u + h) - f(u - h)) / (2 * h),
+        "--",
+        color=WARM,
+        lw=2,
+        label="its difference over ± h",
+    )
     middle = [0.5] * len(f.thresholds)
     bottom.errorbar(f.thresholds, middle, xerr=h, fmt="ko", capsize=5, label="threshold ± h")
     top.set(title=f"{type(f).__name__.lower()}, h = {h:g}", ylabel="y")
     bottom.set(xlabel="x", ylabel="slope", ylim=(-0.15, 1.25))
-figure.legend(handles=[*top.lines, *bottom.lines[:2], *bottom.containers], loc="outside lower center", ncols=3)
+figure.legend(
+    handles=[*top.lines, *bottom.lines[:2], *bottom.containers],
+    loc="outside lower center",
+    ncols=3,
+)
 plt.show()
 
 # %% [markdown]
@@ -164,7 +182,10 @@ x = np.concatenate([X, ties, rng.uniform(-2, 2, 10_000)])
 assert np.array_equal(ternary(x), binary(x - 0.25) / 2 + binary(x + 0.25) / 2)
 tie = np.array([0.75])
 print("rounded ternary            ", by_rounding(tie, 2))
-print("mean of two rounded binary ", by_rounding(tie - 0.25, 1) / 2 + by_rounding(tie + 0.25, 1) / 2)
+print(
+    "mean of two rounded binary ",
+    by_rounding(tie - 0.25, 1) / 2 + by_rounding(tie + 0.25, 1) / 2,
+)
 assert by_rounding(tie, 2) != by_rounding(tie - 0.25, 1) / 2 + by_rounding(tie + 0.25, 1) / 2
 
 # %% [markdown]
@@ -182,7 +203,10 @@ print(f"64 random signs add up to 0 in {100 * comb(64, 32) / 2**64:.1f} % of the
 below = np.nextafter(np.array([0.25]), 0)  # the largest number under 0.25
 shifted_numbers = (binary(below - 0.25) + binary(below + 0.25)) / 2
 shifted_thresholds = (Binary(0.75)(below) + Binary(0.25)(below)) / 2
-print(f"ternary {ternary(below)}, shifted numbers {shifted_numbers}, shifted thresholds {shifted_thresholds}")
+print(
+    f"ternary {ternary(below)}, shifted numbers {shifted_numbers}, "
+    f"shifted thresholds {shifted_thresholds}"
+)
 assert 9.5 < 100 * comb(64, 32) / 2**64 < 10.5
 assert ternary(below) == 0 and shifted_numbers == 0.5 and shifted_thresholds == 0
 
@@ -259,7 +283,10 @@ for h in (1e-5, 2**-6, 0.25, 1):
 steps = (1e-5, 0.01, 0.25, 1)
 print("h        " + "".join(f"{h:>10g}" for h in steps))
 for x in (-0.3, 0.0, 0.2):
-    print(f"x = {x:4.1f} " + "".join(f"{central_difference(sign, np.array(x), h):10.0f}" for h in steps))
+    print(
+        f"x = {x:4.1f} "
+        + "".join(f"{central_difference(sign, np.array(x), h):10.0f}" for h in steps)
+    )
 assert central_difference(sign, np.array([-0.3, 0.2]), 1e-5).tolist() == [0, 0]
 assert np.isclose(central_difference(sign, np.array(0.0), 1e-5), 1e5)
 assert central_difference(sign, np.array([-0.3, 0, 0.2]), 1).tolist() == [1, 1, 1]
@@ -296,7 +323,11 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrain
 for ax, low, high in ((left, 0, 1), (right, 0.2, 0.24)):
     b = np.linspace(low, high, 2001)
     ax.plot(b, [loss(value) for value in b], color=DARK, lw=2)
-    ax.set(xlabel="b", ylabel="L(b)", title="the loss" if ax is left else "the same, 25 times closer")
+    ax.set(
+        xlabel="b",
+        ylabel="L(b)",
+        title="the loss" if ax is left else "the same, 25 times closer",
+    )
 plt.show()
 
 # %% [markdown]
@@ -391,7 +422,10 @@ window = (grid >= 0) & (grid < 1)
 assert np.array_equal(central_difference(binary, grid, 1 / 2), window)
 assert np.array_equal(central_difference(ternary, grid, 1 / 4), window)
 assert grid[Clip(0, 1).derivative(grid) != window].tolist() == [0]
-print("with h = 1/4 the binary staircase has the slopes", np.unique(central_difference(binary, grid, 1 / 4)))
+print(
+    "with h = 1/4 the binary staircase has the slopes",
+    np.unique(central_difference(binary, grid, 1 / 4)),
+)
 assert np.unique(central_difference(binary, grid, 1 / 4)).tolist() == [0, 2]
 
 # %% [markdown]
@@ -408,7 +442,7 @@ assert np.unique(central_difference(binary, grid, 1 / 4)).tolist() == [0, 2]
 
 # %%
 def step_for(levels):
-    """Return the h whose central difference is 1 on [0, 1) and 0 elsewhere, for this number of levels."""
+    """Return the h whose central difference is 1 on [0, 1) and 0 elsewhere."""
     raise NotImplementedError
 
 
@@ -417,9 +451,17 @@ def check_step_for():
     from duonet.quant import Uniform
 
     x = np.random.default_rng(SEED).uniform(-2, 3, 2000)
-    for levels, f in ((2, Binary()), (3, Ternary()), (4, Uniform(2)), (8, Uniform(3)), (256, Uniform(8))):
+    for levels, f in (
+        (2, Binary()),
+        (3, Ternary()),
+        (4, Uniform(2)),
+        (8, Uniform(3)),
+        (256, Uniform(8)),
+    ):
         window = central_difference(f, x, step_for(levels))
-        assert np.allclose(window, (x > 0) & (x < 1), atol=1e-9), f"not the window with {levels} levels"
+        assert np.allclose(window, (x > 0) & (x < 1), atol=1e-9), (
+            f"not the window with {levels} levels"
+        )
 
 
 attempt(check_step_for)
@@ -456,7 +498,11 @@ def smoothed(f, x, h, points=1000):
     return np.mean([f(x + shift) for shift in u], axis=0)
 
 
-for f, h, surrogate in ((sign, 1, Clip(-1, 1)), (binary, 1 / 2, Clip(0, 1)), (ternary, 1 / 4, Clip(0, 1))):
+for f, h, surrogate in (
+    (sign, 1, Clip(-1, 1)),
+    (binary, 1 / 2, Clip(0, 1)),
+    (ternary, 1 / 4, Clip(0, 1)),
+):
     error = np.abs(smoothed(f, grid, h) - surrogate.value(grid)).max()
     assert error < 0.0021, error  # a jump of at most 2, placed to within one point of 1,000
 print("The surrogate Clip is each staircase, averaged.")
@@ -536,9 +582,13 @@ def check_ternary_clip():
     for seed in range(3):
         dy = np.random.default_rng(seed).standard_normal(array.shape)
         y, dx = output_and_gradient(TernaryClip.apply, array, dy)
-        expected_y, expected_dx = output_and_gradient(quantize, array, dy, Ternary(), Clip(0, 1))
+        expected_y, expected_dx = output_and_gradient(
+            quantize, array, dy, Ternary(), Clip(0, 1)
+        )
         assert np.array_equal(y, expected_y), "the staircase is off"
-        assert np.array_equal(dx, expected_dx), "the gradient is off; does it use dy, and the open window?"
+        assert np.array_equal(dx, expected_dx), (
+            "the gradient is off; does it use dy, and the open window?"
+        )
 
 
 attempt(check_ternary_clip)
@@ -627,7 +677,9 @@ plt.show()
 # %%
 inside = b < 1
 assert np.allclose(coarse[inside], 2 * (b[inside] - 0.7), atol=0.011)
-assert (np.sign(coarse[inside]) == np.sign(slope[inside]))[np.abs(b[inside] - 0.7) > 0.05].all()
+assert (np.sign(coarse[inside]) == np.sign(slope[inside]))[
+    np.abs(b[inside] - 0.7) > 0.05
+].all()
 assert np.allclose(np.abs(slope[b < 0.64]), 1) and np.allclose(slope[b > 1.06], 0)
 
 # %% [markdown]
@@ -656,7 +708,9 @@ try:
 except GradientError as error:
     message = str(error)
 print(message)
-assert "numerical" in message and output_and_gradient(BinaryClip.apply, x, np.ones(4))[1].tolist() == [0, 1, 1, 0]
+assert "numerical" in message and output_and_gradient(BinaryClip.apply, x, np.ones(4))[
+    1
+].tolist() == [0, 1, 1, 0]
 
 # %% [markdown]
 # The check is right and our op is wrong, in the sense of the check: `backward` is not the derivative of
@@ -737,7 +791,16 @@ assert "backward gives" in found and "(0,)" in found.splitlines()[2]
 # and `Shifted(..., 0.5)` moves one to ½.
 
 # %%
-from duonet.quant import Identity, Polynomial, ReLU, Shifted, SwishSign, Tanh, Triangle, ZeroOne
+from duonet.quant import (
+    Identity,
+    Polynomial,
+    ReLU,
+    Shifted,
+    SwishSign,
+    Tanh,
+    Triangle,
+    ZeroOne,
+)
 
 gallery = {
     "identity": Identity(),  # Bengio et al., 2013
@@ -768,7 +831,10 @@ for i, (name, surrogate) in enumerate(gallery.items()):
     top.plot(u, surrogate.value(u), "--", color=WARM, lw=1.8)
     top.set(title=name, ylim=(-0.8, 1.8), ylabel="value" if i % 4 == 0 else "")
     bottom.plot(u, surrogate.derivative(u), color=WARM, lw=1.8)
-    bottom.set(ylim=(-1, 8.5) if i in (6, 7) else (-0.3, 2.5), ylabel="derivative" if i % 4 == 0 else "")
+    bottom.set(
+        ylim=(-1, 8.5) if i in (6, 7) else (-0.3, 2.5),
+        ylabel="derivative" if i % 4 == 0 else "",
+    )
     if i > 3:
         bottom.set_xlabel("x")
 plt.show()
@@ -782,7 +848,20 @@ plt.show()
 # digit. Here are three such rows, for sign, at the twelve points `X` and for an upstream gradient of 1.
 
 # %%
-swish = [-0.03034, -0.19499, -0.08462, 4.84616, 5, 5, 4.84616, 2.26205, -0.08462, -0.35418, -0.19499, -0.03034]
+swish = [
+    -0.03034,
+    -0.19499,
+    -0.08462,
+    4.84616,
+    5,
+    5,
+    4.84616,
+    2.26205,
+    -0.08462,
+    -0.35418,
+    -0.19499,
+    -0.03034,
+]
 known = {
     Clip(-1, 1, closed=True): [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0],
     Polynomial(): [0, 0, 1, 1.9, 2, 2, 1.9, 1.5, 1, 0.5, 0, 0],
@@ -872,14 +951,14 @@ class Arctan(Surrogate):
 # %%
 def check_arctan():
     arctan = Arctan()
-    assert np.allclose(arctan.value(np.array([0, 2 / np.pi, -2 / np.pi, 1e12])), [0, 0.5, -0.5, 1]), (
-        "2 / pi times the arc tangent of pi x / 2"
-    )
+    assert np.allclose(
+        arctan.value(np.array([0, 2 / np.pi, -2 / np.pi, 1e12])), [0, 0.5, -0.5, 1]
+    ), "2 / pi times the arc tangent of pi x / 2"
     check_surrogate(arctan)  # raises where derivative and value do not belong together
     y, dx = output_and_gradient(quantize, array, dy, Sign(), arctan)
-    assert np.array_equal(y, sign(array)) and np.array_equal(dx, dy * arctan.derivative(array)), (
-        "forwards the staircase, backwards dy times the derivative"
-    )
+    assert np.array_equal(y, sign(array)) and np.array_equal(
+        dx, dy * arctan.derivative(array)
+    ), "forwards the staircase, backwards dy times the derivative"
 
 
 attempt(check_arctan)
@@ -980,7 +1059,9 @@ results = {
 for name, found in results.items():
     print(f"{name:8} {found.mean():.1f} ± {found.std(ddof=1):.1f} %   seeds:", found.round(1))
 if FULL:
-    assert min(results["float"].mean(), results["ternary"].mean()) > results["binary"].mean() + 1
+    assert (
+        min(results["float"].mean(), results["ternary"].mean()) > results["binary"].mean() + 1
+    )
     assert -1 < results["float"].mean() - results["ternary"].mean() < 4
     assert min(results["float"]) < max(results["ternary"]) + 2.5
 
@@ -1009,13 +1090,19 @@ if FULL:
 
 # %%
 widths = (0.25, 0.5, 1, 2, np.inf)
-sweep = {name: [results[name] if w == 0.5 else None for w in widths] for name in ("binary", "ternary")}
+sweep = {
+    name: [results[name] if w == 0.5 else None for w in widths]
+    for name in ("binary", "ternary")
+}
 for name, staircase in (("binary", Binary()), ("ternary", Ternary())):
     for i, w in enumerate(widths):
         if w != 0.5:  # trained above
             surrogate = Identity() if w == np.inf else Clip(0.5 - w, 0.5 + w)
             sweep[name][i] = accuracies(through(staircase, surrogate))
-    shown = [f"w = {w:g}: {found.mean():.1f} ± {found.std(ddof=1):.1f}" for w, found in zip(widths, sweep[name])]
+    shown = [
+        f"w = {w:g}: {found.mean():.1f} ± {found.std(ddof=1):.1f}"
+        for w, found in zip(widths, sweep[name])
+    ]
     print(f"{name:8}", "   ".join(shown))
 
 # %%
@@ -1024,10 +1111,20 @@ for name, staircase in (("binary", Binary()), ("ternary", Ternary())):
 #      two, and fall slightly towards the identity.
 figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
 place = np.arange(len(widths))
-for (name, found), color, marker, shift in zip(sweep.items(), (WARM, DARK), "os", (-0.06, 0.06)):
-    ax.plot(place + shift, np.mean(found, axis=1), "-" if name == "ternary" else "--", color=color, label=name)
+for (name, found), color, marker, shift in zip(
+    sweep.items(), (WARM, DARK), "os", (-0.06, 0.06)
+):
+    ax.plot(
+        place + shift,
+        np.mean(found, axis=1),
+        "-" if name == "ternary" else "--",
+        color=color,
+        label=name,
+    )
     for x, accuracy in zip(place, found):
-        ax.plot(np.full(SEEDS, x + shift), accuracy, marker, color=color, alpha=0.5, ms=5, mew=0)
+        ax.plot(
+            np.full(SEEDS, x + shift), accuracy, marker, color=color, alpha=0.5, ms=5, mew=0
+        )
 ax.axhline(results["float"].mean(), color="0.5", lw=1.2, ls=":")
 ax.text(-0.1, results["float"].mean() + 0.6, "float, window (0, 1)", color="0.4")
 ax.set_xticks(place, ["¼", "½\n(clip)", "1", "2", "∞\n(identity)"])
@@ -1056,7 +1153,9 @@ plt.show()
 # %%
 mean = {name: np.mean(found, axis=1) for name, found in sweep.items()}
 if FULL:
-    assert (mean["binary"] + mean["ternary"]).argmax() in (2, 3), "the top is at w = 1, or next to it"
+    assert (mean["binary"] + mean["ternary"]).argmax() in (2, 3), (
+        "the top is at w = 1, or next to it"
+    )
     for name in sweep:
         assert mean[name][2] > mean[name][0] + 5 and mean[name][2] > mean[name][1] + 0.3
         assert abs(mean[name][2] - mean[name][-1]) < 5
@@ -1090,7 +1189,11 @@ def pre_activations(model, images):
         model(Tensor(normalize(images)))
     names = [name for name, _ in model.children()]
     kinds = [type(layer) for _, layer in model.children()]
-    return [records[names[i - 1]].output for i, kind in enumerate(kinds) if kind is nn.QuantActivation]
+    return [
+        records[names[i - 1]].output
+        for i, kind in enumerate(kinds)
+        if kind is nn.QuantActivation
+    ]
 
 
 def share_inside(z, low=0, high=1):
@@ -1120,9 +1223,17 @@ for norm in (True, False):
         for path, parameter in model.named_parameters():
             if path.endswith("weight"):
                 parameter.data *= factor
-        share[norm, factor] = np.array([share_inside(z) for z in pre_activations(model, images)])
-        print(f"batch norm {norm!s:5}, weights × {factor:2}: in the window", share[norm, factor].round(2))
-assert np.abs(share[True, 1] - 0.34).max() < 0.04 and np.abs(share[True, 10] - share[True, 1]).max() < 0.01
+        share[norm, factor] = np.array(
+            [share_inside(z) for z in pre_activations(model, images)]
+        )
+        print(
+            f"batch norm {norm!s:5}, weights × {factor:2}: in the window",
+            share[norm, factor].round(2),
+        )
+assert (
+    np.abs(share[True, 1] - 0.34).max() < 0.04
+    and np.abs(share[True, 10] - share[True, 1]).max() < 0.01
+)
 assert (share[False, 10] < share[False, 1] / 3).all()
 
 # %% [markdown]
@@ -1134,17 +1245,23 @@ assert (share[False, 10] < share[False, 1] / 3).all()
 
 # %%
 def dead_share(z, low, high):
-    """Return the share of the units (columns of z) that no sample (row) puts into low < z < high."""
+    """Return the share of units, columns of z, that no sample puts into low < z < high."""
     raise NotImplementedError
 
 
 # %%
 def check_dead_share():
     z = np.array([[-1.0, 0.5, 2.0, 0.0], [1.5, 3.0, 2.0, 1.0]])
-    assert dead_share(z, 0, 1) == 0.75, "only the second unit is alive: an end of the window is outside"
-    assert dead_share(z, -2, 4) == 0 and dead_share(z, 5, 6) == 1, "a window around all, and one beyond"
+    assert dead_share(z, 0, 1) == 0.75, (
+        "only the second unit is alive: an end of the window is outside"
+    )
+    assert dead_share(z, -2, 4) == 0 and dead_share(z, 5, 6) == 1, (
+        "a window around all, and one beyond"
+    )
     z = np.random.default_rng(SEED).standard_normal((4, 5000))
-    assert abs(dead_share(z, 0, 1) - 0.659**4) < 0.03, "each of the four samples misses with probability 0.659"
+    assert abs(dead_share(z, 0, 1) - 0.659**4) < 0.03, (
+        "each of the four samples misses with probability 0.659"
+    )
 
 
 attempt(check_dead_share)
@@ -1169,7 +1286,10 @@ for norm in (True, False):
     alive = [((z > 0) & (z < 1)).any(axis=0) for z in first]
     after[norm] = np.mean([share_inside(z) for z in first]), 1 - np.mean(alive), accuracy
     inside, dead, accuracy = after[norm]
-    print(f"batch norm {norm!s:5}: {inside:5.1%} in the window, {dead:5.1%} dead, accuracy {accuracy:.1f} %")
+    print(
+        f"batch norm {norm!s:5}: {inside:5.1%} in the window, {dead:5.1%} dead, "
+        f"accuracy {accuracy:.1f} %"
+    )
 if FULL:
     assert after[True][0] > 0.2 and after[False][0] < 0.12
     assert after[True][1] < 0.01 < 0.02 < after[False][1]
@@ -1209,10 +1329,16 @@ def once(x):
 x = np.array([0.3, 0.8])
 single = output_and_gradient(once, x, np.ones(2))
 double = output_and_gradient(lambda x: once(once(x)), x, np.ones(2))
-closed = output_and_gradient(lambda x: quantize(once(x), Binary(), Clip(0, 1, closed=True)), x, np.ones(2))
+closed = output_and_gradient(
+    lambda x: quantize(once(x), Binary(), Clip(0, 1, closed=True)), x, np.ones(2)
+)
 print("once :", *single)
 print("twice:", *double)
-assert np.array_equal(single[0], double[0]) and single[1].tolist() == [1, 1] and double[1].tolist() == [0, 0]
+assert (
+    np.array_equal(single[0], double[0])
+    and single[1].tolist() == [1, 1]
+    and double[1].tolist() == [0, 0]
+)
 assert closed[1].tolist() == [1, 1]
 
 # %% [markdown]
@@ -1241,7 +1367,9 @@ def coarse_gradient_of_both(b, v, n=200):
 def walk(gradient, radius=0.1, steps=400):
     angles = 2 * np.pi * (np.arange(steps) + 0.5) / steps
     ahead = np.stack([-np.sin(angles), np.cos(angles)], axis=1) * radius * 2 * np.pi / steps
-    there = [gradient(0.55 + radius * np.cos(angle), 1 + radius * np.sin(angle)) for angle in angles]
+    there = [
+        gradient(0.55 + radius * np.cos(angle), 1 + radius * np.sin(angle)) for angle in angles
+    ]
     return (there * ahead).sum(axis=1)  # the change of height that each step promises
 
 
@@ -1275,12 +1403,21 @@ def quotients(b, v, h=0.05):
 # %%
 from duonet import smooth_forward
 
-walks = {"coarse gradient": walk(coarse_gradient_of_both), "difference quotients": walk(quotients)}
+walks = {
+    "coarse gradient": walk(coarse_gradient_of_both),
+    "difference quotients": walk(quotients),
+}
 with smooth_forward():
     walks["surrogate network"] = walk(coarse_gradient_of_both)
 for name, changes in walks.items():
-    print(f"{name:20}  up {changes[changes > 0].sum():.4f}, down {-changes[changes < 0].sum():.4f}")
-assert abs(walks["surrogate network"].sum()) < 1e-5 and abs(walks["difference quotients"].sum()) < 1e-3
+    print(
+        f"{name:20}  up {changes[changes > 0].sum():.4f}, "
+        f"down {-changes[changes < 0].sum():.4f}"
+    )
+assert (
+    abs(walks["surrogate network"].sum()) < 1e-5
+    and abs(walks["difference quotients"].sum()) < 1e-3
+)
 many = walk(lambda b, v: coarse_gradient_of_both(b, v, n=20_000))
 assert np.allclose([walks["coarse gradient"].sum(), many.sum()], -0.0255, atol=2e-4)
 
@@ -1327,9 +1464,9 @@ def difference_of_np_sign(x):
 # %%
 def check_difference_of_np_sign():
     points = np.concatenate([grid, np.random.default_rng(SEED).uniform(-3, 3, 100)])
-    assert np.array_equal(difference_of_np_sign(points), central_difference(np.sign, points, 1)), (
-        "where x - 1 or x + 1 is 0, np.sign is 0"
-    )
+    assert np.array_equal(
+        difference_of_np_sign(points), central_difference(np.sign, points, 1)
+    ), "where x - 1 or x + 1 is 0, np.sign is 0"
     assert "sign" not in difference_of_np_sign.__code__.co_names, "without np.sign"
 
 
@@ -1349,7 +1486,7 @@ def difference_of_np_sign(x):
 
 # %%
 def two_binaries(x):
-    """Return the ternary staircase of the tensor x, as the mean of two shifted binary quantize calls."""
+    """Return the ternary staircase of a tensor, the mean of two shifted quantize calls."""
     raise NotImplementedError
 
 
@@ -1359,7 +1496,9 @@ def check_two_binaries():
     dy = np.random.default_rng(SEED).standard_normal(points.shape)
     y, dx = output_and_gradient(two_binaries, points, dy)
     assert np.array_equal(y, ternary(points)), "the staircase is off"
-    assert np.array_equal(two_binaries(Tensor(ties)).data, ternary(ties)), "the staircase is off at a tie"
+    assert np.array_equal(two_binaries(Tensor(ties)).data, ternary(ties)), (
+        "the staircase is off at a tie"
+    )
     left, right = (points > -0.25) & (points < 0.75), (points > 0.25) & (points < 1.25)
     assert np.allclose(dx, dy * (left / 2 + right / 2)), "the window is off"
 
@@ -1369,10 +1508,12 @@ attempt(check_two_binaries)
 
 # %% tags=["solution"]
 def two_binaries(x):
-    return 0.5 * quantize(x - 0.25, Binary(), Clip(0, 1)) + 0.5 * quantize(x + 0.25, Binary(), Clip(0, 1))
+    return 0.5 * quantize(x - 0.25, Binary(), Clip(0, 1)) + 0.5 * quantize(
+        x + 0.25, Binary(), Clip(0, 1)
+    )
 
 
-# ½ on (−¼, ¼), 1 on (¼, ¾), ½ on (¾, 1¼): wider than the ternary's own window, and of the same area.
+# ½ on (−¼, ¼), 1 on (¼, ¾), ½ on (¾, 1¼): wider than the ternary window, of the same area.
 
 # %% [markdown]
 # **C** ★★★ PACT (Choi et al., 2018) *learns* where the activation ends. Its parameter is $\alpha > 0$; its
@@ -1406,13 +1547,17 @@ class Pact(Function):
 def check_pact():
     draw = np.random.default_rng(SEED)
     x, alpha, dy = draw.uniform(-1, 4, 50), np.array([1.7]), draw.standard_normal(50)
-    assert np.array_equal(Pact.apply(Tensor(x), Tensor(alpha)).data, alpha * ternary(x / alpha)), "the staircase"
+    assert np.array_equal(
+        Pact.apply(Tensor(x), Tensor(alpha)).data, alpha * ternary(x / alpha)
+    ), "the staircase"
     check_gradients(Pact.apply, x, alpha, against="surrogate")
     expected = (np.where((x > 0) & (x < 1.7), dy, 0), dy[x >= 1.7].sum())
     tensors = Tensor(x, requires_grad=True), Tensor(alpha, requires_grad=True)
     Pact.apply(*tensors).backward(dy)
     for tensor, gradient in zip(tensors, expected):
-        assert np.allclose(tensor.grad, gradient), "the gradients must be there after forward, too"
+        assert np.allclose(tensor.grad, gradient), (
+            "the gradients must be there after forward, too"
+        )
 
 
 attempt(check_pact)

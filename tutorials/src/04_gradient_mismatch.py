@@ -13,7 +13,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -27,7 +28,9 @@ from duonet.exercise import attempt, full_run
 from duonet.viz import sliders
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
-FULL = full_run()  # False in a browser, where Python is slow: there this notebook measures less
+FULL = (
+    full_run()
+)  # False in a browser, where Python is slow: there this notebook measures less
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
@@ -41,7 +44,9 @@ half, at = 300, 1420  # the window reaches 300 points, or 0.3, to either side of
 average = np.convolve(staircase, np.ones(2 * half + 1) / (2 * half + 1), "valid")
 slope, across = (staircase[at + half] - staircase[at - half]) / 0.6, np.array([-0.5, 0.5])
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-axes.axvspan(t[at - half], t[at + half], color="0.92", label=r"window of half-width $\varepsilon$")
+axes.axvspan(
+    t[at - half], t[at + half], color="0.92", label=r"window of half-width $\varepsilon$"
+)
 axes.step(t, staircase, color=GREY, lw=1.2, label="loss: a staircase, without a useful slope")
 axes.plot(t[half:-half], average, color=BLUE, lw=2.4, label="loss averaged over the window")
 tangent = t[at] + across, average[at - half] + slope * across
@@ -117,7 +122,10 @@ def moved(W, index, s):
 s = np.linspace(-2, 2, 4001)
 along = np.array([loss(moved(W, (2, 2), shift)) for shift in s])
 jumps = np.flatnonzero(np.diff(along))
-print(f"{len(jumps)} jumps between s = -2 and 2; flat in {np.mean(np.diff(along) == 0):.1%} of the steps")
+print(
+    f"{len(jumps)} jumps between s = -2 and 2; "
+    f"flat in {np.mean(np.diff(along) == 0):.1%} of the steps"
+)
 assert 8 < len(jumps) <= N
 
 # %% [markdown]
@@ -152,7 +160,10 @@ assert 8 < len(jumps) <= N
 eps = 0.3
 up, down = loss(moved(W, (2, 2), eps)), loss(moved(W, (2, 2), -eps))
 g_22 = (up - down) / (2 * eps)
-print(f"L(w + eps) = {up:.4f}, L(w - eps) = {down:.4f}, g = ({up:.4f} - {down:.4f}) / {2 * eps:.1f} = {g_22:.4f}")
+print(
+    f"L(w + eps) = {up:.4f}, L(w - eps) = {down:.4f}, "
+    f"g = ({up:.4f} - {down:.4f}) / {2 * eps:.1f} = {g_22:.4f}"
+)
 
 # %% [markdown]
 # And the other way round, without the theorem: average the loss over 40,000 points of a window, once around a
@@ -183,11 +194,22 @@ top.step(s, along, color=GREY, linewidth=1, where="post", label="the loss itself
 for half, colour in ((150, ORANGE), (600, BLUE)):  # grid points of 0.001 to either side
     name, inner = rf"$\varepsilon$ = {half / 1000:g}", s[half:-half]
     window = np.ones(2 * half + 1) / (2 * half + 1)
-    top.plot(inner, np.convolve(along, window, "valid"), color=colour, label=f"averaged, {name}")
-    bottom.plot(inner, (along[2 * half :] - along[: -2 * half]) / (2 * half / 1000), color=colour, label=name)
+    top.plot(
+        inner, np.convolve(along, window, "valid"), color=colour, label=f"averaged, {name}"
+    )
+    bottom.plot(
+        inner,
+        (along[2 * half :] - along[: -2 * half]) / (2 * half / 1000),
+        color=colour,
+        label=name,
+    )
 bottom.axhline(0, color="0.8", linewidth=1, zorder=0)
 top.set(ylabel="loss", xlim=(-1.4, 1.4))
-bottom.set(xlabel=r"shift $s$ of the weight $W_{22}$", ylabel="coordinate\ndiscrete gradient", xlim=(-1.4, 1.4))
+bottom.set(
+    xlabel=r"shift $s$ of the weight $W_{22}$",
+    ylabel="coordinate\ndiscrete gradient",
+    xlim=(-1.4, 1.4),
+)
 top.legend(frameon=False)
 bottom.legend(frameon=False)
 plt.show()
@@ -225,7 +247,7 @@ assert far_from_any == 0 and np.isclose(across, between)
 
 # %%
 def slope_from_jumps(places, heights, s, eps):
-    """Return the coordinate discrete gradient at s of a function that only jumps, at `places` by `heights`."""
+    """Return the discrete gradient at s of a function that jumps at `places` by `heights`."""
     raise NotImplementedError
 
 
@@ -235,9 +257,9 @@ def check_slope_from_jumps():
     for k in (1000, 1777, 2500):
         for half in (111, 400):
             expected = (along[k + half] - along[k - half]) / (2 * half / 1000)
-            assert np.isclose(slope_from_jumps(places, heights, s[k], half / 1000), expected), (
-                "the jumps inside the window, over its width"
-            )
+            assert np.isclose(
+                slope_from_jumps(places, heights, s[k], half / 1000), expected
+            ), "the jumps inside the window, over its width"
 
 
 attempt(check_slope_from_jumps)
@@ -245,7 +267,7 @@ attempt(check_slope_from_jumps)
 
 # %% tags=["solution"]
 def slope_from_jumps(places, heights, s, eps):
-    """Return the coordinate discrete gradient at s of a function that only jumps, at `places` by `heights`."""
+    """Return the discrete gradient at s of a function that jumps at `places` by `heights`."""
     inside = (places > s - eps) & (places <= s + eps)
     return heights[inside].sum() / (2 * eps)
 
@@ -281,7 +303,9 @@ from duonet.mismatch import coarse_gradient, coordinate_gradient
 from duonet.quant import Binary, Clip
 
 rng = np.random.default_rng([SEED, 2])  # this section's own, so that it can run again
-step = nn.QuantActivation(Binary(), Clip(0, 1))  # the staircase forwards, the clip's derivative backwards
+step = nn.QuantActivation(
+    Binary(), Clip(0, 1)
+)  # the staircase forwards, the clip's derivative backwards
 layers = {
     "first": nn.Linear(4, 3, rng=rng, bias=False),
     "step": step,
@@ -295,7 +319,10 @@ net.first.weight.data[:], net.second.weight.data[:, 0] = W, v
 batch = x, target[:, None]
 library = coordinate_gradient(net, F.mse_loss, batch, step=eps, layers=["first"])["first"]
 assert np.abs(library.values - g.ravel()).max() < 1e-12
-print(f"duonet's agrees with the loop in all {library.size} weights, from {library.evaluations} losses")
+print(
+    f"duonet's agrees with the loop in all {library.size} weights, "
+    f"from {library.evaluations} losses"
+)
 
 # %% [markdown]
 # ## 3. The coarse gradient
@@ -317,8 +344,12 @@ dz = np.outer(dy, v) * ((z > 0) & (z < 1))
 coarse = x.T @ dz
 print(coarse.round(3))
 assert 2 <= np.sum(coarse * g < 0) <= 4
-assert (((z + 0.5 >= 0.5) ^ (z - 0.5 >= 0.5)) == ((z >= 0) & (z < 1))).all(), "used in the text below"
-assert np.allclose(coarse.ravel(), coarse_gradient(net, F.mse_loss, batch)["first"].values, atol=1e-14)
+assert (((z + 0.5 >= 0.5) ^ (z - 0.5 >= 0.5)) == ((z >= 0) & (z < 1))).all(), (
+    "used in the text below"
+)
+assert np.allclose(
+    coarse.ravel(), coarse_gradient(net, F.mse_loss, batch)["first"].values, atol=1e-14
+)
 
 # %% [markdown]
 # Some entries are close to those of the discrete gradient, many are not, and a few differ in sign. Why should they
@@ -341,15 +372,26 @@ assert np.allclose(coarse.ravel(), coarse_gradient(net, F.mse_loss, batch)["firs
 def walk(shift=-0.2, eps=0.3):
     """Draw the loss along one weight, with the two slopes that the discrete and the coarse gradient claim."""
     net.first.weight.data[:], ends = moved(W, (2, 2), shift), np.array([-eps, eps])
-    found = {"discrete": coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"].values[8]}
+    found = {
+        "discrete": coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])[
+            "first"
+        ].values[8]
+    }
     found["coarse"] = coarse_gradient(net, F.mse_loss, batch, ["first"])["first"].values[8]
     net.first.weight.data[:] = W
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     axes.step(s, along, color=GREY, lw=1.2, where="post")
     for (name, slope), colour in zip(found.items(), (BLUE, ORANGE)):
         line = loss(moved(W, (2, 2), shift)) + slope * ends
-        axes.plot(shift + ends, line, color=colour, lw=2.4, label=f"{name} gradient {slope:.2f}")
-    axes.set(xlabel="shift $s$ of the weight $W_{22}$", ylabel="loss", xlim=(-1.9, 1.9), ylim=(0.8, 1.2))
+        axes.plot(
+            shift + ends, line, color=colour, lw=2.4, label=f"{name} gradient {slope:.2f}"
+        )
+    axes.set(
+        xlabel="shift $s$ of the weight $W_{22}$",
+        ylabel="loss",
+        xlim=(-1.9, 1.9),
+        ylim=(0.8, 1.2),
+    )
     axes.legend(frameon=False, loc="upper left")
     return figure
 
@@ -370,7 +412,7 @@ sliders(walk, shift=np.arange(-12, 13) / 10, eps=[0.01, 0.1, 0.3, 0.6])
 
 # %%
 def my_cosine(a, b):
-    """Return the cosine of the angle between two arrays of the same shape, NaN if one is zero."""
+    """Return the cosine of the angle between two arrays of one shape, NaN if one is zero."""
     raise NotImplementedError
 
 
@@ -379,10 +421,12 @@ def check_my_cosine():
     draw = np.random.default_rng(1)
     a, b = draw.standard_normal((2, 3, 5))
     expected = np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b))
-    assert np.isclose(my_cosine(a, b), expected) and np.isclose(my_cosine(7 * a, 0.1 * b), expected), (
-        "lengths do not matter"
+    assert np.isclose(my_cosine(a, b), expected) and np.isclose(
+        my_cosine(7 * a, 0.1 * b), expected
+    ), "lengths do not matter"
+    assert np.isclose(my_cosine(a, -b), -expected) and np.isclose(my_cosine(a, a), 1), (
+        "signs do"
     )
-    assert np.isclose(my_cosine(a, -b), -expected) and np.isclose(my_cosine(a, a), 1), "signs do"
     assert np.isnan(my_cosine(a, np.zeros_like(a))), "with a vector of zeros there is no angle"
 
 
@@ -391,7 +435,7 @@ attempt(check_my_cosine)
 
 # %% tags=["solution"]
 def my_cosine(a, b):
-    """Return the cosine of the angle between two arrays of the same shape, NaN if one is zero."""
+    """Return the cosine of the angle between two arrays of one shape, NaN if one is zero."""
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     return np.sum(a * b) / lengths if lengths > 0 else np.nan
 
@@ -417,7 +461,9 @@ def mismatch_of(x):
     """Return the cosine of coarse gradient and CDG on a batch of inputs."""
     batch = x, ((x @ W_teacher >= 0.5) @ v)[:, None]
     c = coarse_gradient(net, F.mse_loss, batch, ["first"])["first"].values
-    return float(cosine(c, coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"].values))
+    return float(
+        cosine(c, coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"].values)
+    )
 
 
 rng = np.random.default_rng([SEED, 3])  # this section's own, so that it can run again
@@ -477,7 +523,10 @@ def expected_loss(w):
     return yin.population_loss(v_out, w, v_star, w_star)
 
 
-errors = [np.linalg.norm(coordinate_discrete_gradient(expected_loss, w, e) - true) for e in (0.1, 0.01)]
+errors = [
+    np.linalg.norm(coordinate_discrete_gradient(expected_loss, w, e) - true)
+    for e in (0.1, 0.01)
+]
 print(f"length of the true gradient {np.linalg.norm(true):.2f}")
 print(f"error of the CDG: {errors[0]:.1e} with eps = 0.1, {errors[1]:.1e} with eps = 0.01")
 assert 80 < errors[0] / errors[1] < 120
@@ -498,7 +547,10 @@ assert 80 < errors[0] / errors[1] < 120
 # </details>
 
 # %%
-expected = {name: yin.expected_coarse_gradient(name, v_out, w, v_star, w_star) for name in yin.SURROGATES}
+expected = {
+    name: yin.expected_coarse_gradient(name, v_out, w, v_star, w_star)
+    for name in yin.SURROGATES
+}
 exact = {name: float(cosine(c, true)) for name, c in expected.items()}
 for name, value in exact.items():
     print(f"{name:8s} cosine {value:.3f}, angle {np.degrees(np.arccos(value)):.0f} degrees")
@@ -514,7 +566,10 @@ wins = 0
 for _ in range(500):
     pair = rng.uniform(0.5, 1.5, (2, m))
     truth = yin.true_gradient(pair[0], w, pair[1], w_star)
-    both = [yin.expected_coarse_gradient(name, pair[0], w, pair[1], w_star) for name in ("identity", "clip")]
+    both = [
+        yin.expected_coarse_gradient(name, pair[0], w, pair[1], w_star)
+        for name in ("identity", "clip")
+    ]
     wins += cosine(both[0], truth) > cosine(both[1], truth)
 print(f"the identity is better than the clip in {wins} of 500 draws")
 assert 50 < wins < 200
@@ -538,7 +593,9 @@ def sample(count):
 def measured_cdg(count, eps):
     """Estimate the CDG from a fresh batch."""
     model = yin.step_network(v_out, w)
-    return coordinate_gradient(model, yin.half_squared_error, sample(count), eps, ["w"])["w"].values
+    return coordinate_gradient(model, yin.half_squared_error, sample(count), eps, ["w"])[
+        "w"
+    ].values
 
 
 def measured_coarse(count, surrogate="clip"):
@@ -574,7 +631,10 @@ for name, (estimate, truth) in sources.items():
     print(f"{name:14s}", " ".join(f"{value:.3f}" for value in error[name]))
 slopes = [np.polyfit(np.log(counts), np.log(values), 1)[0] for values in error.values()]
 assert all(-0.6 < slope < -0.4 for slope in slopes)
-assert 2.3 < np.mean(error["CDG, ε = 0.01"] / error["CDG, ε = 0.1"]) < 4.2 and error["CDG, ε = 0.01"][0] > 3
+assert (
+    2.3 < np.mean(error["CDG, ε = 0.01"] / error["CDG, ε = 0.1"]) < 4.2
+    and error["CDG, ε = 0.01"][0] > 3
+)
 
 # %%
 # alt: Error of three estimators against the number of samples, on logarithmic axes: all fall
@@ -613,7 +673,10 @@ rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run
 twins = np.array([[measured_cdg(800, 0.1), measured_cdg(800, 0.1)] for _ in range(40)])
 read = np.mean([cosine(a, b) for a, b in twins])
 noise = np.mean(np.sum((twins - true) ** 2, axis=-1)) / np.sum(true**2)
-print(f"mean cosine of two estimates of one gradient: {read:.2f}; predicted {1 / (1 + noise):.2f}")
+print(
+    f"mean cosine of two estimates of one gradient: {read:.2f}; "
+    f"predicted {1 / (1 + noise):.2f}"
+)
 assert 0.5 < read < 0.9 and abs(read - 1 / (1 + noise)) < 0.1
 
 # %% [markdown]
@@ -639,7 +702,7 @@ assert 0.5 < read < 0.9 and abs(read - 1 / (1 + noise)) < 0.1
 
 # %%
 def corrected_cosine(c, g):
-    """Return the cosine with the noise taken out, from estimates on K parts, each (K, weights)."""
+    """Return the cosine with the noise taken out, from estimates on K parts: (K, weights)."""
     raise NotImplementedError
 
 
@@ -653,11 +716,13 @@ def check_corrected_cosine():
         noise = draw.standard_normal((2, k, 30))
         c, g = np.arange(30) + noise[0], np.arange(30)[::-1] + 3 * noise[1]
         expected = cosine_of(paired_products(c, g).sum(axis=1))
-        assert np.isclose(corrected_cosine(c, g), expected) and np.isclose(corrected_cosine(c, -g), -expected), (
-            "products across different samples alone"
-        )
+        assert np.isclose(corrected_cosine(c, g), expected) and np.isclose(
+            corrected_cosine(c, -g), -expected
+        ), "products across different samples alone"
     opposite = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    assert np.isnan(corrected_cosine(opposite, opposite)), "the estimate of a square is negative here"
+    assert np.isnan(corrected_cosine(opposite, opposite)), (
+        "the estimate of a square is negative here"
+    )
 
 
 attempt(check_corrected_cosine)
@@ -665,7 +730,7 @@ attempt(check_corrected_cosine)
 
 # %% tags=["solution"]
 def corrected_cosine(c, g):
-    """Return the cosine with the noise taken out, from estimates on K parts, each (K, weights)."""
+    """Return the cosine with the noise taken out, from estimates on K parts: (K, weights)."""
 
     def product(a, b):
         k = len(a)
@@ -687,7 +752,7 @@ from duonet.mismatch import measure
 
 
 def readable(row):
-    """Say whether the interval of a measured cosine reaches at most 0.25 to either side; a NaN never does."""
+    """Say whether a cosine's interval reaches at most 0.25 to either side; NaN never does."""
     return row.high - row.cosine <= 0.25 and row.cosine - row.low <= 0.25
 
 
@@ -696,18 +761,28 @@ model = yin.step_network(v_out, w, "clip")
 readings = []  # for each size the raw cosines and those that could be read
 for count in counts:
     batches = [sample(count) for _ in range(REPEATS)]
-    rows = [measure(model, yin.half_squared_error, b, step=0.1, layers=["w"], parts=10)["w"] for b in batches]
+    rows = [
+        measure(model, yin.half_squared_error, b, step=0.1, layers=["w"], parts=10)["w"]
+        for b in batches
+    ]
     readings.append(([row.raw for row in rows], [row.cosine for row in rows if readable(row)]))
 for count, (raw, read) in zip(counts, readings):
     many = f"{len(read)} of {REPEATS}"
-    corrected = f"{np.mean(read):.2f} ({many} could be read)" if read else "· (none could be read)"
-    print(f"{count:6,} samples: raw {np.mean(raw):.2f}, corrected {corrected}, exact {exact['clip']:.2f}")
+    corrected = (
+        f"{np.mean(read):.2f} ({many} could be read)" if read else "· (none could be read)"
+    )
+    print(
+        f"{count:6,} samples: raw {np.mean(raw):.2f}, corrected {corrected}, "
+        f"exact {exact['clip']:.2f}"
+    )
 
 # %%
 raw = [np.mean(values) for values, _ in readings]
 assert raw[0] < exact["clip"] - 0.15 and raw[2] < exact["clip"] - 0.02
 assert raw[3] > exact["clip"] - 0.05 and (np.diff(raw) > 0).all()
-assert [len(read) for _, read in readings[2:]] == [REPEATS, REPEATS] and len(readings[0][1]) <= 2
+assert [len(read) for _, read in readings[2:]] == [REPEATS, REPEATS] and len(
+    readings[0][1]
+) <= 2
 assert all(abs(np.mean(read) - exact["clip"]) < 0.04 for _, read in readings[2:])
 
 # %%
@@ -751,14 +826,17 @@ for step in (0.0, 1e-9):
         print(message)
 row = measure(single, yin.half_squared_error, batch32, step=1e-6, layers=["w"])["w"]
 print(f"step 1e-6 in float32: length of the CDG {row.smoothed_norm}, cosine {row.cosine}")
-assert row.smoothed_norm == 0 and np.isnan(row.cosine) and np.float32(1) + np.float32(1e-9) == 1
+assert (
+    row.smoothed_norm == 0 and np.isnan(row.cosine) and np.float32(1) + np.float32(1e-9) == 1
+)
 
 # %% [markdown]
 # With 60 samples in 10 parts and a small step the noise has the upper hand. Repeated ten times:
 
 # %%
 small = [
-    measure(model, yin.half_squared_error, sample(60), step=0.01, layers=["w"], parts=10)["w"] for _ in range(10)
+    measure(model, yin.half_squared_error, sample(60), step=0.01, layers=["w"], parts=10)["w"]
+    for _ in range(10)
 ]
 print("corrected:", *(f"{row.cosine:.2f}" for row in small))
 print("raw:      ", *(f"{row.raw:.2f}" for row in small))
@@ -805,7 +883,10 @@ print(first)
 
 # %%
 raw, corrected = [row.raw for row in first.rows], [row.cosine for row in first.rows]
-print(f"fall from third to first layer: raw {raw[2] - raw[0]:.2f}, corrected {corrected[2] - corrected[0]:.2f}")
+print(
+    f"fall from third to first layer: raw {raw[2] - raw[0]:.2f}, "
+    f"corrected {corrected[2] - corrected[0]:.2f}"
+)
 assert raw[0] < raw[1] < raw[2] and raw[2] - raw[0] > 2 * abs(corrected[2] - corrected[0])
 assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 
@@ -827,34 +908,47 @@ assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 
 # %%
 def cosines(activation, step, seed):
-    """Measure one student: (layers, 2), corrected cosines with NaN where noise hides them, and raw ones."""
+    """Measure a student: (layers, 2), corrected cosines (NaN: hidden by noise) and raw."""
     lesson = Lesson(seed, width=16)
     few = activation == "float" or not FULL
     some = {"coordinates": 24, "rng": np.random.default_rng(seed)} if few else {}
     found = measure(
-        lesson.student(activation), F.mse_loss, lesson.batch(12_000), step=step, parts=6, layers=HIDDEN, **some
+        lesson.student(activation),
+        F.mse_loss,
+        lesson.batch(12_000),
+        step=step,
+        parts=6,
+        layers=HIDDEN,
+        **some,
     )
     return [(row.cosine if readable(row) else np.nan, row.raw) for row in found.rows]
 
 
 STEPS = (0.01, 0.03, 0.1, 0.3)
-table = {a: np.array([[cosines(a, e, seed) for seed in SEEDS] for e in STEPS]) for a in PRECISIONS}
+table = {
+    a: np.array([[cosines(a, e, seed) for seed in SEEDS] for e in STEPS]) for a in PRECISIONS
+}
 print("(steps, seeds, layers, corrected or raw):", table["binary"].shape)
 
 
 # %%
 def shown(values):
-    """Write mean and spread of what could be read, and how many that were if not all; a dot for fewer than two."""
+    """Write mean and spread of the readable values, and how many; a dot for fewer than two."""
     read = values[~np.isnan(values)]
     if len(read) < 2:
         return "·"
-    return f"{read.mean():.2f} ±{read.std(ddof=1):.2f}" + (f" ({len(read)})" if len(read) < len(values) else "")
+    return f"{read.mean():.2f} ±{read.std(ddof=1):.2f}" + (
+        f" ({len(read)})" if len(read) < len(values) else ""
+    )
 
 
 print(f"{'':10s}{'ε':>5s}" + "".join(f"{layer:>17s}" for layer in HIDDEN))
 for activation, values in table.items():
     for step, row in zip(STEPS, values):
-        print(f"{activation:10s}{step:5g}" + "".join(f"{shown(row[:, k, 0]):>17s}" for k in range(3)))
+        print(
+            f"{activation:10s}{step:5g}"
+            + "".join(f"{shown(row[:, k, 0]):>17s}" for k in range(3))
+        )
 
 # %%
 # alt: Cosine of coarse and discrete gradient against the step, for three layers and four
@@ -864,9 +958,18 @@ for k, (axes, layer) in enumerate(zip(panels, HIDDEN)):
     for activation, colour, mark in zip(PRECISIONS, (GREY, GREEN, BLUE, ORANGE), "D^os"):
         corrected, raw = np.moveaxis(table[activation][:, :, k], -1, 0)
         kept = np.where(np.sum(~np.isnan(corrected), axis=1) >= 2)[0]
-        mean, spread = np.nanmean(corrected[kept], axis=1), np.nanstd(corrected[kept], axis=1, ddof=1)
+        mean, spread = (
+            np.nanmean(corrected[kept], axis=1),
+            np.nanstd(corrected[kept], axis=1, ddof=1),
+        )
         axes.errorbar(
-            np.array(STEPS)[kept], mean, spread, fmt=mark + "-", color=colour, capsize=2, label=activation
+            np.array(STEPS)[kept],
+            mean,
+            spread,
+            fmt=mark + "-",
+            color=colour,
+            capsize=2,
+            label=activation,
         )
         axes.plot(STEPS, raw.mean(axis=1), ":", color=colour)
     axes.set(xscale="log", xlabel=r"step $\varepsilon$", title=layer)
@@ -880,13 +983,26 @@ plt.show()
 # turn each ternary activation into two binary ones.
 
 # %%
-at = {name: values[STEPS.index(0.1), :, :, 0] for name, values in table.items()}  # (seeds, layers)
-print("ε = 0.1, mean over seeds of layers 2 and 3:", *(f"{name} {a[:, 1:].mean():.2f}" for name, a in at.items()))
+at = {
+    name: values[STEPS.index(0.1), :, :, 0] for name, values in table.items()
+}  # (seeds, layers)
+print(
+    "ε = 0.1, mean over seeds of layers 2 and 3:",
+    *(f"{name} {a[:, 1:].mean():.2f}" for name, a in at.items()),
+)
 if FULL:
     assert (at["ternary"][:, 1:] > at["binary"][:, 1:]).all(), "in every seed"
-    assert np.abs(at["float"] - 1).max() < 0.03 and at["2 bits"][:, 1:].mean() > at["ternary"][:, 1:].mean()
-    gain, remaining = at["ternary"][:, 1:].mean() - at["binary"][:, 1:].mean(), 1 - at["ternary"][:, 1:].mean()
-    assert gain > 0.1 and remaining < 0.05, "what is left for further levels is less than what one level gained"
+    assert (
+        np.abs(at["float"] - 1).max() < 0.03
+        and at["2 bits"][:, 1:].mean() > at["ternary"][:, 1:].mean()
+    )
+    gain, remaining = (
+        at["ternary"][:, 1:].mean() - at["binary"][:, 1:].mean(),
+        1 - at["ternary"][:, 1:].mean(),
+    )
+    assert gain > 0.1 and remaining < 0.05, (
+        "what is left for further levels is less than what one level gained"
+    )
 
 # %% [markdown]
 # Second, the step.
@@ -908,16 +1024,23 @@ if FULL:
 # %%
 third = table["binary"][:, :, 2, :]  # (steps, seeds, corrected or raw)
 if FULL:
-    assert (third[0, :, 0] < third[2, :, 0] - 0.1).all(), "smaller at 0.01 than at 0.1, in every seed"
+    assert (third[0, :, 0] < third[2, :, 0] - 0.1).all(), (
+        "smaller at 0.01 than at 0.1, in every seed"
+    )
     assert (third[:, :, 0] - third[:, :, 1]).max() < 0.06, "and that is not noise"
-    assert (np.diff(table["binary"][:, :, 0, 1], axis=0) > 0).all(), "raw, first layer: rises with the step"
+    assert (np.diff(table["binary"][:, :, 0, 1], axis=0) > 0).all(), (
+        "raw, first layer: rises with the step"
+    )
 patterns = {}
 for activation in ("binary", "ternary"):
     h = lesson.batch(12_000)[0]
     for _, layer in list(lesson.student(activation).children())[:4]:  # up to act2
         h = layer(h)
     patterns[activation] = len(np.unique(h.data, axis=0))
-    print(f"{activation}: {patterns[activation]:,} different inputs to the third layer in 12,000 samples")
+    print(
+        f"{activation}: {patterns[activation]:,} different inputs to the third layer "
+        "in 12,000 samples"
+    )
 assert patterns["ternary"] > 2.5 * patterns["binary"] and patterns["binary"] < 12_000 / 5
 
 # %% [markdown]
@@ -948,8 +1071,12 @@ from duonet.quant import Polynomial, Ternary, ZeroOne
 def check_my_area():
     assert abs(my_area(Binary(), Clip(0, 1)) - 1 / 4) < 1e-3, "two triangles of 1/8"
     assert abs(my_area(Ternary(), Clip(0, 1)) - 1 / 8) < 1e-3, "four triangles of 1/32"
-    assert abs(my_area(Binary(), ZeroOne(Polynomial())) - 1 / 6) < 1e-3, "another surrogate, another area"
-    assert abs(my_area(Binary(2), Clip(0, 1)) - 3 / 2) < 1e-3, "differences count without their sign"
+    assert abs(my_area(Binary(), ZeroOne(Polynomial())) - 1 / 6) < 1e-3, (
+        "another surrogate, another area"
+    )
+    assert abs(my_area(Binary(2), Clip(0, 1)) - 3 / 2) < 1e-3, (
+        "differences count without their sign"
+    )
 
 
 attempt(check_my_area)
@@ -995,7 +1122,9 @@ rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run
 ramps = {"wide": Ramp(-2, 2), "steep": Ramp(0.4, 0.9)}
 ramp_cosines = {}
 for degrees in (18, 120):
-    turned = np.cos(np.radians(degrees)) * np.eye(n)[0] + np.sin(np.radians(degrees)) * np.eye(n)[1]
+    turned = (
+        np.cos(np.radians(degrees)) * np.eye(n)[0] + np.sin(np.radians(degrees)) * np.eye(n)[1]
+    )
     truth, data = yin.true_gradient(v_out, turned, v_star, w_star), sample(40_000)
     for name, ramp in ramps.items():
         model = with_surrogate(yin.step_network(v_out, turned), ramp)
@@ -1003,10 +1132,14 @@ for degrees in (18, 120):
         ramp_cosines[name, degrees] = float(cosine(c, truth))
 
 # %%
-areas = {name: area(Binary(0), ramp, reach=20.0, points=40_001) for name, ramp in ramps.items()}
+areas = {
+    name: area(Binary(0), ramp, reach=20.0, points=40_001) for name, ramp in ramps.items()
+}
 for name in ramps:
     narrow, obtuse = ramp_cosines[name, 18], ramp_cosines[name, 120]
-    print(f"{name:6s} area {areas[name]:.2f}, cosine {narrow:.2f} at 18°, {obtuse:.2f} at 120°")
+    print(
+        f"{name:6s} area {areas[name]:.2f}, cosine {narrow:.2f} at 18°, {obtuse:.2f} at 120°"
+    )
 assert areas["steep"] < areas["wide"]
 assert ramp_cosines["steep", 18] < ramp_cosines["wide", 18] - 0.04
 assert ramp_cosines["steep", 120] > ramp_cosines["wide", 120] + 0.04
@@ -1028,12 +1161,16 @@ chosen = ["identity", "clip", "polynomial", "SwishSign 5", "tanh 4", "tanh 8"]
 
 
 def compare(student, surrogates, parts):
-    """Measure a student's second and third layer with each surrogate: from name to a Mismatch."""
-    smoothed = [coordinate_gradient(student, F.mse_loss, part, 0.1, HIDDEN[1:]) for part in parts]
+    """Measure a student's layers 2 and 3 with each surrogate: from name to a Mismatch."""
+    smoothed = [
+        coordinate_gradient(student, F.mse_loss, part, 0.1, HIDDEN[1:]) for part in parts
+    ]
     tables = {}
     for name, surrogate in surrogates.items():
         model = with_surrogate(student, surrogate)
-        tables[name] = Mismatch.between([coarse_gradient(model, F.mse_loss, part) for part in parts], smoothed)
+        tables[name] = Mismatch.between(
+            [coarse_gradient(model, F.mse_loss, part) for part in parts], smoothed
+        )
     return tables
 
 
@@ -1042,9 +1179,15 @@ rows = []
 for seed in range(5 if FULL else 2):
     lesson = Lesson(seed, width=16)
     parts = cut(lesson.batch(12_000), 6)
-    found = compare(lesson.student("binary"), {name: SURROGATES[name] for name in chosen}, parts)
-    found["ternary, clip"] = compare(lesson.student("ternary"), {"clip": Clip(0, 1)}, parts)["clip"]
-    rows.append([[(row.cosine, row.coarse_noise) for row in table.rows] for table in found.values()])
+    found = compare(
+        lesson.student("binary"), {name: SURROGATES[name] for name in chosen}, parts
+    )
+    found["ternary, clip"] = compare(lesson.student("ternary"), {"clip": Clip(0, 1)}, parts)[
+        "clip"
+    ]
+    rows.append(
+        [[(row.cosine, row.coarse_noise) for row in table.rows] for table in found.values()]
+    )
 values = np.array(rows)  # (seeds, names, layers, cosine or noise of the coarse gradient)
 
 # %% [markdown]
@@ -1065,13 +1208,17 @@ names = list(found)
 pairs = [(Binary(), SURROGATES[name]) for name in chosen] + [ACTIVATIONS["ternary"]]
 areas = np.array([area(*pair, reach=20.0, points=40_001) for pair in pairs])
 order = np.argsort(areas, kind="stable")
-print(f"{'':15s}area   second layer    third layer   noise of the coarse gradient, second layer")
+print(
+    f"{'':15s}area   second layer    third layer   noise of the coarse gradient, second layer"
+)
 for k in order:
     layers = "   ".join(f"{v.mean():.2f} ±{v.std(ddof=1):.2f}" for v in values[:, k, :, 0].T)
     print(f"{names[k]:14s}{areas[k]:5.3f}     {layers}   {values[:, k, 0, 1].mean():4.0%}")
 
 # %%
-second, third = ({name: values[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1))
+second, third = (
+    {name: values[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1)
+)
 size, sharp = dict(zip(names, areas)), ["SwishSign 5", "tanh 4", "tanh 8"]
 if FULL:
     assert size["tanh 8"] == min(areas) and 3.5 < size["polynomial"] / size["tanh 8"] < 4
@@ -1080,8 +1227,15 @@ if FULL:
         assert second["tanh 8"].mean() < second[better].mean() - 0.05
     assert all((third[a] > third["polynomial"]).all() for a in sharp[:2])
     assert (third["polynomial"] > third["clip"]).all()
-    assert all(size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all() for a in sharp)
-    assert all((cosines["identity"] < cosines[a]).all() for cosines in (second, third) for a in names[1:])
+    assert all(
+        size[a] < size["ternary, clip"] and (second[a] < second["ternary, clip"]).all()
+        for a in sharp
+    )
+    assert all(
+        (cosines["identity"] < cosines[a]).all()
+        for cosines in (second, third)
+        for a in names[1:]
+    )
 
 # %%
 # alt: Cosine against the area between staircase and surrogate, second and third layer. In the
@@ -1091,10 +1245,22 @@ binary = [k for k in order if np.isfinite(areas[k]) and names[k] in chosen]
 for axes, cosines, title in zip(panels, (second, third), ("second layer", "third layer")):
     by_seed = np.array([cosines[names[k]] for k in binary])
     axes.plot(areas[binary], by_seed, color=ORANGE, linewidth=0.8, alpha=0.5)
-    axes.plot(areas[binary], by_seed.mean(axis=1), "o-", color=ORANGE, linewidth=2.2, label="binary, mean")
+    axes.plot(
+        areas[binary],
+        by_seed.mean(axis=1),
+        "o-",
+        color=ORANGE,
+        linewidth=2.2,
+        label="binary, mean",
+    )
     where = [size["ternary, clip"]] * len(values)
     axes.plot(where, cosines["ternary, clip"], "D", color=BLUE, label="ternary, clip")
-    axes.set(xlabel="area between staircase and surrogate", title=title, xlim=(0, 0.28), ylim=(0, 1.06))
+    axes.set(
+        xlabel="area between staircase and surrogate",
+        title=title,
+        xlim=(0, 0.28),
+        ylim=(0, 1.06),
+    )
     for k in binary:
         axes.text(areas[k], 0.03, names[k], rotation=90, ha="center", va="bottom", color=GREY)
 panels[0].set(ylabel="cosine (thin: single seeds)")
@@ -1127,17 +1293,26 @@ if FULL:
 def turn(eps=0.1, half_width=0.5):
     """Draw the surrogate over the staircase, and the cosines of two layers with their intervals."""
     lesson, ramp = Lesson(0, width=16), Clip(0.5 - half_width, 0.5 + half_width)
-    student, batch = with_surrogate(lesson.student("binary"), ramp), lesson.batch(12_000 if FULL else 2000)
+    student, batch = (
+        with_surrogate(lesson.student("binary"), ramp),
+        lesson.batch(12_000 if FULL else 2000),
+    )
     found = measure(student, F.mse_loss, batch, step=eps, parts=6, layers=HIDDEN[1:])
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     z = np.linspace(-1.5, 2.5, 401)
     left.plot(z, Binary()(z), color=GREY)
     left.plot(z, ramp.value(z), "--", color=BLUE, lw=2)
-    left.set(xlabel="pre-activation $z$", ylim=(-1.6, 2.6), title="staircase, and dashed the surrogate")
+    left.set(
+        xlabel="pre-activation $z$",
+        ylim=(-1.6, 2.6),
+        title="staircase, and dashed the surrogate",
+    )
     for row in found.rows:
         ends = [row.low, row.cosine, row.high]
         right.plot([row.layer] * 3, ends, "o-", color=ORANGE, markevery=[1], lw=2)
-    right.set(xlim=(-0.5, 1.5), ylim=(0, 1.05), title=f"cosine, with its interval, at ε = {eps:g}")
+    right.set(
+        xlim=(-0.5, 1.5), ylim=(0, 1.05), title=f"cosine, with its interval, at ε = {eps:g}"
+    )
     return figure
 
 
@@ -1231,7 +1406,7 @@ if FULL:
 
 # %%
 def bias_gradient(x, W, b, v, target, eps):
-    """Return [L(b + eps e_j) - L(b - eps e_j)] / 2 eps for each bias, (units,); L as in section 1."""
+    """Return [L(b + eps e_j) - L(b - eps e_j)] / 2 eps for each bias; L as in section 1."""
     raise NotImplementedError
 
 
@@ -1241,15 +1416,18 @@ def check_bias_gradient():
     x, W = draw.standard_normal((50, 4)), draw.standard_normal((4, 3))
     b, v = draw.standard_normal((2, 3))
     target, before = draw.standard_normal(50), b.copy()
-    with_ones, stacked = np.hstack([x, np.ones((50, 1))]), np.vstack([W, b])  # weights of an input of ones
+    with_ones, stacked = (
+        np.hstack([x, np.ones((50, 1))]),
+        np.vstack([W, b]),
+    )  # weights of an input of ones
 
     def loss(stacked):
         return np.mean(((with_ones @ stacked >= 0.5) @ v - target) ** 2)
 
     expected = coordinate_discrete_gradient(loss, stacked, 0.2)[-1]
-    assert np.allclose(bias_gradient(x, W, b, v, target, 0.2), expected) and (b == before).all(), (
-        "the discrete gradient, and b as it was"
-    )
+    assert (
+        np.allclose(bias_gradient(x, W, b, v, target, 0.2), expected) and (b == before).all()
+    ), "the discrete gradient, and b as it was"
 
 
 attempt(check_bias_gradient)
@@ -1257,8 +1435,10 @@ attempt(check_bias_gradient)
 
 # %% tags=["solution"]
 def bias_gradient(x, W, b, v, target, eps):
-    """Return [L(b + eps e_j) - L(b - eps e_j)] / 2 eps for each bias, (units,); L as in section 1."""
-    return coordinate_discrete_gradient(lambda b: np.mean(((x @ W + b >= 0.5) @ v - target) ** 2), b, eps)
+    """Return [L(b + eps e_j) - L(b - eps e_j)] / 2 eps for each bias; L as in section 1."""
+    return coordinate_discrete_gradient(
+        lambda b: np.mean(((x @ W + b >= 0.5) @ v - target) ** 2), b, eps
+    )
 
 
 # %% [markdown]
@@ -1267,7 +1447,7 @@ def bias_gradient(x, W, b, v, target, eps):
 
 # %%
 def evolution(loss, W, sigma, directions):
-    """Average [L(W + sigma u) - L(W - sigma u)] u / 2 sigma over directions u, (K, *W.shape)."""
+    """Average [L(W + sigma u) - L(W - sigma u)] u / 2 sigma over K directions u."""
     raise NotImplementedError
 
 
@@ -1275,12 +1455,18 @@ def evolution(loss, W, sigma, directions):
 def check_evolution():
     draw = np.random.default_rng(4)
     W, slope = draw.standard_normal((2, 2, 3))
-    axes = np.sqrt(6) * np.eye(6).reshape(6, 2, 3)  # along these the mean over u of u uᵀ is the identity
+    axes = np.sqrt(6) * np.eye(6).reshape(
+        6, 2, 3
+    )  # along these the mean over u of u uᵀ is the identity
     linear = evolution(lambda W: np.sum(slope * W), W, 0.3, axes)
     assert np.allclose(linear, slope), "a linear loss has its slope"
     random = draw.standard_normal((5, 2, 3))
-    slow = sum((np.sum((W + 0.3 * u) ** 3) - np.sum((W - 0.3 * u) ** 3)) * u for u in random) / (5 * 0.6)
-    assert np.allclose(evolution(lambda W: np.sum(W**3), W, 0.3, random), slow), "the mean over the directions"
+    slow = sum(
+        (np.sum((W + 0.3 * u) ** 3) - np.sum((W - 0.3 * u) ** 3)) * u for u in random
+    ) / (5 * 0.6)
+    assert np.allclose(evolution(lambda W: np.sum(W**3), W, 0.3, random), slow), (
+        "the mean over the directions"
+    )
 
 
 attempt(check_evolution)
@@ -1288,8 +1474,11 @@ attempt(check_evolution)
 
 # %% tags=["solution"]
 def evolution(loss, W, sigma, directions):
-    """Average [L(W + sigma u) - L(W - sigma u)] u / 2 sigma over directions u, (K, *W.shape)."""
-    return np.mean([(loss(W + sigma * u) - loss(W - sigma * u)) / (2 * sigma) * u for u in directions], axis=0)
+    """Average [L(W + sigma u) - L(W - sigma u)] u / 2 sigma over K directions u."""
+    return np.mean(
+        [(loss(W + sigma * u) - loss(W - sigma * u)) / (2 * sigma) * u for u in directions],
+        axis=0,
+    )
 
 
 # %% [markdown]

@@ -13,7 +13,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -38,13 +39,23 @@ stairs = (h >= 0.25) / 2, (h >= 0.75) / 2
 windows = ((-0.25 < h) & (h < 0.75)) / 2, ((0.25 < h) & (h < 1.25)) / 2
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 axes[0].plot(h, sum(stairs), color=INK, lw=2, label="ternary")
-axes[1].plot(h, (0 < h) & (h < 1), color=INK, lw=2, ls="--", label="coupled: the window of ternary")
+axes[1].plot(
+    h, (0 < h) & (h < 1), color=INK, lw=2, ls="--", label="coupled: the window of ternary"
+)
 titles = "forwards: the same staircase", "backwards: a wider window"
 for ax, title, (first, second) in zip(axes, titles, (stairs, windows)):
     ax.fill_between(h, first, color=ORANGE, lw=0, alpha=0.8, label="copy 2 (fires at ¼)")
-    ax.fill_between(h, first, first + second, color=BLUE, lw=0, alpha=0.8, label="copy 1 (fires at ¾)")
+    ax.fill_between(
+        h, first, first + second, color=BLUE, lw=0, alpha=0.8, label="copy 1 (fires at ¾)"
+    )
     ax.set_xticks([-0.25, 0, 0.25, 0.75, 1, 1.25], ["−¼", "0", "¼", "¾", "1", "1¼"])
-    ax.set(xlabel="pre-activation h", xlim=(-0.6, 1.6), ylim=(0, 1.6), yticks=[0, 0.5, 1], title=title)
+    ax.set(
+        xlabel="pre-activation h",
+        xlim=(-0.6, 1.6),
+        ylim=(0, 1.6),
+        yticks=[0, 0.5, 1],
+        title=title,
+    )
     ax.legend(loc="upper left", frameon=False, fontsize=9)
 axes[0].set_ylabel("value (left), slope (right)")
 plt.show()
@@ -121,7 +132,9 @@ for h in (just_below, 0.25, 0.5, 0.75):
 # %%
 rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
 ties = np.array([0.25, 0.75])
-values = np.concatenate([rng.normal(0.5, 0.5, 100_000), ties, np.nextafter(ties, 0), np.nextafter(ties, 1)])
+values = np.concatenate(
+    [rng.normal(0.5, 0.5, 100_000), ties, np.nextafter(ties, 0), np.nextafter(ties, 1)]
+)
 for dtype in ("float32", "float64"):
     h = values.astype(dtype)
     halves = (Binary(0.75)(h) + Binary(0.25)(h)) / 2
@@ -191,7 +204,10 @@ def rounded_halves(h):
 
 for h in (0.25, 0.75):
     compared = Ternary()(np.array([h]))[0]
-    print(f"h = {h}: rounded ternary {rounded(h, 2)}, rounded copies {rounded_halves(h)}, by >= {compared}")
+    print(
+        f"h = {h}: rounded ternary {rounded(h, 2)}, "
+        f"rounded copies {rounded_halves(h)}, by >= {compared}"
+    )
 assert (rounded(0.75, 2), rounded_halves(0.75)) == (1.0, 0.5)
 
 # %% [markdown]
@@ -209,7 +225,9 @@ for name, h in (("spread", spread), ("eighths", eighths)):
     share = np.mean(rounded(h, 2) != rounded_halves(h))
     print(f"{name:8}: the rounded forms disagree on {share:.1%} of the numbers")
     assert share == np.mean(h == 0.75), "they disagree at 3/4 and nowhere else"
-    assert (Binary(0.75)(h) + Binary(0.25)(h) == 2 * Ternary()(h)).all(), "comparisons never disagree"
+    assert (Binary(0.75)(h) + Binary(0.25)(h) == 2 * Ternary()(h)).all(), (
+        "comparisons never disagree"
+    )
 assert 0.07 < share < 0.11
 
 # %% [markdown]
@@ -260,7 +278,12 @@ h = rng.normal(0.5, 0.5, (200, C))
 b = np.concatenate([Binary(0.75)(h), Binary(0.25)(h)], axis=-1)
 of_levels, of_copies = Ternary()(h) @ W, b @ np.concatenate([W / 2, W / 2])
 largest = np.abs(of_levels - of_copies).max() / np.abs(of_levels).max()
-print("same in every bit:", np.array_equal(of_levels, of_copies), "  to 14 digits:", bool(largest < 1e-14))
+print(
+    "same in every bit:",
+    np.array_equal(of_levels, of_copies),
+    "  to 14 digits:",
+    bool(largest < 1e-14),
+)
 assert 0 < largest < 1e-14
 
 # %% [markdown]
@@ -273,7 +296,7 @@ assert 0 < largest < 1e-14
 
 # %%
 def double_conv(w):
-    """Turn conv weights (KH, KW, C, OC) into (KH, KW, 2C, OC) that read copy 1, then copy 2."""
+    """Turn conv weights (KH, KW, C, OC) into (KH, KW, 2C, OC) for copy 1, then copy 2."""
     raise NotImplementedError
 
 
@@ -288,7 +311,9 @@ def check_double_conv():
     doubled = double_conv(w)
     assert doubled.shape == (3, 3, 6, 4), f"expected (3, 3, 6, 4), got {doubled.shape}"
     expected = functional.conv2d(Ternary()(h), w, padding=1).data
-    np.testing.assert_allclose(functional.conv2d(b, doubled, padding=1).data, expected, atol=1e-12)
+    np.testing.assert_allclose(
+        functional.conv2d(b, doubled, padding=1).data, expected, atol=1e-12
+    )
     np.testing.assert_array_equal(doubled[:, :, :3], doubled[:, :, 3:])
 
 
@@ -297,7 +322,7 @@ attempt(check_double_conv)
 
 # %% tags=["solution"]
 def double_conv(w):
-    """Turn conv weights (KH, KW, C, OC) into (KH, KW, 2C, OC) that read copy 1, then copy 2."""
+    """Turn conv weights (KH, KW, C, OC) into (KH, KW, 2C, OC) for copy 1, then copy 2."""
     return np.concatenate([w / 2, w / 2], axis=2)
 
 
@@ -334,7 +359,9 @@ def normalise(x, gamma, beta, mean, variance):
 
 
 of_levels = Ternary()(normalise(x, gamma, beta, mean, variance)) @ W
-x2, gamma2, beta2, mean2, variance2 = (np.concatenate([v, v], axis=-1) for v in (x, gamma, beta, mean, variance))
+x2, gamma2, beta2, mean2, variance2 = (
+    np.concatenate([v, v], axis=-1) for v in (x, gamma, beta, mean, variance)
+)
 thresholds = np.repeat([0.75, 0.25], 4)
 b = (normalise(x2, gamma2, beta2, mean2, variance2) >= thresholds).astype(float)
 np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), of_levels, atol=1e-12)
@@ -359,13 +386,24 @@ ternary = lambda: nn.QuantActivation(Ternary(), Clip(0, 1))
 
 def block(i, inputs, outputs):
     conv = nn.Conv2d(inputs, outputs, 3, rng=rng, padding=1, bias=False)
-    return {f"conv{i}": conv, f"pool{i}": nn.MaxPool2d(2), f"norm{i}": nn.BatchNorm(outputs), f"act{i}": ternary()}
+    return {
+        f"conv{i}": conv,
+        f"pool{i}": nn.MaxPool2d(2),
+        f"norm{i}": nn.BatchNorm(outputs),
+        f"act{i}": ternary(),
+    }
 
 
 convolutions = block(1, 1, 8) | block(2, 8, 12)
-coupled = nn.Sequential(convolutions | {"flatten": nn.Flatten(), "linear": nn.Linear(7 * 7 * 12, 10, rng=rng)})
-loader = data.DataLoader(images.train.take(2000), 50, data.Normalize.of(images.train.images), rng=rng)
-history = fit(coupled, loader, optim.AdamW(coupled.parameters(), 2e-3), epochs=3, progress=False)
+coupled = nn.Sequential(
+    convolutions | {"flatten": nn.Flatten(), "linear": nn.Linear(7 * 7 * 12, 10, rng=rng)}
+)
+loader = data.DataLoader(
+    images.train.take(2000), 50, data.Normalize.of(images.train.images), rng=rng
+)
+history = fit(
+    coupled, loader, optim.AdamW(coupled.parameters(), 2e-3), epochs=3, progress=False
+)
 assert history["accuracy"][-1] > 0.6, "it has learned something"
 
 # %% [markdown]
@@ -379,10 +417,12 @@ assert history["accuracy"][-1] > 0.6, "it has learned something"
 
 # %%
 def doubled_inputs(weight, channels):
-    """Double the channels among the inputs of weights (..., IN, OC), where IN is a multiple of `channels`."""
+    """Double the channels of weights (..., IN, OC), where IN is a multiple of `channels`."""
     *window, inputs, outputs = weight.shape
     by_channel = weight.reshape(*window, inputs // channels, channels, outputs) / 2
-    return np.concatenate([by_channel, by_channel], axis=-2).reshape(*window, 2 * inputs, outputs)
+    return np.concatenate([by_channel, by_channel], axis=-2).reshape(
+        *window, 2 * inputs, outputs
+    )
 
 
 assert doubled_inputs(np.ones((3, 3, 8, 12)), 8).shape == (3, 3, 16, 12)
@@ -403,7 +443,7 @@ import copy
 
 
 def decoupled_layer(layer, channels):
-    """Return what a layer becomes, and how many channels a copy has behind it (None: not doubled)."""
+    """Return what a layer becomes, and the channels of a copy behind it, if doubled."""
     new = copy.deepcopy(layer)
     if isinstance(layer, nn.BatchNorm):
         for tensor in (new.gamma, new.beta, new.running_mean, new.running_var):
@@ -411,7 +451,9 @@ def decoupled_layer(layer, channels):
         return new, layer.gamma.size
     if isinstance(layer, nn.QuantActivation):
         offset = np.repeat([0.25, -0.25], channels)
-        return nn.QuantActivation(Binary(0.5 + offset), Shifted(layer.surrogate, offset)), channels
+        return nn.QuantActivation(
+            Binary(0.5 + offset), Shifted(layer.surrogate, offset)
+        ), channels
     if isinstance(layer, (nn.Conv2d, nn.Linear)) and channels:
         new.weight = Parameter(doubled_inputs(layer.weight.data, channels))
         return new, None
@@ -431,7 +473,12 @@ def my_decouple(chain):
 coupled = coupled.astype("float64").eval()
 mine = my_decouple(coupled).eval()
 for name in ("conv1", "conv2", "linear"):
-    print(f"{name:7}", getattr(coupled, name).weight.shape, "->", getattr(mine, name).weight.shape)
+    print(
+        f"{name:7}",
+        getattr(coupled, name).weight.shape,
+        "->",
+        getattr(mine, name).weight.shape,
+    )
 assert mine.linear.weight.shape[0] == 2 * coupled.linear.weight.shape[0] == 1176
 
 # %% [markdown]
@@ -468,7 +515,9 @@ print(binary)
 # </details>
 
 # %%
-x = Tensor(data.Normalize.of(images.train.images)(images.validation.images[:500]).astype("float64"))
+x = Tensor(
+    data.Normalize.of(images.train.images)(images.validation.images[:500]).astype("float64")
+)
 with no_grad(), nn.observe(coupled) as seen, nn.observe(binary) as seen_binary:
     logits, logits_binary = coupled(x).data, binary(x).data
 for path in ("act1", "act2"):
@@ -550,7 +599,11 @@ x_hat = centre + count * np.spacing(centre)  # 25 consecutive floats
 by_threshold = gamma * x_hat + beta >= quarter
 by_beta = gamma * x_hat + (beta + quarter) >= half
 flipped = by_threshold != by_beta
-assert (np.diff(x_hat) == np.spacing(centre)).all() and flipped.sum() == 2 and not flipped[[0, -1]].any()
+assert (
+    (np.diff(x_hat) == np.spacing(centre)).all()
+    and flipped.sum() == 2
+    and not flipped[[0, -1]].any()
+)
 
 # %% tags=["hide-input"]
 # alt: Two rows of consecutive float32 inputs. The form that adds a quarter to beta fires two
@@ -558,7 +611,9 @@ assert (np.diff(x_hat) == np.spacing(centre)).all() and flipped.sum() == 2 and n
 figure, ax = plt.subplots(figsize=(9, 2.4), layout="constrained")
 for y, fires, colour in ((1, by_threshold, BLUE), (0, by_beta, ORANGE)):
     ax.scatter(count[fires], np.full(fires.sum(), y), color=colour, s=70)
-    ax.scatter(count[~fires], np.full((~fires).sum(), y), facecolor="white", edgecolor=colour, s=70)
+    ax.scatter(
+        count[~fires], np.full((~fires).sum(), y), facecolor="white", edgecolor=colour, s=70
+    )
 for k in count[flipped]:
     ax.axvspan(k - 0.5, k + 0.5, color="0.88", zorder=0)
 ax.set(yticks=[0, 1], yticklabels=["β + ¼, threshold ½", "β, threshold ¼"], ylim=(-0.6, 1.6))
@@ -587,7 +642,9 @@ plt.show()
 below = np.nextafter(np.float32(0.75), half)
 assert 0.75 - below == 2.0**-24 and below - quarter == 0.5 - 2.0**-24
 tiny.norm.beta.data[:] = below
-assert [m(zero).data.item() for m in (tiny, decouple(tiny), decouple(tiny, shift="beta"))] == [0.5] * 3
+assert [m(zero).data.item() for m in (tiny, decouple(tiny), decouple(tiny, shift="beta"))] == [
+    0.5
+] * 3
 
 # %% [markdown]
 # ## 8. What changes: the backward pass
@@ -632,7 +689,9 @@ def slopes(h, *activations):
 
 window = Clip(0, 1)
 one = slopes(grid, (Ternary(), window))
-two = slopes(grid, (Binary(0.75), Shifted(window, 0.25)), (Binary(0.25), Shifted(window, -0.25)))
+two = slopes(
+    grid, (Binary(0.75), Shifted(window, 0.25)), (Binary(0.25), Shifted(window, -0.25))
+)
 
 # %% tags=["hide-input"]
 # alt: Slope of the activation over the pre-activation. Coupled: one between 0 and 1.
@@ -644,7 +703,9 @@ ax.step(grid, two, where="mid", color=BLUE, lw=2.5, label="decoupled, by back-pr
 inner = ((-0.25 < grid) & (grid < 1.25)) & ~((0.25 < grid) & (grid < 0.75))
 formula = np.where((0.25 < grid) & (grid < 0.75), 1, np.where(inner, 0.5, 0))
 ax.plot(grid[::10], formula[::10], "o", color=ORANGE, ms=6, label="decoupled, derived above")
-ax.set(xlabel="pre-activation h", ylabel="slope dh / dy", ylim=(-0.05, 1.6), yticks=[0, 0.5, 1])
+ax.set(
+    xlabel="pre-activation h", ylabel="slope dh / dy", ylim=(-0.05, 1.6), yticks=[0, 0.5, 1]
+)
 ax.set_xticks([-0.25, 0, 0.25, 0.75, 1, 1.25], ["−¼", "0", "¼", "¾", "1", "1¼"])
 ax.legend(ncols=3, loc="upper center", frameon=False, fontsize=9)
 plt.show()
@@ -655,7 +716,9 @@ for point in (0.5, 0.9, 1.1):
     print(f"h = {point}: coupled {one[at]}, decoupled {two[at]}")
 assert np.array_equal(two, formula) and np.array_equal(one, (0 < grid) & (grid < 1))
 step = grid[1] - grid[0]
-assert abs(one.sum() * step - 1) < 0.02 and abs(two.sum() * step - 1) < 0.02  # both windows have area 1
+assert (
+    abs(one.sum() * step - 1) < 0.02 and abs(two.sum() * step - 1) < 0.02
+)  # both windows have area 1
 assert abs(two[one == 0].sum() * step - 0.25) < 0.02
 
 # %% [markdown]
@@ -692,7 +755,9 @@ sliders(apart, distance=np.arange(9) / 16)
 # %%
 for d in np.arange(9) / 16:
     mean = (Binary(0.5 + d)(grid) + Binary(0.5 - d)(grid)) / 2
-    copies = slopes(grid, (Binary(0.5 + d), Shifted(window, d)), (Binary(0.5 - d), Shifted(window, -d)))
+    copies = slopes(
+        grid, (Binary(0.5 + d), Shifted(window, d)), (Binary(0.5 - d), Shifted(window, -d))
+    )
     assert np.array_equal(mean, Ternary()(grid)) == (d == 0.25)
     assert np.array_equal(copies, one) == (d == 0)
 
@@ -713,8 +778,12 @@ def decoupled_slope(h):
 
 # %%
 def check_decoupled_slope():
-    h = np.concatenate([np.random.default_rng(3).uniform(-1, 2, 300), [-0.25, 0.25, 0.75, 1.25, 0, 1]])
-    expected = slopes(h, (Binary(0.75), Shifted(window, 0.25)), (Binary(0.25), Shifted(window, -0.25)))
+    h = np.concatenate(
+        [np.random.default_rng(3).uniform(-1, 2, 300), [-0.25, 0.25, 0.75, 1.25, 0, 1]]
+    )
+    expected = slopes(
+        h, (Binary(0.75), Shifted(window, 0.25)), (Binary(0.25), Shifted(window, -0.25))
+    )
     np.testing.assert_array_equal(decoupled_slope(h), expected)
 
 
@@ -747,7 +816,9 @@ labels = images.validation.labels[:500]
 for model in (coupled, binary):
     model.zero_grad()
     functional.softmax_cross_entropy(model(x), labels).backward()
-copy1, copy2 = binary.linear.weight.grad.reshape(49, 2, 12, 10).transpose(1, 0, 2, 3).reshape(2, 588, 10)
+copy1, copy2 = (
+    binary.linear.weight.grad.reshape(49, 2, 12, 10).transpose(1, 0, 2, 3).reshape(2, 588, 10)
+)
 np.testing.assert_allclose((copy1 + copy2) / 2, coupled.linear.weight.grad, atol=1e-14)
 assert np.abs(copy1 - copy2).max() > 1e-4, "the copies will part at the first step"
 
@@ -776,13 +847,19 @@ assert 0 < cosine < 0.9999
 # quantised activation behind it, 512.
 
 # %%
-SIZES, DOUBLED = (3, 3, 3, 3, 4, 1, 1), (1, 2, 2, 2, 2, 2, 1)  # kernel sizes; which layers have doubled inputs
+SIZES, DOUBLED = (
+    (3, 3, 3, 3, 4, 1, 1),
+    (1, 2, 2, 2, 2, 2, 1),
+)  # kernel sizes; which layers have doubled inputs
 
 
 def layer_weights(widths, doubled=(1,) * 7):
     """List the weights of each of VGG-7's seven layers for five widths of quantised layers."""
     channels = (3, *widths, 512, 10)
-    return [k * k * times * c * oc for k, times, c, oc in zip(SIZES, doubled, channels, channels[1:])]
+    return [
+        k * k * times * c * oc
+        for k, times, c, oc in zip(SIZES, doubled, channels, channels[1:])
+    ]
 
 
 baseline = layer_weights((64, 64, 128, 128, 512))
@@ -807,7 +884,9 @@ assert sum(baseline) == 1_575_616 < sum(simple) == 1_674_733
 # %%
 from duonet import coupled_widths, models, summary
 
-narrow = coupled_widths((64, 64, 128, 128, 512), lambda w: sum(layer_weights(w, DOUBLED)), budget=sum(baseline))
+narrow = coupled_widths(
+    (64, 64, 128, 128, 512), lambda w: sum(layer_weights(w, DOUBLED)), budget=sum(baseline)
+)
 print("coupled widths:", narrow)
 assert narrow == (45, 45, 90, 90, 336) and 1.06 < sum(simple) / sum(baseline) < 1.065
 undoubled, doubled = layer_weights(narrow), layer_weights(narrow, DOUBLED)
@@ -824,7 +903,10 @@ vgg["decoupled"] = decouple(vgg["coupled"])
 counts = {name: summary(model, (32, 32, 3)) for name, model in vgg.items()}
 print("network      weights     MACs     activations")
 for name, count in counts.items():
-    print(f"{name:9} {count.weights:>10,}  {count.macs / 1e6:5.2f} M   {count.activation_bits} bit")
+    print(
+        f"{name:9} {count.weights:>10,}  {count.macs / 1e6:5.2f} M   "
+        f"{count.activation_bits} bit"
+    )
 assert [c.weights for c in counts.values()] == [1_575_616, 789_782, 1_573_229]
 assert [round(c.macs / 1e6, 2) for c in counts.values()] == [69.15, 34.56, 67.88]
 
@@ -834,12 +916,21 @@ assert [round(c.macs / 1e6, 2) for c in counts.values()] == [69.15, 34.56, 67.88
 figure, ax = plt.subplots(figsize=(9, 3.2), layout="constrained")
 position = np.arange(8)
 whole = np.array([*baseline, sum(baseline)])
-for offset, name, weights, colour in ((-0.2, "coupled", undoubled, "0.6"), (0.2, "decoupled", doubled, BLUE)):
+for offset, name, weights, colour in (
+    (-0.2, "coupled", undoubled, "0.6"),
+    (0.2, "decoupled", doubled, BLUE),
+):
     share = np.array([*weights, sum(weights)]) / whole
     ax.bar(position + offset, share, 0.38, color=colour, label=name)
 ax.axhline(1, color=INK, ls="--", lw=1.5, label="baseline")
-ax.set_xticks(position, [f"conv{i + 1}\n{n:,}" for i, n in enumerate(baseline)] + [f"all\n{whole[-1]:,}"])
-ax.set(ylim=(0, 1.6), ylabel="weights / baseline's", xlabel="layer of VGG-7, and its weights in the baseline")
+ax.set_xticks(
+    position, [f"conv{i + 1}\n{n:,}" for i, n in enumerate(baseline)] + [f"all\n{whole[-1]:,}"]
+)
+ax.set(
+    ylim=(0, 1.6),
+    ylabel="weights / baseline's",
+    xlabel="layer of VGG-7, and its weights in the baseline",
+)
 ax.legend(frameon=False, loc="upper left", ncols=3)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
@@ -874,7 +965,11 @@ def check_decoupled_mlp_weights():
     for inputs, widths, classes in ((784, (128, 100, 90), 10), (20, (30,), 7)):
         model = models.mlp("ternary", inputs, widths, classes, rng=np.random.default_rng(4))
         expected = summary(decouple(model), (inputs,)).weights
-        assert decoupled_mlp_weights(inputs, widths, classes) == expected, (inputs, widths, classes)
+        assert decoupled_mlp_weights(inputs, widths, classes) == expected, (
+            inputs,
+            widths,
+            classes,
+        )
 
 
 attempt(check_decoupled_mlp_weights)
@@ -919,7 +1014,9 @@ def refusal(*layers):
 
 norm, linear = nn.BatchNorm(4), nn.Linear(4, 2, rng=rng)
 print(refusal(norm, ternary(), nn.Clip(0, 0.6), linear))
-assert "2 Clip: cannot be decoupled exactly" in refusal(norm, ternary(), nn.Clip(0, 0.6), linear)
+assert "2 Clip: cannot be decoupled exactly" in refusal(
+    norm, ternary(), nn.Clip(0, 0.6), linear
+)
 
 # %% [markdown]
 # The "2" is the path of the layer, here its position. The remedy is to move the layer in front of the batch norm,
@@ -937,7 +1034,9 @@ cases = {
 }
 for message in cases.values():
     print(message, "\n")
-assert "found Linear" in cases["no batch norm"] and "ends in a coupled" in cases["nothing behind"]
+assert (
+    "found Linear" in cases["no batch norm"] and "ends in a coupled" in cases["nothing behind"]
+)
 assert "nothing to decouple" in cases["decoupled before"]
 
 # %% [markdown]
@@ -981,7 +1080,7 @@ assert "2 ReLU: cannot be decoupled exactly" in refusal(norm, ternary(), nn.ReLU
 
 # %%
 def commutes(f, b1, b2):
-    """Say whether f of the mean of two copies is the mean of f of the copies, to within 1e-12."""
+    """Say whether f of the mean of two copies is the mean of f of them, to within 1e-12."""
     raise NotImplementedError
 
 
@@ -989,12 +1088,24 @@ def commutes(f, b1, b2):
 def check_commutes():
     h = np.random.default_rng(5).uniform(-0.5, 1.5, (50, 4))  # windows of four values
     b1, b2 = (h >= 0.75).astype(float), (h >= 0.25).astype(float)
-    for f in (lambda a: a.max(axis=1), lambda a: a.mean(axis=1), lambda a: np.minimum(a, 1), np.sort):
+    for f in (
+        lambda a: a.max(axis=1),
+        lambda a: a.mean(axis=1),
+        lambda a: np.minimum(a, 1),
+        np.sort,
+    ):
         assert commutes(f, b1, b2), "it commutes"
-    for f in (np.square, lambda a: np.clip(a, 0, 0.6), lambda a: a + (a == 1), lambda a: np.abs(a - 0.5)):
+    for f in (
+        np.square,
+        lambda a: np.clip(a, 0, 0.6),
+        lambda a: a + (a == 1),
+        lambda a: np.abs(a - 0.5),
+    ):
         assert not commutes(f, b1, b2), "it does not commute"
     unordered = b1[:, ::-1]
-    assert not commutes(lambda a: a.max(axis=1), unordered, b2), "not a threshold of one and the same h"
+    assert not commutes(lambda a: a.max(axis=1), unordered, b2), (
+        "not a threshold of one and the same h"
+    )
 
 
 attempt(check_commutes)
@@ -1002,7 +1113,7 @@ attempt(check_commutes)
 
 # %% tags=["solution"]
 def commutes(f, b1, b2):
-    """Say whether f of the mean of two copies is the mean of f of the copies, to within 1e-12."""
+    """Say whether f of the mean of two copies is the mean of f of them, to within 1e-12."""
     return bool(np.allclose(f((b1 + b2) / 2), (f(b1) + f(b2)) / 2, rtol=0, atol=1e-12))
 
 
@@ -1023,10 +1134,16 @@ def check_couple_linear():
     rng = np.random.default_rng(6)
     layers = {"norm": nn.BatchNorm(5), "act": ternary(), "linear": nn.Linear(5, 3, rng=rng)}
     model = nn.Sequential(layers)
-    np.testing.assert_array_equal(couple_linear(decouple(model).linear.weight.data), model.linear.weight.data)
-    w = rng.standard_normal((8, 3))  # fine-tuned: the halves differ; inputs whose copies agree still match
+    np.testing.assert_array_equal(
+        couple_linear(decouple(model).linear.weight.data), model.linear.weight.data
+    )
+    w = rng.standard_normal(
+        (8, 3)
+    )  # fine-tuned: the halves differ; inputs whose copies agree still match
     b = rng.integers(0, 2, (20, 4)).astype(float)
-    np.testing.assert_allclose(b @ couple_linear(w), np.concatenate([b, b], axis=1) @ w, atol=1e-12)
+    np.testing.assert_allclose(
+        b @ couple_linear(w), np.concatenate([b, b], axis=1) @ w, atol=1e-12
+    )
 
 
 attempt(check_couple_linear)
@@ -1047,7 +1164,7 @@ def couple_linear(w):
 
 # %%
 def by_beta(model):
-    """Decouple a chain, with the quarter in beta; every batch norm has a ternary activation behind it."""
+    """Decouple a chain, with the quarter in beta; a ternary activation follows each norm."""
     raise NotImplementedError
 
 
@@ -1058,7 +1175,9 @@ def check_by_beta():
     assert repr(result) == repr(expected), "other layers than decouple makes"
     for path, value in expected.state_dict().items():
         np.testing.assert_array_equal(result.state_dict()[path], value, err_msg=path)
-    assert all(np.array_equal(v, before[p]) for p, v in coupled.state_dict().items()), "the model was changed"
+    assert all(np.array_equal(v, before[p]) for p, v in coupled.state_dict().items()), (
+        "the model was changed"
+    )
 
 
 attempt(check_by_beta)
@@ -1066,7 +1185,7 @@ attempt(check_by_beta)
 
 # %% tags=["solution"]
 def by_beta(model):
-    """Decouple a chain, with the quarter in beta; every batch norm has a ternary activation behind it."""
+    """Decouple a chain, with the quarter in beta; a ternary activation follows each norm."""
     layers = {}
     for name, layer in my_decouple(model).children():
         if isinstance(layer, nn.BatchNorm):
@@ -1089,7 +1208,7 @@ def by_beta(model):
 
 # %%
 def split_levels(h, n):
-    """Turn (..., C) pre-activations into (..., n C) binary activations, the largest threshold first."""
+    """Turn (..., C) pre-activations into (..., n C) binary ones, largest threshold first."""
     raise NotImplementedError
 
 
@@ -1108,13 +1227,15 @@ def check_split_levels():
         n = 2**bits - 1
         copies = np.split(split_levels(h, n), n, axis=-1)
         np.testing.assert_allclose(sum(copies) / n, Uniform(bits)(h), rtol=0, atol=1e-15)
-        assert all((a <= b).all() for a, b in zip(copies, copies[1:])) and set(np.unique(copies)) == {0, 1}, (
-            "ordered copies of 0 and 1"
-        )
-    np.testing.assert_array_equal(split_levels(h, 2), np.concatenate([h >= 0.75, h >= 0.25], axis=-1))
-    assert abs(width_factor(2) - 0.70710678) < 1e-7 and abs(width_factor(3) - 0.57735027) < 1e-7, (
-        "1 over the root of the number of copies"
+        assert all((a <= b).all() for a, b in zip(copies, copies[1:])) and set(
+            np.unique(copies)
+        ) == {0, 1}, "ordered copies of 0 and 1"
+    np.testing.assert_array_equal(
+        split_levels(h, 2), np.concatenate([h >= 0.75, h >= 0.25], axis=-1)
     )
+    assert (
+        abs(width_factor(2) - 0.70710678) < 1e-7 and abs(width_factor(3) - 0.57735027) < 1e-7
+    ), "1 over the root of the number of copies"
 
 
 attempt(check_split_levels)
@@ -1122,8 +1243,10 @@ attempt(check_split_levels)
 
 # %% tags=["solution"]
 def split_levels(h, n):
-    """Turn (..., C) pre-activations into (..., n C) binary activations, the largest threshold first."""
-    return np.concatenate([h >= (k - 0.5) / n for k in range(n, 0, -1)], axis=-1).astype(h.dtype)
+    """Turn (..., C) pre-activations into (..., n C) binary ones, largest threshold first."""
+    return np.concatenate([h >= (k - 0.5) / n for k in range(n, 0, -1)], axis=-1).astype(
+        h.dtype
+    )
 
 
 def width_factor(n):

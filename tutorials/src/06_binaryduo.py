@@ -13,7 +13,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -31,7 +32,14 @@ FULL = full_run()  # False in a browser, where Python is slow: there this notebo
 # %% tags=["hide-input"]
 # alt: Six rows, one for each network, with the learning rate as height over nine epochs.
 #      BinaryDuo and the restarted baseline start a second, lower hill at epoch 6.
-BLUE, SKY, ORANGE, RED, GREEN, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#808080"
+BLUE, SKY, ORANGE, RED, GREEN, GREY = (
+    "#0072B2",
+    "#56B4E9",
+    "#E69F00",
+    "#D55E00",
+    "#009E73",
+    "#808080",
+)
 one, two = [(0, 9, 1)], [(0, 6, 1), (6, 9, 0.25)]  # stages: start, end, initial rate
 plans = [("ternary, full width", one, [ORANGE]), ("baseline, restarted", two, [SKY, SKY])]
 plans += [("decoupled from scratch", one, [GREEN]), ("BinaryDuo", two, [ORANGE, RED])]
@@ -40,7 +48,12 @@ figure, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
 t = np.linspace(0, 1, 100)
 for row, (_, stages, colours) in enumerate(plans):
     for (start, end, rate), colour in zip(stages, colours):
-        ax.fill_between(start + t * (end - start), row, row + 0.4 * rate * (1 + np.cos(np.pi * t)), color=colour)
+        ax.fill_between(
+            start + t * (end - start),
+            row,
+            row + 0.4 * rate * (1 + np.cos(np.pi * t)),
+            color=colour,
+        )
 ax.annotate("ternary activations", (0.6, 3.2), fontsize=9)
 ax.annotate("decouple, then fine-tune", (6, 3.4), color=RED, fontsize=9)
 ax.set_yticks(np.arange(6) + 0.35, [name for name, _, _ in plans])
@@ -95,10 +108,23 @@ splits = data.fashion_mini()
 IMAGES = 2000 if FULL else 500  # to learn from, and to choose by
 train_set, validation_set = splits.train.take(IMAGES), splits.validation.take(IMAGES)
 normalize = data.Normalize.of(train_set.images)
-for name, part in (("training", train_set), ("validation", validation_set), ("test", splits.test)):
-    print(f"{name:10}  {len(part.labels):5,} images, {np.bincount(part.labels).min()} of each class")
-assert [len(part.labels) for part in (train_set, validation_set, splits.test)] == [IMAGES, IMAGES, 5000]
-assert sum(len(part.labels) for part in (splits.train, splits.validation, splits.test)) == 15_000
+for name, part in (
+    ("training", train_set),
+    ("validation", validation_set),
+    ("test", splits.test),
+):
+    print(
+        f"{name:10}  {len(part.labels):5,} images, "
+        f"{np.bincount(part.labels).min()} of each class"
+    )
+assert [len(part.labels) for part in (train_set, validation_set, splits.test)] == [
+    IMAGES,
+    IMAGES,
+    5000,
+]
+assert (
+    sum(len(part.labels) for part in (splits.train, splits.validation, splits.test)) == 15_000
+)
 
 # %% [markdown]
 # `normalize` turns pixels into numbers of mean 0 and standard deviation 1. Its mean and standard deviation come
@@ -111,7 +137,7 @@ assert sum(len(part.labels) for part in (splits.train, splits.validation, splits
 
 # %%
 def standardise(images, training_images):
-    """Return images (N, 28, 28, 1) on the scale on which the training images have mean 0 and deviation 1."""
+    """Return images on the scale on which the training images have mean 0 and deviation 1."""
     raise NotImplementedError
 
 
@@ -120,7 +146,9 @@ def check_standardise():
     ours = standardise(validation_set.images, train_set.images)
     np.testing.assert_allclose(ours, normalize(validation_set.images), atol=1e-4)
     assert abs(ours.mean()) > 1e-4, "the validation images have a mean of their own"
-    np.testing.assert_allclose(standardise(train_set.images, train_set.images).std(), 1, atol=1e-4)
+    np.testing.assert_allclose(
+        standardise(train_set.images, train_set.images).std(), 1, atol=1e-4
+    )
 
 
 attempt(check_standardise)
@@ -128,7 +156,7 @@ attempt(check_standardise)
 
 # %% tags=["solution"]
 def standardise(images, training_images):
-    """Return images (N, 28, 28, 1) on the scale on which the training images have mean 0 and deviation 1."""
+    """Return images on the scale on which the training images have mean 0 and deviation 1."""
     return (images - training_images.mean()) / training_images.std()
 
 
@@ -149,7 +177,9 @@ def build(variant, seed):
     return models.mlp(variant, widths=(64,) * 6, rng=np.random.default_rng([seed, 0]))
 
 
-networks = {variant: build(variant, SEED) for variant in ("float", "baseline", "ternary", "coupled")}
+networks = {
+    variant: build(variant, SEED) for variant in ("float", "baseline", "ternary", "coupled")
+}
 networks["decoupled"] = decouple(networks["coupled"])
 
 # %% [markdown]
@@ -164,9 +194,14 @@ networks["decoupled"] = decouple(networks["coupled"])
 
 # %%
 for name, model in networks.items():
-    widths = [layer.weight.shape[1] for _, layer in model.modules() if hasattr(layer, "weight")]
+    widths = [
+        layer.weight.shape[1] for _, layer in model.modules() if hasattr(layer, "weight")
+    ]
     counted = summary(model, (28, 28, 1))
-    print(f"{name:9} {counted.weights:7,} weights, {counted.parameters:,} learned numbers; outputs {widths}")
+    print(
+        f"{name:9} {counted.weights:7,} weights, {counted.parameters:,} learned numbers; "
+        f"outputs {widths}"
+    )
 
 # %%
 weights = {name: summary(model, (28, 28, 1)).weights for name, model in networks.items()}
@@ -199,7 +234,7 @@ from duonet import functional as F
 
 
 def batches(seed, stage=1):
-    """Shuffle the training images into batches; every method with this seed gets the same ones."""
+    """Shuffle the training images into batches, the same ones for every method of a seed."""
     return data.DataLoader(train_set, 64, normalize, rng=np.random.default_rng([seed, stage]))
 
 
@@ -231,7 +266,9 @@ from duonet import fit
 ours, theirs = build("baseline", SEED), build("baseline", SEED)
 epoch_by_hand(ours, batches(SEED), optim.AdamW(ours.parameters(), 0.01), optim.Cosine(1))
 optimizer = optim.AdamW(theirs.parameters(), 0.01)
-history = fit(theirs, batches(SEED), optimizer, epochs=1, schedule=optim.Cosine(1), progress=False)
+history = fit(
+    theirs, batches(SEED), optimizer, epochs=1, schedule=optim.Cosine(1), progress=False
+)
 for (name, array), other in zip(ours.state_dict().items(), theirs.state_dict().values()):
     np.testing.assert_array_equal(array, other, err_msg=name)
 print(f"{len(ours.state_dict())} arrays equal, running means and variances among them")
@@ -245,7 +282,7 @@ print(f"{len(ours.state_dict())} arrays equal, running means and variances among
 
 # %%
 def accuracy_by_hand(model, loader):
-    """Return the share, 0 to 1, of the loader's images that the model classifies right in evaluation mode."""
+    """Return the share of images that the model classifies right in evaluation mode."""
     raise NotImplementedError
 
 
@@ -254,12 +291,14 @@ from duonet import evaluate
 
 
 def check_accuracy_by_hand():
-    loader = data.DataLoader(validation_set.take(490), 128, normalize)  # the last batch has 106
+    loader = data.DataLoader(
+        validation_set.take(490), 128, normalize
+    )  # the last batch has 106
     for model in (ours, networks["baseline"]):
         model.train()
-        assert abs(accuracy_by_hand(model, loader) - evaluate(model, loader).accuracy) < 1e-9, (
-            "each image counts once, in evaluation mode"
-        )
+        assert (
+            abs(accuracy_by_hand(model, loader) - evaluate(model, loader).accuracy) < 1e-9
+        ), "each image counts once, in evaluation mode"
 
 
 attempt(check_accuracy_by_hand)
@@ -267,7 +306,7 @@ attempt(check_accuracy_by_hand)
 
 # %% tags=["solution"]
 def accuracy_by_hand(model, loader):
-    """Return the share, 0 to 1, of the loader's images that the model classifies right in evaluation mode."""
+    """Return the share of images that the model classifies right in evaluation mode."""
     model.eval()
     hits = [(model(Tensor(x)).data.argmax(axis=1) == labels) for x, labels in loader]
     return np.concatenate(hits).mean()
@@ -288,7 +327,15 @@ def train(model, epochs, rate, seed, stage=1):
     optimizer = optim.AdamW(model.parameters(), rate)
     schedule = optim.Cosine(epochs)
     loader = batches(seed, stage)
-    history = fit(model, loader, optimizer, epochs, schedule=schedule, validation=validation, progress=False)
+    history = fit(
+        model,
+        loader,
+        optimizer,
+        epochs,
+        schedule=schedule,
+        validation=validation,
+        progress=False,
+    )
     return [100 * accuracy for accuracy in history["val_accuracy"]]
 
 
@@ -418,7 +465,9 @@ def check_rate_at():
     for t in np.random.default_rng(1).uniform(0, 9, 50):
         stage, start = (optim.Cosine(6), 0) if t < 6 else (optim.Cosine(3), 6)
         expected = 0.02 * stage(t - start) / (1 if t < 6 else 4)
-        assert abs(rate_at(t, 0.02) - expected) < 1e-12, f"at t = {t:.2f}: expected {expected:.5f}"
+        assert abs(rate_at(t, 0.02) - expected) < 1e-12, (
+            f"at t = {t:.2f}: expected {expected:.5f}"
+        )
     assert rate_at(6, 1.0) == 0.25, "the second stage begins at t = 6"
 
 
@@ -468,7 +517,9 @@ METHODS = {
     "binary baseline": lambda rate, seed: one_stage(build("baseline", seed), rate, seed),
     "BinaryDuo": lambda rate, seed: two_stages(build("coupled", seed), rate, seed, decouple),
     "decoupled from scratch": lambda rate, seed: one_stage(from_scratch(seed), rate, seed),
-    "baseline, restarted": lambda rate, seed: two_stages(build("baseline", seed), rate, seed, lambda same: same),
+    "baseline, restarted": lambda rate, seed: two_stages(
+        build("baseline", seed), rate, seed, lambda same: same
+    ),
     "ternary, full width": lambda rate, seed: one_stage(build("ternary", seed), rate, seed),
 }
 COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
@@ -491,7 +542,9 @@ COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 # %%
 RATES, TUNED = (0.0016, 0.016, 0.16), list(METHODS)[1:4]
 TUNING_SEEDS = (100, 101, 102) if FULL else (100,)
-tuning = np.array([[[METHODS[m](r, s)[1][-1] for s in TUNING_SEEDS] for r in RATES] for m in TUNED])
+tuning = np.array(
+    [[[METHODS[m](r, s)[1][-1] for s in TUNING_SEEDS] for r in RATES] for m in TUNED]
+)
 print(f"{'validation accuracy, %':24}" + "".join(f"{rate:8}" for rate in RATES))
 for method, table in zip(TUNED, tuning.mean(axis=2)):
     print(f"{method:24}" + "".join(f"{accuracy:8.1f}" for accuracy in table))
@@ -508,7 +561,13 @@ for method, table in zip(TUNED, tuning):
     ax.plot(RATES, table.mean(axis=1), "-", color=COLOURS[method], label=method)
     ax.plot(RATES, table, "o", color=COLOURS[method], markersize=4)
 for other, table in zip(TUNED[::2], tuning[::2]):
-    gap.plot(RATES, (tuning[1] - table).mean(axis=1), "o-", color=COLOURS[other], label=f"over {other}")
+    gap.plot(
+        RATES,
+        (tuning[1] - table).mean(axis=1),
+        "o-",
+        color=COLOURS[other],
+        label=f"over {other}",
+    )
 gap.axhline(0, color="black", lw=0.8)
 for axes, title in ((ax, "validation accuracy, %"), (gap, "BinaryDuo's lead, points")):
     axes.set_xscale("log")
@@ -529,7 +588,9 @@ for rate, points in lead.items():
     print(f"BinaryDuo's lead over the baseline at {rate:6}: {points:.1f} points")
 if FULL:
     assert lead[0.0016] > lead[RATE]
-    assert (tuning[:, 1] - tuning[:, 0]).mean(axis=1).min() > 3  # each method loses by the small rate
+    assert (tuning[:, 1] - tuning[:, 0]).mean(
+        axis=1
+    ).min() > 3  # each method loses by the small rate
 
 # %% [markdown]
 # At a tenth of the rate every method is more than 3 points worse, but BinaryDuo less so than the baseline: its
@@ -567,21 +628,42 @@ for seed in SEEDS:
         trained[method, seed] = model
 
 # %%
-accuracy = {method: 100 * np.mean(hits, axis=1) for method, hits in right.items()}  # a number for each seed
+accuracy = {
+    method: 100 * np.mean(hits, axis=1) for method, hits in right.items()
+}  # a number for each seed
 print("test accuracy, %        mean ± deviation   seed by seed")
 for method, a in accuracy.items():
-    print(f"{method:24}  {a.mean():.1f} ± {a.std(ddof=1):.1f}     " + " ".join(f"{v:.1f}" for v in a))
+    print(
+        f"{method:24}  {a.mean():.1f} ± {a.std(ddof=1):.1f}     "
+        + " ".join(f"{v:.1f}" for v in a)
+    )
 
 # %% tags=["hide-input"]
 # alt: Left, validation accuracy over nine epochs, the mean of six seeds. Right, test
 #      accuracies, a dot for each seed: float far ahead of all quantised methods.
-figure, (ax, bars) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=(3, 2))
+figure, (ax, bars) = plt.subplots(
+    1, 2, figsize=(10, 4), layout="constrained", width_ratios=(3, 2)
+)
 for row, (method, table) in enumerate(curves.items()):
-    ax.plot(range(1, 10), np.mean(table, axis=0), "o-", color=COLOURS[method], markersize=3.5, label=method)
-    bars.plot(accuracy[method], [row] * 6, "o", color=COLOURS[method], alpha=0.5, markeredgewidth=0)
-    bars.plot([accuracy[method].mean()], [row], "|", color="black", markersize=16, markeredgewidth=2)
+    ax.plot(
+        range(1, 10),
+        np.mean(table, axis=0),
+        "o-",
+        color=COLOURS[method],
+        markersize=3.5,
+        label=method,
+    )
+    bars.plot(
+        accuracy[method], [row] * 6, "o", color=COLOURS[method], alpha=0.5, markeredgewidth=0
+    )
+    bars.plot(
+        [accuracy[method].mean()], [row], "|", color="black", markersize=16, markeredgewidth=2
+    )
 ax.axvline(FIRST, color="0.7", ls="--", lw=1)
-ax.set(xlabel="epoch (dashed: decoupling, restart)", ylabel="validation accuracy, %, mean of six seeds")
+ax.set(
+    xlabel="epoch (dashed: decoupling, restart)",
+    ylabel="validation accuracy, %, mean of six seeds",
+)
 ax.set(ylim=(45, 85))
 ax.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
 bars.set_yticks(range(6), METHODS)
@@ -602,9 +684,15 @@ spreads = {method: a.std(ddof=1) for method, a in accuracy.items()}
 if FULL:
     assert means["float"] > max(m for method, m in means.items() if method != "float") + 2
     assert all(0 < s < 4 for s in spreads.values())
-    rise = {method: np.mean([curve[8] - curve[6] for curve in table]) for method, table in curves.items()}
+    rise = {
+        method: np.mean([curve[8] - curve[6] for curve in table])
+        for method, table in curves.items()
+    }
     assert rise["BinaryDuo"] > 0 and rise["baseline, restarted"] > 0
-    print(f"spread over the seeds: from {min(spreads.values()):.1f} to {max(spreads.values()):.1f} points")
+    print(
+        f"spread over the seeds: from {min(spreads.values()):.1f} "
+        f"to {max(spreads.values()):.1f} points"
+    )
 
 # %% [markdown]
 # ## 8. How sure can six seeds make us?
@@ -636,8 +724,12 @@ def check_paired():
         a, b = draw.normal(0, 5, n), draw.normal(1, 5, n)
         expected = (a - b).mean(), (a - b).std(ddof=1) / n**0.5
         np.testing.assert_allclose(paired(a, b), expected)
-        mean, error = paired(a + 1000 * np.arange(n), b + 1000 * np.arange(n))  # hard and easy seeds
-        np.testing.assert_allclose((mean, error), expected, err_msg="what both share must not matter")
+        mean, error = paired(
+            a + 1000 * np.arange(n), b + 1000 * np.arange(n)
+        )  # hard and easy seeds
+        np.testing.assert_allclose(
+            (mean, error), expected, err_msg="what both share must not matter"
+        )
 
 
 attempt(check_paired)
@@ -665,7 +757,10 @@ for n, factor in STUDENT.items():
     deviation = runs.std(axis=1, ddof=1)
     covered = np.abs(runs.mean(axis=1)) < factor * deviation / np.sqrt(n)
     low, high = np.quantile(deviation, (0.025, 0.975))
-    print(f"{n} runs: covered {100 * covered.mean():.1f} %; deviation, 95 % of the time: {low:.2f} to {high:.2f}")
+    print(
+        f"{n} runs: covered {100 * covered.mean():.1f} %; "
+        f"deviation, 95 % of the time: {low:.2f} to {high:.2f}"
+    )
     assert abs(covered.mean() - 0.95) < 0.004
 assert 0.38 < low < 0.44 and 1.5 < high < 1.7
 
@@ -690,7 +785,10 @@ def verdict(d):
 
 gain = accuracy["BinaryDuo"] - accuracy["binary baseline"]
 print("BinaryDuo minus baseline, seed by seed:", " ".join(f"{d:+.1f}" for d in gain))
-print("mean {:+.1f}, 95 % interval {:+.1f} .. {:+.1f} points:".format(*interval(gain)), verdict(gain))
+print(
+    "mean {:+.1f}, 95 % interval {:+.1f} .. {:+.1f} points:".format(*interval(gain)),
+    verdict(gain),
+)
 
 # %% [markdown]
 # Read the verdict for what it is. It is about *this* network, 2,000 images, 9 epochs, and the same 5,000 test
@@ -713,9 +811,14 @@ first = moved.linear1.weight.data
 first[:] = np.nextafter(first, np.float32(1))
 train(moved, FIRST + SECOND, RATE, seed=0)
 models_compared = trained["binary baseline", 0], moved, trained["binary baseline", 1]
-same, after_rounding, after_seed = (model.eval()(Tensor(x)).data.argmax(axis=1) for model in models_compared)
+same, after_rounding, after_seed = (
+    model.eval()(Tensor(x)).data.argmax(axis=1) for model in models_compared
+)
 rounding, seeds = (100 * np.mean(same != other) for other in (after_rounding, after_seed))
-print(f"different predictions: {rounding:.0f} of 100 after a rounding, {seeds:.0f} of 100 after another seed")
+print(
+    f"different predictions: {rounding:.0f} of 100 after a rounding, "
+    f"{seeds:.0f} of 100 after another seed"
+)
 assert rounding > 0.5 * seeds > 4 or not FULL
 
 # %% [markdown]
@@ -745,7 +848,10 @@ from itertools import combinations
 
 triples = [gain[list(chosen)] for chosen in combinations(range(6), 3)]
 reported = np.array([d.mean() for d in triples])
-print(f"{len(triples)} sets of three report gains from {reported.min():+.1f} to {reported.max():+.1f} points")
+print(
+    f"{len(triples)} sets of three report gains from {reported.min():+.1f} "
+    f"to {reported.max():+.1f} points"
+)
 print(f"all three seeds positive: {sum((d > 0).all() for d in triples)} of 20")
 print(f"settled by the interval:  {sum(verdict(d) != 'not settled' for d in triples)} of 20")
 assert len(triples) == 20 and abs(reported.mean() - gain.mean()) < 1e-9
@@ -795,9 +901,17 @@ from itertools import product
 
 
 def check_sign_test():
-    for d in ([1, 2, 3], [-1, -2, -3, -4, -5], [3, -1, 2, 5, 0.0], [1, -1], [2, 1, 4, -9, 3, 3, 8]):
+    for d in (
+        [1, 2, 3],
+        [-1, -2, -3, -4, -5],
+        [3, -1, 2, 5, 0.0],
+        [1, -1],
+        [2, 1, 4, -9, 3, 3, 8],
+    ):
         signs = np.sign(d)[np.sign(d) != 0]
-        coins = np.array(list(product((-1, 1), repeat=len(signs)))).sum(axis=1)  # every way they can fall
+        coins = np.array(list(product((-1, 1), repeat=len(signs)))).sum(
+            axis=1
+        )  # every way they can fall
         expected = np.mean(np.abs(coins) >= abs(signs.sum()))
         assert abs(sign_test(np.array(d)) - expected) < 1e-12, f"{d}: expected {expected}"
 
@@ -825,9 +939,17 @@ coins = np.array(list(product((-1, 1), repeat=len(signs)))).sum(axis=1)
 p = np.mean(np.abs(coins) >= abs(signs.sum()))
 print(f"{(gain > 0).sum()} of 6 seeds favour BinaryDuo: p = {p:.3f}")
 smallest = {n: 2 / 2**n for n in (3, 5, 6, 10)}
-print("the smallest p there can be:", ", ".join(f"{n} seeds {v:.4f}" for n, v in smallest.items()))
+print(
+    "the smallest p there can be:",
+    ", ".join(f"{n} seeds {v:.4f}" for n, v in smallest.items()),
+)
 assert abs(2 * (1 + 6) / 64 - 0.22) < 0.002
-assert smallest[3] == 0.25 and smallest[5] == 0.0625 and smallest[6] == 0.03125 and p >= smallest[6]
+assert (
+    smallest[3] == 0.25
+    and smallest[5] == 0.0625
+    and smallest[6] == 0.03125
+    and p >= smallest[6]
+)
 
 # %% [markdown]
 # The sign test may disagree with the interval above. It looks at less, the signs and not the sizes, and assumes
@@ -847,9 +969,16 @@ assert smallest[3] == 0.25 and smallest[5] == 0.0625 and smallest[6] == 0.03125 
 
 # %%
 s = gain.std(ddof=1)
-for name, deviation in (("at the lower end", s / high), ("as measured", s), ("at the upper end", s / low)):
+for name, deviation in (
+    ("at the lower end", s / high),
+    ("as measured", s),
+    ("at the upper end", s / low),
+):
     needed = int(np.ceil(((1.96 + 0.84) * deviation / 0.5) ** 2))
-    print(f"deviation {deviation:.2f} points ({name}): {needed:4} seeds to settle a gain of 0.5 points")
+    print(
+        f"deviation {deviation:.2f} points ({name}): {needed:4} seeds "
+        "to settle a gain of 0.5 points"
+    )
 assert 0.58 < 1 / high < 0.66 and 2.3 < 1 / low < 2.6
 
 # %% [markdown]
@@ -864,11 +993,16 @@ assert 0.58 < 1 / high < 0.66 and 2.3 < 1 / low < 2.6
 # how often the baseline was), and take the standard error over the images.
 
 # %%
-per_image = 100 * (np.mean(right["BinaryDuo"], axis=0) - np.mean(right["binary baseline"], axis=0))
+per_image = 100 * (
+    np.mean(right["BinaryDuo"], axis=0) - np.mean(right["binary baseline"], axis=0)
+)
 by_images = per_image.std(ddof=1) / np.sqrt(len(per_image))
 by_seeds = gain.std(ddof=1) / np.sqrt(len(gain))
 np.testing.assert_allclose(per_image.mean(), gain.mean())
-print(f"standard error of the gain: {by_seeds:.2f} points by the seeds, {by_images:.2f} by the test images")
+print(
+    f"standard error of the gain: {by_seeds:.2f} points by the seeds, "
+    f"{by_images:.2f} by the test images"
+)
 assert 0.1 < by_images < 1
 
 # %% [markdown]
@@ -920,7 +1054,9 @@ for row, d in enumerate(differences.values()):
 ax.axvline(0, color="black", lw=0.8)
 ax.set_yticks(range(len(differences)), differences)
 ax.invert_yaxis()
-ax.set(xlabel="difference in test accuracy, points (dots: seeds; band: 95 % interval; bar: mean)")
+ax.set(
+    xlabel="difference in test accuracy, points (dots: seeds; band: 95 % interval; bar: mean)"
+)
 plt.show()
 
 # %% [markdown]
@@ -933,7 +1069,11 @@ np.testing.assert_allclose(shape + training, whole)
 parts = f"{shape.mean():+.1f} by the architecture, {training.mean():+.1f} by the training"
 print(f"of {whole.mean():+.1f} points: {parts}")
 words = {"ahead": "helps", "behind": "hurts", "not settled": "is not settled by six seeds"}
-for name, d in {"the whole method": whole, "coupling + restart": training, "a restart": restart}.items():
+for name, d in {
+    "the whole method": whole,
+    "coupling + restart": training,
+    "a restart": restart,
+}.items():
     print(f"{name}: {words[verdict(d)]}")
 if FULL:
     assert restart.mean() < whole.mean()
@@ -955,12 +1095,17 @@ if FULL:
 # %%
 rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
 runs = rng.standard_normal((400_000, 6))
-distance = np.abs(runs.mean(axis=1)) * np.sqrt(6) / runs.std(axis=1, ddof=1)  # from 0, in standard errors
+distance = (
+    np.abs(runs.mean(axis=1)) * np.sqrt(6) / runs.std(axis=1, ddof=1)
+)  # from 0, in standard errors
 factor = np.quantile(distance, 1 - 0.05 / 6)
 print(f"at least one of six misses: {1 - 0.95**6:.2f}; factor for six at once: {factor:.1f}")
 for name, d in differences.items():
     all_at_once = abs(d.mean()) > factor * d.std(ddof=1) / np.sqrt(6)
-    print(f"{name:41} alone: {verdict(d):12} all six at once: {verdict(d) if all_at_once else 'not settled'}")
+    print(
+        f"{name:41} alone: {verdict(d):12} "
+        f"all six at once: {verdict(d) if all_at_once else 'not settled'}"
+    )
 assert abs(1 - 0.95**6 - 0.26) < 0.006 and abs(factor - 4.22) < 0.05
 
 # %% [markdown]
@@ -1004,14 +1149,21 @@ for seed in (0, 1):
     for name, model in zip(NETWORKS, (baseline, coupled, decouple(coupled), tuned)):
         draw = {"coordinates": 128 if FULL else 16, "rng": np.random.default_rng(seed)}
         mismatch[name, seed] = measure(
-            model.eval(), F.softmax_cross_entropy, batch, step=0.1, parts=8, layers=LAYERS, **draw
+            model.eval(),
+            F.softmax_cross_entropy,
+            batch,
+            step=0.1,
+            parts=8,
+            layers=LAYERS,
+            **draw,
         )
 
 # %%
 print("                   linear6: raw   without noise   95 % interval    noise   classifier")
 for (name, seed), result in mismatch.items():
     row, last = (result[layer] for layer in LAYERS)
-    read = f"{row.raw:12.2f} {row.cosine:15.2f}    {row.low:5.2f} .. {row.high:4.2f} {100 * row.noise:7.0f} %"
+    read = f"{row.raw:12.2f} {row.cosine:15.2f}    {row.low:5.2f} .. {row.high:4.2f}"
+    read += f" {100 * row.noise:7.0f} %"
     print(f"{name:9} seed {seed} {read} {last.cosine:12.2f}")
 assert all(abs(result["classifier"].cosine - 1) < 0.01 for result in mismatch.values())
 
@@ -1060,7 +1212,10 @@ pages["compare.md, over baseline"] = ((82.55, 0.97), (81.46, 0.81))
 pages["compare.md, over from scratch"] = ((82.55, 0.97), (82.45, 0.82))
 for name, ((mean, s), (other, t)) in pages.items():
     reach = STUDENT[3] * np.hypot(s, t) / np.sqrt(3)
-    print(f"{name:30} {mean - other:+.2f}  ({mean - other - reach:+.2f} .. {mean - other + reach:+.2f})")
+    print(
+        f"{name:30} {mean - other:+.2f}  "
+        f"({mean - other - reach:+.2f} .. {mean - other + reach:+.2f})"
+    )
     assert (mean - other > reach) == name.startswith("training")
 
 # %% [markdown]
@@ -1090,15 +1245,20 @@ for name, ((mean, s), (other, t)) in pages.items():
 
 # %%
 def seeds_needed(gain, deviation):
-    """Return the number of seeds that find a true gain with probability 80 % at a level of 5 %."""
+    """Return how many seeds find a true gain with probability 80 % at a level of 5 %."""
     raise NotImplementedError
 
 
 # %%
 def check_seeds_needed():
-    assert seeds_needed(0.5, 1.0) == 32 and seeds_needed(1.0, 1.0) == 8, "the formula of section 8, rounded up"
+    assert seeds_needed(0.5, 1.0) == 32 and seeds_needed(1.0, 1.0) == 8, (
+        "the formula of section 8, rounded up"
+    )
     draw = np.random.default_rng(3)
-    for gain, deviation in ((0.5, 0.9), (1.1, 1.7)):  # does it keep its promise? (z test, known deviation)
+    for gain, deviation in (
+        (0.5, 0.9),
+        (1.1, 1.7),
+    ):  # does it keep its promise? (z test, known deviation)
         n = seeds_needed(gain, deviation)
         means = draw.normal(gain, deviation, (20_000, n)).mean(axis=1)
         assert 0.78 < np.mean(means > 1.96 * deviation / np.sqrt(n)) < 0.85, (
@@ -1111,7 +1271,7 @@ attempt(check_seeds_needed)
 
 # %% tags=["solution"]
 def seeds_needed(gain, deviation):
-    """Return the number of seeds that find a true gain with probability 80 % at a level of 5 %."""
+    """Return how many seeds find a true gain with probability 80 % at a level of 5 %."""
     return int(np.ceil(((1.96 + 0.84) * deviation / gain) ** 2))
 
 
@@ -1132,7 +1292,9 @@ def flip_test(d):
 def check_flip_test():
     assert flip_test(np.array([1.0, 2.0, 3.0])) == 0.25, "only + + + and - - - are as far out"
     assert flip_test(np.array([1.0, -1.0])) == 1, "no pattern is nearer to 0"
-    assert flip_test(np.array([3.0, -1.0, 2.0])) == 0.5, "4 of 8 patterns have a sum of at least 4 in size"
+    assert flip_test(np.array([3.0, -1.0, 2.0])) == 0.5, (
+        "4 of 8 patterns have a sum of at least 4 in size"
+    )
     d = np.random.default_rng(4).normal(0.5, 1, 9)
     assert flip_test(d) == flip_test(-d) == flip_test(10 * d), "sign and unit do not matter"
     assert flip_test(np.abs(d)) == 2 / 2**9, "all alike: 2 patterns of 512"

@@ -12,7 +12,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -36,14 +37,22 @@ for ax, reads, host, gpu in ((axes[0], True, 0, 0), (axes[1], False, 0, 0)):
         ax.barh("host", 2.9, 0.7, host, color="0.6", label="prepares a batch")
         for k in range(3):
             ax.barh("host", 0.8, 0.7, host + 3 + k, color=INK, label="launches")
-            gpu = max(host + 4 + k, gpu) + 4  # it begins when told to, and not before it is free
+            gpu = (
+                max(host + 4 + k, gpu) + 4
+            )  # it begins when told to, and not before it is free
             ax.barh("GPU", 3.8, 0.7, gpu - 4, color=BLUE, label="works")
         idle = (gpu - host - 6) * (reads or i == 3)
         ax.barh("host", idle, 0.7, host + 6, color=ORANGE, alpha=0.5, label="waits")
         host = gpu if reads else host + 6
-    ax.set_title("the loss is read at every step: the GPU pauses" if reads else "it is read once, at the end")
+    ax.set_title(
+        "the loss is read at every step: the GPU pauses"
+        if reads
+        else "it is read once, at the end"
+    )
 axes[1].set(xlim=(0, 70), xlabel="time, in units of one launch (a model, not a measurement)")
-axes[1].legend(handles=[axes[0].containers[i] for i in (0, 1, 2, 7)], loc="upper right", frameon=False)
+axes[1].legend(
+    handles=[axes[0].containers[i] for i in (0, 1, 2, 7)], loc="upper right", frameon=False
+)
 plt.show()
 
 # %% [markdown]
@@ -117,7 +126,13 @@ def check_probe():
 
     one, three = (lambda: 1), (lambda: 3.0)
     assert probe(cases(one, three)) == "", "this device works"
-    bad = [fails, cases(lambda: 0, three), cases(fails, three), cases(one, fails), cases(one, lambda: 2.0)]
+    bad = [
+        fails,
+        cases(lambda: 0, three),
+        cases(fails, three),
+        cases(one, fails),
+        cases(one, lambda: 2.0),
+    ]
     reasons = [probe(load) for load in bad]
     assert all(isinstance(reason, str) and len(reason) > 5 for reason in reasons), reasons
     assert sum("no driver" in reason for reason in reasons) == 3, "say what was raised"
@@ -217,7 +232,9 @@ def wrap(value):
 
 def launch(function, *arguments, **options):
     """Compute something on the pretended GPU."""
-    result = function(*bare(arguments), **{name: bare(value) for name, value in options.items()})
+    result = function(
+        *bare(arguments), **{name: bare(value) for name, value in options.items()}
+    )
     clock.launch()
     return wrap(result)
 
@@ -241,7 +258,12 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 # %%
 from functools import partial
 
-VIEWS = ("reshape", "transpose", "swapaxes", "view")  # another look at the same memory launches nothing
+VIEWS = (
+    "reshape",
+    "transpose",
+    "swapaxes",
+    "view",
+)  # another look at the same memory launches nothing
 
 
 def attribute(self, name):
@@ -272,7 +294,12 @@ def waits(read):
     return look
 
 
-for name, read in {"get": np.copy, "item": np.ndarray.item, "__float__": float, "__int__": int}.items():
+for name, read in {
+    "get": np.copy,
+    "item": np.ndarray.item,
+    "__float__": float,
+    "__int__": int,
+}.items():
     setattr(Array, name, waits(read))
 Array.__bool__, Array.__repr__ = waits(bool), waits(repr)
 
@@ -309,7 +336,9 @@ class Module:
 
     def __getattr__(self, name):
         value = getattr(np, name)
-        return value if isinstance(value, type) or not callable(value) else partial(launch, value)
+        return (
+            value if isinstance(value, type) or not callable(value) else partial(launch, value)
+        )
 
     def asarray(self, x, dtype=None):
         if isinstance(x, Array):
@@ -326,7 +355,15 @@ pretended = Module()
 clock = Clock()
 x = pretended.asarray(np.array([1.0, 2.0, 3.0]))
 total = (x * x).sum()
-print(type(total).__name__, total.shape, "after", clock.launches, "launches and", clock.waits, "waits")
+print(
+    type(total).__name__,
+    total.shape,
+    "after",
+    clock.launches,
+    "launches and",
+    clock.waits,
+    "waits",
+)
 assert (clock.launches, clock.waits) == (2, 0)
 print(float(total), "after", clock.launches, "launches and", clock.waits, "wait")
 assert (clock.launches, clock.waits) == (2, 1) and float(total) == 14
@@ -336,7 +373,11 @@ assert (clock.launches, clock.waits) == (2, 1) and float(total) == 14
 # copy data to and fro without anybody noticing.
 
 # %%
-for mixed in (lambda: x + np.ones(3), lambda: pretended.maximum(x, np.ones(3)), lambda: np.asarray(x)):
+for mixed in (
+    lambda: x + np.ones(3),
+    lambda: pretended.maximum(x, np.ones(3)),
+    lambda: np.asarray(x),
+):
     try:
         mixed()
     except TypeError as error:
@@ -364,7 +405,7 @@ from duonet import plain_ops
 
 @contextlib.contextmanager
 def pretending():
-    """Let the library take our arrays for CuPy's, and run its plain ops, without kernels of its own."""
+    """Let the library take our arrays for CuPy's, and run its plain ops, without kernels."""
     with mock.patch.dict(sys.modules, {"cupy": pretended}), plain_ops():
         yield
 
@@ -484,7 +525,13 @@ for expression in expressions.replace("\n", "; ").split("; "):
     eval(expression)
     print(f"{expression:24} {clock.launches} launches, {clock.waits} waits")
     waiting += [expression] if clock.waits else []
-assert waiting == ["float(x.sum())", "1 if x[0] > 0 else 2", "x[x > 0]", "x.max().item()", "x.get()"]
+assert waiting == [
+    "float(x.sum())",
+    "1 if x[0] > 0 else 2",
+    "x[x > 0]",
+    "x.max().item()",
+    "x.get()",
+]
 
 # %% [markdown]
 # Each has a form without waiting:
@@ -550,7 +597,9 @@ labels = rng.integers(0, 4, (20, 16))
 
 def network(place):
     """Build the network, always the same, with its arrays put where `place` puts them."""
-    model = models.mlp("ternary", inputs=8, widths=(16, 16), classes=4, rng=np.random.default_rng(3))
+    model = models.mlp(
+        "ternary", inputs=8, widths=(16, 16), classes=4, rng=np.random.default_rng(3)
+    )
     for _, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data = place(tensor.data)
     return model, optim.AdamW(model.parameters(), 1e-2)
@@ -596,7 +645,9 @@ def run(loop):
     global clock
     with pretending():
         model, optimizer = network(pretended.asarray)
-        batches = [(pretended.asarray(x), pretended.asarray(y)) for x, y in zip(images, labels)]
+        batches = [
+            (pretended.asarray(x), pretended.asarray(y)) for x, y in zip(images, labels)
+        ]
         clock = Clock()
         figures = loop(model, optimizer, batches)
         used, clock = clock, Clock()  # reading the weights is not part of it
@@ -682,11 +733,17 @@ def share_busy(work, wait, prepare=PREPARE, launches=LAUNCHES, steps=50):
 #      slowly. The gap is largest at two launches.
 works = np.arange(0.25, 8.01, 0.25)
 figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
-for wait, colour, label in ((False, BLUE, "waits once, at the end"), (True, ORANGE, "waits at every step")):
+for wait, colour, label in (
+    (False, BLUE, "waits once, at the end"),
+    (True, ORANGE, "waits at every step"),
+):
     shares = [share_busy(work, wait) for work in works]
     ax.plot(works, 100 * np.array(shares), color=colour, lw=2.5, label=label)
 ax.axvline((PREPARE + LAUNCHES) / LAUNCHES, color="0.6", ls=":", lw=1.5)
-ax.set(xlabel="length of a kernel, in launches (a model, not a measurement)", ylabel="GPU works (% of time)")
+ax.set(
+    xlabel="length of a kernel, in launches (a model, not a measurement)",
+    ylabel="GPU works (% of time)",
+)
 ax.set(ylim=(0, 108), xlim=(0, 8))
 ax.legend(frameon=False, loc="lower right")
 ax.spines[["top", "right"]].set_visible(False)
@@ -695,7 +752,9 @@ plt.show()
 # %%
 gaps = [share_busy(work, False) - share_busy(work, True) for work in works]
 print("waiting costs most where a kernel takes", works[int(np.argmax(gaps))], "launches")
-assert share_busy(works[-1], True) > share_busy(works[0], True), "long kernels keep the GPU busy"
+assert share_busy(works[-1], True) > share_busy(works[0], True), (
+    "long kernels keep the GPU busy"
+)
 if (PREPARE, LAUNCHES) == (60, 60):  # what the text below says
     assert works[int(np.argmax(gaps))] == 2 and 0.3 < max(gaps) < 0.4
     assert share_busy(8, True) > 0.85 and share_busy(0.5, False) < 0.3
@@ -712,7 +771,9 @@ if (PREPARE, LAUNCHES) == (60, 60):  # what the text below says
 with plain_ops():
     model, optimizer = network(lambda array: array)
     here = careful(model, optimizer, list(zip(images, labels)))
-assert here == second and all(map(np.array_equal, [p.numpy() for p in model.parameters()], weights))
+assert here == second and all(
+    map(np.array_equal, [p.numpy() for p in model.parameters()], weights)
+)
 
 # %% [markdown]
 # The library's `fit` is written like `careful`: it reads the loss for the progress bar every half second and at
@@ -756,7 +817,7 @@ assert (launched, computed) == (10, 41)
 
 # %%
 def median_time(work, now, synchronise, warm_up=2, turns=5):
-    """Return the median time of `turns` calls of work(), after `warm_up` calls that are not counted."""
+    """Return the median time of `turns` calls of work(), after `warm_up` calls not counted."""
     raise NotImplementedError
 
 
@@ -772,9 +833,13 @@ def check_median_time():
         work()  # launched before, and still running when the measurement begins
         return median_time(work, lambda: clock.host, clock.wait, **options), left
 
-    assert measured([4], warm_up=0, turns=1) == (5, []), "a launch and a kernel of length 4, nothing else"
+    assert measured([4], warm_up=0, turns=1) == (5, []), (
+        "a launch and a kernel of length 4, nothing else"
+    )
     compiled, interrupted = [500, 90], [4, 4, 400, 4, 6]
-    assert measured([*compiled, *interrupted, 7, 7]) == (5, [7, 7]), "the median of five turns, after two others"
+    assert measured([*compiled, *interrupted, 7, 7]) == (5, [7, 7]), (
+        "the median of five turns, after two others"
+    )
 
 
 attempt(check_median_time)
@@ -782,7 +847,7 @@ attempt(check_median_time)
 
 # %% tags=["solution"]
 def median_time(work, now, synchronise, warm_up=2, turns=5):
-    """Return the median time of `turns` calls of work(), after `warm_up` calls that are not counted."""
+    """Return the median time of `turns` calls of work(), after `warm_up` calls not counted."""
     times = []
     for _ in range(warm_up + turns):
         synchronise()
@@ -862,7 +927,9 @@ rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run
 splits = data.fashion_mini()
 normalize = data.Normalize.of(splits.train.images)
 model = models.mlp("ternary", widths=(64, 64), rng=np.random.default_rng(4)).to(device)
-optimizer = optim.AdamW(model.parameters(), 2e-3)  # after moving: its state lives beside the parameters
+optimizer = optim.AdamW(
+    model.parameters(), 2e-3
+)  # after moving: its state lives beside the parameters
 loader = data.DataLoader(splits.train.take(1000), 50, normalize, rng=rng, device=device)
 history = fit(model, loader, optimizer, epochs=1, progress=False)
 score = evaluate(model, data.DataLoader(splits.validation, 500, normalize, device=device))
@@ -880,7 +947,10 @@ x = normalize(splits.validation.images)
 with no_grad():
     there = model.eval()(Tensor(backend.to_device(x, device))).numpy().argmax(axis=1)
     here = model.to("cpu")(Tensor(x)).numpy().argmax(axis=1)
-print(f"this device and the CPU agree on at least 97 % of {len(x)} images:", np.mean(there == here) >= 0.97)
+print(
+    f"this device and the CPU agree on at least 97 % of {len(x)} images:",
+    np.mean(there == here) >= 0.97,
+)
 assert np.mean(there == here) >= 0.97
 
 # %% [markdown]
@@ -919,7 +989,9 @@ with pretending():
         step(model, optimizer, pretended.asarray(images[0]), pretended.asarray(labels[0]))
     except TypeError as error:
         print(error)
-        assert "its state is on the cpu, a parameter on the gpu; make it after moving" in str(error)
+        assert "its state is on the cpu, a parameter on the gpu; make it after moving" in str(
+            error
+        )
 
 # %% [markdown]
 # ## 8. Memory comes from a pool
@@ -1034,10 +1106,14 @@ def check_to_tf32():
     )
     x = np.random.default_rng(5).standard_normal(10_000).astype("float32")
     y = to_tf32(x)
-    assert y.dtype == np.float32 and (y != x).mean() > 0.99, "float32, with most numbers rounded"
+    assert y.dtype == np.float32 and (y != x).mean() > 0.99, (
+        "float32, with most numbers rounded"
+    )
     bits = y.view(np.uint32)
     assert not (bits & 0x1FFF).any(), "the last 13 bits of each are 0"
-    assert np.abs(y / x - 1).max() <= 2.0**-11, "off by half a unit of the eleventh bit at most"
+    assert np.abs(y / x - 1).max() <= 2.0**-11, (
+        "off by half a unit of the eleventh bit at most"
+    )
 
 
 attempt(check_to_tf32)
@@ -1058,7 +1134,7 @@ def to_tf32(x):
 
 # %%
 def rounded(x):
-    """Round to 11 significant bits, by the bits themselves; a tie is rounded away from zero."""
+    """Round to 11 significant bits, by the bits themselves; ties go away from zero."""
     bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
@@ -1074,8 +1150,13 @@ exact = a.astype("float64") @ w.astype("float64")
 in_float32, in_tf32 = a @ w, rounded(a) @ rounded(w)
 assert np.array_equal(rounded(a), a) and np.abs(rounded(w) / w - 1).max() <= 2.0**-11
 assert np.finfo(np.float32).nmant == 23 and rounded(np.float32([2049])) == 2050
-error32, error_tf32 = (np.abs(y - exact).max() / np.abs(exact).max() for y in (in_float32, in_tf32))
-print("activations lose nothing; the products are off by less than 1 in a thousand:", bool(error_tf32 < 1e-3))
+error32, error_tf32 = (
+    np.abs(y - exact).max() / np.abs(exact).max() for y in (in_float32, in_tf32)
+)
+print(
+    "activations lose nothing; the products are off by less than 1 in a thousand:",
+    bool(error_tf32 < 1e-3),
+)
 assert 100 < error_tf32 / error32 < 10_000 and error_tf32 < 1e-3
 
 # %% [markdown]
@@ -1112,7 +1193,8 @@ for place in ("cpu", "gpu"):
     print(f"{place}: {twin.__module__}.{twin.__name__}")
     assert (
         issubclass(twin, Quantize)
-        and twin.__module__ == {"cpu": "duonet.fast.elementwise", "gpu": "duonet.gpu.quantize"}[place]
+        and twin.__module__
+        == {"cpu": "duonet.fast.elementwise", "gpu": "duonet.gpu.quantize"}[place]
     )
 with plain_ops():
     assert engine.version(Quantize, "gpu") is Quantize
@@ -1171,7 +1253,11 @@ def scale_thread(i, x, scale, shift, y):
 # %%
 def check_scale_thread():
     local = np.random.default_rng(6)
-    x, scale, shift = local.standard_normal((2, 3, 4, 5)), local.standard_normal(5), local.standard_normal(5)
+    x, scale, shift = (
+        local.standard_normal((2, 3, 4, 5)),
+        local.standard_normal(5),
+        local.standard_normal(5),
+    )
     y, seen = np.full(x.size, np.nan), x.ravel().copy()
     for i in local.permutation(x.size):
         before = np.isnan(y).sum()
@@ -1237,7 +1323,7 @@ assert 5 < len(totals) <= 20 and max(totals) - min(totals) < 1e-3
 
 # %%
 def one_wait(model, optimizer, batches):
-    """Train on the batches as `careful` does; return mean loss and accuracy after a single wait."""
+    """Train as `careful` does; return mean loss and accuracy after a single wait."""
     raise NotImplementedError
 
 
@@ -1254,7 +1340,7 @@ attempt(check_one_wait)
 
 # %% tags=["solution"]
 def one_wait(model, optimizer, batches):
-    """Train on the batches as `careful` does; return mean loss and accuracy after a single wait."""
+    """Train as `careful` does; return mean loss and accuracy after a single wait."""
     total = hits = 0
     for x, y in batches:
         loss, logits = step(model, optimizer, x, y)

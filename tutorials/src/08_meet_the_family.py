@@ -14,7 +14,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -37,7 +38,13 @@ plt.rc("axes.spines", top=False, right=False)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 x = np.linspace(-0.5, 4, 1801)
 for alpha, color in ((3.0, DARK), (1.5, WARM)):
-    left.plot(x, np.floor(3 * np.clip(x / alpha, 0, 1) + 0.5) / 3 * alpha, color=color, lw=2, label=f"α = {alpha}")
+    left.plot(
+        x,
+        np.floor(3 * np.clip(x / alpha, 0, 1) + 0.5) / 3 * alpha,
+        color=color,
+        lw=2,
+        label=f"α = {alpha}",
+    )
     left.plot(x, np.clip(x, 0, alpha), "--", color=color, lw=1)
 left.set(title="four levels up to α, and the clip behind them", xlabel="x", ylabel="y")
 left.legend()
@@ -75,10 +82,20 @@ from duonet.experiments.shelf import shelf_rows
 def show(rows):
     for row in rows:
         learns = ", ".join([*row["learns"], *row["follows"]]) or "nothing"
-        print(f"[{row['reference']}] {row['method']:20} bits: {row['activation_bits']}, learns: {learns}")
+        print(
+            f"[{row['reference']}] {row['method']:20} bits: {row['activation_bits']}, "
+            f"learns: {learns}"
+        )
 
 
-names = ("bnn-activations", "dorefa-activations", "hwgq", "pact", "qil-activations", "lq-activations")
+names = (
+    "bnn-activations",
+    "dorefa-activations",
+    "hwgq",
+    "pact",
+    "qil-activations",
+    "lq-activations",
+)
 show(shelf_rows(methods.find(name) for name in names))
 
 # %% [markdown]
@@ -119,12 +136,14 @@ def check_pact():
     assert np.allclose(pact(np.array([0.9, 1.1, 3.0, 5.1, 7.0]), 6.0, 2), [0, 2, 4, 6, 6]), (
         "clipped at alpha = 6, levels 0, 2, 4, 6"
     )
-    assert np.allclose(pact(np.array([-0.5, 0.1, 0.2, 0.5, 0.9]), 1.0, 2), [0, 0, 1 / 3, 2 / 3, 1]), (
-        "clipped at alpha = 1, levels 0, 1/3, 2/3, 1"
-    )
+    assert np.allclose(
+        pact(np.array([-0.5, 0.1, 0.2, 0.5, 0.9]), 1.0, 2), [0, 0, 1 / 3, 2 / 3, 1]
+    ), "clipped at alpha = 1, levels 0, 1/3, 2/3, 1"
     x = np.linspace(-1, 3, 999)
     for bits in (1, 2, 3):
-        assert len(np.unique(pact(x, 2.0, bits).round(9))) == 2**bits, f"{bits} bits have {2**bits} levels"
+        assert len(np.unique(pact(x, 2.0, bits).round(9))) == 2**bits, (
+            f"{bits} bits have {2**bits} levels"
+        )
 
 
 attempt(check_pact)
@@ -325,7 +344,7 @@ train = images.train.take(2000)
 
 # %%
 def trained(kind, epochs=6, **settings):
-    """Train a network with two such layers; return both α after every epoch, and the training accuracy."""
+    """Train with two such layers; return both α after every epoch, and the accuracy."""
     rng, acts = np.random.default_rng(SEED), [kind(2, **settings) for _ in range(2)]
     widths, layers = (784, 64, 64), [nn.Flatten()]
     for inputs, outputs, act in zip(widths, widths[1:], acts):
@@ -347,7 +366,10 @@ for start, (alphas, accuracy) in runs.items():
 assert (low[-1] > low[0]).all(), "a narrow range grows"
 assert (abs(high[-1] - 8) < 0.5).all(), "a wide one hardly moves"
 assert low_accuracy > high_accuracy
-assert abs(np.mean(np.random.default_rng(SEED).standard_normal(100_000) >= 8 / 6) - 1 / 11) < 0.005
+assert (
+    abs(np.mean(np.random.default_rng(SEED).standard_normal(100_000) >= 8 / 6) - 1 / 11)
+    < 0.005
+)
 
 # %% [markdown]
 # The narrow range grew. The wide range had no reason to shrink, since inputs inside the range give α no gradient.
@@ -471,7 +493,7 @@ assert np.array_equal(wide(Tensor(4 * x)).data, 4 * layer(Tensor(x)).data)
 
 # %%
 def residue(x, alpha, bits):
-    """Return the derivative by α of each output: S(z) − z inside the range, 1 beyond it, 0 below."""
+    """Return the derivative by α: S(z) − z inside the range, 1 beyond it, 0 below."""
     raise NotImplementedError
 
 
@@ -479,7 +501,9 @@ def residue(x, alpha, bits):
 def check_residue():
     found = residue(np.array([-1, 0.6, 1.0, 1.8, 2.0, 7.0]), 2.0, 2)
     expected = [0, 1 / 3 - 0.3, 2 / 3 - 0.5, 0.1, 1, 1]
-    assert np.allclose(found, expected), f"expected {np.round(expected, 3)}, got {np.round(found, 3)}"
+    assert np.allclose(found, expected), (
+        f"expected {np.round(expected, 3)}, got {np.round(found, 3)}"
+    )
 
 
 attempt(check_residue)

@@ -14,7 +14,8 @@ import sys
 
 if "google.colab" in sys.modules:  # there the package has to be fetched first
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/duonet/duonet"],
+        check=True,
     )
 if sys.platform == "emscripten":  # and in a browser's kernel
     import piplite
@@ -42,7 +43,14 @@ for ax, (rows, title, below), shades in zip(axes, (numbers, bits), ("Oranges", "
     ax.pcolormesh(abs(values), cmap=shades, vmin=-0.2, vmax=2, edgecolors="white", linewidth=4)
     for (row, column), value in np.ndenumerate(values):
         ax.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", fontsize=13)
-    ax.set(title=title, xlabel=below, xticks=[], yticks=[0.5, 1.5, 2.5], yticklabels=rows, frame_on=False)
+    ax.set(
+        title=title,
+        xlabel=below,
+        xticks=[],
+        yticks=[0.5, 1.5, 2.5],
+        yticklabels=rows,
+        frame_on=False,
+    )
     ax.invert_yaxis()
 plt.show()
 assert total == 2 * both - ones
@@ -114,7 +122,7 @@ assert signs.nbytes / words.nbytes > 60
 
 # %%
 def binary_product(a, w):
-    """Multiply packed activations 0 and 1, (M, words), by packed weights −1 and 1, (OC, words): (M, OC)."""
+    """Multiply packed activations 0, 1 (M, words) by packed weights −1, 1 (OC, words)."""
     raise NotImplementedError
 
 
@@ -133,7 +141,7 @@ attempt(check_binary_product)
 
 # %% tags=["solution"]
 def binary_product(a, w):
-    """Where a is 1 the products are +1 or −1: twice the number of +1, minus the number of both."""
+    """Where a is 1 products are +1 or −1: twice the number of +1, minus that of both."""
     plus = np.bitwise_count(a[:, None] & w).sum(axis=-1, dtype=int)
     return 2 * plus - np.bitwise_count(a).sum(axis=-1, dtype=int)[:, None]
 
@@ -188,7 +196,7 @@ assert (solved, k[fires][0]) == (7, 6)
 
 # %%
 def threshold(k, fires):
-    """Return (T, rising): fires is k >= T if rising, else k <= T.  k: rising whole numbers, fires: bools."""
+    """Return (T, rising): fires is k >= T if rising, else k <= T; k rises in steps of 1."""
     raise NotImplementedError
 
 
@@ -199,7 +207,9 @@ def check_threshold():
         for beta in (-3.0, 0.2, 0.5, 4.0):
             fires = bracket(k, 0.3, 0.1, 1.1, gamma, beta) >= np.float32(0.5)
             T, rising = threshold(k, fires)
-            assert np.array_equal(k >= T if rising else k <= T, fires), f"wrong with γ = {gamma}, β = {beta}"
+            assert np.array_equal(k >= T if rising else k <= T, fires), (
+                f"wrong with γ = {gamma}, β = {beta}"
+            )
 
 
 attempt(check_threshold)
@@ -207,7 +217,7 @@ attempt(check_threshold)
 
 # %% tags=["solution"]
 def threshold(k, fires):
-    """The answers change at most once: from no to yes where they rise, from yes to no where they fall."""
+    """The answers change at most once: to yes where they rise, to no where they fall."""
     if fires[0] and not fires[-1]:
         return k[fires][-1], False
     return (k[fires][0] if fires.any() else k[-1] + 1), True
@@ -251,8 +261,15 @@ binary = lambda: nn.QuantActivation(quant.Binary(), quant.Clip(0, 1))
 
 
 def block(i, inputs, outputs, weights=None):
-    conv = nn.Conv2d(inputs, outputs, 3, rng=rng, padding=1, bias=False, weight_quantizer=weights)
-    return {f"conv{i}": conv, f"pool{i}": nn.MaxPool2d(2), f"norm{i}": nn.BatchNorm(outputs), f"act{i}": binary()}
+    conv = nn.Conv2d(
+        inputs, outputs, 3, rng=rng, padding=1, bias=False, weight_quantizer=weights
+    )
+    return {
+        f"conv{i}": conv,
+        f"pool{i}": nn.MaxPool2d(2),
+        f"norm{i}": nn.BatchNorm(outputs),
+        f"act{i}": binary(),
+    }
 
 
 # %%
@@ -378,8 +395,14 @@ import shutil
 compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 if compiler:
     Path(folder.name, "main.c").write_text(PROGRAM)
-    subprocess.run([compiler, "-std=c99", "-O2", "main.c", "-o", "run", "-lm"], cwd=folder.name, check=True)
-    done = subprocess.run([f"{folder.name}/run"], input=x[:200].tobytes(), capture_output=True, check=True)
+    subprocess.run(
+        [compiler, "-std=c99", "-O2", "main.c", "-o", "run", "-lm"],
+        cwd=folder.name,
+        check=True,
+    )
+    done = subprocess.run(
+        [f"{folder.name}/run"], input=x[:200].tobytes(), capture_output=True, check=True
+    )
     classes = np.array(done.stdout.split(), int)
     share = np.mean(classes == packed(x[:200]).argmax(axis=1))
     assert share >= 0.99
@@ -414,7 +437,7 @@ folder.cleanup()
 
 # %%
 def one_bit(g, left_out):
-    """Return the message that a worker sends in place of g, and the rest, which the message leaves out."""
+    """Return the message that a worker sends for g, and the rest that it leaves out."""
     wanted = g + left_out
     sent = np.abs(wanted).mean() * np.where(wanted >= 0, 1, -1)
     return sent, wanted - sent
@@ -515,7 +538,7 @@ print(g.astype("float32").nbytes, "bytes become", np.packbits(sent > 0).nbytes, 
 
 # %%
 def ternary_product(h, w):
-    """Multiply ternary(h), (M, K), by signs w (K, OC), on packed words: twice the product, so whole numbers."""
+    """Multiply ternary(h) (M, K) by signs w (K, OC), on packed words: twice the product."""
     raise NotImplementedError
 
 
@@ -524,7 +547,9 @@ def check_ternary_product():
     rng = np.random.default_rng(SEED)
     h, w = rng.uniform(-0.5, 1.5, (9, 70)), rng.choice([-1, 1], (70, 4))
     expected = 2 * quant.Ternary()(h) @ w
-    assert np.array_equal(ternary_product(h, w), expected), "twice the product of the ternary activations"
+    assert np.array_equal(ternary_product(h, w), expected), (
+        "twice the product of the ternary activations"
+    )
 
 
 attempt(check_ternary_product)
@@ -532,7 +557,7 @@ attempt(check_ternary_product)
 
 # %% tags=["solution"]
 def ternary_product(h, w):
-    """2 ternary(h) = 1[h >= ¾] + 1[h >= ¼]: the two copies of BinaryDuo, each a binary product."""
+    """2 ternary(h) = 1[h >= ¾] + 1[h >= ¼]: two copies, each a binary product."""
     weights = pack(w.T > 0)
     return sum(binary_product(pack(h >= threshold), weights) for threshold in (0.75, 0.25))
 
