@@ -34,7 +34,7 @@ from duonet.viz.interactive import VIEW
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds on two cores
 QUICK = 1  # seconds; a cell that takes longer runs once
-ALT = re.compile(r"\A# alt: .+\n(#  .+\n)*")
+ALT = re.compile(r"\A# alt: .+\n(# .+\n)*")
 OPEN, WRONG = "is still open", "not right yet"  # what duonet.exercise.attempt prints of what is not solved
 FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
 

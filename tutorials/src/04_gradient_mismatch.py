@@ -28,9 +28,7 @@ from duonet.exercise import attempt, full_run
 from duonet.viz import sliders
 
 SEED = 0  # of every section's own generator: so its cells can run again, and in any order
-FULL = (
-    full_run()
-)  # False in a browser, where Python is slow: there this notebook measures less
+FULL = full_run()  # False in a browser, where Python is slow and this notebook measures less
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
@@ -370,14 +368,11 @@ assert np.allclose(
 
 # %%
 def walk(shift=-0.2, eps=0.3):
-    """Draw the loss along one weight, with the two slopes that the discrete and the coarse gradient claim."""
+    """Draw the loss along one weight, with the slopes that both gradients claim."""
     net.first.weight.data[:], ends = moved(W, (2, 2), shift), np.array([-eps, eps])
-    found = {
-        "discrete": coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])[
-            "first"
-        ].values[8]
-    }
-    found["coarse"] = coarse_gradient(net, F.mse_loss, batch, ["first"])["first"].values[8]
+    discrete = coordinate_gradient(net, F.mse_loss, batch, eps, ["first"])["first"]
+    coarse = coarse_gradient(net, F.mse_loss, batch, ["first"])["first"]
+    found = {"discrete": discrete.values[8], "coarse": coarse.values[8]}
     net.first.weight.data[:] = W
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     axes.step(s, along, color=GREY, lw=1.2, where="post")
@@ -1291,7 +1286,7 @@ if FULL:
 
 # %%
 def turn(eps=0.1, half_width=0.5):
-    """Draw the surrogate over the staircase, and the cosines of two layers with their intervals."""
+    """Draw the surrogate over the staircase, and two layers' cosines with their intervals."""
     lesson, ramp = Lesson(0, width=16), Clip(0.5 - half_width, 0.5 + half_width)
     student, batch = (
         with_surrogate(lesson.student("binary"), ramp),

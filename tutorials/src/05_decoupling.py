@@ -733,7 +733,7 @@ assert abs(two[one == 0].sum() * step - 0.25) < 0.02
 # alt: Left, the mean of two binary staircases lies on the ternary one. Right, their slope has two
 # steps and reaches from -1/4 to 5/4, while the ternary activation's is 1 between 0 and 1.
 def apart(distance=0.25):
-    """Draw the mean of two binary staircases and its gradient, over those of the ternary activation."""
+    """Draw the mean of two binary staircases and its gradient, over those of ternary."""
     pairs = [(Binary(0.5 + d), Shifted(Clip(0, 1), d)) for d in (distance, -distance)]
     forwards = Ternary()(grid), sum(staircase(grid) for staircase, _ in pairs) / 2
     backwards = slopes(grid, (Ternary(), Clip(0, 1))), slopes(grid, *pairs)
