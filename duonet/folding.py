@@ -16,16 +16,16 @@ from duonet.tensor import Tensor
 def fold_batch_norm(model: Module) -> Module:
     """Return a copy of a model for evaluation, whose staircases read the input of the batch norm before them.
 
-    In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included, so y reaches
-    a threshold where x reaches another one, found by bisection over the floating-point numbers. Every output keeps
-    its bits, unless x is NaN, or infinite where γ is 0. A batch norm stays before anything but a QuantActivation,
-    since folding it into a convolution would change the rounding, and before a staircase whose class overrides
-    the comparison.
+    In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included. So y reaches
+    a threshold where x reaches another threshold, found by bisection over the floating-point numbers. Every output
+    keeps its bits, unless x is NaN, or infinite where γ is 0. A batch norm stays before anything but a
+    QuantActivation, because folding it into a convolution would change the rounding, and before a staircase whose
+    class overrides the comparison.
 
     Parameters
     ----------
     model : Module
-        It is left alone.
+        Not changed.
 
     Returns
     -------

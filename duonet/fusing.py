@@ -20,13 +20,13 @@ NOTHING = (
 class BatchNormQuantize(Module):
     """A batch norm and the staircase behind it, run as one op where this has a faster twin. Made by `fuse`.
 
-    They run one after the other for an observer, a debugger and `smooth_forward`.
+    The two layers run one after the other for an observer, a debugger and `smooth_forward`.
 
     Parameters
     ----------
     norm : BatchNorm
     activation : QuantActivation
-        Both stay layers of the model that they come from: parameters, running averages and mode are theirs.
+        Both remain layers of the original model, with their parameters, running averages and mode.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class BatchNormQuantize(Module):
 
 
 def _debugged():
-    """Say whether a debugger may wait in one of the two layers."""
+    """Return whether a debugger may wait in one of the two layers."""
     monitoring = getattr(sys, "monitoring", None)  # Python 3.12 and later
     return sys.gettrace() is not None or bool(monitoring and monitoring.get_tool(monitoring.DEBUGGER_ID))
 
@@ -66,9 +66,9 @@ def _has_twin(inputs, options):
 def fuse(model: Module) -> Module:
     """Return the model with each batch norm and the staircase behind it as one op; print their names.
 
-    Both hold the same layers: training one trains the other, and checkpoints, `summary`, `decouple`, `observe` are
-    for the model that was given. Outputs, gradients and running averages keep their bits. `fit` and `evaluate` run
-    a model this way by themselves; a training loop of your own does after `fused = fuse(model)`.
+    Both models share their layers: training one trains the other. Use the original for checkpoints, `summary`,
+    `decouple` and `observe`. Outputs, gradients and running averages keep their bits. `fit` and `evaluate` fuse
+    a model by themselves; a training loop of your own begins with `fused = fuse(model)`.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ def fuse(model: Module) -> Module:
     -------
     Module
         A Sequential or Residual of the same layers, with a `BatchNormQuantize` for every pair; the model itself
-        where there is none. A module with a `forward` of its own stays as it is, with everything inside: only it
-        knows what it runs. So do subclasses of the two layers that compute something of their own.
+        if there is no pair. A module with a `forward` of its own stays as it is, with all layers inside: only the
+        module knows what it runs. So do subclasses of the two layers that override the computation.
 
     Raises
     ------

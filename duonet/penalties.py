@@ -1,4 +1,4 @@
-"""What modules add to the loss beside the task's own: `Module.penalty`, summed for `fit`."""
+"""The terms that modules add to the task's loss: `Module.penalty`, summed for `fit`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from duonet.tensor import Tensor
 
 
 class Penalties:
-    """The penalties of a model's modules during an epoch: each step adds them to its loss, and their mean is kept.
+    """The penalties of a model's modules during an epoch: each step adds them to its loss and keeps their mean.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Penalties:
         loss : Tensor
             Without axes.
         look : bool
-            Whether to read them, for which a GPU has to be waited for.
+            Whether to read the penalties, for which the host waits for a GPU.
 
         Returns
         -------

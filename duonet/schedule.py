@@ -1,4 +1,4 @@
-"""Schedules, of the learning rate and of other numbers that follow time."""
+"""Schedules of the learning rate and of other numbers that depend on time."""
 
 import math
 from collections.abc import Iterable
@@ -137,7 +137,7 @@ class Ramp(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If one is no finite number, or `total` is not above 0.
+        If an argument is no finite number, or `total` is not above 0.
 
     Examples
     --------
@@ -163,12 +163,12 @@ class Stages(Schedule):
     ----------
     values : sequence of number
     times : sequence of number
-        Epochs, rising: one less than values.
+        Epochs, rising: one time fewer than values.
 
     Raises
     ------
     TypeError, ValueError
-        If one is no finite number, the times do not rise, or there are not as many as that.
+        If a value or time is no finite number, the times do not rise, or their number is wrong.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What modules do around a step of the optimiser: `Module.before_step` and `after_step`, called for `fit`."""
+"""The work of modules around an optimiser's step: `Module.before_step` and `after_step`, called for `fit`."""
 
 import math
 
@@ -8,7 +8,7 @@ from duonet.tape import no_grad
 
 
 class Stepping:
-    """The modules of a model that have something to do at each step. `fit` makes one for every epoch.
+    """The modules of a model with work at each step. `fit` makes one `Stepping` for every epoch.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class Stepping:
     Attributes
     ----------
     numbers : dict
-        What followed time at the latest step, by name: the mean over its modules.
+        The numbers that depend on time at the latest step, by name: the mean over the modules with this name.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Stepping:
         self.numbers: dict[str, float] = {}
 
     def before(self, epochs: float) -> None:
-        """Tell every module the time, parents first.
+        """Give every module the time, parents first.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class Stepping:
         self.numbers = {name: math.fsum(values) / len(values) for name, values in said.items()}
 
     def after(self) -> None:
-        """Have every module change what it holds, parents first, without a tape."""
+        """Call every module's `after_step`, parents first, without a tape."""
         with no_grad():
             for module in self._after:
                 module.after_step()

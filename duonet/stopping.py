@@ -1,4 +1,4 @@
-"""When a training ends before its last epoch, and how long a step's gradient may be."""
+"""Ends of a training before its last epoch, and a limit for the length of a step's gradient."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,15 +11,15 @@ from duonet.tensor import Parameter
 
 
 def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], bool]:
-    """Make an `on_epoch` of `fit` that ends the training when a figure has not become better for some epochs.
+    """Make an `on_epoch` for `fit` that ends the training when a figure has not improved for some epochs.
 
-    Its answer depends on the history alone. `fit` asks after an epoch, so a training that had stopped makes one
-    more epoch when it is resumed.
+    The answer depends on the history alone. `fit` asks after an epoch, so a stopped training makes one more epoch
+    when it is resumed.
 
     Parameters
     ----------
     patience : int
-        Epochs since the best epoch, the earliest of equals.
+        Epochs after the best epoch; of equal epochs, the earliest counts as the best.
     column : str
         Of the history. Where its name ends in "accuracy" the largest value is the best, elsewhere the smallest.
 
@@ -31,7 +31,7 @@ def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], b
     Raises
     ------
     KeyError
-        When it is called, if the history has no such column.
+        When the function is called, if the history has no such column.
 
     Examples
     --------

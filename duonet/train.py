@@ -69,9 +69,9 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the loader yields nothing, numbers that are not finite, or labels of another number than the images.
+        If the loader yields no batch, numbers that are not finite, or a different number of labels than images.
     TypeError
-        If an argument is of another kind, or the loader yields something else than pairs.
+        If an argument is of the wrong kind, or the loader yields anything but pairs.
 
     Examples
     --------
@@ -134,25 +134,25 @@ def fit(
         Yields (x, labels) arrays, one epoch for each iteration; `len` is the number of batches and `images`
         the number of images.
     optimizer : Optimizer
-        Of parameters of the model.
+        An optimiser of the model's parameters.
     epochs : int
-        In all, with those that `history` has.
+        The number of epochs in all, including the epochs of `history`.
     schedule : callable, optional
         From time in epochs to a factor on the optimiser's `base_lr`, applied at every step; constant by default.
-        Modules are told the time as well: see `Module.before_step`.
+        Modules receive the time as well: see `Module.before_step`.
     validation : iterable, optional
         Scored after every epoch.
     loss : callable
-        As of `evaluate`. The penalties of the model's layers are added to it, and not shown. After every step of
-        the optimiser each module's `after_step` is called.
+        As for `evaluate`. The penalties of the model's layers are added to the loss, but not to the loss shown.
+        After every step of the optimiser, `fit` calls each module's `after_step`.
     history : History, optional
-        Of the epochs that have been trained already; `fit` continues after them and appends to it.
+        The history of earlier epochs; `fit` continues after these epochs and appends to the history.
     team : Team, optional
         Cuts each batch into shards, which go through the model one by one, or in several processes. Weights
         depend on the number of shards, but not on the number of processes. Every process gives the same arguments.
     on_epoch : callable, optional
-        Called with the `History` after every epoch, to save what should survive an interruption. If it returns
-        True the training ends; see `early_stop`.
+        Called with the `History` after every epoch, for example to save a checkpoint. If it returns True, the
+        training ends; see `early_stop`.
     clip : number, optional
         The largest norm of a step's gradient, of all parameters together: see `clip_gradients`.
     frozen : sequence of Module
@@ -167,9 +167,9 @@ def fit(
     -------
     History
         Columns epoch, lr, loss, accuracy, seconds, and with `validation` val_loss, val_accuracy. Loss and
-        accuracy are means over the epoch's own batches, while the weights change. Without classes, see `Score`,
-        there is no accuracy. Where modules have penalties, `penalty` is their mean, which is no part of loss. What
-        follows time has a column of its name, with the mean over its modules at the last step.
+        accuracy are means over the epoch's batches, during which the weights change. Without classes, see `Score`,
+        there is no accuracy. If modules have penalties, `penalty` is their mean, which is no part of loss. Numbers
+        that depend on time have columns of their names, with means over their modules at the last step.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def fit(
     TypeError
         If an argument is of another kind, or the loader yields something else than pairs.
     BaseException
-        Whatever ends it early, Ctrl-C too, has the finished epochs' `History` as its attribute `history`.
+        An exception that ends the training early, even Ctrl-C, has the finished epochs' `History` as `history`.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def fit(
 
 
 def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar, team, clip, frozen):
-    """Make one step for each batch; return the epoch's score, its mean penalty and what follows time."""
+    """Make one step for each batch; return the epoch's score, its mean penalty and the numbers set by time."""
     totals = Totals("fit")
     model.train()
     for layer in frozen:

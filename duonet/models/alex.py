@@ -30,8 +30,8 @@ def alexnet(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at narrower widths, whose decoupled network, of
-        two and of three binary copies, has no more weights than the baseline: the published ones for ternary where
+        ReLU; binary; ternary at full width; ternary or 2 bits at narrower widths, whose decoupled network, with
+        two or three binary copies, has no more weights than the baseline: the published ones for ternary where
         they fit, for the default widths and images from 192 pixels on, else those of `coupled_widths`.
     widths : tuple of 7 int
         The baseline's widths, for every variant.
@@ -50,7 +50,7 @@ def alexnet(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     References
     ----------

@@ -74,7 +74,7 @@ def activation(variant: str, window: float = 1) -> Module:
     ----------
     variant : str
     window : number
-        Within what the gradient passes: 1 for inputs from 0 to 1, and around ½ in proportion.
+        Width of the interval around ½ in which the gradient passes: 1 is from 0 to 1.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def activation(variant: str, window: float = 1) -> Module:
 
 
 def is_small(in_shape: tuple[int, ...]) -> bool:
-    """Say whether images are so small, under 50 pixels, that a network should not shrink them at once.
+    """Return whether images are so small, under 50 pixels, that a network should not shrink them at once.
 
     Parameters
     ----------

@@ -34,8 +34,8 @@ def densenet(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at narrower widths, whose decoupled network, of
-        two and of three binary copies, has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at narrower widths, whose decoupled network, with
+        two or three binary copies, has no more weights than the baseline.
     widths : (int, int)
         The baseline's, for every variant: of the first conv, and the growth, channels that a dense layer adds.
     in_shape : tuple of int
@@ -55,7 +55,7 @@ def densenet(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     References
     ----------

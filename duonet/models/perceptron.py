@@ -22,8 +22,8 @@ def mlp(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
-        of three binary copies, has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at widths whose decoupled network, with two or
+        three binary copies, has no more weights than the baseline.
     inputs : int
         Values of one input, flattened.
     widths : tuple of int
@@ -41,7 +41,7 @@ def mlp(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     Examples
     --------

@@ -30,7 +30,7 @@ def resnet18(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at narrower widths. For ternary, the default
+        ReLU; binary; ternary at full width; ternary or 2 bits at narrower widths. For ternary, the default
         widths and binary weights these are the published ones, 64, 90, 180, 360 with the last conv 512 wide, whose
         decoupled network has more binary weights than the baseline but fewer float ones, and fewer bits in all;
         else those of `coupled_widths`, whose decoupled network has no more weights than the baseline.
@@ -53,7 +53,7 @@ def resnet18(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     References
     ----------
@@ -93,8 +93,8 @@ def resnet20(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths of `coupled_widths`, whose
-        decoupled network, of two and of three binary copies, has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at the widths of `coupled_widths`, whose
+        decoupled network, with two or three binary copies, has no more weights than the baseline.
     widths : tuple of 3 int
         The baseline's widths of the three stages, for every variant.
     in_shape : tuple of int
@@ -114,7 +114,7 @@ def resnet20(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     References
     ----------
@@ -154,8 +154,8 @@ def resnete18(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths of `coupled_widths`, whose
-        decoupled network, of two and of three binary copies, has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at the widths of `coupled_widths`, whose
+        decoupled network, with two or three binary copies, has no more weights than the baseline.
     widths : tuple of 4 int
         The baseline's widths of the four stages, for every variant.
     in_shape : tuple of int
@@ -174,7 +174,7 @@ def resnete18(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     References
     ----------

@@ -34,8 +34,8 @@ def vgg7(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
-        of three binary copies, has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at widths whose decoupled network, with two or
+        three binary copies, has no more weights than the baseline.
     widths : tuple of 6 int
         The baseline's widths, for every variant.
     in_shape : tuple of int
@@ -53,7 +53,7 @@ def vgg7(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     References
     ----------
@@ -88,8 +88,8 @@ def vgg_deep(
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary, and 2 bits, at the widths whose decoupled network, of two and
-        of three binary copies, has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at widths whose decoupled network, with two or
+        three binary copies, has no more weights than the baseline.
     widths : tuple of 10 int
         The baseline's widths, for every variant; 4, 7 or 13 make a network of that many layers before the last.
     in_shape : tuple of int
@@ -107,7 +107,7 @@ def vgg_deep(
     Raises
     ------
     ValueError
-        If an argument is not as listed.
+        If an argument is not as described above.
 
     Examples
     --------
