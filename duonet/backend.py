@@ -1,4 +1,4 @@
-"""Which module an array belongs to, NumPy or CuPy, and moving arrays between devices. No other file knows CuPy.
+"""The module of an array, NumPy or CuPy, and moving arrays between devices. No other file knows CuPy.
 
 There is no global switch. Every op asks `get_xp` for the module of its arrays, so the same code runs on the
 CPU (NumPy) and on a GPU (CuPy).
@@ -21,7 +21,7 @@ WHEELS = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the dri
 
 
 class OutOfMemory(MemoryError):
-    """A device is out of memory: the message says for what, how much was needed, and what helps."""
+    """A device is out of memory; the message names the op and the size, and says what helps."""
 
 
 def get_xp(x: object) -> ModuleType:
@@ -39,7 +39,7 @@ def get_xp(x: object) -> ModuleType:
     Raises
     ------
     TypeError
-        If `x` is neither.
+        If `x` is an array of neither module.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def get_xp(x: object) -> ModuleType:
 
 
 def is_array(x: object) -> TypeGuard[Array]:
-    """Say whether `x` is an array of either module.
+    """Return whether `x` is an array of either module.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def device_of(x: object) -> str:
 
 
 def owner(x: Array) -> Array:
-    """Return the array that owns the memory of `x`: `x` itself, or the array it is a view of.
+    """Return the array that owns the memory of `x`: `x` itself, or the array that `x` is a view of.
 
     Parameters
     ----------

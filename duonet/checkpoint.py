@@ -24,25 +24,25 @@ KIND = "duonet checkpoint"
 
 
 class CheckpointError(ValueError):
-    """A file that is damaged, of another kind or from a newer duonet, or a model that no file can rebuild."""
+    """A file that is damaged, not a checkpoint or from a newer duonet, or a model that no file can rebuild."""
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds, rebuilt.
+    """The rebuilt contents of a checkpoint.
 
     Attributes
     ----------
     model : Module
-        Each layer in the mode, each parameter as frozen or not, and each array in the dtype that it was saved in.
+        Layers keep their mode, parameters their frozen state, and arrays their dtype.
     optimizer : Optimizer or None
-        Of the model's parameters, in the state it was saved in.
+        An optimiser of the model's parameters, in its saved state.
     schedule : Schedule or None
     generators : dict
-        From the names given when saving to numpy.random.Generator, in the state they were saved in.
+        From the names given when saving to numpy.random.Generator, in its saved state.
     history : History
         The epochs so far.
     about : dict
-        Whatever was said about the run when saving.
+        The `about` given when saving.
     versions : dict
         Of duonet, NumPy and Python, when saving.
     """
@@ -72,10 +72,10 @@ def save_checkpoint(
     ----------
     path : str or Path
     model : Module
-        Of layers whose constructors' arguments are attributes of the same names, an `rng` that only draws the
-        weights apart. Those that draw (dropout) are saved with the state of their generators.
+        A model of layers whose constructors' arguments are attributes of the same names, except an `rng` that only
+        draws the weights. Layers that draw numbers (dropout) are saved with the state of their generators.
     optimizer : Optimizer, optional
-        Of parameters of `model`.
+        An optimiser of parameters of `model`.
     schedule : Schedule, optional
     generators : dict, optional
         From a name to a numpy.random.Generator, such as the data loader's.
@@ -143,9 +143,9 @@ def load_checkpoint(path: str | Path, device: str = "cpu", classes: Iterable[typ
     ----------
     path : str or Path
     device : {"cpu", "gpu"}
-        Where model and optimiser go.
+        The device for model and optimiser.
     classes : iterable of type
-        Those of the model that are not duonet's own; a file names them, and nothing is imported by a name in it.
+        The model's classes that are not duonet's own; the file only names them, and no name in it is imported.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def load_checkpoint(path: str | Path, device: str = "cpu", classes: Iterable[typ
     Raises
     ------
     CheckpointError
-        If the file is damaged, of another kind, from a newer duonet, or names a class that is not known; says
+        If the file is damaged, not a checkpoint, from a newer duonet, or names an unknown class; the message says
         which.
     FileNotFoundError
         If there is no such file.
@@ -182,7 +182,7 @@ def load_model(path: str | Path, device: str = "cpu", classes: Iterable[type] = 
     path : str or Path
     device : {"cpu", "gpu"}
     classes : iterable of type
-        Those of the model that are not duonet's own.
+        The model's classes that are not duonet's own.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def load_weights(path: str | Path, model: Module) -> None:
     Raises
     ------
     ValueError
-        If the file is not such a file or is damaged, or its keys or shapes are not the model's.
+        If the file was not written by `save_weights` or is damaged, or its keys or shapes are not the model's.
     FileNotFoundError
         If there is no such file.
 
@@ -259,7 +259,7 @@ def load_weights(path: str | Path, model: Module) -> None:
 
 
 def _check_whole(saved, arrays, classes):
-    """Read back what is about to be written, and refuse what would come back otherwise."""
+    """Rebuild the contents before they are written, and refuse contents that would come back changed."""
     twin = restored(arrays, json.loads(arrays["meta"].item()), classes=classes)
     twin["history"] = twin["history"].rows
     for name, value in saved.items():
@@ -328,5 +328,5 @@ def _refuse_shared(model):
 
 
 def _said(error):
-    """Return what an error says in one line that a terminal can show."""
+    """Return the message of an error as one line that a terminal can show."""
     return "".join(c if c.isprintable() else "?" for c in f"{error}")[:300]

@@ -25,7 +25,7 @@ class SignVote:
     parts : sequence of slice
         The place of each parameter in the vector of all.
     dtype : dtype
-        Of that vector.
+        The vector's dtype.
 
     References
     ----------

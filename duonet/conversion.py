@@ -1,4 +1,4 @@
-"""From Python's numbers and lists to arrays, and back: what `float`, `format` and NumPy make of a Tensor."""
+"""From Python's numbers and lists to arrays, and back: the results of `float`, `format` and NumPy for a Tensor."""
 
 import operator
 from typing import Any
@@ -11,7 +11,7 @@ from duonet.backend import Array
 
 
 def from_python(data: Any) -> npt.NDArray[Any]:
-    """Make an array of numbers and nested lists: float32, or bool where all are.
+    """Make an array from numbers and nested lists: float32, or bool if all elements are bool.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def from_python(data: Any) -> npt.NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        What is no number keeps the dtype that NumPy gives it.
+        Elements that are not numbers keep the dtype that NumPy gives them.
 
     Raises
     ------

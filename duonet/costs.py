@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates and bytes, by bit width."""
+"""The costs of a network: parameters, multiply-accumulates and bytes, by bit width."""
 
 import math
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ COLUMNS = 100  # of the printed table
 
 
 class Row(NamedTuple):
-    """What one layer costs.
+    """The costs of one layer.
 
     Attributes
     ----------
@@ -28,10 +28,10 @@ class Row(NamedTuple):
     parameters, macs : dict
         From bit width to count; 32 is float. A multiply-accumulate is as wide as the wider of its two factors.
     operations : float
-        A float multiply-accumulate counts 1, one of an a-bit activation and a w-bit weight a w / 64.
+        A float multiply-accumulate counts 1; with an a-bit activation and a w-bit weight it counts a w / 64.
     weights : dict
-        From bit width to the weights of conv and linear layers among the parameters. Of a `WeightSource` the
-        latents count, or, where its weight is quantised, the numbers that have to be kept.
+        From bit width to the weights of conv and linear layers among the parameters. For a `WeightSource`, the
+        latents count, or, if its weight is quantised, the numbers that must be stored.
     bytes_packed : int
         Parameters and running averages, each in its own number of bits, scales in float32.
     bytes_unpacked : int
@@ -56,14 +56,14 @@ class Row(NamedTuple):
 
 
 class Summary:
-    """What a network costs, layer by layer and in all; printing it gives a table.
+    """The costs of a network, by layer and in total; printing them gives a table.
 
     Attributes
     ----------
     rows : list of Row
     total : Row
     weights : int
-        Of conv and linear layers, the count the paper compares networks by.
+        Weights of conv and linear layers, the count by which the paper compares networks.
     parameters : int
         Weights, biases, batch norm's gamma and beta.
     macs : int
@@ -167,14 +167,14 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     Returns
     -------
     Summary
-        A row each time a layer runs that has no layers below it, or has parameters; then one, without a shape, for
-        each layer with parameters that never runs. Multiply-accumulates (of conv and linear layers) count every
-        time, parameters the first time.
+        A row for each run of a layer that has parameters, or no layers below it; then a row without a shape for
+        each layer with parameters that never runs. Multiply-accumulates (of conv and linear layers) count in every
+        run, parameters in the first run alone.
 
     Raises
     ------
     ValueError
-        If the model cannot take that input; names the layer.
+        If the model cannot take an input of this shape; names the layer.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where numbers that are not finite come from: the input, a label, the loss, a layer or a parameter."""
+"""The source of numbers that are not finite: the input, a label, the loss, a layer or a parameter."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class TrainingDiverged(ArithmeticError):
 
 
 def check_input(totals: Totals, x: Array, epoch: int, step: int) -> None:
-    """Stop before numbers that are not finite spoil the weights, and get the learning rate blamed for it."""
+    """Stop before inputs that are not finite spoil the weights, and the error blames the learning rate."""
     if bool(totals.finite):
         return
     raise ValueError(f"fit: the input is not finite: {_which('image', x, step)} in epoch {epoch + 1} {HOLDS}")

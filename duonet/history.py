@@ -42,7 +42,7 @@ class History:
         return [row.get(name) for row in self.rows]
 
     def save(self, path: str | Path) -> None:
-        """Write the rows as CSV, replacing an older file only when done; a missing figure stays empty."""
+        """Write the rows as CSV; the complete new file replaces an older file. A missing figure stays empty."""
         columns = dict.fromkeys(name for row in self.rows for name in row)
         with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             if columns:
