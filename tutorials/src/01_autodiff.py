@@ -4,7 +4,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/01_autodiff.ipynb)
 #
 # Training a network needs the slope of one number, the loss, with respect to every weight. You will write the
-# machine that finds all of them in one walk backwards, a few dozen lines of it, and then learn to distrust it: a
+# machine that finds all slopes in one walk backwards, in a few dozen lines, and then learn to distrust it: a
 # gradient check that cannot fail is worth nothing.
 
 # %% tags=["hide-input"]
@@ -98,8 +98,9 @@ plt.show()
 #
 # <details><summary>Answer</summary>
 #
-# Two from $a$: through $u$ and $v$, with the product $b \cdot 1 \cdot 2v$, and straight to $v$, with $1 \cdot 2v$.
-# So $\partial L / \partial a = 2v\,(b + 1)$. One from $b$, with $a \cdot 1 \cdot 2v$.
+# Two paths lead from $a$ to $L$: through $u$ and $v$, with the product $b \cdot 1 \cdot 2v$, and straight to $v$,
+# with $1 \cdot 2v$. So $\partial L / \partial a = 2v\,(b + 1)$. One path leads from $b$, with
+# $a \cdot 1 \cdot 2v$.
 #
 # </details>
 
@@ -118,7 +119,8 @@ print(
 assert (dL_da, dL_db) == (216, 108)
 
 # %% [markdown]
-# We need not trust the algebra. Move $a$ a little to both sides and see how much $L$ moves: that is the slope.
+# We need not trust the algebra. Move $a$ a little to both sides and see how much $L$ moves: the quotient is the
+# slope.
 
 
 # %%
@@ -139,9 +141,9 @@ assert np.allclose(moved, [dL_da, dL_db], rtol=1e-8)
 # Both agree. Now let a program do the bookkeeping.
 #
 # We write $\mathrm{dy}$ for $\partial L / \partial y$, the gradient of the loss with respect to some value $y$. It
-# always has the shape of $y$. For the op that computed $y$ it is the *upstream gradient*: it comes from where the
-# loss is. All that an op must know is how to turn $\mathrm{dy}$ into the gradients of its inputs, and that needs
-# only its own local derivatives:
+# always has the shape of $y$. For the op that computed $y$, $\mathrm{dy}$ is the *upstream gradient*: it comes
+# from the side of the loss. All that an op must know is how to turn $\mathrm{dy}$ into the gradients of its
+# inputs, and that needs only its own local derivatives:
 #
 # $$y = f(a, b) \quad\Longrightarrow\quad \mathrm{da} = \mathrm{dy}\,\frac{\partial y}{\partial a}, \qquad
 # \mathrm{db} = \mathrm{dy}\,\frac{\partial y}{\partial b} .$$
@@ -273,15 +275,16 @@ print(
 assert (a.grad, b.grad, visits) == (216, 108, 11)
 
 # %% [markdown]
-# Right, but 11 visits to 5 values: `L` once, `v` twice, because `L` uses it twice, and so everything below `v`
-# twice as often as well. This walk visits a value once for every *path* that leads to it from the loss.
+# The gradients are right, but the walk made 11 visits to 5 values: `L` once, and `v` twice, because `L` uses `v`
+# twice. So it visits everything below `v` twice as often as well. This walk visits a value once for every *path*
+# that leads to it from the loss.
 #
 # **Predict.** Start from $y = x$ and double it with `y = add(y, y)`, $k$ times. How many visits does the walk make
 # for $k = 1, 2, 3$? For $k = 40$?
 #
 # <details><summary>Answer</summary>
 #
-# The last value is visited once, the one before it twice, then 4 times, and so on:
+# The walk visits the last value once, the value before it twice, the next one 4 times, and so on:
 # $1 + 2 + 4 + \dots + 2^k = 2^{k+1} - 1$. For $k = 40$ this is two million million.
 #
 # </details>
@@ -330,7 +333,7 @@ print(f"a.grad = {a.grad:g}, b.grad = {b.grad:g}")
 assert (a.grad, b.grad) == (216, 108)
 
 # %% [markdown]
-# Right, with five visits. Is it always?
+# The gradients are right, with five visits. Are they always right?
 #
 # **Predict.** Let $s = a\,a$, $t = s + a$, $L = s\,t$, at $a = 3$. By hand, $L = a^4 + a^3$, so
 # $\mathrm{da} = 4a^3 + 3a^2 = 135$. What does `backward_too_early` say, and which value does it visit too early?
@@ -408,11 +411,11 @@ print(f"40 doublings: x.grad = {x.grad:,.0f}, which is 2 ** 40: {x.grad == 2**40
 assert x.grad == 2**40
 
 # %% [markdown]
-# Twenty-five days have become an instant, and the sum over a million million paths is exact. This is *reverse-mode
-# automatic differentiation*, or back-propagation: the sum over all paths, regrouped so that what they share is
-# computed once. However many leaves there are, one walk finds the gradients of all.
+# An instant has replaced twenty-five days, and the sum over a million million paths is exact. This is
+# *reverse-mode automatic differentiation*, or back-propagation: the sum over all paths, regrouped so that what
+# they share is computed once. However many leaves there are, one walk finds the gradients of all.
 #
-# A chain of 10,000 ops is no problem either, except for the program that calls itself.
+# A chain of 10,000 ops is no problem for this walk. The program that calls itself fails on it.
 
 # %%
 x = y = Value(1.0)
@@ -697,8 +700,8 @@ words = "x w matmul(1,2) b add(3,4) tanh(5) v matmul(6,7)"
 assert [line.split()[1] for line in text.splitlines()] == words.split()
 
 # %% [markdown]
-# Read from the bottom up it is a topological order. The same as source for [Mermaid](https://mermaid.js.org),
-# which GitHub draws when it stands in a code block marked `mermaid`:
+# From the bottom up, the list is a topological order. Here is the same graph as source for
+# [Mermaid](https://mermaid.js.org), which GitHub draws if a code block is marked `mermaid`:
 
 # %%
 source = graph_mermaid(y, names=theirs)
@@ -750,9 +753,9 @@ assert kinds.count("surrogate") == 1 and kinds.count("leaf") == 4
 #
 # </details>
 #
-# So for `v` the formula of the matrix product holds as it stands: $\mathrm{dv} = q^\top \mathrm{dy}$, where $q$ is
-# what the quantiser puts out. **Change this:** take `Binary()` of `duonet.quant` for `Ternary()`, here and in
-# `quantised_network`. Which values come out?
+# So for `v` the formula of the matrix product holds unchanged: $\mathrm{dv} = q^\top \mathrm{dy}$, where $q$ is
+# the output of the quantiser. **Change this.** Import `Binary` from `duonet.quant`, and write `Binary()` in place
+# of `Ternary()`, here and in `quantised_network`. Which values does the quantiser put out now?
 
 # %%
 y = quantised_network(**theirs)
@@ -784,8 +787,8 @@ assert np.allclose(theirs["v"].grad, q.T @ dy)
 #
 # </details>
 #
-# Let us see it for $f(x) = e^{\sin x}$, whose slope $\cos x\, e^{\sin x}$ we know, at 200 random points between ½
-# and 1½. (`points`, and the list `steps` of all $h$, come from the cell of the figure at the top.)
+# We look at both errors for $f(x) = e^{\sin x}$, whose slope $\cos x\, e^{\sin x}$ we know, at 200 random points
+# between ½ and 1½. (`points`, and the list `steps` of all $h$, come from the cell of the figure at the top.)
 
 
 # %%
@@ -908,7 +911,7 @@ print(f"{slopes.size} slopes; all within 1e-8 of backward's: {agree}")
 assert agree
 
 # %% [markdown]
-# The engine is right, here. The package has the same loop, for functions of tensors:
+# Here the engine is right. The package has the same loop, for functions of tensors:
 
 # %%
 from duonet import numerical_gradient
@@ -920,8 +923,8 @@ print("within 1e-9 of ours:", agree)
 assert agree
 
 # %% [markdown]
-# This costs two forward passes for every number of the input, where `backward` needs one walk for all of them:
-# good for checking small arrays, never a way to train.
+# This check costs two forward passes for every number of the input, while `backward` needs one walk for all of
+# them. The check is good for small arrays, and no way to train.
 #
 # A check can be cheaper. Move the whole array at once, along a random direction $r$ of length 1: the slope of $L$
 # along $r$ must be $\sum \mathrm{dx} \cdot r$. Two forward passes, and if `dx` is wrong in any element, the two
@@ -995,7 +998,7 @@ except GradientError as error:
 
 # %% [markdown]
 # First the slope that gave it away, then every element, worst first. At $x = 0$ the difference is only rounding:
-# there $e^x = e^{-x}$, and the wrong rule is right. Remember this.
+# there $e^x = e^{-x}$, and the wrong rule is right. Remember this exception.
 #
 # ### Exercise: swish
 #
@@ -1141,9 +1144,9 @@ careless, said = ask_both(LazySoftmax.apply, x)
 assert careless and said.startswith("GradientError")
 
 # %% [markdown]
-# Both are cured by a random upstream gradient. It does not cure the next one. A rule for $y = \max(x, 0)$, the
-# *ReLU*, that always returns zero is right wherever $x$ is negative. If all test inputs are, two zeros are
-# compared, and there is nothing that could disagree. `check_gradients` refuses to call this a pass:
+# A random upstream gradient reveals both mistakes. It does not reveal the next one. A rule for $y = \max(x, 0)$,
+# the *ReLU*, that always returns zero is right wherever $x$ is negative. If all test inputs are negative, the
+# check compares two zeros, which cannot disagree. `check_gradients` refuses to call this a pass:
 
 # %%
 from duonet.functional.activation import ReLU
@@ -1212,7 +1215,7 @@ assert careless and not careless_check(F.exp, single)
 assert said.startswith("TypeError") and verdict(TooSteep.apply, x).startswith("GradientError")
 
 # %% [markdown]
-# The sixth is the one to remember, because no check can help, only another input. Take $y = x^2$ with the rule
+# Remember the sixth mistake, because no check can find it. Only another input can. Take $y = x^2$ with the rule
 # $\mathrm{dx} = 2\,\mathrm{dy}$, where the factor $x$ was lost. The test input is `np.ones(3)`, as in so many
 # tests.
 
@@ -1367,8 +1370,8 @@ print(f"{graph_text(Undeclared.apply(leaf))}\n\n{verdict(Undeclared.apply, x)}")
 assert verdict(Undeclared.apply, x).startswith("GradientError")
 
 # %% [markdown]
-# The drawing believes it, the check does not: what it finds is an ordinary wrong gradient, with slope 0 forwards.
-# Write `exact = False` into the class, and both say *surrogate*.
+# The drawing believes the declaration, and the check does not: it finds an ordinary wrong gradient, with slope 0
+# forwards. Write `exact = False` into the class, and both say *surrogate*.
 
 # %% [markdown]
 # Both functions and both slopes in one picture, the staircase solid, the surrogate dashed:
@@ -1404,7 +1407,7 @@ below.legend(frameon=False, loc="upper left", ncols=2, fontsize=9)
 plt.show()
 
 # %% [markdown]
-# Is the coarse gradient then made up? Not quite. Look at the staircase from further away: take the central
+# Is the coarse gradient then an invention? Not quite. Look at the staircase from further away: take the central
 # difference with the *large* step $h = \tfrac{1}{4}$.
 
 # %%
@@ -1421,8 +1424,8 @@ assert np.array_equal(wide, window)
 # centre between 0 and 1 (but for ½ itself, with a threshold at either end) holds one threshold, and there the
 # staircase rises by ½. So a surrogate says what the staircase does *on a larger scale*. In a network the
 # quantisers are stacked, and what follows them bends; then this no longer holds, and how wrong the coarse gradient
-# is has to be measured. `duonet.mismatch` does that, with such wide differences of the loss itself; it is what
-# this course is about.
+# is has to be measured. `duonet.mismatch` measures this, with such wide differences of the loss itself. This
+# course is about gradient mismatch.
 #
 # ## 11. Train a network
 #
@@ -1549,7 +1552,7 @@ assert loss < history[0, 0] and seen > 0.5 and new > 0.5
 
 # %% [markdown]
 # The loss falls, and the accuracy rises, on new images as well. The network names about three of four new images
-# rightly, and it was trained with nothing but the ops and the walk of this tutorial. (From tutorial 3 on,
+# rightly. Its training used nothing but the ops and the walk of this tutorial. (From tutorial 3 on,
 # `duonet.fit` runs this loop.)
 #
 # **Change this.** Train with the rates 0.01 and 0.1, by `train(untrained(seed=5), rate=0.01)`. Then take another

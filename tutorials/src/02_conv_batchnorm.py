@@ -107,9 +107,9 @@ plt.show()
 # %% [markdown]
 # ## 1. A convolution by hand
 #
-# Take one image of 3 × 3 pixels with one channel, and one kernel of 2 × 2. Lay the kernel on the image's top
-# left corner, multiply what lies on top of each other, and add: that is y[0, 0]. Then move the kernel one pixel
-# on.
+# Take one image of 3 × 3 pixels with one channel, and one kernel of 2 × 2. Lay the kernel on the image's top left
+# corner, multiply the numbers that lie on top of each other, and add the products: the sum is y[0, 0]. Then move
+# the kernel by one pixel.
 #
 # $$x = \begin{pmatrix} 1 & 2 & 3 \\ 4 & 5 & 6 \\ 7 & 8 & 9 \end{pmatrix} \qquad
 # w = \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} \qquad
@@ -145,7 +145,7 @@ print(y)
 # cross-correlation. Deep learning says convolution for it, and since the kernel is learned, nothing is lost. The
 # turned kernel will come back by itself, in the last exercise, in the backward pass.
 #
-# Two options decide which windows there are. With *stride* s the kernel moves s pixels at a time. With *padding*
+# Two options decide where the windows lie. With *stride* s the kernel moves s pixels at a time. With *padding*
 # P the image first gets P rows and columns of zeros on each side, so that the kernel may hang over the edge.
 #
 # **Exercise (★).** How many windows fit along one axis? Work it out for an axis of `size` pixels, a kernel of
@@ -231,9 +231,9 @@ print(x.shape, "convolved with", w.shape, "gives", y.shape)
 # %% [markdown]
 # ## 2. Windows as rows: a gather
 #
-# Six loops of Python are slow: every step pays for the interpreter and does one multiplication for each image.
-# But look at the formula again. The sum over p, q, c is the sum in a matrix product, if only the numbers of each
-# window stood in one row. So let us write them there. The matrix of windows is called `cols` (the operation has
+# Six loops of Python are slow: every step pays for the interpreter and does one multiplication for each image. But
+# look at the formula again. If the numbers of each window stood in one row, the sum over p, q, c would be the sum
+# in a matrix product. So we write each window as a row. The matrix of windows is called `cols` (the operation has
 # been called *im2col*, image to columns, since a time when windows were columns); it has one row for each window
 # and one column for each place in it:
 #
@@ -262,8 +262,9 @@ assert cols[0].tolist() == [1, 2, 4, 5]
 print(cols)
 
 # %% [markdown]
-# The four rows are the four windows of section 1. Reading from computed places, as `small[:, rows, columns]`
-# does, is called a *gather*. Nothing is calculated: every number of cols is a copy of a number of x.
+# The four rows are the four windows of section 1. To fetch numbers from computed places, as
+# `small[:, rows, columns]` does, is called a *gather*. It calculates nothing: every number of cols is a copy of a
+# number of x.
 #
 # **Predict.** The figure at the top showed that the pixel in the middle is copied four times. How often is one in
 # a corner, and one in the middle of an edge? How many numbers does cols hold for each number of x, when the image
@@ -324,7 +325,7 @@ plt.show()
 # its column sums, one for each pixel, are the numbers of windows that hold the pixel.
 #
 # Nobody stores G: for a single image of 28 × 28 pixels and 16 channels and a 3 × 3 kernel it would have over a
-# billion entries, nearly all 0. But it says at once what the backward pass must be.
+# billion entries, nearly all 0. But G tells us at once what the backward pass must be.
 #
 # ### The backward pass of a gather is a scatter-add
 #
@@ -542,8 +543,9 @@ for a, b in zip(ours, library):
 print("dx", ours[0].shape, "and dw", ours[1].shape, "equal duonet's to 1e-12")
 
 # %% [markdown]
-# What if the scatter had been the `+=` that loses contributions? The forward pass is untouched, training would
-# even run. Only a gradient check tells. We plant the mistake and read the first lines of what the check says.
+# What if the scatter had been the `+=` that loses contributions? The forward pass is untouched, and training would
+# even run. Only a gradient check finds the mistake. We plant it, and print the first lines of the check's
+# complaint.
 
 
 # %%
@@ -702,14 +704,14 @@ plt.show()
 # bytes a second from memory: an example, yours will differ. One product over the whole batch lies left of it and
 # waits for memory; chunks lie right of it and wait for arithmetic.
 #
-# That is a model. Does the clock agree? Timings jump about on a shared machine, so `measure` lets the versions
-# take turns, several times, and takes the median of each. The loops get a smaller layer, for your patience. No two
-# runs have the same ratios, so we print a floor instead, a round number well below what we expect; `more_than`
-# makes sure that the ratio is above it.
+# So far this is a model. Does the clock agree? Timings jump about on a shared machine, so `measure` lets the
+# versions take turns, several times, and takes the median of each. The loops get a smaller layer, for your
+# patience. No two runs have the same ratios, so we print a floor instead, a round number well below what we
+# expect; `more_than` makes sure that the ratio is above it.
 #
-# To give the one product its due, `conv_views` gathers faster than an index can. `sliding_window_view` copies
-# nothing, it only says where in memory each window lies; the reshape then copies, and as the channels come last,
-# it does so in runs of neighbouring numbers.
+# To be fair to the one product, `conv_views` gathers faster than an index can. `sliding_window_view` copies
+# nothing: it only says where in memory each window lies. The reshape then copies, and since the channels come
+# last, it copies runs of neighbouring numbers.
 
 # %%
 from time import perf_counter
@@ -728,6 +730,7 @@ def measure(*versions, turns=9):
     return np.median(seconds, axis=1)
 
 
+# %%
 def more_than(floor, slow, fast):
     if not FULL:
         return f"{slow / fast:.1f} times as fast"
@@ -774,7 +777,7 @@ print("one product, gathered by an index → library's chunks:", more_than(2, by
 print("one product, gathered by a view → library's chunks:", more_than(1, by_view, chunked))
 
 # %% [markdown]
-# How much more, your machine knows; the first exercise at the end asks for it. Part of the second gain is the
+# Your machine knows the exact ratios; the first exercise at the end asks for them. Part of the second gain is the
 # cache, part the threads (the library gives BLAS one thread and shares out the chunks itself), and part, with as
 # few channels as here, the unrolling of the width alone.
 #
@@ -910,9 +913,9 @@ print("y has not changed")
 # %% [markdown]
 # ## 7. Backwards, node by node
 #
-# In y all M values of a channel meet in μ and in v, so $x_1$ influences every $y_m$. The way to keep one's head
-# is the computational graph of tutorial 1: one small step a node, then backwards through them, adding up
-# wherever a value was used twice. As with dy, dc is the gradient of L with respect to c, and so on; each line
+# In y all M values of a channel meet in μ and in v, so $x_1$ influences every $y_m$. The computational graph of
+# tutorial 1 keeps this in order: take one small step for each node, then go backwards through the nodes, and add
+# up wherever a value was used twice. As with dy, dc is the gradient of L with respect to c, and so on; each line
 # uses those below it.
 #
 # | forwards | backwards, from the bottom up |
@@ -1063,9 +1066,9 @@ print("the two derivations agree, and with the numerical gradient")
 # P = I - \frac{\mathbf 1 \mathbf 1^\top}{M} - \frac{\hat x \hat x^\top}{M},
 # \qquad P^2 = P.$$
 #
-# It had to be so. Section 6 showed that y, and hence the loss, does not change when a constant is added to x, a
-# step along **1**, or when x is stretched about its mean, a step along x̂. Along a direction in which the loss
-# does not change, the gradient has no component.
+# It had to be a projection. Section 6 showed that y, and hence the loss, does not change when a constant is added
+# to x, a step along **1**, or when x is stretched about its mean, a step along x̂. Along a direction in which the
+# loss does not change, the gradient has no component.
 #
 # **Predict.** The projection takes 2 directions away from M. What is dx if the batch has only two values a
 # channel, M = 2?
@@ -1135,8 +1138,8 @@ plt.show()
 
 # %% [markdown]
 # Left: 30 values of dy with an offset and a trend. Right: both are gone. A layer before batch norm never hears
-# "all of you, go up" or "spread out more": those two wishes are granted by β and γ instead, since dβ = Σ dy and
-# dγ = Σ dy x̂ are just the two parts that were taken out.
+# "all of you, go up" or "spread out more": β and γ grant those two wishes instead, since dβ = Σ dy and dγ = Σ dy
+# x̂ are just the two parts that batch norm takes out.
 #
 # **Predict.** Networks with batch norm leave out the bias of the convolution before it. What would that bias'
 # gradient be?
@@ -1232,9 +1235,9 @@ else:
     raise AssertionError("the planted mistake was not found")
 
 # %% [markdown]
-# Look down the last column: every coordinate is off by the same amount. That is the signature of this mistake,
-# for what is missing is one number for the whole channel, γ/σ · mean(dy). A gradient that differs by a constant
-# points to a mean, one whose error grows with x̂ to a scale. The next cell asserts both signatures.
+# Look down the last column: every coordinate is off by the same amount. This amount is the signature of the
+# mistake, because one number is missing for the whole channel, γ/σ · mean(dy). A gradient that differs by a
+# constant points to a mean, one whose error grows with x̂ to a scale. The next cell asserts both signatures.
 
 # %%
 rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again

@@ -97,8 +97,8 @@ plt.show()
 # | binary | $\tfrac12$ | $0,\ 1$ |
 # | ternary | $\tfrac14,\ \tfrac34$ | $0,\ \tfrac12,\ 1$ |
 #
-# All of them are made of one piece, the unit step at a threshold $t$, which is 1 where $x \ge t$ and 0
-# elsewhere. We write it $\mathbf 1[x \ge t]$. In NumPy it is a comparison, cast to numbers.
+# All three consist of one piece, the unit step at a threshold $t$, which is 1 where $x \ge t$ and 0 elsewhere. We
+# write this step $\mathbf 1[x \ge t]$. In NumPy it is a comparison, cast to numbers.
 
 
 # %%
@@ -145,7 +145,7 @@ for dtype in ("float32", "float64"):
 # ### Why not round?
 #
 # "The nearest of $0, \tfrac12, 1$" sounds like a job for `np.round`: clip $x$ to $[0, 1]$, multiply by 2,
-# round, divide by 2. Off the thresholds that is the ternary staircase.
+# round, and divide by 2. Everywhere but on the thresholds, the result is the ternary staircase.
 #
 # **Predict.** What does it give *on* the thresholds, at $x = 0.25$ and $x = 0.75$, where two levels are equally
 # near?
@@ -169,8 +169,8 @@ print("comparison ", ternary(ties))
 assert by_rounding(ties, 2).tolist() == [0, 1] and ternary(ties).tolist() == [0.5, 1]
 
 # %% [markdown]
-# Two points of the real line, who cares? BinaryDuo does. It rests on an identity: a ternary activation is the
-# mean of two binary ones, one shifted to the left and one to the right,
+# Do two points of the real line matter? They matter to BinaryDuo. It rests on an identity: a ternary activation is
+# the mean of two binary ones, one shifted to the left and one to the right,
 #
 # $$\text{ternary}(x) = \tfrac12\,\text{binary}(x - \tfrac14) + \tfrac12\,\text{binary}(x + \tfrac14).$$
 #
@@ -292,9 +292,9 @@ assert np.isclose(central_difference(sign, np.array(0.0), 1e-5), 1e5)
 assert central_difference(sign, np.array([-0.3, 0, 0.2]), 1).tolist() == [1, 1, 1]
 
 # %% [markdown]
-# For a smooth function the numbers in each row of such a table settle down as $h$ shrinks. Here they do not: off
-# the step they drop to 0, on it they are $1/h$, which is to say whatever you like. The true derivative is 0
-# wherever it exists, and at the step it does not exist.
+# For a smooth function the numbers in each row of such a table settle down as $h$ shrinks. Here the numbers do not
+# settle down: off the step they drop to 0, and on it they are $1/h$, which can be as large as you like. The true
+# derivative is 0 wherever it exists, and at the step it does not exist.
 #
 # ### Gradient descent stands still
 #
@@ -342,7 +342,7 @@ print(f"b = {b} after 50 steps")
 assert b == 0.2
 
 # %% [markdown]
-# This is the whole difficulty. A composition of functions of which one is flat is flat; with a staircase
+# This is the whole difficulty. If one function of a composition is flat, the composition is flat. With a staircase
 # anywhere between a weight and the loss, back-propagation multiplies by 0 on the way.
 #
 # ## 3. Take a bigger step
@@ -366,9 +366,9 @@ for h in (0.25, 0.5, 1):
 # %% [markdown]
 # For $h = 1$ this is a window of height 1 between −1 and 1. Use it as the derivative of sign, and you have the
 # **clipped straight-through estimator** with which binarised networks have been trained since 2016 (Hubara et
-# al.): pass the gradient on where $|x| \le 1$, stop it elsewhere. It is called so because inside the window the
-# gradient goes *straight through* the step, as if nothing were there. So the estimator is not magic, and no
-# crime either. It is a numerical derivative with a big step.
+# al.): pass the gradient on where $|x| \le 1$, stop it elsewhere. Its name says that inside the window the
+# gradient goes *straight through* the step, as if there were no step. So the estimator is neither magic nor a
+# crime. It is a numerical derivative with a big step.
 #
 # In the library it is the derivative of a *surrogate*, a smoother function that stands in for the staircase:
 # `Clip(-1, 1)` is $\min(\max(x, -1), 1)$.
@@ -645,9 +645,9 @@ print(f"b after 50 steps: {path[-1]:.3f}, wrong samples: {100 * loss(path[-1]):.
 assert abs(path[-1] - 0.7) < 0.01 and loss(path[-1]) <= 0.01
 
 # %% [markdown]
-# It learns. But look at *what* gradient it has followed. We draw the coarse gradient for every $b$, next to the
-# slope of the V that the loss really is (a difference quotient of the loss itself, with a step so big that the
-# small jumps average out).
+# The model learns. But look at *which* gradient it has followed. We draw the coarse gradient for every $b$, next
+# to the slope of the V that the loss really is (a difference quotient of the loss itself, with a step so big that
+# the small jumps average out).
 
 # %%
 # alt: Left, the threshold reaches 0.7 with the coarse gradient and stays at 0.2 with the
@@ -670,9 +670,9 @@ plt.show()
 # %% [markdown]
 # The true slope is $-1$ to the left of 0.7 and $+1$ to the right, until $b$ leaves the samples at 1. The coarse
 # gradient is $2(b - 0.7)$: the same sign, another size. In fact it is the gradient of *another loss*,
-# $(b - 0.7)^2$, the square of ours. That one has its minimum at the same place, so all ends well here. Nothing
-# guarantees that in general. With two parameters there need not even *be* another loss: Section 9 comes back to
-# it.
+# $(b - 0.7)^2$, the square of ours. The other loss has its minimum at the same place, so all ends well here.
+# Nothing guarantees this in general. With two parameters there need not even *be* another loss: Section 9 comes
+# back to this question.
 
 # %%
 inside = b < 1
@@ -685,8 +685,8 @@ assert np.allclose(np.abs(slope[b < 0.64]), 1) and np.allclose(slope[b > 1.06], 
 # %% [markdown]
 # ## 5. The check that must fail
 #
-# The backward passes that we wrote in this course were held against numerical gradients. That of `BinaryClip` has
-# not been yet.
+# We compared the backward passes of this course with numerical gradients. The backward pass of `BinaryClip` is
+# still unchecked.
 #
 # **Predict.** What will `check_gradients(BinaryClip.apply, x)` say at $x = (-0.4, 0.2, 0.6, 1.3)$? What stands
 # in its two columns, the gradient of `backward` and the numerical one?
@@ -1201,9 +1201,9 @@ def share_inside(z, low=0, high=1):
 
 
 # %% [markdown]
-# **Predict.** With batch norm, pre-activations are roughly normal with mean 0 and variance 1. Which share of
-# them is in $(0, 1)$? And what happens to this share when we multiply all weights of all linear layers by 10,
-# with batch norm and without?
+# **Predict.** With batch norm, pre-activations are roughly normal with mean 0 and variance 1. Which share of the
+# pre-activations is in $(0, 1)$? And what happens to this share when we multiply all weights of all linear layers
+# by 10, with batch norm and without?
 #
 # <details><summary>Answer</summary>
 #
@@ -1274,7 +1274,7 @@ def dead_share(z, low, high):
 
 
 # %% [markdown]
-# Does it happen in practice, without anybody multiplying weights by 10? We train binary networks with and
+# Do units die in practice, when nobody multiplies weights by 10? We train binary networks with and
 # without batch norm, three seeds each, and look at their first hidden layer afterwards.
 
 # %%
@@ -1296,7 +1296,7 @@ if FULL:
     assert after[True][2] > after[False][2] + 1
 
 # %% [markdown]
-# With batch norm the window is nearly as full after training as before, and nobody is dead. Without it training
+# With batch norm the window is nearly as full after training as before, and no unit is dead. Without it training
 # drives the pre-activations of the first layer out of the window. Some of its units are dead, and for good:
 # their inputs are the images, which no layer below can change. This is one reason why networks with binary
 # activations have batch norm in front of every one of them.
@@ -1425,13 +1425,13 @@ assert np.allclose([walks["coarse gradient"].sum(), many.sum()], -0.0255, atol=2
 # The coarse gradient goes down by 0.0255 more than up, in a circle. The jumps of the loss are not to blame:
 # difference quotients of the same loss pass the test, and with 20,000 samples in place of 200, whose jumps are
 # a hundred times smaller, the coarse gradient fails it by as much. So it is the gradient of *no* function: not
-# of the loss, not of a smoothed loss, not of another one. That is the meaning of this tutorial's title.
+# of the loss, not of a smoothed loss, not of another one. This is the meaning of the tutorial's title.
 #
-# This does not make it useless; it has trained every network above. Whether it is any good is a question of
-# measurement. What should one measure it against? The true gradient is zero. But this tutorial has met two
-# gradients that exist and are not zero: the difference quotient *of the loss* with a big step in one parameter,
-# and the derivative of an average (Section 3), and they are the same thing. Tutorial 4 makes an instrument of
-# it: the coordinate discrete gradient, and the angle between it and the coarse gradient.
+# The coarse gradient is not useless: it has trained every network above. How good it is has to be measured. What
+# should one measure it against? The true gradient is zero. But this tutorial has met two gradients that exist and
+# are not zero: the difference quotient *of the loss* with a big step in one parameter, and the derivative of an
+# average (Section 3), and they are the same thing. Tutorial 4 makes an instrument of it: the coordinate discrete
+# gradient, and the angle between it and the coarse gradient.
 #
 # ## Recap
 #

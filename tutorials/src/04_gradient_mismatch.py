@@ -128,8 +128,8 @@ assert 8 < len(jumps) <= N
 
 # %% [markdown]
 # The derivative of this function is 0 almost everywhere, and at a jump there is none. Gradient descent on the loss
-# itself would never move. But seen from some distance the staircase has a direction. To speak of it we have to say
-# from what distance we look.
+# itself would never move. But seen from some distance the staircase has a direction. To speak of this direction,
+# we have to say from what distance we look.
 #
 # ## 2. Average over a window
 #
@@ -144,11 +144,11 @@ assert 8 < len(jumps) <= N
 #
 # $$ \bar L'(s) = \frac{L(s+\varepsilon) - L(s-\varepsilon)}{2\varepsilon} . $$
 #
-# Read it twice. The right side looks like the usual approximation of a derivative. It is no approximation here: it
-# is the *exact* derivative of the averaged loss, for any $\varepsilon$, even where $L$ itself has no derivative at
-# $s$. (Only if a jump lies exactly at $s \pm \varepsilon$ has $\bar L$ a kink.) Done for each weight $w_i$, with
-# $e_i$ the unit vector along it, this is the **coordinate discrete gradient** (CDG) that BinaryDuo's authors
-# measure with:
+# Look at this formula twice. The right side looks like the usual approximation of a derivative. Here it is no
+# approximation: it is the *exact* derivative of the averaged loss, for any $\varepsilon$, even where $L$ itself
+# has no derivative at $s$. (Only if a jump lies exactly at $s \pm \varepsilon$ has $\bar L$ a kink.) Done for each
+# weight $w_i$, with $e_i$ the unit vector along it, this is the **coordinate discrete gradient** (CDG) that
+# BinaryDuo's authors measure with:
 #
 # $$ g_i = \frac{L(w + \varepsilon e_i) - L(w - \varepsilon e_i)}{2\varepsilon} . $$
 #
@@ -164,7 +164,7 @@ print(
 )
 
 # %% [markdown]
-# And the other way round, without the theorem: average the loss over 40,000 points of a window, once around a
+# Now we compute the slope without the theorem: average the loss over 40,000 points of a window, once around a
 # place a little to the right of $w$ and once a little to the left, and take the slope between the two averages.
 
 
@@ -181,7 +181,7 @@ print(f"slope of the averaged loss {slope:.6f}, coordinate discrete gradient {g_
 assert abs(slope - g_22) < 1e-6
 
 # %% [markdown]
-# The two agree to rounding. The same for every place along the weight, in a picture:
+# The two agree to rounding. A figure shows the same comparison for every place along the weight:
 
 # %%
 # alt: Above, the loss along one weight as a staircase, with its averages over a narrow and a
@@ -350,8 +350,8 @@ assert np.allclose(
 )
 
 # %% [markdown]
-# Some entries are close to those of the discrete gradient, many are not, and a few differ in sign. Why should they
-# differ at all? The clip is a good stand-in for the step *taken alone*:
+# Some entries are close to those of the discrete gradient, many are not, and a few differ in sign. Why do the two
+# gradients differ at all? The clip is a good stand-in for the step *taken alone*:
 # $[\sigma(z + \tfrac12) - \sigma(z - \tfrac12)] / 1$, a central difference of the step with half-width ½, is 1 for
 # $0 \le z < 1$, exactly the clip's derivative. What goes wrong comes after. If a unit switches on, $y$ jumps by
 # its $v$, and the squared error changes by
@@ -469,10 +469,10 @@ assert np.isclose(small[0], cosine(coarse.ravel(), g.ravel()))
 assert abs(small[0]) < 0.1 and max(small) > 0.8 and large > 0.98
 
 # %% [markdown]
-# So a cosine cannot be taken at its face value. What reads as a right angle is nearly all chance: which few
-# samples the batch happens to hold. What we want to know belongs to the *expected* loss, the average over all
-# inputs there could be; a batch shows it with noise. How much noise, and how many samples does it take? An
-# instrument should first be tried where the answer is known.
+# So a cosine cannot be taken at its face value. The right angle that we measured is nearly all chance: it depends
+# on the few samples that the batch happens to hold. We want the cosine of the *expected* loss, the average over
+# all possible inputs, and a batch shows it with noise. How much noise is there, and how many samples does it take?
+# An instrument should first be tried where the answer is known.
 #
 # ## 4. A network whose true gradient is known
 #
@@ -573,9 +573,9 @@ assert 50 < wins < 200
 # No: in about one draw of four the crude identity wins. Which surrogate is best depends on the network, a first
 # hint to be careful with general statements.
 #
-# This mismatch is real: no number of samples will remove it. Next, what the instrument reads from finitely many
-# samples. `yin.step_network` builds the network as a duonet model, `sample` draws a batch and the teacher's
-# answers.
+# This mismatch is real: no number of samples will remove it. Next we look at what the instrument measures with
+# finitely many samples. `yin.step_network` builds the network as a duonet model, `sample` draws a batch and the
+# teacher's answers.
 
 
 # %%
@@ -738,9 +738,9 @@ def corrected_cosine(c, g):
 # %% [markdown]
 # `duonet.mismatch.measure` does all of it: it cuts the batch, runs both estimators and reports both the *raw*
 # cosine, noise and all, and the corrected one, with a 95 % interval. (The interval comes from leaving out one part
-# at a time and seeing how much the cosine changes.) A quotient of noisy numbers can be anything, so we take a
-# value as read only where its interval reaches no further than 0.25 to either side. Try it where the truth is
-# known: 20 batches of each size.
+# at a time and seeing how much the cosine changes.) A quotient of noisy numbers can be anything, so we accept a
+# value only where its interval reaches no further than 0.25 to either side. We try the instrument where the truth
+# is known, with 20 batches of each size.
 
 # %%
 from duonet.mismatch import measure
@@ -842,13 +842,14 @@ assert max(row.raw for row in small) < exact["clip"] - 0.2
 # %% [markdown]
 # Some corrected values are `nan`: an estimated square came out negative, and the instrument says that it cannot
 # tell. Others are far from the exact value, even beyond ±1, which no cosine can be but its noisy estimate can.
-# None of them counts as read. The raw ones look like sound cosines and mean as little.
+# We accept none of them. The raw values look like sound cosines, and mean just as little.
 #
 # ## 6. A deeper network: layer, step and precision
 #
-# Now a case with no formula. `Lesson` of `duonet.experiments.toy` has a float *teacher* with three hidden layers
-# and draws inputs from a normal distribution; a *student* of the same shape has to learn the teacher's outputs
-# with quantised activations. Ours are 16 wide, small enough for seconds. A student is measured at initialisation.
+# Now we take a case that has no formula. `Lesson` of `duonet.experiments.toy` has a float *teacher* with three
+# hidden layers and draws inputs from a normal distribution; a *student* of the same shape has to learn the
+# teacher's outputs with quantised activations. Ours are 16 wide, small enough for seconds. A student is measured
+# at initialisation.
 
 # %%
 from duonet.experiments.toy import ACTIVATIONS, Lesson, area, with_surrogate
@@ -886,10 +887,10 @@ assert raw[0] < raw[1] < raw[2] and raw[2] - raw[0] > 2 * abs(corrected[2] - cor
 assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 
 # %% [markdown]
-# One seed is an anecdote. The same for three seeds, four precisions and four steps. All staircases here rise from
-# 0 to 1 and have the clip as their surrogate; they differ in the number of steps: 1 (binary), 2 (ternary), 3 (2
-# bits). *Float* has the clip itself as its activation, so its back-propagated gradient is the true one. (For it,
-# 24 weights of each layer are enough.)
+# One seed is an anecdote. So we measure with three seeds, four precisions and four steps. All staircases here rise
+# from 0 to 1 and have the clip as their surrogate; they differ in the number of steps: 1 (binary), 2 (ternary), 3
+# (2 bits). *Float* has the clip itself as its activation, so its back-propagated gradient is the true one. (For
+# it, 24 weights of each layer are enough.)
 #
 # **Predict.** Order the four by their cosine. Between which two neighbours is the largest gap?
 #
@@ -1269,9 +1270,9 @@ plt.show()
 # in size. A surrogate much narrower than this jump misses most of the thresholds it passes.
 #
 # Do not take from it that sharp surrogates are bad. In the networks 32 wide of the full study, whose jumps are
-# smaller, they come out better than the clip, and the area sorts most surrogates rightly. What holds in both is
-# that sharp surrogates have the noisier coarse gradient (last column), for they let few samples through, and that
-# the area does not show it.
+# smaller, they come out better than the clip, and the area sorts most surrogates rightly. Both sizes show that
+# sharp surrogates have the noisier coarse gradient (last column), because they let few samples through, and that
+# the area does not show this noise.
 
 # %%
 noise = dict(zip(names, values[:, :, 0, 1].T))
@@ -1369,10 +1370,10 @@ if FULL:
     assert coordinate.noise < four_times.noise < equal.noise
 
 # %% [markdown]
-# At equal step length evolution strategies are noisier even with four times the losses. The last line is there for
-# fairness: with $\sigma = \varepsilon$ in *every* weight, the step is 16 times as long, averages over many more
-# jumps, and is far less noisy. But it smooths a different, much wider neighbourhood. How much smoothing one means
-# always has to be said.
+# At equal step length evolution strategies are noisier even with four times the losses. The last line makes the
+# comparison fair: with $\sigma = \varepsilon$ in *every* weight, the step is 16 times as long, averages over many
+# more jumps, and is far less noisy. But it smooths a different, much wider neighbourhood. Whoever names a smoothed
+# gradient has to say how much smoothing it has.
 
 # %%
 if FULL:

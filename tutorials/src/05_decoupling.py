@@ -101,9 +101,9 @@ plt.show()
 # The last two columns agree in every row, and every number is in exactly one row. A threshold itself, a *tie*,
 # belongs to the row of the larger values, in every column, because all steps are at $\ge$. ∎
 #
-# We call the activation that fires at ¾ *copy 1* and the one that fires at ¼ *copy 2*, in the order of the
-# authors' code. Copy 1 never fires without copy 2. Two copies have four patterns, but only three occur: that is
-# all a ternary activation can tell.
+# We call the activation that fires at ¾ *copy 1* and the activation that fires at ¼ *copy 2*, in the order of the
+# authors' code. Copy 1 never fires without copy 2. Two copies have four patterns, but only three occur, one for
+# each level of a ternary activation.
 #
 # **Predict.** What are the two copies, and half their sum, at $h = \tfrac14$ exactly? And just below it?
 #
@@ -247,7 +247,7 @@ assert 0.07 < share < 0.11
 # Nothing was approximated. Halving is exact in floating point as well: it lowers the exponent and leaves the
 # digits alone (save for numbers too tiny to matter here).
 #
-# With three inputs and two outputs everything fits on the screen:
+# Three inputs and two outputs are few enough to print everything:
 
 # %%
 W = np.array([[4.0, -2.0], [1.0, 6.0], [-8.0, 2.0]])  # C = 3 inputs, OC = 2 outputs
@@ -341,9 +341,9 @@ def double_conv(w):
 # 3. Copy 1 fires at ¾ and copy 2 at ¼.
 #
 # Step 3 can be written in two ways. Either the *threshold* of each copy is its own, ¾ or ¼. Or both have the
-# threshold ½, and $\beta$ becomes $\beta - \tfrac14$ in copy 1 and $\beta + \tfrac14$ in copy 2: that is what the
-# authors' code does. For real numbers it is the same. We take thresholds, and find out in section 7 what the other
-# form does to floats.
+# threshold ½, and $\beta$ becomes $\beta - \tfrac14$ in copy 1 and $\beta + \tfrac14$ in copy 2, as in the
+# authors' code. For real numbers the two ways are the same. We take thresholds, and find out in section 7 what the
+# other form does to floats.
 #
 # Here is a whole layer, from $x$ to the sum that the next layer computes:
 
@@ -531,9 +531,9 @@ print("predictions that differ:", different, "of", len(logits))
 assert different == 0
 
 # %% [markdown]
-# Close to 800,000 activations in the first layer, and not one differs.
+# The first layer has close to 800,000 activations, and not one of them differs.
 #
-# One reservation, for honesty. The sums in front of the *second* batch norm are added up in another order, so a
+# There is one reservation. The sums in front of the *second* batch norm are added up in another order, so a
 # pre-activation moves by a unit in its last place, and one that lies that close to a threshold could cross it. In
 # float64 that needs a coincidence of about $10^{-15}$. In float32 it is nine digits less rare, and a large network
 # in float32 will see it now and then. What never differs is what the activation makes of *one and the same*
@@ -570,8 +570,8 @@ assert not h >= quarter and h + quarter >= half
 assert half - np.nextafter(half, h) == 2.0**-25, "the spacing just below 1/2 is twice as wide"
 
 # %% [markdown]
-# The same through the library. In this network batch norm gets $x = \mu = 0$, so the pre-activation is $\beta$
-# itself, which we set to the float just below ¼. The last layer has weight 1.
+# The library shows the same effect. In this network batch norm gets $x = \mu = 0$, so the pre-activation is
+# $\beta$ itself, which we set to the float just below ¼. The last layer has weight 1.
 
 # %%
 rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
@@ -626,7 +626,7 @@ plt.show()
 # Two floats of some four billion (rounding keeps the order of numbers, so each form switches once, and they agree
 # everywhere outside of the picture): the form with $\beta$ differs rarely, and then one activation flips by half a
 # level. But "the same function" becomes a matter of luck, and a test that asks for equal bits fails once in a
-# while. With thresholds nothing is added, so nothing is rounded. That is the default of `decouple`.
+# while. With thresholds nothing is added, so nothing is rounded. Thresholds are the default of `decouple`.
 #
 # **Change this.** In a new cell, set `tiny.norm.beta.data[:]` to the float just below ¾ and compare the three
 # outputs again. Now it is copy 1 that is close to its threshold.
@@ -829,7 +829,7 @@ assert 0 < cosine < 0.9999
 
 # %% [markdown]
 # The mean of the classifier's two halves is right to the last digits, and the halves themselves differ: after one
-# step of fine-tuning the copies are no longer copies. That is the point of the second stage. The decoupled network
+# step of fine-tuning the copies are no longer copies. The second stage uses this freedom. The decoupled network
 # has more freedom than the coupled one, two independent binary activations with four patterns instead of three
 # levels, and it starts from where the coupled network ended.
 #
@@ -936,13 +936,13 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# Each doubled layer ends up close to its baseline, but for conv6, whose 512 outputs stay: what it takes more, the
-# others, above all conv5, take less.
+# Each doubled layer ends up close to its baseline, except conv6, whose 512 outputs stay. The other layers, above
+# all conv5, save what conv6 needs in addition.
 #
 # The decoupled network is within the budget by a hair (2,387 weights), and takes about 2 % fewer MACs. Not
 # everything is equal, though: a decoupled layer has $2 \cdot 45 = 90$ binary activations for each pixel where the
-# baseline has 64, and as many more batch-norm parameters. The paper compares weights and operations; who counts
-# the memory of activations should know it.
+# baseline has 64, and as many more batch-norm parameters. The paper compares weights and operations; whoever
+# counts the memory of activations should know this difference.
 
 # %%
 assert counts["baseline"].weights - counts["decoupled"].weights == 2387
@@ -986,8 +986,8 @@ def decoupled_mlp_weights(inputs, widths, classes):
 # ## 10. What cannot be decoupled
 #
 # Everything rests on the step in section 3: what reads the activation must be *linear*,
-# $f(\tfrac12 (b_1 + b_2)) = \tfrac12 f(b_1) + \tfrac12 f(b_2)$. Convolutions and linear layers are, and average
-# pooling is. Max pooling is not linear, but works for another reason (an exercise). A function such as the clip at
+# $f(\tfrac12 (b_1 + b_2)) = \tfrac12 f(b_1) + \tfrac12 f(b_2)$. Convolutions, linear layers and average pooling
+# are linear. Max pooling is not linear, but works for another reason (an exercise). A function such as the clip at
 # 0.6 does not work:
 #
 # | | $b_1 = 0,\; b_2 = 1$ |
@@ -1019,8 +1019,8 @@ assert "2 Clip: cannot be decoupled exactly" in refusal(
 )
 
 # %% [markdown]
-# The "2" is the path of the layer, here its position. The remedy is to move the layer in front of the batch norm,
-# or to replace it.
+# The "2" in the message is the path of the layer, which here is its position. The remedy is to move the layer in
+# front of the batch norm, or to replace it.
 #
 # There are other refusals. Without a batch norm there is nothing to double, and so no way for the copies to part
 # in fine-tuning; a network that *ends* in a ternary activation has no next layer to absorb the ½; and a network

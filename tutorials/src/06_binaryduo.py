@@ -81,8 +81,8 @@ plt.show()
 # activation into two binary ones, without changing the function, and fine-tunes. The claim is that the result is
 # more accurate than a binary network of the same size that was trained directly, the *binary baseline*.
 #
-# A single training run of each would be quickly done. But two runs always differ a little, and there are many
-# ways to make the one you like come out ahead. So we write the rules down before we train anything.
+# A single training run of each would be quick. But two runs always differ a little, and there are many ways to
+# make your favourite win. So we write the rules down before we train anything.
 #
 # 1. **Equal data.** Every method sees the same images, and in the first stage in the same order.
 # 2. **Equal training.** The same number of epochs in all: 9, of which BinaryDuo spends 6 coupled and 3
@@ -373,9 +373,9 @@ for dtype in (np.float64, np.float32):
         np.testing.assert_allclose(after, before, atol=1e-10)
 
 # %% [markdown]
-# So nothing is won or lost yet: all activations are binary now, and the accuracy is the coupled network's. What
-# has changed is the room to learn. The two copies of an activation shared their weights, and from now on they do
-# not.
+# So nothing is won or lost yet: all activations are binary now, and the accuracy is the coupled network's. But the
+# network now has more freedom to learn. The two copies of an activation shared their weights, and from now on they
+# do not.
 #
 # **Second stage:** fine-tune for 3 epochs, with a quarter of the rate. (Two of the three tuned recipes of `duonet
 # compare` take a quarter as well, the third an eighth.)
@@ -391,12 +391,12 @@ print(f"gain of the second stage: {tuned_curve[-1] - coupled_curve[-1]:+.1f} poi
 assert tuned_curve[-1] - coupled_curve[-1] > -2 or not FULL
 
 # %% [markdown]
-# That is BinaryDuo. Whether the gain is the method's doing cannot be seen from this run: three more epochs may
-# have improved any network. That is what the controls are for.
+# These steps are BinaryDuo. This run cannot show whether the method causes the gain: three more epochs may have
+# improved any network. The controls answer this question.
 #
 # ### Two ways to get it wrong
 #
-# Only a network with ternary activations can be decoupled. Give `decouple` a trained baseline, and it says so.
+# Only a network with ternary activations can be decoupled. Give `decouple` a trained baseline, and it refuses.
 
 # %%
 from duonet.decoupling import CannotDecouple
@@ -435,9 +435,9 @@ assert all(p.grad is not None and p.grad.any() for p in new.parameters())
 print("gradients everywhere, and not one parameter has moved")
 
 # %% [markdown]
-# The remedy is a fresh optimiser for `binary.parameters()`. To carry the old one's running averages over is no
-# way out: they belong to weights of other shapes, and the library says which. (The message lists all that do not
-# fit; we print its beginning.)
+# The remedy is a fresh optimiser for `binary.parameters()`. The running averages of the old optimiser cannot be
+# carried over: they belong to weights of other shapes, and the library says which. (The message lists all that do
+# not fit; we print its beginning.)
 
 # %%
 fresh = optim.AdamW(new.parameters(), RATE / 4)
@@ -602,12 +602,12 @@ if FULL:
 # convolutional network: a lead of 3.7 points at a quarter of the best rate, of which 1.4 were left at the best
 # (`python tools/tune_compare.py`).
 #
-# One knob stays untuned: the fine-tuning rate, fixed at a quarter. To tune it would give BinaryDuo more tries
+# One setting stays untuned: the fine-tuning rate, which is a quarter. To tune it would give BinaryDuo more tries
 # than the others have.
 #
 # **Change this.** In `two_stages`, replace the quarter by a half, then by an eighth, and run
 # `METHODS["BinaryDuo"](RATE, seed)[1][-1]` for the tuning seeds each time. Does the validation accuracy change
-# by more than the seeds differ? Put the quarter back before you go on.
+# by more than the seeds differ? Put the quarter back before you continue.
 #
 # ## 7. The comparison
 #
@@ -672,11 +672,11 @@ bars.set(xlabel="test accuracy, % (bar: mean)")
 plt.show()
 
 # %% [markdown]
-# The float network is far ahead of everything quantised. That is the price of few levels at this size, but not
-# of them alone: it has ReLU, while the ramp of tutorial 3, float as well, was closer to ternary. How far apart
-# are the quantised methods, compared with the seeds of one method? The next section answers by numbers. Behind
-# the dashed line the learning rate of the two-stage methods starts anew, larger than it was just before; their
-# curves rise from epoch 7 to 9, as it falls to zero once more.
+# The float network is far ahead of everything quantised. Few levels cost this much at this size, but the levels
+# are not the only difference: the float network has ReLU, while the ramp of tutorial 3, a float activation as
+# well, was closer to ternary. How far apart are the quantised methods, compared with the seeds of one method? The
+# next section answers with numbers. Behind the dashed line the learning rate of the two-stage methods starts anew,
+# larger than it was just before; their curves rise from epoch 7 to 9, as it falls to zero once more.
 
 # %%
 means = {method: a.mean() for method, a in accuracy.items()}
@@ -697,7 +697,7 @@ if FULL:
 # %% [markdown]
 # ## 8. How sure can six seeds make us?
 #
-# The same seed gives every method the same batches. So the fair thing to look at is the *paired difference*: for
+# The same seed gives every method the same batches. So the fair measure is the *paired difference*: for
 # each seed $j$, $d_j = a_j - b_j$, the accuracy of one method minus that of the other. Of $n$ differences we
 # take the mean $\bar d$ and its *standard error*,
 #
@@ -791,7 +791,7 @@ print(
 )
 
 # %% [markdown]
-# Read the verdict for what it is. It is about *this* network, 2,000 images, 9 epochs, and the same 5,000 test
+# The verdict has limits. It is about *this* network, 2,000 images, 9 epochs, and the same 5,000 test
 # images. And it is about these six runs.
 #
 # **Predict.** We train the baseline of seed 0 once more, same batches, same initial weights, except that each
@@ -822,10 +822,10 @@ print(
 assert rounding > 0.5 * seeds > 4 or not FULL
 
 # %% [markdown]
-# So on another machine, where sums are rounded in another order, the whole table above comes out as if with
-# other seeds, and a verdict can change. That is not a defect of the machine. It is one more reason to report the
-# interval, and to believe nothing that hangs by a few tenths of a point. It also says how little two methods
-# have in common by sharing a seed: the paired interval is valid either way, but here pairing cannot narrow it
+# So on another machine, which rounds sums in another order, the whole table above changes as if the seeds had
+# changed, and a verdict can change. The machine has no defect. This sensitivity is one more reason to report the
+# interval, and to believe nothing that hangs by a few tenths of a point. It also shows how little two methods have
+# in common when they share a seed: the paired interval is valid either way, but here pairing cannot narrow it
 # much.
 #
 # ### What three seeds would have said
@@ -864,9 +864,9 @@ ordered = np.sort(gain)
 np.testing.assert_allclose(wide, ordered[3:].mean() - ordered[:3].mean())
 
 # %% [markdown]
-# All of that on the same method, network and data: the luckiest three are the upper half of the differences, the
-# unluckiest the lower half. Choosing the seeds after the runs is choosing the result. (And a loop over seeds
-# that stops "when it looks good" does just that.)
+# Method, network and data were the same in all 20 reports: the luckiest three are the upper half of the
+# differences, the unluckiest the lower half. Choosing the seeds after the runs is choosing the result. (And a loop
+# over seeds that stops "when it looks good" does just that.)
 #
 # ### A test that assumes less: signs
 #
@@ -953,7 +953,7 @@ assert (
 
 # %% [markdown]
 # The sign test may disagree with the interval above. It looks at less, the signs and not the sizes, and assumes
-# less. Where the two disagree, the honest report is both, and not the one that one likes better.
+# less. Where the two disagree, an honest report gives both results.
 #
 # ### How many seeds would settle half a point?
 #
@@ -1176,11 +1176,12 @@ assert all(abs(result["classifier"].cosine - 1) < 0.01 for result in mismatch.va
 # of 0.1 means, because each copy has half the weight; fine-tuning then moves the weights. Do their cosines stay
 # nearer to the coupled networks' or to the baselines'?
 #
-# What can be read agrees or disagrees with the explanation in *this* layer, the easiest one. Layers further in
-# front are noisier still, as [docs/mismatch.md](https://github.com/duonet/duonet/blob/main/docs/mismatch.md)
-# shows for a deep network on these images, and two seeds are two seeds. A higher cosine is not yet the reason
-# for a higher accuracy either: in tutorial 3 the identity as surrogate trained a binary network to a higher
-# accuracy than the clip, and yet its cosine was the worst in the toy network of tutorial 4.
+# The values that can be trusted agree or disagree with the explanation in *this* layer, which is the easiest
+# layer. Layers further in front are noisier still, as
+# [docs/mismatch.md](https://github.com/duonet/duonet/blob/main/docs/mismatch.md) shows for a deep network on these
+# images, and two seeds are two seeds. A higher cosine is not yet the reason for a higher accuracy either: in
+# tutorial 3 the identity as surrogate trained a binary network to a higher accuracy than the clip, and yet its
+# cosine was the worst in the toy network of tutorial 4.
 #
 # ## 11. Larger runs, read in the same way
 #

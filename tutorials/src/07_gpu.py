@@ -3,7 +3,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/07_gpu.ipynb)
 #
-# One training loop for the CPU and for a GPU, which never makes the one wait for the other. You need no GPU: you
+# One training loop serves the CPU and a GPU, and neither has to wait for the other. You need no GPU: you
 # will build a pretended one, whose waits can be counted, and run the library on it.
 
 # %% tags=["hide-input"]
@@ -158,9 +158,9 @@ def probe(load):
 # %% [markdown]
 # ## 2. A pretended GPU
 #
-# Host and GPU work at the same time. The host *launches* a piece of work, a *kernel*: it puts it into a queue and
-# goes on. The GPU takes the kernels out of the queue in order. Only when the host wants to *look* at a result does
-# it have to wait until the queue has been worked off. This is called a *synchronisation*.
+# Host and GPU work at the same time. The host *launches* a piece of work, a *kernel*: it puts the kernel into a
+# queue and continues. The GPU takes the kernels out of the queue in order. Only when the host wants to *look* at a
+# result does it have to wait until the queue has been worked off. This is called a *synchronisation*.
 #
 # Two clocks are enough to describe that. Say that a launch costs the host 1 unit of time, and that every kernel
 # takes the GPU 4. A kernel begins when it has been launched, and not before the GPU is free:
@@ -280,9 +280,9 @@ def attribute(self, name):
 Array.__getattr__ = attribute
 
 # %% [markdown]
-# So far nothing waits. Now what looks at values, or needs to know them. Indexing by a *mask*, `x[x > 0]`, belongs
-# here: the shape of the result depends on how many elements are true, so the host must know them. The slice
-# `x[2:5]` is a view and does not.
+# So far nothing waits. Next come the operations that look at values, or need to know them. Indexing by a *mask*,
+# `x[x > 0]`, is one of them: the shape of the result depends on how many elements are true, so the host must know
+# them. The slice `x[2:5]` is a view and does not.
 
 
 # %%
@@ -323,9 +323,9 @@ Array.__getitem__, Array.__array__ = getitem, convert
 Array.__setitem__ = lambda self, key, value: launch(self._memory.__setitem__, key, value)
 
 # %% [markdown]
-# Last, the module that the array belongs to: NumPy's functions, launched. `asarray` uploads. (We do not count
-# uploads, and we count every function as one launch of equal cost. A real GPU is not so simple, but who waits for
-# whom is the same.)
+# The last piece is the module that the array belongs to. It launches NumPy's functions. `asarray` uploads. (We do
+# not count uploads, and we count every function as one launch of equal cost. A real GPU is not so simple, but who
+# waits for whom is the same.)
 
 
 # %%
@@ -369,8 +369,8 @@ print(float(total), "after", clock.launches, "launches and", clock.waits, "wait"
 assert (clock.launches, clock.waits) == (2, 1) and float(total) == 14
 
 # %% [markdown]
-# And mixing the two kinds fails, with the words that CuPy has for it. Failing is right: otherwise every slip would
-# copy data to and fro without anybody noticing.
+# Mixing the two kinds of array fails, with CuPy's own words. The failure is right: otherwise every slip would copy
+# data to and fro, and nobody would notice.
 
 # %%
 for mixed in (
@@ -765,7 +765,7 @@ if (PREPARE, LAUNCHES) == (60, 60):  # what the text below says
 # and a third of the GPU's time is lost. To the left nothing helps but fewer launches; to the right waiting matters
 # less and less.
 #
-# The same bits come out as on the CPU, since the stand-in computes with NumPy:
+# The results have the same bits as on the CPU, since the stand-in computes with NumPy:
 
 # %%
 with plain_ops():
@@ -954,10 +954,10 @@ print(
 assert np.mean(there == here) >= 0.97
 
 # %% [markdown]
-# (In the outputs here both are the CPU, so that this says little. On a GPU it says something.)
+# (In the outputs here both devices are the CPU, so the comparison says little. On a GPU it says more.)
 #
-# Now failures, on purpose. First: ask for a GPU where there is none. The message comes from the probe of section 1
-# and says what was looked for. Where there is a GPU, nothing is raised.
+# Now we cause failures on purpose. First, we ask for a GPU where there is none. The message comes from the probe
+# of section 1 and says what was looked for. Where there is a GPU, nothing is raised.
 
 # %%
 try:
@@ -996,10 +996,10 @@ with pretending():
 # %% [markdown]
 # ## 8. Memory comes from a pool
 #
-# To ask the driver for memory costs time, and to give it back can make the host wait. So CuPy keeps a *memory
-# pool*: memory that an array no longer needs is not given back, but kept for the next array of that size. A
-# training step needs the same sizes over and over, so after the first step the driver is not asked any more. In
-# its simplest form:
+# A request to the driver for memory costs time, and the return of memory can make the host wait. So CuPy keeps a
+# *memory pool*: memory that an array no longer needs is not given back, but kept for the next array of that size.
+# A training step needs the same sizes over and over, so after the first step the driver is not asked any more.
+# Here is a pool in its simplest form:
 
 
 # %%
@@ -1161,8 +1161,8 @@ assert 100 < error_tf32 / error32 < 10_000 and error_tf32 < 1e-3
 
 # %% [markdown]
 # So binary activations lose nothing, but weights and gradients do: the error is about a thousand times that of
-# float32. Whether a training bears that has to be measured. A numerical gradient, a small difference of two
-# losses, does not bear it; this package checks gradients in float64 anyway.
+# float32. Whether training tolerates this error has to be measured. A numerical gradient, a small difference of
+# two losses, does not tolerate it; this package checks gradients in float64 anyway.
 #
 # CuPy settles whether it uses TF32 with the first product of a process. So it has to be asked for *before*
 # anything is computed, and where it comes too late, or where there is no GPU, the library raises an error rather

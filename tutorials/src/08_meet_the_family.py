@@ -317,8 +317,8 @@ print("all checks passed")
 # %% [markdown]
 # ## 6. Watch α move
 #
-# Now put it into a network: two hidden layers with batch norm in front of PACT, on 2,000 images of Fashion-MNIST.
-# We train the network twice, with α starting at 1 and at 8.
+# Now we put the layer into a network: two hidden layers with batch norm in front of PACT, on 2,000 images of
+# Fashion-MNIST. We train the network twice, with α starting at 1 and at 8.
 #
 # **Predict.** Behind batch norm the inputs have mean 0 and standard deviation 1. What happens to α = 8 in the
 # first steps?
@@ -438,8 +438,8 @@ assert (pulled[-1] < 6.5).all(), "the penalty shrinks the range"
 # %% [markdown]
 # ## 7. A row in the table
 #
-# The table of methods is made from the classes themselves. An `Entry` names reference, kind and source; everything
-# else is read from an object, or tried out. Here is our row beside the library's.
+# The table of methods is made from the classes themselves. An `Entry` names reference, kind and source; the table
+# takes everything else from an object, or tries it out. Here is our row beside the library's.
 
 # %%
 entry = methods.Entry(12, "ours", "activations", "Choi et al., 2018", OurPACT, {})
@@ -473,8 +473,8 @@ assert all(rows[0][key] == rows[1][key] for key in same)
 # <details><summary>Answer</summary>
 #
 # y is multiplied by c as well: y(cx; cα) = c y(x; α). The next layer's sums are then c times as large, and batch
-# norm divides by their standard deviation. But x *cannot* follow at once: its scale is a parameter too, and has
-# to be learned.
+# norm divides by their standard deviation. But x *cannot* follow at once: its scale is a parameter too, and the
+# network has to learn it.
 #
 # </details>
 

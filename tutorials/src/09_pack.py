@@ -159,7 +159,7 @@ def binary_product(a, w):
 # exactly for k ≥ T. If γ < 0 everything falls, and the activation is 1 exactly for k ≤ T. A channel needs T and
 # one bit for the direction. No float is left.
 #
-# **Predict.** α = 0.1, μ = 0.2, σ = 2, γ = 1, β = 0.3. Which T?
+# **Predict.** α = 0.1, μ = 0.2, σ = 2, γ = 1, β = 0.3. Which T results?
 #
 # <details><summary>Answer</summary>
 #
@@ -187,8 +187,8 @@ print("solved for k: T =", solved, "  as the network computes: T =", k[fires][0]
 assert (solved, k[fires][0]) == (7, 6)
 
 # %% [markdown]
-# Solved in float64 the threshold is 7: 0.6 / 0.1 came out a little above 6 and was rounded up. The network itself
-# fires at 6. A packed network that keeps every prediction asks the network.
+# Solved in float64 the threshold is 7: the quotient 0.6 / 0.1 is a little above 6 and is rounded up. The network
+# itself fires at 6. A packed network that keeps every prediction asks the network.
 #
 # **Exercise (★★).** Find T and the direction from the answers for all k. A channel with γ = 0 fires always or
 # never; give it a T that no k reaches, or one that every k reaches.
@@ -226,9 +226,9 @@ def threshold(k, fires):
 # %% [markdown]
 # ## 3. Max pooling before or after
 #
-# Networks like VGG pool between the convolution and batch norm: of each 2 × 2 pixels the largest sum goes on. The
-# largest whole number is at least T if *any* of the four is. So pooling and the threshold can change places, and
-# after the threshold the pool is an OR of four bits.
+# Networks like VGG pool between the convolution and batch norm: of each 2 × 2 pixels they keep the largest sum.
+# The largest whole number is at least T if *any* of the four is. So pooling and the threshold can change places,
+# and after the threshold the pool is an OR of four bits.
 #
 # **Predict.** What must stand in place of OR in a channel with γ < 0, which fires for k ≤ T?
 #
@@ -247,9 +247,9 @@ assert np.array_equal(k.max(axis=1) <= T, (k <= T).all(axis=1))
 # %% [markdown]
 # ## 4. Pack a trained network
 #
-# Now a whole network: four layers, of which the second and third have binary weights. The first reads pixels and
-# the last gives logits; they hold few weights and stay float, as in nearly all binary networks. We train it
-# briefly on 2,000 images of Fashion-MNIST, which are inside the package.
+# Now a whole network: four layers, of which the second and third have binary weights. The first layer takes pixels
+# and the last layer gives logits; both hold few weights and stay float, as in nearly all binary networks. We train
+# it briefly on 2,000 images of Fashion-MNIST, which are inside the package.
 
 # %%
 from duonet import Tensor, data, fit, nn, no_grad, optim, quant
@@ -284,8 +284,8 @@ history = fit(model, loader, optim.AdamW(model.parameters(), 4e-3), epochs=3, pr
 assert history["accuracy"][-1] > 0.6, "it has learned something"
 
 # %% [markdown]
-# `duonet.pack` does what sections 1 to 3 did by hand, for every layer. The result has no tape and no Parameters:
-# it is a list of layers, some of floats, some of bits.
+# `duonet.pack` does what sections 1 to 3 did by hand, for every layer. The packed network has no tape and no
+# Parameters: it is a list of layers, some of floats, some of bits.
 
 # %%
 import duonet
@@ -295,12 +295,13 @@ print(packed)
 
 # %% [markdown]
 # **Predict.** On how many of 1,000 test images will the packed network give another class than the trained one?
-# And by how much will its logits, ten numbers an image, differ?
+# And by how much will its logits, ten numbers for each image, differ?
 #
 # <details><summary>Answer</summary>
 #
-# On none, and by nothing at all. The sums are whole numbers, which float32 adds without rounding, and the
-# thresholds were found by asking the network. From the last activations on, both compute the same float layer.
+# On no image, and the logits do not differ at all. The sums are whole numbers, which float32 adds without
+# rounding, and the thresholds were found by asking the network. From the last activations on, both compute the
+# same float layer.
 #
 # </details>
 
