@@ -614,6 +614,7 @@ def measured_coarse(count, surrogate="clip"):
 
 # %%
 counts = [200, 800, 3200, 12_800]
+REPEATS = 16 if FULL else 6
 sources = {
     "CDG, ε = 0.01": (lambda count: measured_cdg(count, 0.01), true),
     "CDG, ε = 0.1": (lambda count: measured_cdg(count, 0.1), true),
@@ -621,7 +622,9 @@ sources = {
 }
 error = {}
 for name, (estimate, truth) in sources.items():
-    squares = [[np.sum((estimate(count) - truth) ** 2) for _ in range(16)] for count in counts]
+    squares = [
+        [np.sum((estimate(count) - truth) ** 2) for _ in range(REPEATS)] for count in counts
+    ]
     error[name] = np.sqrt(np.mean(squares, axis=1)) / np.linalg.norm(truth)
     print(f"{name:14s}", " ".join(f"{value:.3f}" for value in error[name]))
 slopes = [np.polyfit(np.log(counts), np.log(values), 1)[0] for values in error.values()]
@@ -751,18 +754,18 @@ def readable(row):
     return row.high - row.cosine <= 0.25 and row.cosine - row.low <= 0.25
 
 
-REPEATS = 20 if FULL else 5
+BATCHES = 20 if FULL else 5
 model = yin.step_network(v_out, w, "clip")
 readings = []  # for each size the raw cosines and those that could be read
 for count in counts:
-    batches = [sample(count) for _ in range(REPEATS)]
+    batches = [sample(count) for _ in range(BATCHES)]
     rows = [
         measure(model, yin.half_squared_error, b, step=0.1, layers=["w"], parts=10)["w"]
         for b in batches
     ]
     readings.append(([row.raw for row in rows], [row.cosine for row in rows if readable(row)]))
 for count, (raw, read) in zip(counts, readings):
-    many = f"{len(read)} of {REPEATS}"
+    many = f"{len(read)} of {BATCHES}"
     corrected = (
         f"{np.mean(read):.2f} ({many} could be read)" if read else "· (none could be read)"
     )
@@ -775,9 +778,8 @@ for count, (raw, read) in zip(counts, readings):
 raw = [np.mean(values) for values, _ in readings]
 assert raw[0] < exact["clip"] - 0.15 and raw[2] < exact["clip"] - 0.02
 assert raw[3] > exact["clip"] - 0.05 and (np.diff(raw) > 0).all()
-assert [len(read) for _, read in readings[2:]] == [REPEATS, REPEATS] and len(
-    readings[0][1]
-) <= 2
+assert [len(read) for _, read in readings[2:]] == [BATCHES, BATCHES]
+assert len(readings[0][1]) <= 2
 assert all(abs(np.mean(read) - exact["clip"]) < 0.04 for _, read in readings[2:])
 
 # %%
@@ -836,8 +838,9 @@ small = [
 print("corrected:", *(f"{row.cosine:.2f}" for row in small))
 print("raw:      ", *(f"{row.raw:.2f}" for row in small))
 assert any(np.isnan(row.cosine) for row in small) and not any(readable(row) for row in small)
-assert any(abs(row.cosine) > 1 for row in small) or not FULL
-assert max(row.raw for row in small) < exact["clip"] - 0.2
+if FULL:
+    assert any(abs(row.cosine) > 1 for row in small)
+    assert max(row.raw for row in small) < exact["clip"] - 0.2
 
 # %% [markdown]
 # Some corrected values are `nan`: an estimated square came out negative, and the instrument says that it cannot
@@ -906,21 +909,14 @@ assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 def cosines(activation, step, seed):
     """Measure a student: (layers, 2), corrected cosines (NaN: hidden by noise) and raw."""
     lesson = Lesson(seed, width=16)
-    few = activation == "float" or not FULL
-    some = {"coordinates": 24, "rng": np.random.default_rng(seed)} if few else {}
-    found = measure(
-        lesson.student(activation),
-        F.mse_loss,
-        lesson.batch(12_000),
-        step=step,
-        parts=6,
-        layers=HIDDEN,
-        **some,
-    )
+    few = {"coordinates": 24, "rng": np.random.default_rng(seed)}
+    some = few if activation == "float" else {}
+    student, data = lesson.student(activation), lesson.batch(2000 * PARTS)
+    found = measure(student, F.mse_loss, data, step=step, parts=PARTS, layers=HIDDEN, **some)
     return [(row.cosine if readable(row) else np.nan, row.raw) for row in found.rows]
 
 
-STEPS = (0.01, 0.03, 0.1, 0.3)
+PARTS, STEPS = (6, (0.01, 0.03, 0.1, 0.3)) if FULL else (3, (0.01, 0.1))
 table = {
     a: np.array([[cosines(a, e, seed) for seed in SEEDS] for e in STEPS]) for a in PRECISIONS
 }
@@ -1174,7 +1170,7 @@ def compare(student, surrogates, parts):
 rows = []
 for seed in range(5 if FULL else 2):
     lesson = Lesson(seed, width=16)
-    parts = cut(lesson.batch(12_000), 6)
+    parts = cut(lesson.batch(2000 * PARTS), PARTS)
     found = compare(
         lesson.student("binary"), {name: SURROGATES[name] for name in chosen}, parts
     )
