@@ -14,6 +14,7 @@ import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e .[browser]")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
@@ -97,6 +98,14 @@ def test_a_pointer_moves_a_slider_too(browser):
     assert "agree at all" in said.text and bar.get_attribute("aria-valuetext") == "0.25"
 
 
+def test_the_cosines_are_those_that_the_page_names(browser):
+    opened(browser, 1000)
+    said = browser.find_element(By.CSS_SELECTOR, '[data-figure="mismatch"] .play-said')
+    assert said.text.endswith("0.91 in the third.")  # "about 0.9 with ε = 0.1"
+    browser.find_element(By.ID, "play-mismatch-step").send_keys(Keys.HOME)
+    assert said.text.endswith("0.62 in the third.")  # "about 0.6 with ε = 0.01"
+
+
 def test_the_plots_follow_the_theme(browser):
     opened(browser, 390)
     seen = []
@@ -172,13 +181,16 @@ def test_a_slider_in_a_notebook_moves_its_figure(browser, lab):
         {"width": 1400, "height": 900, "deviceScaleFactor": 1, "mobile": False},
     )
     browser.get(lab)
-    found(".jp-Notebook-ExecutionIndicator[data-status='idle']")
-    found(".jp-CodeCell .cm-content").click()
-    browser.switch_to.active_element.send_keys(Keys.SHIFT, Keys.ENTER)
+    wait(
+        browser, lambda b: "| Idle" in b.find_element(By.TAG_NAME, "body").text, 180
+    )  # the kernel, in the bar below
+    browser.execute_script("arguments[0].focus()", found(".jp-CodeCell .cm-content"))
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
     handle = found(".jp-OutputArea-output .noUi-handle")
     assert found(".jp-OutputArea-output img").get_attribute("alt").startswith("Draw a step")
     before = picture()
-    handle.send_keys(Keys.ARROW_RIGHT)
+    browser.execute_script("arguments[0].focus()", handle)
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
     wait(browser, lambda _: picture() != before)
-    handle.send_keys(Keys.ARROW_LEFT)
+    ActionChains(browser).send_keys(Keys.ARROW_LEFT).perform()
     wait(browser, lambda _: picture() == before)
