@@ -1180,7 +1180,7 @@ for seed in range(5 if FULL else 2):
     rows.append(
         [[(row.cosine, row.coarse_noise) for row in table.rows] for table in found.values()]
     )
-values = np.array(rows)  # (seeds, names, layers, cosine or noise of the coarse gradient)
+compared = np.array(rows)  # (seeds, names, layers, cosine or noise of the coarse gradient)
 
 # %% [markdown]
 # **Predict.** The next cell prints a table in the order of the area, the smallest first. If the area were a good
@@ -1204,12 +1204,12 @@ print(
     f"{'':15s}area   second layer    third layer   noise of the coarse gradient, second layer"
 )
 for k in order:
-    layers = "   ".join(f"{v.mean():.2f} ±{v.std(ddof=1):.2f}" for v in values[:, k, :, 0].T)
-    print(f"{names[k]:14s}{areas[k]:5.3f}     {layers}   {values[:, k, 0, 1].mean():4.0%}")
+    layers = "   ".join(f"{v.mean():.2f} ±{v.std(ddof=1):.2f}" for v in compared[:, k, :, 0].T)
+    print(f"{names[k]:14s}{areas[k]:5.3f}     {layers}   {compared[:, k, 0, 1].mean():4.0%}")
 
 # %%
 second, third = (
-    {name: values[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1)
+    {name: compared[:, k, layer, 0] for k, name in enumerate(names)} for layer in (0, 1)
 )
 size, sharp = dict(zip(names, areas)), ["SwishSign 5", "tanh 4", "tanh 8"]
 if FULL:
@@ -1245,7 +1245,7 @@ for axes, cosines, title in zip(panels, (second, third), ("second layer", "third
         linewidth=2.2,
         label="binary, mean",
     )
-    where = [size["ternary, clip"]] * len(values)
+    where = [size["ternary, clip"]] * len(compared)
     axes.plot(where, cosines["ternary, clip"], "D", color=BLUE, label="ternary, clip")
     axes.set(
         xlabel="area between staircase and surrogate",
@@ -1271,7 +1271,7 @@ plt.show()
 # the area does not show this noise.
 
 # %%
-noise = dict(zip(names, values[:, :, 0, 1].T))
+noise = dict(zip(names, compared[:, :, 0, 1].T))
 if FULL:
     assert all((noise[name] > 2 * noise["clip"]).all() for name in sharp)
     assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16)) < 0.06
