@@ -108,7 +108,7 @@ def pack(bits):
 
 
 rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
-signs = rng.choice([-1, 1], (2, 1000))
+signs = rng.choice(np.array([-1, 1], "int64"), (2, 1000))
 words = pack(signs > 0)
 print(signs.dtype, signs.shape, "becomes", words.dtype, words.shape)
 assert 1000 - 2 * np.bitwise_count(words[0] ^ words[1]).sum(dtype=int) == signs[0] @ signs[1]
