@@ -38,6 +38,13 @@ def test_the_readme_quotes_the_page():
     )
 
 
+def test_the_words_on_coupling_have_the_numbers_of_the_table():
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    table, words = re.search(r"<!-- conditions -->(.*?)<!-- end -->(.*?)\n## ", page, re.S).groups()
+    numbers = re.findall(r"[+-]\d+\.\d", words)
+    assert len(numbers) >= 10 and not [number for number in numbers if number not in table]
+
+
 def test_every_condition_is_trained_with_the_same_seeds_and_methods():
     coupling = tool("coupling")
     kept = json.loads((ROOT / "docs" / "coupling.json").read_text())
