@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 import warnings
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def tutorial(path):
     import matplotlib.pyplot as plt
 
     warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
+    sys.modules["IPython.display"] = types.SimpleNamespace(display=lambda *shown, **options: None)  # of a kernel
     cells = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
