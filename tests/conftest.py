@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 
 import hypothesis
@@ -12,6 +13,11 @@ from duonet.experiments.recipes import COMPARED
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("DUONET_THREADS", "1")  # each worker has a core
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a suite in the background, and what it starts, hears no Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a busy machine is not a bug. Derandomised: a run can be repeated.
 hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)

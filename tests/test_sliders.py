@@ -27,7 +27,7 @@ def shown(monkeypatch):
 
 def test_a_slider_moves_the_figure(shown, monkeypatch):
     ipywidgets = pytest.importorskip("ipywidgets")
-    boxes, box = [], ipywidgets.VBox
+    boxes, box, before = [], ipywidgets.VBox, plt.get_fignums()
     monkeypatch.setattr(ipywidgets, "VBox", lambda children: boxes.append(box(children)) or boxes[-1])
     sliders(show, shift=[0, 0.5, 1], half_width=[1, 2])
     (bundle,), (first, second, picture) = shown, boxes[0].children
@@ -42,7 +42,9 @@ def test_a_slider_moves_the_figure(shown, monkeypatch):
     first.value = 1
     seen.add(picture.value)
     second.value = 2
-    assert len(seen | {picture.value}) == 3 and not plt.get_fignums(), "another figure each time, none left open"
+    assert len(seen | {picture.value}) == 3 and plt.get_fignums() == before, (
+        "another figure each time, none left open"
+    )
     first.value, second.value = 0.5, 1
     assert bundle["image/png"] in picture.value, "the same settings draw the same picture"
 
