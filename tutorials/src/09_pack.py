@@ -364,8 +364,9 @@ assert 26 < sizes[1] / sizes[0] < 28
 # that runs one image in memory that you hand in. It allocates nothing, so it runs on a microcontroller too.
 
 # %%
-folder = tempfile.TemporaryDirectory()
-memory = export_c(Path(folder.name, "network.h"), packed)
+with tempfile.TemporaryDirectory() as folder:
+    memory = export_c(Path(folder, "network.h"), packed)
+    header = Path(folder, "network.h").read_text()
 kib = [f"{n / 1024:.1f} KiB" for n in memory]
 print("constants:", kib[0], "  working memory, an image and the logits:", kib[1])
 
@@ -395,22 +396,21 @@ import shutil
 
 compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 if compiler:
-    Path(folder.name, "main.c").write_text(PROGRAM)
-    subprocess.run(
-        [compiler, "-std=c99", "-O2", "main.c", "-o", "run", "-lm"],
-        cwd=folder.name,
-        check=True,
-    )
-    done = subprocess.run(
-        [f"{folder.name}/run"], input=x[:200].tobytes(), capture_output=True, check=True
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "network.h").write_text(header)
+        Path(folder, "main.c").write_text(PROGRAM)
+        subprocess.run(
+            [compiler, "-std=c99", "-O2", "main.c", "-o", "run", "-lm"], cwd=folder, check=True
+        )
+        done = subprocess.run(
+            [f"{folder}/run"], input=x[:200].tobytes(), capture_output=True, check=True
+        )
     classes = np.array(done.stdout.split(), int)
     share = np.mean(classes == packed(x[:200]).argmax(axis=1))
     assert share >= 0.99
     print("the C program ran on", len(classes), "images and agrees with the packed network")
 else:
     print("there is no C compiler here; the header is written all the same")
-folder.cleanup()
 
 # %% [markdown]
 # The assertion asks for 99 % and not for all. The first layer adds floats, in C in another order than in NumPy,
