@@ -349,7 +349,7 @@ def double_conv(w):
 
 # %%
 rng = np.random.default_rng([SEED, 4])  # this section's own, so that it can run again
-x = rng.standard_normal((200, 4))
+inputs = rng.standard_normal((200, 4))
 gamma, beta, mean = rng.uniform(0.5, 1, 4), rng.uniform(0, 1, 4), rng.standard_normal(4)
 variance, W = rng.uniform(0.5, 2, 4), rng.standard_normal((4, 3))
 
@@ -358,9 +358,9 @@ def normalise(x, gamma, beta, mean, variance):
     return gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta
 
 
-of_levels = Ternary()(normalise(x, gamma, beta, mean, variance)) @ W
+of_levels = Ternary()(normalise(inputs, gamma, beta, mean, variance)) @ W
 x2, gamma2, beta2, mean2, variance2 = (
-    np.concatenate([v, v], axis=-1) for v in (x, gamma, beta, mean, variance)
+    np.concatenate([v, v], axis=-1) for v in (inputs, gamma, beta, mean, variance)
 )
 thresholds = np.repeat([0.75, 0.25], 4)
 b = (normalise(x2, gamma2, beta2, mean2, variance2) >= thresholds).astype(float)
