@@ -183,6 +183,8 @@ class World:
         time.sleep(self.rank and 2 + self.rank / 4)  # where all fail alike, the first one's words are enough
         say()
         sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(0.5)  # when it ends all, mpiexec drops the words that it has not passed on yet
         self.comm.Abort(status)
 
     @contextlib.contextmanager
