@@ -91,7 +91,7 @@ def test_a_pointer_moves_a_slider_too(browser):
         pictures(browser, "split"),
         browser.find_element(By.CSS_SELECTOR, '[data-figure="split"] .play-said'),
     )
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", bar)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", bar)
     assert "differ at" in said.text
     bar.click()  # in its middle, which is ¼
     wait(browser, lambda _: pictures(browser, "split") != before, 10)
