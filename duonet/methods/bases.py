@@ -1,4 +1,4 @@
-"""ABC-Net's and LQ-Nets' activations: sums of binary ones, on a basis that is learned or follows the data."""
+"""ABC-Net's and LQ-Nets' activations: sums of binary activations, on a basis that training or the data moves."""
 
 import itertools
 import math
@@ -54,13 +54,13 @@ class SumOfSigns(Function):
 class ABCNet(LearnedRange):
     """A sum of N signs with learned shifts v and scales β: y = Σ_j β_j H_j, H_j = +1 if x + v_j >= ½ else −1.
 
-    dx = dy Σ_j β_j 1[0 <= x + v_j <= 1];   dv_j = β_j Σ dy 1[0 <= x + v_j <= 1];   dβ_j = Σ dy H_j. That is the
-    gradient of no one function: the slope of a sign from −1 to 1 is taken for 1, not 2.
+    dx = dy Σ_j β_j 1[0 <= x + v_j <= 1];   dv_j = β_j Σ dy 1[0 <= x + v_j <= 1];   dβ_j = Σ dy H_j. No single
+    function has this gradient: the method takes the slope of a sign from −1 to 1 for 1, not 2.
 
     Parameters
     ----------
     bases : int
-        N, 1 to 15. The v start evenly spread, v_j = ½ − j / (N + 1), the β at 1 / N.
+        N, 1 to 15. The v start evenly spread, v_j = ½ − j / (N + 1); each β starts at 1 / N.
 
     Raises
     ------
@@ -69,8 +69,8 @@ class ABCNet(LearnedRange):
 
     References
     ----------
-    Lin et al., ABC-Net, NeurIPS 2017. A port starts all v at 0 and all β at 1, which makes the bases
-    equal for ever; hence the spread.
+    Lin et al., ABC-Net, NeurIPS 2017. A port starts all v at 0 and all β at 1. Its bases then stay
+    equal, so the v are spread here.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class ABCNet(LearnedRange):
         self.bits = math.ceil(math.log2(bases + 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out, of N + 1 levels."""
+        """Quantise an input of any shape to N + 1 levels; the shape stays."""
         return SumOfSigns.apply(x, self.shifts, self.heights)
 
     def _settings(self):
@@ -99,9 +99,9 @@ class ABCNet(LearnedRange):
 class LQNets(Quantizer):
     """Activations on all sums Σ_j b_j v_j, b_j 0 or 1, of a basis v that follows the data by least squares.
 
-    y is the nearest level, steps half-way between levels.   dx = dy 1[0 < x < top level]. In training a batch is
-    encoded with v as it is, by codes B; then v becomes 0.9 v + 0.1 v', with (BᵀB + δ) v' = Bᵀx + δ v, δ = 1e-4.
-    In evaluation v is kept. It has no gradient.
+    y is the nearest level, with steps half-way between levels.   dx = dy 1[0 < x < top level]. In training, the
+    present v first encodes the batch by codes B; then v becomes 0.9 v + 0.1 v', with (BᵀB + δ) v' = Bᵀx + δ v and
+    δ = 1e-4. In evaluation v stays. It has no gradient.
 
     Parameters
     ----------
@@ -115,9 +115,9 @@ class LQNets(Quantizer):
 
     References
     ----------
-    Zhang et al., LQ-Nets, ECCV 2018, and learned_quantization.py of its code. That stands behind a
-    ReLU, which is part of the gradient here. Its solution for activations lacks δ and can be singular; its weights
-    have it.
+    Zhang et al., LQ-Nets, ECCV 2018, and learned_quantization.py of its code. The code's activation stands behind
+    a ReLU, which is part of the gradient here. The code has δ for weights alone; without δ, its equation for
+    activations can be singular.
 
     Examples
     --------
@@ -139,11 +139,11 @@ class LQNets(Quantizer):
         return np.float32([[step * 2**j] for j in range(self.bits)])
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Set the basis back to where it started; nothing is drawn."""
+        """Set the basis back to its start; nothing is drawn."""
         self.basis.data[...] = backend.to_device(self._start(), backend.device_of(self.basis.data))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Quantise an input of any shape; the shape stays."""
         activation = self.fixed()
         y = activation(x)
         if self.training:
@@ -151,7 +151,7 @@ class LQNets(Quantizer):
         return y
 
     def fixed(self) -> QuantActivation:
-        """Return the staircase of the basis as it stands."""
+        """Return the staircase of the present basis."""
         basis, codes = self._coded()
         levels = np.unique(codes @ basis)
         if len(levels) < 2 or levels[-1] <= 0:

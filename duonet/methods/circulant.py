@@ -1,4 +1,4 @@
-"""CBCN: one latent kernel gives several binary kernels, each turned and with its orientations cycled."""
+"""CBCN: one latent kernel gives several binary kernels, by turns of its plane and cycles of its orientations."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def turned(w: Array, eighths: int) -> Array:
     ----------
     w : (K, K, ...) array
     eighths : int
-        Below 0 the other way.
+        A number below 0 turns the other way.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def turned(w: Array, eighths: int) -> Array:
 
 
 class Circulate(Function):
-    """All copies r of the kernels, turned by r / M, orientations cycled by r.   dw: all turned back, summed."""
+    """Copies r of the kernels, turned by r / M, orientations cycled by r.   dw: the sum of copies turned back."""
 
     @staticmethod
     def forward(ctx, w, *, orientations):
@@ -72,12 +72,12 @@ def _copy(w, r, orientations):
 
 
 class Circulant(WeightSource):
-    """The kernels (K, K, C·M, O·M) of M orientations, made of a latent one (K, K, C·M, O) that is M times smaller.
+    """Kernels (K, K, C·M, O·M) of M orientations from a latent kernel (K, K, C·M, O), which is M times smaller.
 
-    Channel c·M + m is feature c in orientation m. Output o·M + r has the latent kernel of o, its plane turned
-    clockwise by r / M of a turn and its inputs' orientations cycled by r: an input turned by 1 / M, orientations
-    cycled, gives the outputs turned and cycled likewise. The gradient of the latent kernel is the sum of those of
-    its copies, turned back. A linear layer has no plane; its orientations are cycled.
+    Channel c·M + m is feature c in orientation m. Output o·M + r has the latent kernel of o, with its plane turned
+    clockwise by r / M of a turn and its inputs' orientations cycled by r. If an input is turned by 1 / M and its
+    orientations are cycled, the outputs turn and cycle likewise. The gradient of the latent kernel is the sum of
+    the gradients of its copies, turned back. A linear layer has no plane; only its orientations cycle.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ class Circulant(WeightSource):
     Raises
     ------
     ValueError
-        When a layer takes it whose channels are no multiple of M, or whose kernel cannot be turned.
+        If a layer takes it whose channels are no multiple of M, or whose kernel cannot be turned.
 
     Notes
     -----
-    A quarter of the parameters for M = 4, and as many operations. The paper also speaks of the mean instead of the
-    sum of the gradients, and of a centre loss, which are not here.
+    M = 4 needs a quarter of the parameters and the same number of operations. The paper also mentions the mean of
+    the gradients instead of their sum, and a centre loss; neither is here.
 
     References
     ----------
@@ -116,7 +116,7 @@ class Circulant(WeightSource):
             raise ValueError(f"Circulant: orientations must be 2, 4 or 8, got {orientations}")
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return that of one kernel, with an output for M of them."""
+        """Return the shape of the latent kernel, which has one output for M outputs of the layer."""
         *window, inputs, outputs = shape
         if inputs % self.orientations or outputs % self.orientations:
             raise ValueError(f"Circulant: {inputs} to {outputs} channels are no multiples of {self.orientations}")
@@ -130,7 +130,7 @@ class Circulant(WeightSource):
         return (*self.kernel.shape[:-1], self.kernel.shape[-1] * self.orientations)
 
     def begin(self, weight: Array) -> None:
-        """Take every M-th of the kernels."""
+        """Take every M-th kernel."""
         fill(self.kernel, weight[..., :: self.orientations])
 
     def by_inputs(self) -> Parameter:
@@ -138,7 +138,7 @@ class Circulant(WeightSource):
         return self.kernel
 
     def stored(self) -> int:
-        """Count the latent kernel: signs can be turned as well."""
+        """Count the numbers of the latent kernel: its signs can be turned as well."""
         return self.kernel.size
 
     def forward(self) -> Tensor:
@@ -175,14 +175,14 @@ class PolynomialSign(Function):
 class CBCNWeights(Quantizer):
     """Weights with one scale a layer and a polynomial's gradient: y = sign(w) α, α = mean |w|, dw = α dy p'(w).
 
-    p'(w) = 2 − 2|w| inside ±1, else 0; α is held in the gradient. The method's kernels come from `Circulant`:
+    p'(w) = 2 − 2|w| inside ±1, else 0; the gradient holds α constant. The method's kernels come from `Circulant`:
     `nn.Conv2d(..., weight_source=Circulant(4), weight_quantizer=CBCNWeights())`; its activations are
     `sign_polynomial()`.
 
     References
     ----------
-    Liu et al., Circulant Binary Convolutional Networks, CVPR 2019. Code: EnzoDuan/Circulant-Binary, which
-    multiplies the output by α, as layers do here with weights of two values.
+    Liu et al., Circulant Binary Convolutional Networks, CVPR 2019. Code: EnzoDuan/Circulant-Binary. It multiplies
+    the output by α, and so do layers here if their weights have two values.
 
     Examples
     --------
@@ -197,7 +197,7 @@ class CBCNWeights(Quantizer):
     homogeneous = two_valued = True
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of two values."""
+        """Quantise an input of any shape to two values; the shape stays."""
         return PolynomialSign.apply(w)
 
     def scales(self, shape: tuple[int, ...]) -> int:

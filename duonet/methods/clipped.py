@@ -1,4 +1,4 @@
-"""PACT: activations clipped where training says."""
+"""PACT: activations clipped at a level that training learns."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ class PACT(LearnedRange):
     bits : int
         1 to 8.
     start : number
-        Of α, at least 2^-10, at which it is held in use. 2 to 3 suits an input that batch norm made;
-        the code of others starts at 6 or 8.
+        The first α. α is at least 2^-10 in use. 2 to 3 suits an input from batch norm; published code
+        starts at 6 or 8.
     decay : number
-        Of the penalty that `fit` adds to the loss.
+        Factor of the penalty that `fit` adds to the loss.
 
     Raises
     ------
@@ -32,8 +32,8 @@ class PACT(LearnedRange):
 
     References
     ----------
-    Choi et al., PACT, 2018, as in quantizers.py of fms-model-optimizer. A variant there keeps what
-    rounding leaves in the gradient of α below α as well; here it is 0.
+    Choi et al., PACT, 2018, as in quantizers.py of fms-model-optimizer. In a variant there, inputs below α add
+    their rounding error to the gradient of α; here they add 0.
 
     Examples
     --------
@@ -56,12 +56,12 @@ class PACT(LearnedRange):
         self._learn(alpha=self.start)
 
     def read(self) -> tuple[Any, ...]:
-        """From 0 to α, on the levels from 0 to α."""
+        """Return the range from 0 to α, and the levels' scale α."""
         alpha = positive(self.alpha)
         return 0.0, alpha, alpha, Uniform(self.bits), Clip(0, 1)
 
     def penalty(self) -> Tensor:
-        """Decay times α²."""
+        """Return decay · α²."""
         return self.alpha * self.alpha * self.decay
 
     def _settings(self):

@@ -40,23 +40,23 @@ class StepInWindow(Window):
 
 @listed(4, "continuous", "activations", "Sakr et al., True Gradient-Based Training of Deep Binary Networks, 2018")
 class ContinuousBinary(LearnedRange):
-    """Binary activations that are a clip in training until its window has shrunk: y = clip(x/m + α/2, 0, α).
+    """Binary activations that start as a clip with a window that shrinks in training: y = clip(x/m + α/2, 0, α).
 
     Inside the window |x| < mα/2: dx = dy/m, dm = −Σ dy x/m², dα = Σ dy/2; above it dα = Σ dy. A penalty λ m²
-    shrinks m, and the clip steepens towards the step α 1[x ≥ 0], which is used in evaluation at all times. From
-    epoch `start` on it is the step in training as well, with its true gradient: none to x and m, so that the
-    layers below stay as they are while those above go on. `in_turn` sets the times, from the input on.
+    shrinks m, and the clip steepens towards the step α 1[x ≥ 0]. Evaluation always uses the step. From epoch
+    `start`, training uses the step as well, with its true gradient: x and m get none, so the layers below stay as
+    they are while the layers above continue. `in_turn` sets the times, from the input on.
 
     Parameters
     ----------
     width, height : number
-        Where m and α start, at least 2^-10, at which they are held in use.
+        The first m and α. In use, both are at least 2^-10.
     decay : number
         λ.
     start : number, optional
-        Epochs; never by default.
+        Time of the step in epochs; by default training never uses the step.
     hard : bool
-        Whether it is the step in training; kept up to date.
+        Whether training uses the step; kept up to date.
 
     Raises
     ------
@@ -65,13 +65,13 @@ class ContinuousBinary(LearnedRange):
 
     Notes
     -----
-    A step in place of the clip costs α²/12 in mean square, for inputs spread evenly over the window. Replacing the
-    step by its average over the window is what the coordinate discrete gradient does to a loss.
+    A step in place of the clip costs α²/12 in mean square, for inputs spread evenly over the window. The
+    coordinate discrete gradient does the same to a loss: it replaces a step by its average over the window.
 
     References
     ----------
     Sakr et al., True Gradient-Based Training of Deep Binary Activated Neural Networks via Continuous Binarization,
-    ICASSP 2018. Its λ, starts and epochs are not known to us; m = α = 1, λ = 0.01 and the times are ours.
+    ICASSP 2018. We do not know its λ, starts and epochs; m = α = 1, λ = 0.01 and the times are ours.
 
     Examples
     --------
@@ -104,26 +104,26 @@ class ContinuousBinary(LearnedRange):
         self._learn(m=self.width, alpha=self.height)
 
     def before_step(self, epochs: float) -> dict[str, float]:
-        """Become the step when it is time."""
+        """Become the step at epoch `start`."""
         epochs = time_of(type(self).__name__, epochs)
         self.hard = epochs >= (math.inf if self.start is None else self.start)
         return {"hard": float(self.hard)}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out; 0 and α but for training before it is hard."""
+        """Quantise an input of any shape to 0 and α, or clip it in training before `hard`; the shape stays."""
         m, alpha = (F.clip(number, LEAST, math.inf) for number in (self.m, self.alpha))
         if self.training and self.hard:
             return alpha * Tensor((x.data >= 0).astype(x.dtype))
         return (Window if self.training else StepInWindow).apply(x, m, alpha)
 
     def after_step(self) -> None:
-        """Put m and α back where they are held in use: below, they would have no gradient."""
+        """Raise m and α to the least value in use: below it they would have no gradient."""
         for number in (self.m, self.alpha):
             backend.get_xp(number.data).maximum(number.data, LEAST, out=number.data)
             number.changed()
 
     def penalty(self) -> Tensor | None:
-        """λ m², until it is hard."""
+        """Return λ m²; None once training uses the step."""
         return None if self.hard else self.m * self.m * self.decay
 
     def _settings(self):

@@ -9,7 +9,7 @@ LEAST = 1e-10  # of a variance
 
 
 class Waste(Function):
-    """L = mean_c [(2 − s − |μ|)₊² + (s − 4)₊² + (μ² − s²)₊], of mean μ and deviation s of each channel.
+    """L = mean_c [(2 − s − |μ|)₊² + (s − 4)₊² + (μ² − s²)₊], with mean μ and deviation s of each channel.
 
     dμ = [−2 (2 − s − |μ|)₊ sign(μ) + 2μ 1[|μ| > s]]/C;   dz = dμ/N + ds (z − μ)/(N s);
     ds = [−2 (2 − s − |μ|)₊ + 2 (s − 4)₊ − 2s 1[|μ| > s]]/C.
@@ -36,11 +36,11 @@ class Waste(Function):
 
 
 def distribution_loss(x: Tensor, low: float = 0, high: float = 1) -> Tensor:
-    """Say how badly pre-activations use the window of a step, by mean μ and standard deviation s of each channel.
+    """Measure how badly pre-activations use a step's window, by each channel's mean μ and standard deviation s.
 
     L = mean_c [(2 − s − |μ|)₊² + (s − 4)₊² + (μ² − s²)₊], of z = (2x − low − high)/(high − low). The first term
-    is positive where nearly all values lie inside the window, where step and surrogate differ most; the second
-    where most lie outside, and get no gradient; the third where a channel hardly ever changes sides.
+    is positive if nearly all values of a channel lie inside the window, where step and surrogate differ most; the
+    second if most values lie outside and get no gradient; the third if the channel hardly ever changes sides.
 
     With N values a channel, s² = mean (z − μ)² + 1e-10 and dz = dμ/N + ds (z − μ)/(N s), where
     dμ = [−2 (2 − s − |μ|)₊ sign(μ) + 2μ 1[|μ| > s]]/C and ds = [−2 (2 − s − |μ|)₊ + 2 (s − 4)₊ − 2s 1[|μ| > s]]/C.
@@ -48,19 +48,19 @@ def distribution_loss(x: Tensor, low: float = 0, high: float = 1) -> Tensor:
     Parameters
     ----------
     x : Tensor
-        (..., C), over images and pixels.
+        (..., C); the statistics are over all axes but the last.
     low, high : number
-        The surrogate's window, in whose middle the step is.
+        The surrogate's window; the step is in its middle.
 
     Returns
     -------
     Tensor
-        Without axes; 0 exactly where |μ| + s >= 2, s <= 4 and |μ| <= s in every channel.
+        Without axes; exactly 0 if |μ| + s >= 2, s <= 4 and |μ| <= s in every channel.
 
     Raises
     ------
     ValueError
-        If `low` is not below `high`, or there is no value.
+        If `low` is not below `high`, or `x` is empty.
 
     Examples
     --------
@@ -77,18 +77,19 @@ def distribution_loss(x: Tensor, low: float = 0, high: float = 1) -> Tensor:
 
 @listed(32, "distribution-loss", "penalties", "Ding et al., Regularizing Activation Distribution, 2019")
 class DistributionLoss(Remembering):
-    """A layer that is the identity, and whose penalty spreads what a binary activation behind it reads.
+    """A layer that is the identity; its penalty spreads the input of the binary activation behind it.
 
-    penalty() = strength · `distribution_loss` of the last input in training: per channel, values that crowd inside
-    the window of the surrogate, far outside it, or on one side of the step. It stands behind batch norm. The
-    published loss averages over layers: with L of them, each has strength 2/L, and 0 after 60 of 67 epochs.
+    penalty() = strength · `distribution_loss` of the last input in training. The loss grows if the values of a
+    channel crowd inside the surrogate's window, far outside it, or on one side of the step. The layer stands
+    behind batch norm. The published loss averages over L layers: each has strength 2/L, and 0 after 60 of 67
+    epochs.
 
     Parameters
     ----------
     strength : number
         λ, which may be assigned in training; 0 for none.
     low, high : number
-        The surrogate's window, in whose middle the step is: 0 and 1 for `Binary()`, −1 and 1 for a sign.
+        The surrogate's window, with the step in its middle: 0 and 1 for `Binary()`, −1 and 1 for a sign.
 
     References
     ----------
@@ -112,12 +113,12 @@ class DistributionLoss(Remembering):
         self.high = arguments.number("DistributionLoss", "high", high, above=self.low)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C), the same out."""
+        """Return the input (..., C) as it is, and remember it for `penalty` in training."""
         self._remember(x)
         return x
 
     def penalty(self) -> Tensor | None:
-        """Strength times the loss of what training read last; none before, in evaluation and at strength 0."""
+        """Return strength times the last training input's loss; None before, in evaluation and at strength 0."""
         x = self._remembered()
         if x is None or not self.strength:
             return None

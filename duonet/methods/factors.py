@@ -1,4 +1,4 @@
-"""Weights whose sign is taken of a product of small learned factors, with learned scales."""
+"""Weights that are signs of a product of small learned factors, times learned scales."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from duonet.tensor import Parameter, Tensor
 class Factors(WeightSource):
     """A weight of rank r, W = A B with A (..., IN, r) and B (r, OUT): r = ⌈share · OUT⌉ columns serve all filters.
 
-    dA = dW Bᵀ, dB = Aᵀ dW. The factors start at the best of rank r of a drawn weight: A = U √S, B = √S V of its
-    singular value decomposition U S V. A share of 1 gives that weight itself.
+    dA = dW Bᵀ, dB = Aᵀ dW. The factors start at the best approximation of rank r to a drawn weight: A = U √S,
+    B = √S V from its singular value decomposition U S V. A share of 1 gives the drawn weight itself.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Factors(WeightSource):
 
     Notes
     -----
-    The factors serve training: of a weight that is quantised behind them, what is kept are its signs and scales.
+    The factors serve training. If their weight is quantised, a stored network needs its signs and scales alone.
 
     References
     ----------
@@ -49,7 +49,7 @@ class Factors(WeightSource):
         self.share = arguments.number("Factors", "share", share, above=0, at_most=1)
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return those of A and B."""
+        """Return the shapes of A and B."""
         rank = math.ceil(self.share * shape[-1])
         return {"left": (*shape[:-1], rank), "right": (rank, shape[-1])}
 
@@ -59,7 +59,7 @@ class Factors(WeightSource):
         return self.left.shape[:-1] + self.right.shape[-1:]
 
     def begin(self, weight: Array) -> None:
-        """Take the best weight of rank r."""
+        """Start at the best approximation of rank r."""
         flat = weight.reshape(-1, weight.shape[-1]).astype(np.float64)
         rank, (u, s, v) = len(self.right.data), np.linalg.svd(flat, full_matrices=False)
         root, missing = np.sqrt(s[:rank]), max(rank - len(s), 0)  # fewer inputs than columns leave some at 0
@@ -79,11 +79,11 @@ class Factors(WeightSource):
 
 
 class Tucker(WeightSource):
-    """A weight as a small core times a factor along each axis: W = G ×₁ U₁ ×₂ U₂ ×₃ U₃ ×₄ U₄.
+    """A weight that is a small core times a factor along each axis: W = G ×₁ U₁ ×₂ U₂ ×₃ U₃ ×₄ U₄.
 
-    A linear layer has two factors. U_i is (n_i, r_i) for an axis of length n_i. They start at the first r_i left
-    singular vectors of a drawn weight unfolded along that axis, and G at the weight projected on them; where all
-    r_i = n_i that is the weight.
+    A linear layer has two factors. U_i is (n_i, r_i) for an axis of length n_i. U_i starts at the first r_i left
+    singular vectors of a drawn weight unfolded along the axis, and G at the drawn weight projected on all U_i.
+    With all r_i = n_i the product is the drawn weight.
 
     Parameters
     ----------
@@ -93,12 +93,13 @@ class Tucker(WeightSource):
     Raises
     ------
     TypeError, ValueError
-        If ranks are no positive ints; when a layer takes it whose weight has not so many axes or shorter ones.
+        If `ranks` are not 2 or 4 positive ints, or a layer takes it whose weight has another number of axes, or an
+        axis shorter than its rank.
 
     References
     ----------
-    Bulat et al., Matrix and Tensor Decompositions for Training Binary Neural Networks, 2019; there also with one
-    core for several layers, which is not here.
+    Bulat et al., Matrix and Tensor Decompositions for Training Binary Neural Networks, 2019. The paper also shares
+    one core among several layers, which is not here.
 
     Examples
     --------
@@ -119,7 +120,7 @@ class Tucker(WeightSource):
         self.ranks = tuple(arguments.integer("Tucker", f"ranks[{i}]", r, at_least=1) for i, r in enumerate(ranks))
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return those of the core and of a factor for each axis."""
+        """Return the shapes of the core and of a factor for each axis."""
         if len(shape) != len(self.ranks) or any(r > n for r, n in zip(self.ranks, shape)):
             raise ValueError(f"Tucker: a weight of shape {shape} has no ranks {self.ranks}")
         return {"core": self.ranks} | dict(zip(self.AXES[len(shape)], zip(shape, self.ranks)))
@@ -148,7 +149,7 @@ class Tucker(WeightSource):
         return self.of_inputs
 
     def forward(self) -> Tensor:
-        """Return the product: each step takes the first axis, and puts its new one behind the others."""
+        """Return the product: each step takes the first axis, and puts the new axis behind the others."""
         made: Tensor = self.core
         for factor in self._factors():
             first, *others = made.shape
@@ -169,17 +170,19 @@ class Tucker(WeightSource):
 class LearnedScaleSign(Quantizer):
     """Weights of one bit with a learned scale a for each filter: y = sign(w) a.
 
-    dw = a dy 1[|w| <= 1], da = Σ dy sign(w). In a layer a starts at mean |w| of its first weights; by itself it is
-    one number, 1. With `Factors` or `Tucker` as `weight_source` this is the method of decomposed weights.
+    dw = a dy 1[|w| <= 1], da = Σ dy sign(w). In a layer, a starts at mean |w| of the layer's first weights;
+    without a layer, a is the single number 1. With `Factors` or `Tucker` as `weight_source` this is the paper's
+    method.
 
     Parameters
     ----------
     channels : int
-        OUT, for a quantiser that no layer has taken yet; 0 for one scale.
+        OUT, for a quantiser that no layer has taken yet; 0 for a single scale.
 
     Notes
     -----
-    The authors' later code starts at 1 and multiplies the layer's output by a, which is the same but for rounding.
+    The authors' later code starts at 1 and multiplies the layer's output by a; the result differs by rounding
+    alone.
 
     References
     ----------
@@ -205,7 +208,7 @@ class LearnedScaleSign(Quantizer):
 
     @property
     def channels(self) -> int:
-        """Number of scales; 0 where there is one without axes."""
+        """Number of scales; 0 for a single scale without axes."""
         return self.scale.size if self.scale.ndim else 0
 
     @staticmethod
@@ -214,17 +217,17 @@ class LearnedScaleSign(Quantizer):
         return {"scale": (channels,) if channels else ()}
 
     def begin(self, weight: Array) -> None:
-        """Start at mean |w| of each filter."""
+        """Set each scale to mean |w| of its filter."""
         mean = mean_abs("LearnedScaleSign", weight, tuple(range(weight.ndim - 1)))
         dtype, device = self.scale.dtype, backend.device_of(self.scale.data)
         self.scale.data = backend.to_device(mean.astype(dtype), device)
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Set every scale to 1, where no layer starts it anew; nothing is drawn."""
+        """Set every scale to 1, for a quantiser that no layer starts anew; nothing is drawn."""
         fill(self.scale, np.ones(self.scale.shape))
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., OUT), same shape out, of two values a channel."""
+        """Quantise weights (..., OUT) to two values per channel; the shape stays."""
         if not w.ndim:
             raise ValueError("expected w (..., OUT), got shape ()")
         if self.channels not in (0, w.shape[-1]):

@@ -1,4 +1,4 @@
-"""Fixed point with optimal steps: uniform levels, as far apart as is best for the spread of the numbers."""
+"""Fixed point with optimal steps: uniform levels at the distance that suits the spread of the numbers best."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from duonet.quant import Clip, Quantizer, Staircase, quantize
 from duonet.tensor import Function, Tensor
 
 KEPT = 0.9  # of the spread of activations, at every step
-STEPS = {  # of 1 to 8 bits, for numbers of mean square 1: the least square error
+STEPS = {  # of least square error for 1 to 8 bits, for numbers of mean square 1
     "gaussian": (1.5958, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308),
     "laplace": (1.4142, 1.0874, 0.7309, 0.4610, 0.2800, 0.1657, 0.0961, 0.0548),
 }
@@ -63,10 +63,10 @@ class OptimalSteps(Function):
 
 @listed(3, "fixed-point-weights", "weights", SOURCE)
 class FixedPointWeights(Quantizer):
-    """Weights of k bits at ±Δ/2, ±3Δ/2, …, with the Δ that has the least square error for their density.
+    """Weights of k bits at ±Δ/2, ±3Δ/2, …; Δ has the least square error for the weights' density.
 
-    y = Δ (clip(⌊w/Δ⌋, −2^(k−1), 2^(k−1) − 1) + ½), Δ = STEPS[density][k − 1] · √mean(w²) over the layer, at every
-    use. dw = dy. Each bit more is worth 4.8 to 5.4 dB on Gaussian weights.
+    y = Δ (clip(⌊w/Δ⌋, −2^(k−1), 2^(k−1) − 1) + ½), Δ = STEPS[density][k − 1] · √mean(w²) over the layer, computed
+    at every use. dw = dy. One more bit is worth 4.8 to 5.4 dB on Gaussian weights.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ class FixedPointWeights(Quantizer):
 
     Notes
     -----
-    The gradient passes straight through, so that a network can be trained with such weights as well as quantised
-    after it. The steps are computed by minimising the mean square error for each density.
+    The gradient passes straight through, so a network can be trained with these weights, or quantised after its
+    training. The steps minimise the mean square error for each density.
 
     References
     ----------
@@ -101,7 +101,7 @@ class FixedPointWeights(Quantizer):
         return self.bits == 1
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of 2^k values."""
+        """Quantise an input of any shape to 2^k values; the shape stays."""
         return OptimalSteps.apply(w, bits=self.bits, factor=STEPS[self.density][self.bits - 1])
 
     def scales(self, shape: tuple[int, ...]) -> int:
@@ -114,11 +114,11 @@ class FixedPointWeights(Quantizer):
 
 @listed(3, "fixed-point-activations", "activations", SOURCE)
 class FixedPointActivations(Quantizer):
-    """Activations of k bits at ±Δ/2, ±3Δ/2, …, with the Δ that has the least square error for their density.
+    """Activations of k bits at ±Δ/2, ±3Δ/2, …; Δ has the least square error for the activations' density.
 
-    It stands behind batch norm. Δ = STEPS[density][k − 1] · s. In training a batch is read with s as it is; then s
-    becomes 0.9 s + 0.1 √mean(x²). In evaluation s stays. dx = dy inside ±2^(k−1) Δ, else 0. A ReLU behind it keeps
-    half the levels.
+    The layer stands behind batch norm. Δ = STEPS[density][k − 1] · s. In training, the present s first quantises
+    the batch; then s becomes 0.9 s + 0.1 √mean(x²). In evaluation s stays. dx = dy inside ±2^(k−1) Δ, else 0. A
+    ReLU behind the layer keeps half the levels.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class FixedPointActivations(Quantizer):
     Raises
     ------
     ValueError
-        When called, if s is not, or would not stay, above 0 and finite.
+        When called, if s is not above 0 and finite, or the new s would not be.
 
     References
     ----------
@@ -154,7 +154,7 @@ class FixedPointActivations(Quantizer):
         self.spread.data[...] = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Quantise an input of any shape; the shape stays."""
         spread = moved = float(self.spread.numpy())
         if self.training:
             moved = KEPT * spread + (1 - KEPT) * float(root_mean_square("x", x.data))
@@ -172,7 +172,7 @@ class FixedPointActivations(Quantizer):
 
 
 def combined_sqnr(decibels: Sequence[float]) -> float:
-    """Return the ratio of signal to quantisation noise behind several layers, from that of each: 1/γ = Σ 1/γ_i.
+    """Return the ratio of signal to quantisation noise behind several layers, from each layer's: 1/γ = Σ 1/γ_i.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def combined_sqnr(decibels: Sequence[float]) -> float:
     Raises
     ------
     ValueError
-        If there is none, or one is no finite number.
+        If `decibels` is empty, or a number is not finite.
 
     Examples
     --------
@@ -197,14 +197,15 @@ def combined_sqnr(decibels: Sequence[float]) -> float:
     ratios = [arguments.number("combined_sqnr", f"decibels[{i}]", d) for i, d in enumerate(decibels)]
     if not ratios:
         raise ValueError("combined_sqnr: decibels is empty")
-    least = min(ratios)  # which rules the sum: no power of it overflows
+    least = min(ratios)  # the least ratio rules the sum: no power of it overflows
     return least - 10 * math.log10(math.fsum(10 ** ((least - d) / 10) for d in ratios))
 
 
 def allocate_bits(counted: Any, first: float = 8, kappa: float = 3) -> dict[str, float]:
-    """Divide bits among the layers of a network, so that the fewest are stored for the same noise at the output.
+    """Divide bits among a network's layers, so that the same noise at the output needs the fewest stored bits.
 
-    With ρ_i weights in layer i, β_i = β_1 + (10/κ) log₁₀(ρ_1/ρ_i); at κ = 3 a bit less for a layer twice as large.
+    With ρ_i weights in layer i, β_i = β_1 + (10/κ) log₁₀(ρ_1/ρ_i); at κ = 3 a layer twice as large has one bit
+    less.
 
     Parameters
     ----------
@@ -213,7 +214,7 @@ def allocate_bits(counted: Any, first: float = 8, kappa: float = 3) -> dict[str,
     first : number
         Bits β_1 of the first layer, above 0.
     kappa : number
-        κ, decibels that a bit is worth, above 0.
+        κ, the decibels that one bit is worth, above 0.
 
     Returns
     -------
@@ -227,8 +228,8 @@ def allocate_bits(counted: Any, first: float = 8, kappa: float = 3) -> dict[str,
 
     Notes
     -----
-    It follows by a Lagrange multiplier from noise that adds up, 1/γ = Σ 1/γ_i with 10 log₁₀ γ_i = κ β_i. For a
-    Gaussian density κ is near 5.2.
+    The rule follows from noise that adds up, 1/γ = Σ 1/γ_i with 10 log₁₀ γ_i = κ β_i, by a Lagrange multiplier.
+    For a Gaussian density κ is near 5.2.
 
     References
     ----------
@@ -256,7 +257,7 @@ def allocate_bits(counted: Any, first: float = 8, kappa: float = 3) -> dict[str,
 
 
 def stochastic_rounding(x: Array, step: float, rng: np.random.Generator) -> Array:
-    """Round to multiples of a step at random, the mean over draws being x: Δ ⌊x/Δ + u⌋, u uniform from 0 to 1.
+    """Round to multiples of a step at random, so that the mean is x: Δ ⌊x/Δ + u⌋, u uniform from 0 to 1.
 
     Parameters
     ----------

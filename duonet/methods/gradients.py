@@ -1,4 +1,4 @@
-"""Gradients of few bits: an identity forwards that quantises what comes back through it."""
+"""Gradients of few bits: a layer that is the identity forwards, and quantises the gradient backwards."""
 
 import numpy as np
 
@@ -27,10 +27,10 @@ class CoarseGradient(Function):
 
 
 def quantized_gradient(dy: Array, bits: int, draws: Array | float = 0.5) -> Array:
-    """Round gradients at random to 2^k levels between ± the largest of their sample; their mean stays.
+    """Round gradients at random to 2^k levels between ± the largest gradient of their sample; the mean stays.
 
     g̃ = 2m [R(n clip(g/2m + ½ + (u − ½)/n, 0, 1))/n − ½], m = max |g| of the sample, n = 2^k − 1. R rounds a half
-    upwards. 0 is no level; a sample whose gradients are all 0 keeps them.
+    upwards. 0 is no level; a sample with no gradient but 0 keeps its zeros.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class DoReFaGradients(Quantizer):
     """A layer that is the identity forwards, and rounds the gradient to k bits backwards: `quantized_gradient`.
 
     g̃ = 2m [R(n clip(g/2m + ½ + (u − ½)/n, 0, 1))/n − ½] with u drawn anew for every number, m = max |g| of each
-    sample and n = 2^k − 1. It stands behind a convolution, in front of batch norm; not at the first and the last
-    layer. In evaluation the gradient passes as it is.
+    sample and n = 2^k − 1. The layer stands behind a convolution, in front of batch norm; not at the first and the
+    last layer. In evaluation the gradient passes unchanged.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class DoReFaGradients(Quantizer):
         self.rng = arguments.generator("DoReFaGradients", "rng", rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, ...), the same out."""
+        """Return the input (N, ...) as it is; the backward pass quantises its gradient."""
         return CoarseGradient.apply(x, bits=self.gradient_bits, rng=self.rng) if self.training else x
 
     def _settings(self):

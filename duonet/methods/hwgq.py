@@ -1,4 +1,4 @@
-"""HWGQ: the levels that suit the positive half of a Gaussian, which is what batch norm hands over."""
+"""HWGQ: levels that suit the positive half of a Gaussian, because batch norm returns about a Gaussian."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ SLOPES = ("vanilla", "clipped", "log-tailed")
 
 
 def half_wave(levels: Sequence[float]) -> Staircase:
-    """Make the staircase that is 0 up to 0, and the nearest of the given levels above it.
+    """Make the staircase that is 0 for x <= 0, and the nearest given level above 0.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def half_wave(levels: Sequence[float]) -> Staircase:
     Returns
     -------
     Staircase
-        It steps at 2^-24, so that 0 stays 0, and then half-way between levels.
+        Its first step is at 2^-24, so that 0 stays 0; the others are half-way between levels.
 
     Examples
     --------
@@ -84,9 +84,9 @@ class HWGQ(QuantActivation):
     bits : int
         1 to 4.
     slope : {"vanilla", "clipped", "log-tailed"}
-        The second is that of the authors' example networks.
+        The authors' example networks have "clipped".
     free : bool
-        Whether two levels of their own, 0.453 and 1.510, take the place of three even ones; of 2 bits alone.
+        Whether two free levels, 0.453 and 1.510, replace three even levels; for 2 bits alone.
 
     Raises
     ------
@@ -95,10 +95,10 @@ class HWGQ(QuantActivation):
 
     References
     ----------
-    Cai et al., HWGQ, CVPR 2017, and quant_layer.cpp of its Caffe code, which stays on the lower level at a
-    threshold; here every step fires at its threshold. The steps are computed, not copied: the example networks
-    have 0.538. The authors' later code (EdMIPS) rounds, with the first step half-way, and keeps these steps,
-    though others would then be best. The log-tailed slope has not been compared with the paper.
+    Cai et al., HWGQ, CVPR 2017, and quant_layer.cpp of its Caffe code. At a threshold the Caffe code stays on the
+    lower level; here every step fires at its threshold. The steps are computed, not copied: the example networks
+    have 0.538. The authors' later code (EdMIPS) rounds, with its first step half-way, and keeps the step sizes,
+    although other sizes would then be best. We have not compared the log-tailed slope with the paper.
 
     Examples
     --------

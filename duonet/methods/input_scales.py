@@ -1,4 +1,4 @@
-"""XNOR-Net's input scales K: what a sign takes from the size of its inputs, given back to the product."""
+"""XNOR-Net's input scales K: they give back to a product the size of the inputs, which the sign removes."""
 
 from duonet import backend, nn
 from duonet import functional as F
@@ -9,15 +9,16 @@ from duonet.tensor import Tensor
 class InputScales(nn.Module):
     """A product of signs times the mean size of its inputs: y = body(sign(x)) K, K = A ∗ box, A = mean |x|.
 
-    A is over the channels. The box is the window of the convolution, each number 1/k², with its stride and its
-    padding of zeros; of a linear layer K is A, one number a sample. The sign has the gradient of a clip at ±1, and
-    K its own, by which dx gains sign(x) dA / C. It stands behind batch norm, in place of an activation and the
-    layer that reads it. The paper has K; its published code leaves it out, as the shelf does otherwise.
+    The mean A is over the channels. The box is the window of the convolution, of numbers 1/k², with the stride and
+    the zero padding of the convolution; for a linear layer K is A, one number per sample. The sign has the
+    gradient of a clip at ±1. K has its own gradient, which adds sign(x) dA / C to dx. The module stands behind
+    batch norm, in place of an activation and the layer behind it. The paper has K; its published code and the
+    shelf leave K out.
 
     Parameters
     ----------
     body : Conv2d or Linear
-        Without a bias, which K would multiply.
+        A layer without a bias, because K would multiply the bias.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""CI-BCNN: some channels correct others before batch norm, and a search for which correct which."""
+"""CI-BCNN: some channels correct others before batch norm, and a search for the pairs of channels."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,29 +37,29 @@ class Interaction(Function):
 
 @listed(8, "ci-bcnn", "pre-activations", "Wang et al., Learning Channel-wise Interactions, CVPR 2019")
 class ChannelInteraction(Quantizer):
-    """A layer before batch norm in which channels t correct others s, where x_t is large.
+    """A layer before batch norm in which a channel t corrects another channel s where x_t is large.
 
     y_s = x_s + Σ_t K_ts g(x_t) with K_ts −1, 0 or 1; g(x) is height where x >= window, −height where x <= −window,
-    else 0. It reads x as it came: an edge does not see what another has corrected. The gradient passes to x_s, and
-    none to x_t: dx = dy. Which edges there are, `mine_edges` finds; without any it is the identity.
+    else 0. Every edge reads the input, not the corrections of other edges. The gradient passes to x_s and not to
+    x_t: dx = dy. `mine_edges` finds the edges; without edges the layer is the identity.
 
     Parameters
     ----------
     window, height : number
-        Above 0, in units of x: a tenth of the fan-in, times the scale of the weights, is a beginning for both.
+        Above 0, in units of x. A tenth of the fan-in times the scale of the weights is a first guess for both.
     edges : sequence of (teacher, student, sign)
         Two different channels and ±1, each pair once; at most 100.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is out of bounds, an edge leads back to its channel, or comes twice; when called, if x has no
-        such channel.
+        If a number is out of bounds, or an edge leads back to its channel or comes twice; when called, if x lacks
+        a channel that an edge names.
 
     Notes
     -----
-    With K = −1 the authors' code subtracts the height on both sides; here the correction is odd, as for K = 1.
-    They find edges by a policy that is learned; `mine_edges` keeps what lowers a loss.
+    With K = −1 the authors' code subtracts the height on both sides; here the correction is odd, as with K = 1.
+    Their search for edges learns a policy; `mine_edges` keeps an edge that lowers a loss.
 
     References
     ----------
@@ -83,7 +83,7 @@ class ChannelInteraction(Quantizer):
 
     @property
     def edges(self) -> tuple[tuple[int, ...], ...]:
-        """Each a teacher, a student and a sign; may be assigned."""
+        """The edges, each a teacher, a student and a sign; may be assigned."""
         return self._edges
 
     @edges.setter
@@ -93,7 +93,7 @@ class ChannelInteraction(Quantizer):
             raise ValueError(f"ChannelInteraction: edges must be at most {MOST}, each pair of channels once")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C), same shape out."""
+        """Correct the channels of an input (..., C); the shape stays."""
         last = max((max(edge[:2]) for edge in self.edges), default=-1)
         if self.edges and not (x.ndim and last < x.shape[-1]):
             raise ValueError(f"an edge names channel {last}, but x is of shape {x.shape}")
@@ -120,16 +120,16 @@ def mine_edges(
     rng: np.random.Generator,
     proposals: int = 100,
 ) -> list[float]:
-    """Propose edges at random, one after the other, and keep each that lowers the loss: it never rises.
+    """Propose edges at random, one after the other, and keep an edge if it lowers the loss: the loss never rises.
 
     Parameters
     ----------
     layer : ChannelInteraction
         Gains edges, up to 100.
     channels : int
-        Of what it reads, at least 2.
+        Number of channels of the layer's input, at least 2.
     loss : callable
-        Returns the loss of the network that holds the layer, on images held out for this.
+        Returns the loss of the network that holds the layer, on images held out for the search.
     rng : numpy.random.Generator
     proposals : int
 

@@ -1,4 +1,4 @@
-"""QIL: the interval that is quantised is learned; below it values are pruned, above it clipped."""
+"""QIL: a learned interval is quantised; values below the interval are pruned, values above it clipped."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ SOURCE = "Jung et al., Learning to Quantize Deep Networks by Optimizing Quantiza
 
 
 class Interval(LearnedRange):
-    """Base of what learns an interval: its bits may follow time.
+    """Base of quantisers that learn an interval; their bits may follow time.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class Interval(LearnedRange):
         self.bits = arguments.integer(type(self).__name__, "bits", bits, at_least=self.least, at_most=8)
 
     def before_step(self, epochs: float) -> dict[str, float] | None:
-        """Set the bits; what has been learned goes on from where it was."""
+        """Set the bits; the learned numbers stay."""
         if self.schedule is None:
             return None
         self._set_bits(self.schedule(time_of(type(self).__name__, epochs)), self.schedule)
@@ -48,16 +48,16 @@ class QIL(Interval):
     """Activations of k bits on a learned interval: y = R(n v) / n, v = clip((x − c + d) / 2d, 0, 1), n = 2^k − 1.
 
     R rounds halves up. Inside the interval dx = dy / 2d;   dc = −Σ dy / 2d;   dd = Σ dy (c − x) / 2d²; all 0
-    outside. The output is in [0, 1]; the next batch norm takes its scale.
+    outside. The output is in [0, 1]; the next batch norm sets its scale.
 
     Parameters
     ----------
     bits : int
         1 to 8.
     center, width : number
-        Where c and d start: the interval is c ± d. Width at least 2^-10, at which d is held in use.
+        The first c and d; the interval is c ± d. In use, d is at least 2^-10, and so must `width` be.
     schedule : Schedule, optional
-        From time in epochs to bits, as in the paper's progressive training; `bits` are then those at the moment.
+        From time in epochs to bits, as in the paper's progressive training; `bits` then follows the time.
 
     Raises
     ------
@@ -94,21 +94,21 @@ class QIL(Interval):
 class QILWeights(Interval):
     """Weights of k bits: y = sign(w) R(q v^γ) / q, v = clip((|w| − c + d) / 2d, 0, 1), q = 2^(k−1) − 1.
 
-    R rounds halves up, its derivative is taken for 1. With s = sign(w), inside the interval
+    R rounds halves up; the gradient takes its derivative for 1. With s = sign(w), inside the interval
     dw = dy γ v^(γ−1) / 2d;   dc = −Σ dy s γ v^(γ−1) / 2d;   dd = Σ dy s γ v^(γ−1) (c − |w|) / 2d²;
-    dγ = Σ dy s v^γ ln v; all 0 outside. The output is in [−1, 1]; the next batch norm takes its scale.
+    dγ = Σ dy s v^γ ln v; all 0 outside. The output is in [−1, 1]; the next batch norm sets its scale.
 
     Parameters
     ----------
     bits : int
         2 to 8: with 1 all weights would be 0.
     center, width : number, optional
-        Where c and d start: the interval of |w| is c ± d. Width at least 2^-10, at which d is held in use. By
+        The first c and d; the interval of |w| is c ± d. In use, d is at least 2^-10, and so must `width` be. By
         default both start at half of max |w| of a layer's first weights, and at ½ without a layer.
     power : number
-        Where γ starts, at least 2^-10, at which it is held in use.
+        The first γ. In use, γ is at least 2^-10, and so must `power` be.
     schedule : Schedule, optional
-        As of `QIL`.
+        As in `QIL`.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class QILWeights(Interval):
 
     References
     ----------
-    Jung et al., QIL, CVPR 2019. The start of c and d is that of a port.
+    Jung et al., QIL, CVPR 2019. A port gave the start of c and d.
 
     Examples
     --------
@@ -145,14 +145,14 @@ class QILWeights(Interval):
         self._learn(c=starts[0], d=starts[1], gamma=self.power)
 
     def begin(self, weight: Array) -> None:
-        """Start the interval at 0 to max |w|, where no number says otherwise."""
+        """Start c and d at half of max |w|, each unless its number was given."""
         half = max(float(abs(weight).max()) / 2, LEAST)
         for learned, start in ((self.c, self.center), (self.d, self.width)):
             if start is None:
                 fill(learned, np.asarray(half))
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, from −1 to 1."""
+        """Quantise weights of any shape to levels from −1 to 1; the shape stays."""
         arguments.array("QILWeights", "w", w.data)
         d, gamma = positive(self.d), positive(self.gamma)
         xp = backend.get_xp(w.data)
@@ -164,15 +164,16 @@ class QILWeights(Interval):
 
 @listed(25, "qil-progressive", "activations", SOURCE)
 def qil_progressive(epochs: float = 30) -> QIL:
-    """Make QIL's activations of 5, 4, 3 and 2 bits, for a quarter of a training each.
+    """Make QIL's activations of 5, 4, 3 and 2 bits, each for a quarter of a training.
 
-    The paper begins with a trained float network: `Later(qil_progressive(...), start, before=nn.ReLU())` does. How
-    long it holds each number of bits is not known to us. Score the last epoch: the others have more bits.
+    The paper begins with a trained float network, and so does `Later(qil_progressive(...), start,
+    before=nn.ReLU())`. We do not know how long the paper holds each number of bits. Score the last epoch: the
+    others have more bits.
 
     Parameters
     ----------
     epochs : number
-        Of the training.
+        Epochs of the whole training.
 
     Returns
     -------

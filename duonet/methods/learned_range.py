@@ -1,4 +1,4 @@
-"""A staircase read through a range that is learned: one gradient rule for all methods that learn where to clip."""
+"""A staircase on a learned range: one gradient rule for all methods that learn where to clip."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def _read(ctx, x, low, high, scale, shape, surrogate):
 
 
 class Within(Function):
-    """y = min(max(x, least), most).   dx = dy, so that a number that training has pushed out can come back."""
+    """y = min(max(x, least), most).   dx = dy, so that a number outside the bounds can come back."""
 
     exact = False
 
@@ -79,9 +79,9 @@ def in_range(
     surrogate: Surrogate,
     shape: Tensor | None = None,
 ) -> Tensor:
-    """Read a staircase on [0, 1] through a range: y = scale · S(z), z = (x − low) / (high − low).
+    """Apply a staircase on [0, 1] to a range: y = scale · S(z), z = (x − low) / (high − low).
 
-    Derivatives are those of the surrogate s read through the same range: dx = dy · scale · s'(z) / (high − low),
+    The derivatives are those of the surrogate s on the same range: dx = dy · scale · s'(z) / (high − low),
     dlow = −Σ dx (1 − z), dhigh = −Σ dx z, dscale = Σ dy s(z). So `check_gradients(against="surrogate")` holds.
 
     Parameters
@@ -89,14 +89,14 @@ def in_range(
     x : Tensor
         Any shape.
     low, high, scale : Tensor or number
-        Without axes; low below high, as `positive` can see to.
+        Without axes; `low` below `high`. `positive` can keep them apart.
     staircase : Staircase
         Its thresholds between 0 and 1.
     surrogate : Surrogate
         Rising from 0 to 1.
     shape : Tensor, optional
-        A number of the surrogate that is learned as well: it then has value(z, shape), derivative(z, shape) and
-        by_shape(z, shape), the derivative by that number.
+        A learned number of the surrogate. The surrogate then has value(z, shape), derivative(z, shape) and
+        by_shape(z, shape), the derivative by the learned number.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def within(x: Tensor, least: float, most: float) -> Tensor:
 
 
 class LearnedRange(Quantizer):
-    """Base of quantisers that learn a few numbers, each of which starts where the constructor says.
+    """Base of quantisers that learn a few numbers; the constructor's arguments say where each starts.
 
     Examples
     --------
@@ -168,15 +168,15 @@ class LearnedRange(Quantizer):
     """
 
     def read(self) -> tuple[Any, ...]:
-        """Return the arguments of `in_range` behind x, as what is learned says them now."""
-        raise NotImplementedError(f"{type(self).__name__} reads no range")
+        """Return the arguments of `in_range` after x, from the present learned numbers."""
+        raise NotImplementedError(f"{type(self).__name__} does not define read()")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Quantise an input of any shape; the shape stays."""
         return in_range(x, *self.read())
 
     def fixed(self) -> QuantActivation:
-        """Return the same staircase with the range as it stands, in float64."""
+        """Return the same staircase with the present range, in float64."""
         low, high, scale, *rest = (n.numpy().item() if isinstance(n, Tensor) else n for n in self.read())
         staircase, surrogate = rest[:2]
         thresholds = [low + t * (high - low) for t in staircase.thresholds]
@@ -189,7 +189,7 @@ class LearnedRange(Quantizer):
             setattr(self, name, Parameter(np.float32(start)))
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Set what is learned back to where it started; nothing is drawn."""
+        """Set every learned number back to its start; nothing is drawn."""
         for name, start in self._starts.items():
             parameter = getattr(self, name)
             value = np.asarray(start, parameter.dtype)

@@ -1,4 +1,4 @@
-"""Methods that need no class of their own: a pairing of the lesson's staircases, surrogates and weights."""
+"""Methods that need no class of their own: they pair the lesson's staircases, surrogates and weights."""
 
 from duonet import arguments
 from duonet.methods.shelf import listed
@@ -11,9 +11,9 @@ listed(22, "xnor-weights", "weights", "Rastegari et al., XNOR-Net, ECCV 2016")(F
 @listed(18, "dorefa-activations", "activations", "Zhou et al., DoReFa-Net, 2016")
 @listed(5, "wrpn-activations", "activations", "Mishra et al., WRPN, ICLR 2018")
 def uniform(bits: int = 2) -> QuantActivation:
-    """Make activations of 2^bits even levels on [0, 1], the gradient cut outside: those of DoReFa-Net and WRPN.
+    """Make DoReFa-Net's and WRPN's activations: 2^bits even levels on [0, 1], and no gradient outside.
 
-    WRPN's layers are twice as wide, which is for the network to say.
+    WRPN also doubles the width of the layers; the network, not the activation, sets the width.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def sign_clipped(limit: float = 1) -> QuantActivation:
     Parameters
     ----------
     limit : number
-        Of the clip, above 0.
+        The clip's limit, above 0.
 
     Returns
     -------

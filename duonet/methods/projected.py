@@ -1,4 +1,4 @@
-"""PCNN: a latent kernel is projected, the nearest levels are used, and a loss draws the projections to them."""
+"""PCNN: weights are the levels nearest to projections of a latent kernel; a loss draws the projections to them."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ from duonet.tensor import Parameter, Tensor
 
 
 class Projections(WeightSource):
-    """The weights Ŵ_j C of J learned projections of one latent kernel C, side by side.
+    """The weights Ŵ_j C: J learned projections of one latent kernel C, side by side.
 
-    Of C (..., IN, O) it makes (..., IN, J·O). With J = 1 the projection is one number a filter, which starts at 1.
-    With more it has a number for each weight, which starts at ±1, so that each product has the signs of a weight
+    C (..., IN, O) becomes (..., IN, J·O). With J = 1 the projection is one number per filter, which starts at 1.
+    With J > 1 it is one number per weight, which starts at ±1, so that each product has the signs of a weight
     drawn for it; positive numbers for whole filters would give the same signs J times.   dC = Σ_j Ŵ_j dW_j,
-    dŴ_j = dW_j C, summed where Ŵ_j is one number.
+    dŴ_j = dW_j C, summed over a filter with one number.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Projections(WeightSource):
     Raises
     ------
     ValueError
-        When a layer takes it whose outputs are no multiple of J.
+        If a layer takes it whose outputs are no multiple of J.
 
     References
     ----------
@@ -53,7 +53,7 @@ class Projections(WeightSource):
         self.count = arguments.integer("Projections", "count", count, at_least=1)
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return those of the kernel and its projections."""
+        """Return the shapes of the kernel and its projections."""
         *inputs, outputs = shape
         if outputs % self.count:
             raise ValueError(f"Projections: {outputs} outputs are no multiple of {self.count}")
@@ -67,13 +67,13 @@ class Projections(WeightSource):
         return (*self.kernel.shape[:-1], self.kernel.shape[-1] * self.count)
 
     def begin(self, weight: Array) -> None:
-        """Take the first filters for the kernel, and of the others the signs."""
+        """Take the first filters for the kernel, and the signs of the others for the projections."""
         parts = np.stack(np.split(weight, self.count, axis=-1))
         fill(self.kernel, parts[0])
         fill(self.projections, sign(parts) * sign(parts[0]) if self.count > 1 else np.ones(self.projections.shape))
 
     def by_inputs(self) -> Parameter | None:
-        """Return the kernel of one projection; those of more have a row for each input themselves."""
+        """Return the kernel of a single projection; several projections have a row for each input themselves."""
         return self.kernel if self.count == 1 else None
 
     def forward(self) -> Tensor:
@@ -93,7 +93,7 @@ def projection_loss(w: Tensor, target: Array) -> Tensor:
     ----------
     w : Tensor
     target : array
-        Held.
+        Constant: it gets no gradient.
 
     Returns
     -------
@@ -117,28 +117,28 @@ def projection_loss(w: Tensor, target: Array) -> Tensor:
     latent=Projections,
 )
 class PCNNWeights(Remembering):
-    """Weights at the nearest of a few levels, and a penalty on how far from it they are: λ/2 Σ (w − q(w))².
+    """Weights at the nearest of a few levels, with a penalty on their distance from it: λ/2 Σ (w − q(w))².
 
-    y = q(w), at a tie the upper level, and dw = dy 1[|w| <= 1]. `fit` adds the penalty of the weights that the
-    training step read. Of `Projections`, whose products it reads, it thus moves kernel and projections together:
-    dC = λ Σ_j Ŵ_j (Ŵ_j C − q) and dŴ_j = λ (Ŵ_j C − q) C.
+    y = q(w), the upper level at a tie, and dw = dy 1[|w| <= 1]. `fit` adds the penalty of the weights in the
+    training step. With `Projections` the weights are products, so the penalty moves kernel and projections
+    together: dC = λ Σ_j Ŵ_j (Ŵ_j C − q) and dŴ_j = λ (Ŵ_j C − q) C.
 
     Parameters
     ----------
     strength : number
         λ, which may be assigned in training.
     levels : sequence of number
-        Rising, at least two.
+        At least two rising numbers.
 
     Raises
     ------
     TypeError, ValueError
-        If the strength is below 0, or the levels do not rise.
+        If `strength` is below 0, or `levels` do not rise.
 
     Notes
     -----
-    The paper's loss moves C by η times the gradient of the loss before it is projected. That is left out, η = 0:
-    the gradient comes only after the loss.
+    The paper's loss moves C by η times the loss's gradient before the projection. Here η = 0, because the gradient
+    comes only after the loss.
 
     References
     ----------
@@ -164,21 +164,21 @@ class PCNNWeights(Remembering):
 
     @property
     def bits(self) -> int:  # type: ignore[override]
-        """Bits that tell the levels apart."""
+        """Bits needed to tell the levels apart."""
         return (len(self.levels) - 1).bit_length()
 
     @property
     def two_valued(self) -> bool:  # type: ignore[override]
-        """With the levels ±α."""
+        """True with the levels ±α."""
         return len(self.levels) == 2 and self.levels[0] == -self.levels[1]
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Quantise an input of any shape; the shape stays."""
         self._remember(w)
         return quantize(w, self._nearest(), Clip(-1, 1, closed=True))
 
     def penalty(self) -> Tensor | None:
-        """λ/2 Σ (w − q(w))² of the weights that were read last in training; none before and in evaluation."""
+        """Return λ/2 Σ (w − q(w))² of the last weights in training; None before them and in evaluation."""
         w = self._remembered()
         if w is None:
             return None

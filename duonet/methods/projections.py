@@ -1,4 +1,4 @@
-"""What latent weights are put back to after every step of the optimiser: bounds, and filters of mean 0."""
+"""Projections of latent weights after every step of the optimiser: to bounds, and to filters of mean 0."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from duonet.tensor import Tensor
 def clip_weights(weight: Tensor, limit: float = 1.0) -> None:
     """Clip weights to ±limit in place: w ← min(max(w, −limit), limit).
 
-    The sign of a weight far beyond ±1 could not turn for many steps, and never where the gradient is cut there.
+    Far beyond ±1 a weight needs many steps to change its sign, and never does if its gradient is 0 there.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def clip_weights(weight: Tensor, limit: float = 1.0) -> None:
     Raises
     ------
     TypeError, ValueError
-        If the limit is no number above 0.
+        If `limit` is not a number above 0.
 
     Examples
     --------
@@ -36,17 +36,17 @@ def clip_weights(weight: Tensor, limit: float = 1.0) -> None:
 
 
 def centre_weights(weight: Tensor) -> None:
-    """Subtract in place from each weight the mean over its filter's input channels: w ← w − mean_C(w).
+    """Subtract the mean over a filter's input channels from each of its weights, in place: w ← w − mean_C(w).
 
     Parameters
     ----------
     weight : Tensor
-        (..., C, OC), C at least 2: a single channel is its own mean, and would become 0.
+        (..., C, OC) with C at least 2: a single channel is its own mean, and would become 0.
 
     Raises
     ------
     ValueError
-        If there are not two channels.
+        If `weight` has fewer than two axes or channels.
 
     References
     ----------

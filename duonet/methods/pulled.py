@@ -24,7 +24,7 @@ class Pull(Function):
 
 
 def pull(w: Tensor, alpha: Tensor, power: int = 2) -> Tensor:
-    """Sum how far weights are from ±α: R = Σ |α − |w||^p.
+    """Sum the weights' distances from ±α: R = Σ |α − |w||^p.
 
     dw = −sign(w) r, dα = Σ r, with r = sign(α − |w|) for p = 1 and 2(α − |w|) for p = 2. At w = 0, where the
     gradient jumps, sign(w) is +1.
@@ -53,11 +53,11 @@ def pull(w: Tensor, alpha: Tensor, power: int = 2) -> Tensor:
 
 @listed(11, "bnn+-weights", "weights", "Darabi et al., BNN+, 2018")
 class BNNPlusWeights(Remembering):
-    """Weights with one scale a filter whose penalty pulls the latent ones to ±α: λ Σ |α − |w||^p, p = 1 or 2.
+    """Weights with a scale per filter, and a penalty that pulls latent weights to ±α: λ Σ |α − |w||^p, p = 1 or 2.
 
-    The weights in use are those of `quant.FilterScaleSign`, y = sign(w) · mean |w|, with its gradient. α is the
-    best of its filter, computed anew: the mean of |w| for p = 2, the median for p = 1. So its own derivative is 0.
-    `fit` adds the penalty of the weights that the training step read.
+    The weights in use and their gradient are those of `quant.FilterScaleSign`, y = sign(w) · mean |w|. Every use
+    computes the best α of each filter: the mean of |w| for p = 2, the median for p = 1. So the derivative by α is
+    0. `fit` adds the penalty of the weights in the training step.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ class BNNPlusWeights(Remembering):
         self.power = arguments.integer("BNNPlusWeights", "power", power, at_least=1, at_most=2)
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., OUT), same shape out, of two values a channel."""
+        """Quantise weights (..., OUT) to two values per channel; the shape stays."""
         if not w.ndim:
             raise ValueError("expected w (..., OUT), got shape ()")
         self._remember(w)
         return SignByFilter.apply(w)
 
     def penalty(self) -> Tensor | None:
-        """λ R of the weights that were read last in training; none before and in evaluation."""
+        """Return λ R of the last weights in training; None before them and in evaluation."""
         w = self._remembered()
         if w is None:
             return None

@@ -1,4 +1,4 @@
-"""Quantisers whose penalty is about what they read in the training step."""
+"""Quantisers with a penalty on their input in the training step."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from duonet.tensor import Tensor
 
 
 class Remembering(Quantizer):
-    """Base of quantisers that remember what they read last in training, for `penalty`.
+    """Base of quantisers that remember their last input in training, for `penalty`.
 
     Examples
     --------
@@ -21,11 +21,11 @@ class Remembering(Quantizer):
         self._latent: Callable[[], Tensor] | None = None
 
     def __getstate__(self):
-        """Leave what was read out of a copy, which will read its own."""
+        """Leave the remembered input out of a copy, which will have its own."""
         return super().__getstate__() | {"_latent": None}
 
     def _remember(self, x):
-        # Behind a function, where a Tensor is no part of the module's state.
+        # Behind a function, so that the Tensor is no part of the module's state.
         self._latent = (lambda: x) if self.training and x.requires_grad else None
 
     def _remembered(self):

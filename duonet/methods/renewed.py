@@ -1,4 +1,4 @@
-"""Bi-Real Net's last stage: the statistics of batch norm are taken anew for the network as it is scored."""
+"""Bi-Real Net's last stage: batch norm gets new statistics for the network in evaluation."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,13 +14,13 @@ from duonet.watching import evaluating
 def renew_statistics(model: Module, batches: Iterable[tuple[Any, Any]]) -> Module:
     """Set the running mean and variance of every batch norm to their means over batches.
 
-    Batch norm runs as in training, every other layer as in evaluation: a quantiser is what is scored. While `fit`
-    runs, the averages follow a network that changes, and lag behind it where quantisers begin late.
+    Batch norm runs as in training, and every other layer as in evaluation, so quantisers act as they are scored.
+    While `fit` runs, the averages follow a changing network, and lag behind it if quantisers begin late.
 
     Parameters
     ----------
     model : Module
-        Changed in place; nothing but these averages.
+        Its averages are changed in place, and nothing else.
     batches : iterable
         Yields (x, labels) arrays, as a DataLoader does; the labels are not used.
 
@@ -32,7 +32,7 @@ def renew_statistics(model: Module, batches: Iterable[tuple[Any, Any]]) -> Modul
     Raises
     ------
     ValueError
-        If there are no batches, or the averages would not be finite. After any error the averages are as before.
+        If `batches` is empty, or an average would not be finite. After any error the averages are as before.
 
     References
     ----------

@@ -10,19 +10,19 @@ from duonet.schedule import Ramp, Schedule, schedule_or_none, time_of
 class SharpenedSign(QuantActivation):
     """Sign with the gradient of a SwishSign whose sharpness β follows a schedule: y = sign(x), dx = dy s'(x; β).
 
-    The larger β, the closer the surrogate is to the step, and the narrower the
-    window that lets a gradient through.
+    The larger β is, the closer the surrogate comes to the step, and the narrower
+    the window of the gradient becomes.
 
     Parameters
     ----------
     beta : number
-        β at the start, above 0; kept up to date, so that a checkpoint has the latest.
+        β at the start, above 0; kept up to date, so that a checkpoint holds the present β.
     schedule : Schedule, optional
         From time in epochs to β; constant by default.
 
     References
     ----------
-    Darabi et al., BNN+: Improved Binary Network Training, arXiv 1812.11800. How β rose there is not known to us.
+    Darabi et al., BNN+: Improved Binary Network Training, arXiv 1812.11800. We do not know how β rose there.
 
     Examples
     --------
@@ -50,12 +50,12 @@ class SharpenedSign(QuantActivation):
 
 @listed(11, "bnn+-sharpened", "activations", "Darabi et al., BNN+, 2018")
 def sharpened_sign(epochs: float = 30) -> SharpenedSign:
-    """Make sign with the gradient of SwishSign, which sharpens from β = 2 to 10 in the course of a training.
+    """Make sign with the gradient of SwishSign, which sharpens from β = 2 to 10 during a training.
 
     Parameters
     ----------
     epochs : number
-        Of the training. The two numbers are ours.
+        Epochs of the whole training. We chose 2 and 10.
 
     Returns
     -------

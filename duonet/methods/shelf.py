@@ -1,4 +1,4 @@
-"""The shelf: what each method says of itself, and from which every table of methods is made."""
+"""The shelf: every method describes itself here, and every table of methods comes from these descriptions."""
 
 import inspect
 from collections.abc import Callable
@@ -20,19 +20,19 @@ class Entry(NamedTuple):
     Attributes
     ----------
     reference : int
-        Its number in the list of references of BinaryDuo.
+        The publication's number in BinaryDuo's list of references.
     name : str
-        Short and in lower case, as commands take it.
+        Short and in lower case; the commands take it.
     kind : {"activations", "weights", "gradients", "penalties", "pre-activations"}
-        What it quantises; or it quantises nothing, and adds to the loss.
+        What the method quantises; "penalties" quantise nothing, and add to the loss.
     source : str
         The publication.
     maker : callable
-        The class or function that was listed.
+        The listed class or function.
     settings : dict
-        Its arguments where they are not those by default.
+        The maker's arguments that differ from the defaults.
     latent : callable or None
-        Of a method for weights, makes the `WeightSource` that goes with it.
+        For a method for weights: makes the `WeightSource` that goes with the method.
 
     Examples
     --------
@@ -50,14 +50,14 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> str | None:
-        """What the argument is called that says how fine it is: bits, bases, or None where nothing does."""
+        """Name of the argument for the number of levels, "bits" or "bases"; None if the method has neither."""
         takes = inspect.signature(self.maker).parameters
         return next((name for name in ("bits", "bases") if name in takes), None)
 
     def make(self, rng: np.random.Generator, epochs: float | None = None, size: int | None = None) -> Quantizer:
-        """Make one with the settings; `rng` goes to those that draw, `epochs` to what follows time.
+        """Make a quantiser with the settings; a method that draws gets `rng`, a method that follows time `epochs`.
 
-        `size` takes the place of its bits or bases.
+        `size` replaces its bits or bases.
         """
         if size is not None and self.size is None:
             raise ValueError(f"methods: {self.name} has neither bits nor bases to choose, got {size}")
@@ -66,7 +66,7 @@ class Entry(NamedTuple):
         return self.maker(**self.settings | {k: v for k, v in given if k in takes and v is not None})
 
     def for_layer(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the arguments by which a conv or linear layer takes a method for weights."""
+        """Return a conv or linear layer's arguments for this method for weights."""
         return {
             "weight_quantizer": self.make(rng),
             "weight_source": None if self.latent is None else self.latent(),
@@ -90,7 +90,7 @@ def listed(
     Parameters
     ----------
     reference : int
-        Its number in the list of references of BinaryDuo.
+        The publication's number in BinaryDuo's list of references.
     name : str
         Lower case, new on the shelf.
     kind : {"activations", "weights", "gradients", "penalties", "pre-activations"}
@@ -99,12 +99,12 @@ def listed(
     latent : callable, optional
         Makes the `WeightSource` that goes with it.
     **settings
-        Arguments of the one that stands on the shelf, all but `rng`.
+        The maker's arguments for this entry, all but `rng`.
 
     Returns
     -------
     callable
-        Returns what it decorates.
+        A decorator that returns its argument.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def find(name: str) -> Entry:
     Raises
     ------
     ValueError
-        If there is none; the message suggests the nearest.
+        If no method has the name; the message suggests the nearest name.
 
     Examples
     --------

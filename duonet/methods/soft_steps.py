@@ -16,7 +16,7 @@ SOURCE = "Gong et al., Differentiable Soft Quantization, ICCV 2019"
 
 
 class DSQ(Surrogate):
-    """A soft staircase on [0, 1], for `Uniform` of as many bits; n = 2^bits − 1 tanh steps that meet.
+    """A soft staircase on [0, 1] for `Uniform` with the same bits; n = 2^bits − 1 tanh steps that meet.
 
     value (i + ½ + ½ s tanh(κ r)) / n, with i = min(⌊n x⌋, n − 1), r = n x − i − ½, s = 1 / (1 − α),
     κ = ln(2/α − 1), and 0 below, 1 above;   derivative ½ s κ (1 − tanh²(κ r)) for 0 < x < 1, else 0.
@@ -26,7 +26,7 @@ class DSQ(Surrogate):
     bits : int
         1 to 8.
     alpha : number
-        0.001 to 0.99: towards 1 it is the clip, towards 0 the staircase itself, slowly.
+        0.001 to 0.99. Towards 1 the soft staircase becomes the clip, towards 0, slowly, the staircase itself.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class DSQ(Surrogate):
         self.alpha = arguments.number("DSQ", "alpha", alpha, at_least=SHARPEST, at_most=SOFTEST)
 
     def _parts(self, x, alpha):
-        """Return i, r, s, κ, tanh(κ r) and where the slope is not 0."""
+        """Return i, r, s, κ, tanh(κ r) and a mask of the numbers with a slope above 0."""
         xp, n = self._xp(x), 2**self.bits - 1
         if alpha is None:
             s, kappa = 1 / (1 - self.alpha), math.log(2 / self.alpha - 1)
@@ -80,7 +80,7 @@ class DSQ(Surrogate):
 
 @listed(17, "dsq-fixed-activations", "activations", SOURCE)
 def dsq_fixed(bits: int = 2, alpha: float = 0.4) -> QuantActivation:
-    """Make activations of 2^bits even levels on [0, 1], with the slope of soft steps of fixed sharpness.
+    """Make activations of 2^bits even levels on [0, 1]; their gradient has soft steps of fixed sharpness.
 
     Parameters
     ----------
@@ -106,18 +106,18 @@ def dsq_fixed(bits: int = 2, alpha: float = 0.4) -> QuantActivation:
 class LearnedDSQ(LearnedRange):
     """Even levels from a learned low to high, with soft steps of learned sharpness: y = low + (high − low) S(z).
 
-    z = (x − low) / (high − low), S the nearest level of `Uniform`, with the gradients of `DSQ` of a learned α.
-    With its value λ and slope g at z: dx = dy g;   dlow = Σ dy (1 − λ − g (1 − z));   dhigh = Σ dy (λ − g z);
-    dα = Σ dy (high − low) ∂λ/∂α. Below low, dlow is Σ dy, above high, dhigh is.
+    z = (x − low) / (high − low). S is the nearest level of `Uniform`, with the gradients of `DSQ` for a learned α.
+    With the value λ and the slope g of `DSQ` at z: dx = dy g;   dlow = Σ dy (1 − λ − g (1 − z));
+    dhigh = Σ dy (λ − g z);   dα = Σ dy (high − low) ∂λ/∂α. Below low, dlow is Σ dy; above high, dhigh is Σ dy.
 
     Parameters
     ----------
     bits : int
         1 to 8.
     bottom, top : number
-        Where low and high start; top at least 2^-10 above, which is held in use.
+        The first low and high. `top` is at least 2^-10 above `bottom`, and in use high is as far above low.
     start : number
-        Of α, 0.001 to 0.99, which is held in use.
+        The first α, 0.001 to 0.99; in use, α stays within these bounds.
 
     Raises
     ------
@@ -126,8 +126,8 @@ class LearnedDSQ(LearnedRange):
 
     References
     ----------
-    Gong et al., DSQ, ICCV 2019. The code of MQBench keeps α at 0.4 and takes low and high from an observer: then
-    `dsq_fixed`. Other ports measure r from the upper end, which is another function.
+    Gong et al., DSQ, ICCV 2019. MQBench's code keeps α at 0.4, as `dsq_fixed` does, and takes low and high from an
+    observer. Other ports measure r from the upper end, and so compute another function.
 
     Examples
     --------
@@ -151,16 +151,16 @@ class LearnedDSQ(LearnedRange):
         self._learn(low=self.bottom, high=self.top, alpha=self.start)
 
     def read(self) -> tuple[Any, ...]:
-        """From low to high, on levels as far apart, with soft steps of sharpness α."""
+        """Return the range from low to high, the levels' scale high − low, and the sharpness α."""
         alpha, wide = within(self.alpha, SHARPEST, SOFTEST), positive(self.high - self.low)
         return self.low, self.low + wide, wide, Uniform(self.bits), DSQ(self.bits), alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Quantise an input of any shape; the shape stays."""
         return super().forward(x) + self.low
 
     def fixed(self) -> QuantActivation:
-        """Return the same staircase with range and sharpness as they stand."""
+        """Return the same staircase with the present range and sharpness."""
         low, high, alpha = (number.numpy().item() for number in (self.read()[i] for i in (0, 1, 5)))
         staircase = super().fixed().staircase
         steps = Staircase(staircase.thresholds, [low + level for level in staircase.levels])

@@ -1,4 +1,4 @@
-"""Training in stages: quantisers that begin at times of their own, as in Bi-Real Net or from bottom to top."""
+"""Training in stages: each quantiser begins at its own time, as in Bi-Real Net or from bottom to top."""
 
 from duonet import arguments, nn
 from duonet.backend import Array
@@ -20,21 +20,22 @@ def _of_quantizer(tag):
 
 
 class Later(Quantizer):
-    """A quantiser that begins at a time: in training y = before(x) until then, from then on y = q(x).
+    """A quantiser that begins at a set time: in training y = before(x) until the time, and y = q(x) after it.
 
-    In evaluation it is q at all times, and so are its bits and tags. The time comes from `fit`; `begun` is saved.
+    In evaluation y = q(x) at all times. The layer has the bits and tags of q, but is `two_valued` only while it
+    returns q(x). `fit` tells the time; `begun` is saved.
 
     Parameters
     ----------
     quantizer : Quantizer
-        q.
+        The quantiser q.
     start : number
-        Epochs.
+        Its time, in epochs.
     before : Module, optional
         A float layer, such as `nn.Clip(-1, 1)`; y = x by default.
     cut : bool
-        Whether q lets no gradient through in training: what lies below is then frozen, as no parameter moves that
-        has no gradient.
+        Whether q lets no gradient through in training. The layers below are then frozen: a parameter without a
+        gradient does not move.
     begun : bool
 
     Examples
@@ -69,27 +70,27 @@ class Later(Quantizer):
 
     @property
     def waiting(self) -> bool:
-        """Whether another layer stands in for the quantiser at the moment."""
+        """Whether another layer still stands in for the quantiser."""
         return self.training and not self.begun
 
     @property
     def two_valued(self) -> bool:  # type: ignore[override]
-        """As the quantiser, once it has begun."""
+        """The quantiser's tag once it has begun."""
         return not self.waiting and self.quantizer.known("two_valued")
 
     def before_step(self, epochs: float) -> dict[str, float]:
-        """Begin when it is time."""
+        """Begin at epoch `start`."""
         self.begun = time_of(type(self).__name__, epochs) >= self.start
         return {"begun": float(self.begun)}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape that the quantiser takes, same shape out."""
+        """Quantise an input of any shape that the quantiser takes; the shape stays."""
         if self.waiting:
             return x if self.before is None else self.before(x)
         return self.quantizer(x.detach() if self.cut and self.training else x)
 
     def begin(self, weight: Array) -> None:
-        """Start what the quantiser learns of a layer's first weights."""
+        """Start the quantiser's learned numbers from a layer's first weights."""
         self.quantizer.begin(weight)
 
     def project(self, weight: Tensor) -> None:
@@ -98,7 +99,7 @@ class Later(Quantizer):
             self.quantizer.project(weight)
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """Those of the quantiser."""
+        """Return the quantiser's count of scales."""
         return self.quantizer.scales(shape)
 
     def _settings(self):
@@ -106,19 +107,19 @@ class Later(Quantizer):
 
 
 def bottom_to_top(model: Module, epochs: float) -> Module:
-    """Have a network's activations become staircases one after the other, the lowest first; below all is frozen.
+    """Turn a network's activations into staircases one after the other, the lowest first; layers below freeze.
 
-    In each phase the layers below the newest staircase are quantised and stay as they are, those above learn with
-    float activations, clipped to the range of the levels. So no gradient passes a staircase, and there is no
-    gradient mismatch; what is learned below is learned for float activations above.
+    In each phase the layers below the newest staircase are quantised and stay as they are. The layers above learn
+    with float activations, clipped to the range of the levels. So no gradient passes a staircase, and there is no
+    gradient mismatch; but the lower layers learn for float activations above them.
 
     Parameters
     ----------
     model : Module
-        With n activations of staircases. Changed in place: each is put into a `Later`, activation i of n to begin
-        at i · epochs / (n + 1).
+        With n activations of staircases. Changed in place: each is put into a `Later`; activation i of n begins at
+        i · epochs / (n + 1).
     epochs : number
-        Of the whole training.
+        Epochs of the whole training.
 
     Returns
     -------
@@ -132,8 +133,8 @@ def bottom_to_top(model: Module, epochs: float) -> Module:
 
     References
     ----------
-    Lin, Talathi, Overcoming Challenges in Fixed Point Training of Deep Convolutional Networks, 2016, the third of
-    its proposals. The lengths of the phases are ours.
+    Lin, Talathi, Overcoming Challenges in Fixed Point Training of Deep Convolutional Networks, 2016, its third
+    proposal. The lengths of the phases are ours.
 
     Examples
     --------
@@ -152,15 +153,15 @@ def bottom_to_top(model: Module, epochs: float) -> Module:
 
 
 def in_turn(model: Module, epochs: float) -> Module:
-    """Have those activations of a network that freeze what lies below begin one after the other, from the input.
+    """Set the times of the activations that freeze the layers below: one after the other, from the input.
 
     Parameters
     ----------
     model : Module
-        With n of `ContinuousBinary`, or of `Later` with `cut`. Changed in place: number i begins at
-        i · epochs / (n + 1). Other layers are left alone.
+        With n layers `ContinuousBinary`, or `Later` with `cut`. Changed in place: number i begins at
+        i · epochs / (n + 1). Other layers stay as they are.
     epochs : number
-        Of the whole training.
+        Epochs of the whole training.
 
     Returns
     -------
@@ -184,15 +185,15 @@ def in_turn(model: Module, epochs: float) -> Module:
 
 
 def bi_real_stages(model: Module, epochs: float) -> Module:
-    """Train float, then with binary activations, then with binary weights as well, a third of the epochs each.
+    """Train float, then with binary activations, then with binary weights as well, each for a third of the epochs.
 
     Parameters
     ----------
     model : Module
-        With activations of staircases. Changed in place: each is put into a `Later` behind a clip to the range of
-        its levels, and each quantiser of weights into another.
+        With activations of staircases. Changed in place: each activation is put into a `Later` behind a clip to
+        the range of its levels, and each quantiser of weights into a `Later` as well.
     epochs : number
-        Of the whole training.
+        Epochs of the whole training.
 
     Returns
     -------
@@ -206,8 +207,8 @@ def bi_real_stages(model: Module, epochs: float) -> Module:
 
     References
     ----------
-    Liu et al., Bi-Real Net, ECCV 2018, section 3.3; the order is that of the folders of liuzechun/Bi-Real-net. How
-    long a stage takes there is not known to us. Behind the last stage they do as `renew_statistics` does.
+    Liu et al., Bi-Real Net, ECCV 2018, section 3.3; the folders of liuzechun/Bi-Real-net give the order. We do not
+    know how long a stage takes there. After the last stage the authors do what `renew_statistics` does.
 
     Examples
     --------
@@ -226,7 +227,7 @@ def bi_real_stages(model: Module, epochs: float) -> Module:
 
 
 def settled(model: Module) -> Module:
-    """Put the quantisers that have begun back in the places of their `Later`, where the training has ended.
+    """Replace every `Later` by its quantiser, after the training.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def settled(model: Module) -> Module:
     Raises
     ------
     ValueError
-        Naming one that has not begun; nothing is changed.
+        If a quantiser has not begun; the message names it, and nothing is changed.
 
     Examples
     --------
@@ -282,12 +283,12 @@ def _put_off(owner, model, start, **more):
 
 @listed(13, "bi-real-staged", "activations", "Liu et al., Bi-Real Net, ECCV 2018")
 def bi_real_staged(epochs: float = 30) -> Later:
-    """Make Bi-Real Net's sign, a clip in the first third of a training; `bi_real_stages` does it to a network.
+    """Make Bi-Real Net's sign, a clip in the first third of a training; `bi_real_stages` changes a whole network.
 
     Parameters
     ----------
     epochs : number
-        Of the training.
+        Epochs of the whole training.
 
     Returns
     -------
@@ -309,7 +310,7 @@ def bi_real_staged_weights(epochs: float = 30) -> Later:
     Parameters
     ----------
     epochs : number
-        Of the training.
+        Epochs of the whole training.
 
     Returns
     -------
@@ -326,14 +327,14 @@ def bi_real_staged_weights(epochs: float = 30) -> Later:
 
 @listed(19, "bottom-to-top", "activations", "Lin, Talathi, Overcoming Challenges in Fixed Point Training, 2016")
 def frozen_below(epochs: float = 30) -> Later:
-    """Make an activation that is a clip in half of a training, and then sign, which freezes what lies below.
+    """Make an activation that is a clip in half of a training, and then a sign that freezes the layers below.
 
-    `in_turn` spreads the times of several; `bottom_to_top` does both to a network.
+    `in_turn` spreads the times of several activations; `bottom_to_top` changes a whole network.
 
     Parameters
     ----------
     epochs : number
-        Of the training.
+        Epochs of the whole training.
 
     Returns
     -------

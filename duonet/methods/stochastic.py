@@ -1,4 +1,4 @@
-"""Neurons that fire at random, and the estimators of the gradient behind their draws."""
+"""Neurons that fire at random, and estimators of the gradient behind their draws."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def _slope(ctx, x, slope, gradient):
 
 
 def sigmoid(x: Array) -> Array:
-    """Return σ(x) = 1/(1 + e^−x), of numbers of any size.
+    """Return σ(x) = 1/(1 + e^−x), without overflow for numbers of any size.
 
     Parameters
     ----------
@@ -70,17 +70,18 @@ def sigmoid(x: Array) -> Array:
 class StochasticBinary(Quantizer):
     """Neurons that fire with probability σ(ηx): y = 1[u < σ(ηx)] in training, 1[x ≥ 0] in evaluation.
 
-    The derivative of a draw is replaced by one of two: dx = dy, the straight-through estimator; or that of the
-    probability, dx = dy η σ'(ηx). In slope annealing η follows time, so that draws become a step.
-    All three are biased; `unbiased_gradient` is not, and needs the loss of every sample.
+    A draw's derivative is replaced by that of the identity, dx = dy (the straight-through estimator), or of the
+    probability, dx = dy η σ'(ηx). In slope annealing η follows time, so that the draws become a step.
+    All three estimators are biased; `unbiased_gradient` is not, but needs the loss of every sample.
 
     Parameters
     ----------
     gradient : {"sigmoid", "identity"}
     slope : number
-        η at the start, above 0; kept up to date, so that a checkpoint has the latest.
+        η at the start, above 0; kept up to date, so that a checkpoint holds the present η.
     schedule : Schedule, optional
-        From time in epochs to η; constant by default. Published is min(5, 1 + 0.04 epoch): `Ramp(1, 5, 100)`.
+        From time in epochs to η; constant by default. The published schedule, min(5, 1 + 0.04 epoch), is
+        `Ramp(1, 5, 100)`.
     rng : numpy.random.Generator
 
     References
@@ -127,7 +128,7 @@ class StochasticBinary(Quantizer):
         return {"slope": self.slope}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out, of 0 and 1."""
+        """Quantise an input of any shape to 0 and 1; the shape stays."""
         rng = self.rng if self.training else None
         return Fire.apply(x, rng=rng, slope=self.slope, gradient=self.gradient)
 
@@ -136,9 +137,9 @@ class StochasticBinary(Quantizer):
 
 
 class Baseline:
-    """The number b of each unit that makes `unbiased_gradient` vary least, as running averages.
+    """The number b of each unit that gives `unbiased_gradient` the least variance, from running averages.
 
-    b = E[(h − σ)² L] / E[(h − σ)²], with the average of the batches so far in place of each mean.
+    b = E[(h − σ)² L] / E[(h − σ)²], with the running average of the batches for each mean.
 
     Parameters
     ----------
@@ -159,39 +160,39 @@ class Baseline:
 
     @property
     def values(self) -> Array | float:
-        """The number of each unit: 0 before the first batch, and of a unit that never varied."""
+        """The number of each unit: 0 before the first batch, and for a unit that never varied."""
         if self._sums is None:
             return 0.0
         top, bottom = self._sums
         return top / backend.get_xp(bottom).where(bottom > 0, bottom, 1)
 
     def see(self, x: Array, h: Array, losses: Array) -> None:
-        """Take a batch in: x and h (N, C), losses (N,). The next batch's gradient may use it, not its own."""
+        """Take in a batch: x and h (N, C), losses (N,). The gradient of the next batch may use it, not its own."""
         squares = _surprise("Baseline", x, h, losses) ** 2
         new = backend.get_xp(x).stack([(squares * losses[:, None]).mean(axis=0), squares.mean(axis=0)])
         self._sums = new if self._sums is None else (1 - self.momentum) * self._sums + self.momentum * new
 
 
 def unbiased_gradient(x: Array, h: Array, losses: Array, baseline: Array | float = 0.0) -> Array:
-    """Estimate the gradient of the expected loss behind stochastic neurons, from the loss of every sample.
+    """Estimate the gradient of the expected loss of stochastic neurons from the loss of every sample.
 
     dx = (h − σ(x)) (L − b), for neurons that fire with probability σ(x). Its mean over the draws is ∂E[L]/∂x for
-    any b that does not depend on the draw; `Baseline` has the number of least variance.
+    any b that does not depend on the draw; `Baseline` has the b of least variance.
 
     Parameters
     ----------
     x : (N, C) array
     h : (N, C) array
-        What was drawn, 0 or 1.
+        The draws, 0 or 1.
     losses : (N,) array
-        Of every sample, not their mean.
+        The loss of every sample, not their mean.
     baseline : (C,) array or number
         b.
 
     Returns
     -------
     (N, C) array
-        Of each sample; the gradient of the mean loss is a share 1/N of it.
+        For each sample's own loss; divide by N for the mean loss.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""WAGE: weights, activations and errors that are whole multiples of powers of two."""
+"""WAGE: weights, activations and errors are whole multiples of powers of two."""
 
 import math
 
@@ -13,7 +13,7 @@ SOURCE = "Wu et al., WAGE: Training and Inference with Integers, ICLR 2018"
 
 
 def unit(bits: int) -> float:
-    """Return σ(k) = 2^(1−k), the distance of two neighbours on the grid of k bits.
+    """Return σ(k) = 2^(1−k), the distance between neighbours on the grid of k bits.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def unit(bits: int) -> float:
 
 
 def on_grid(x: Array, bits: int) -> Array:
-    """Round to the nearest multiple of σ(k) within ±(1 − σ(k)); a number half way between goes to the even one.
+    """Round to the nearest multiple of σ(k) within ±(1 − σ(k)); halves go to the even multiple.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def on_grid(x: Array, bits: int) -> Array:
 
 
 def order(x: Array) -> Array:
-    """Return Sh(max |x|) = 2^round(log₂ max |x|), of the whole array; 1 where all of it is 0.
+    """Return Sh(max |x|) = 2^round(log₂ max |x|) of the whole array; 1 if the whole array is 0.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class WAGEWeights(Quantizer):
 
     Q rounds to multiples of σ = 2^(1−k) within ±(1 − σ): −½, 0 and ½ for 2 bits. s keeps the outputs of a layer in
     range without batch norm: max(1, 2^round(log₂(1.5 σ / √(3/n)))) for n inputs of each output. After every step
-    of the optimiser the latent weights are clipped to ±(1 − 2^(1−8)), the ends of a grid of their own.
+    of the optimiser the latent weights are clipped to ±(1 − 2^(1−8)), the ends of the grid of 8 bits.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ class WAGEWeights(Quantizer):
 
     See Also
     --------
-    wage_uniform : how they start.
-    WAGESGD : the steps they take.
+    wage_uniform : the first weights.
+    WAGESGD : the optimiser's steps.
 
     References
     ----------
@@ -167,7 +167,7 @@ class WAGEWeights(Quantizer):
         self.bits = arguments.integer("WAGEWeights", "bits", bits, at_least=2, at_most=8)
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., OUT), same shape out."""
+        """Quantise weights (..., OUT); the shape stays."""
         return OnGrid.apply(w, bits=self.bits, divisor=divisor(w.shape, self.bits))
 
     def project(self, weight: Tensor) -> None:
@@ -202,7 +202,7 @@ def divisor(shape: tuple[int, ...], bits: int) -> float:
 
 @listed(20, "wage-activations", "activations", SOURCE)
 class WAGEActivation(Quantizer):
-    """Activations on the grid of k bits, from 0 on: y = Q(max(x, 0)).   dx = dy 1[0 < x < 1 − σ].
+    """Activations on the grid of k bits, from 0 upwards: y = Q(max(x, 0)).   dx = dy 1[0 < x < 1 − σ].
 
     Q rounds to multiples of σ = 2^(1−k) up to 1 − σ. One of the k bits is the sign, which is never set.
 
@@ -229,11 +229,11 @@ class WAGEActivation(Quantizer):
 
     @property
     def bits(self) -> int:  # type: ignore[override]
-        """All but the sign."""
+        """All bits but the sign."""
         return self.grid - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, same shape out."""
+        """Quantise an input of any shape; the shape stays."""
         return OnGridAbove.apply(x, bits=self.grid)
 
     def _settings(self):
@@ -245,9 +245,9 @@ class WAGEErrors(Quantizer):
     """A layer that is the identity forwards, and puts the error on the grid of k bits backwards.
 
     dx = Q(dy / Sh(max |dy|)), Sh(x) = 2^round(log₂ x), with Q as in `WAGEWeights` and the maximum over the batch.
-    It stands behind every activation, and behind the last layer. How large an error was is lost, for the optimiser
-    to make up for: `WAGESGD` does. An error that is 0 everywhere stays 0. In evaluation the gradient passes as it
-    is.
+    The layer stands behind every activation, and behind the last layer. The size of an error is lost, and the
+    optimiser must make up for it, as `WAGESGD` does. An error that is 0 everywhere stays 0. In evaluation the
+    gradient passes unchanged.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ class WAGEErrors(Quantizer):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, the same out."""
+        """Return an input of any shape as it is; the backward pass quantises its gradient."""
         return ErrorOnGrid.apply(x, bits=self.gradient_bits) if self.training else x
 
     def _settings(self):

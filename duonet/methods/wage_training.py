@@ -1,4 +1,4 @@
-"""How WAGE trains: weights start on their grid, and every step is a whole number of its units."""
+"""WAGE's training: weights start on their grid, and every step is a whole number of the grid's units."""
 
 import math
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def wage_uniform(rng: np.random.Generator, shape: tuple[int, ...], stride: int =
     shape : tuple of int
         (KH, KW, C, OC) or (IN, OUT): all axes but the last are the fan-in.
     stride : int
-        Not used; every initialiser takes it.
+        Not used; every initialiser has this argument.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def wage_uniform(rng: np.random.Generator, shape: tuple[int, ...], stride: int =
 class WAGESGD(Optimizer):
     """Gradient descent in whole units: w ← w − sign(z) (⌊|z|⌋ + b) σ(k), z = lr · g / Sh(max |g|).
 
-    Sh(x) = 2^round(log₂ x), with the maximum over one parameter: how long a gradient is does not count. b is 1
-    with the probability |z| − ⌊|z|⌋, else 0, so that the mean step is lr · g / Sh · σ(k), σ(k) = 2^(1−k). z is
+    Sh(x) = 2^round(log₂ x), with the maximum over one parameter, so the length of a gradient does not count. b is
+    1 with the probability |z| − ⌊|z|⌋, else 0, so that the mean step is lr · g / Sh · σ(k), σ(k) = 2^(1−k). z is
     rounded to 16 bits first. Weights that start on the grid stay on it; `WAGEWeights` clips them after the step.
 
     Parameters
@@ -63,7 +63,7 @@ class WAGESGD(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        As `Optimizer`.
+        As in `Optimizer`.
 
     References
     ----------

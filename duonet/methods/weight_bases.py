@@ -1,4 +1,4 @@
-"""Weights that are sums of ±1 patterns: ABC-Net's bases, fitted anew at every use, and LQ-Nets' learned basis."""
+"""Weights that are sums of ±1 patterns: ABC-Net's bases, fitted at every use, and LQ-Nets' learned basis."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ class SumOfSigns(Function):
         wide = w.astype(np.float64)
         shifts = np.linspace(-1, 1, bases).tolist()
         rows = xp.stack([sign(wide - wide.mean() + u * wide.std()).ravel() for u in shifts])
-        # M × M numbers: solved on the CPU, by a method that takes bases which coincide.
+        # M × M numbers: solved on the CPU, by a method for bases that may coincide.
         gram, fit = (backend.to_device(a, "cpu") for a in (rows @ rows.T, rows @ wide.ravel()))
         alpha = xp.asarray(np.linalg.lstsq(gram, fit, rcond=1e-10)[0])
         ctx.total = alpha.sum().astype(w.dtype)
@@ -42,17 +42,17 @@ class ABCWeights(Quantizer):
     """Weights as a sum of M binary bases: y = Σ α_i B_i, B_i = sign(w − mean w + u_i std w), u_i from −1 to 1.
 
     u_i = −1 + 2(i − 1)/(M − 1), and α = argmin ‖w − Σ α_i B_i‖² over the whole layer, at every use. Every basis
-    passes its gradient straight through and α is held: dw = dy Σ α_i. A product with such weights is M binary
+    passes its gradient straight through, with α constant: dw = dy Σ α_i. A product with these weights is M binary
     products. The bases are nested: they make M + 1 different values.
 
     Parameters
     ----------
     bases : int
-        M, 2 to 8. One basis would have no u; that is `quant.LayerScaleSign`.
+        M, 2 to 8. One basis would have no u; use `quant.LayerScaleSign` for it.
 
     Notes
     -----
-    Ports differ: one fits with an intercept, another by gradient descent, and neither is this method.
+    Ports differ from this method: one fits with an intercept, another by gradient descent.
 
     References
     ----------
@@ -73,11 +73,11 @@ class ABCWeights(Quantizer):
 
     @property
     def bits(self) -> int:  # type: ignore[override]
-        """Bits that tell M + 1 values apart."""
+        """Bits needed to tell M + 1 values apart."""
         return self.bases.bit_length()
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of M + 1 values."""
+        """Quantise an input of any shape to M + 1 values; the shape stays."""
         if not w.size:
             raise ValueError(f"w {w.shape} is empty, and has no bases")
         return SumOfSigns.apply(w, bases=self.bases)
@@ -95,7 +95,7 @@ KEPT = 0.9  # of the old basis, at every step
 
 
 class Nearest(Function):
-    """y = the level nearest to w, of each channel's own.   dw = dy."""
+    """y = the level of the channel nearest to w.   dw = dy."""
 
     exact = False
 
@@ -114,29 +114,29 @@ class Nearest(Function):
 
 @listed(33, "lq-weights", "weights", "Zhang et al., LQ-Nets, ECCV 2018")
 class LQWeights(Quantizer):
-    """Weights on the levels Σ ±v_j of a basis v of k numbers a filter, which follows the weights in training.
+    """Weights on the levels Σ ±v_j of a basis v, k numbers per filter, which follows the weights in training.
 
-    y is the nearest level, at a tie the upper, and dw = dy. In training each use then fits the basis to the
-    weights, their signs B as they are, (BᵀB + δ) v' = Bᵀw + δ v with δ = 1e-4, and moves it, v ← 0.9 v + 0.1 v'.
-    In evaluation v stays. It has no gradient: it is a buffer.
+    y is the nearest level, the upper at a tie, and dw = dy. In training each use then fits the basis to the
+    weights for their present signs B, (BᵀB + δ) v' = Bᵀw + δ v with δ = 1e-4, and moves it, v ← 0.9 v + 0.1 v'. In
+    evaluation v stays. It is a buffer, without a gradient.
 
     Parameters
     ----------
     bits : int
         k, 1 to 4.
     channels : int
-        OUT; by default the layer that takes it says so, or the first use, and it begins with
-        v_j = 0.6745 √(2/(K² OUT)) 2^j / 2^(k−1) for filters of K×K, j from 0.
+        OUT. By default it comes from the layer that takes the quantiser, or from the first weight. The basis
+        begins at v_j = 0.6745 √(2/(K² OUT)) 2^j / 2^(k−1) for filters of K×K, j from 0.
 
     Raises
     ------
     ValueError
-        If w has other channels than the basis, or the basis would not be finite.
+        If w has another number of channels than the basis, or the basis would not be finite.
 
     Notes
     -----
-    A number of the basis may become negative: levels are sorted together with their signs. Where levels coincide,
-    as those of a filter of zeros come to do, the ridge keeps the fit solvable.
+    A number of the basis may become negative, so levels are sorted together with their signs. Levels may coincide,
+    for example in a filter of zeros; the ridge keeps the fit solvable.
 
     References
     ----------
@@ -169,7 +169,7 @@ class LQWeights(Quantizer):
         return {"basis": (bits, channels)}
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., IN, OUT), same shape out, of 2^k values a channel."""
+        """Quantise weights (..., IN, OUT) to 2^k values per channel; the shape stays."""
         if w.ndim < 2:
             raise ValueError(f"expected w (..., IN, OUT), got shape {w.shape}")
         xp, basis = backend.get_xp(w.data), self.basis.data
@@ -191,7 +191,7 @@ class LQWeights(Quantizer):
         return np.repeat(powers.astype(np.float32)[:, None], channels, axis=1)
 
     def begin(self, weight: Array) -> None:
-        """Begin with the basis for a layer of that shape."""
+        """Begin with the basis for a layer of the weight's shape."""
         start = self._start(math.prod(weight.shape[:-2]), weight.shape[-1])
         self.basis.data = backend.get_xp(weight).asarray(start, dtype=self.basis.dtype)
 
@@ -225,11 +225,11 @@ def nearest(w: Array, basis: Array) -> tuple[Array, Array, Array]:
     Returns
     -------
     levels : (2^k, OUT) array
-        Of each channel, rising.
+        The levels of each channel, rising.
     order : (2^k, OUT) array of int
-        Which pattern of `signs_of` each is.
+        The row of `signs_of` for each level.
     index : (..., OUT) array of int
-        Of the level for each weight; at a tie of the upper.
+        The level of each weight; the upper level at a tie.
 
     Examples
     --------
@@ -247,7 +247,7 @@ def nearest(w: Array, basis: Array) -> tuple[Array, Array, Array]:
 
 
 def refitted(w: Array, basis: Array, order: Array, index: Array) -> Array:
-    """Fit the basis of each channel to its weights, whose levels are held: a step of QEM, with a ridge.
+    """Fit the basis of each channel to its weights, with their levels constant: a step of QEM, with a ridge.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def refitted(w: Array, basis: Array, order: Array, index: Array) -> Array:
     Raises
     ------
     ValueError
-        If it would not be finite.
+        If the fit would not be finite.
 
     Examples
     --------

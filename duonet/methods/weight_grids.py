@@ -11,7 +11,7 @@ from duonet.tensor import Function, Tensor
 
 
 def even_grid(bits: int) -> Staircase:
-    """Return 2^k levels evenly on [−1, 1], without 0; an input goes to the nearest, at a tie to the upper.
+    """Return 2^k even levels on [−1, 1], without 0; an input goes to the nearest level, at a tie to the upper.
 
     Examples
     --------
@@ -23,7 +23,7 @@ def even_grid(bits: int) -> Staircase:
 
 
 def grid_with_zero(bits: int) -> Staircase:
-    """Return the 2^(k−1) levels 0, 1/q … 1 with q = 2^(k−1) − 1, for the size of a number.
+    """Return the 2^(k−1) levels 0, 1/q … 1 with q = 2^(k−1) − 1, for the absolute value of a number.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class ScaledTanh(Function):
     @staticmethod
     def forward(ctx, w):
         if not w.size:
-            raise ValueError(f"scaled_tanh: w {w.shape} is empty, and has no largest weight")
+            raise ValueError(f"scaled_tanh: w {w.shape} is empty and has no largest weight")
         xp = backend.get_xp(w)
         ctx.tanh = xp.tanh(w)
         top = abs(ctx.tanh).max()
@@ -55,7 +55,7 @@ class ScaledTanh(Function):
 
 
 class ScaledTanhThroughMax(ScaledTanh):
-    """y = tanh(w) / m.   dw as with m held, less sign(t)(1 − t²) Σ(dy t)/m² where |t| = m; ties share that."""
+    """y = tanh(w) / m.   dw as with m held, less sign(t)(1 − t²) Σ(dy t)/m² where |t| = m; ties share the term."""
 
     exact = True
 
@@ -99,23 +99,23 @@ class DoReFaWeights(Quantizer):
 
     @property
     def homogeneous(self) -> bool:  # type: ignore[override]
-        """With one bit: the grid of more bits does not shrink with the weights."""
+        """True with one bit: the grid of more bits does not shrink with the weights."""
         return self.bits == 1
 
     @property
     def two_valued(self) -> bool:  # type: ignore[override]
-        """With one bit."""
+        """True with one bit."""
         return self.bits == 1
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of 2^k values."""
+        """Quantise an input of any shape to 2^k values; the shape stays."""
         if self.bits == 1:
             return SignByLayer.apply(w)
         scaled = (ScaledTanhThroughMax if self.through_max else ScaledTanh).apply(w)
         return quantize(scaled, even_grid(self.bits), Identity())
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """One with one bit, else none."""
+        """Return 1 with one bit, else 0."""
         return int(self.bits == 1)
 
     def _settings(self):
@@ -146,16 +146,16 @@ class OddQuantize(Function):
 class WRPNWeights(Quantizer):
     """Weights of k bits on a fixed grid with 0: y = sign(w) R(q |clip(w, −1, 1)|)/q, q = 2^(k−1) − 1.
 
-    R rounds a half upwards: 2q + 1 levels. dw = dy. The network has two or three times as many filters, and its
-    activations are `Uniform(k)`. With one bit the method takes XNOR-Net's weights, `quant.FilterScaleSign`. Those
-    of 2 bits are 0 below ½: the latent ones must begin wider than those of other methods.
+    R rounds a half upwards, to 2q + 1 levels. dw = dy. The network has two or three times as many filters, and its
+    activations are `Uniform(k)`. With one bit the method takes XNOR-Net's weights, `quant.FilterScaleSign`. With 2
+    bits a weight below ½ is 0, so latent weights must begin wider than in other methods.
 
     Parameters
     ----------
     bits : int
         2 to 8.
     clipped : bool
-        Whether the gradient stops outside [−1, 1], as in some ports; not by default.
+        Whether the gradient is 0 outside [−1, 1], as in some ports; not by default.
 
     References
     ----------
@@ -175,7 +175,7 @@ class WRPNWeights(Quantizer):
         self.clipped = arguments.instance("WRPNWeights", "clipped", clipped, bool)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of 2^k − 1 values."""
+        """Quantise an input of any shape to 2^k − 1 values; the shape stays."""
         surrogate = Clip(-1, 1, closed=True) if self.clipped else Identity()
         return OddQuantize.apply(w, staircase=grid_with_zero(self.bits), surrogate=surrogate)
 
@@ -183,13 +183,13 @@ class WRPNWeights(Quantizer):
         return f"{self.bits}" + (", clipped=True" if self.clipped else "")
 
 
-# c₁, c₂ of the clip: fitted to the best of several densities, for 2^k levels without 0 and for 2^k − 1 with it.
+# c₁, c₂ of the clip: fitted to the best clips of several densities, for 2^k levels without 0 and 2^k − 1 with 0.
 CLIPS = {2: (3.12, 2.064), 3: (7.509, 6.892), 4: (12.68, 12.80), 5: (17.74, 18.64), 8: (31.76, 35.04)}
 CLIPS_WITH_ZERO = {2: (2.6, 1.71), 4: (12.035, 12.03)}
 
 
 def clip_of_moments(w: Array, coefficients: tuple[float, float]) -> Array:
-    """Return a = c₁ √E[w²] − c₂ E|w|, or max |w| where that is not above 0, as a 0-d array of w's dtype.
+    """Return a = c₁ √E[w²] − c₂ E|w|, or max |w| if a is not above 0, as a 0-d array of w's dtype.
 
     Examples
     --------
@@ -204,7 +204,7 @@ def clip_of_moments(w: Array, coefficients: tuple[float, float]) -> Array:
 
 
 class ClipOfMoments(Function):
-    """y = a S(w/a), or y = a sign(w) S(|w|/a) where S begins at 0.   dw = dy 1[|w| ≤ a], or dy."""
+    """y = a S(w/a), or y = a sign(w) S(|w|/a) if S begins at 0.   dw = dy 1[|w| ≤ a], or dy."""
 
     exact = False
 
@@ -224,22 +224,22 @@ class ClipOfMoments(Function):
 class SAWBWeights(Quantizer):
     """k-bit weights clipped at a = c₁ √E[w²] − c₂ E|w|: y = a (2 R(n clip(w/2a + ½, 0, 1))/n − 1), n = 2^k − 1.
 
-    The clip that has the least square error depends on the density of the weights; two moments tell it well.
-    R rounds a half upwards, dw = dy 1[|w| ≤ a]. Where a is not above 0 it is max |w|.
+    The clip of least square error depends on the density of the weights; two moments predict it well. R rounds a
+    half upwards, dw = dy 1[|w| ≤ a]. If a is not above 0, max |w| replaces it.
 
     Parameters
     ----------
     bits : {2, 3, 4, 5, 8}
-        Those with published coefficients.
+        Only these have published coefficients.
     zero : bool
-        2^k − 1 levels with 0 among them, y = a sign(w) R(q |clip(w/a, −1, 1)|)/q with q = 2^(k−1) − 1, by
-        the code's coefficients for them; of 2 and 4 bits alone.
+        Whether 0 is among the levels: 2^k − 1 of them, y = a sign(w) R(q |clip(w/a, −1, 1)|)/q with
+        q = 2^(k−1) − 1. The code has coefficients for 2 and 4 bits alone.
     clipped : bool
-        Whether the gradient stops at the clip, as in the paper. The code offers dw = dy as well.
+        Whether the gradient is 0 outside the clip, as in the paper. The code offers dw = dy as well.
 
     Notes
     -----
-    The code keeps the clip of the last training step for evaluation; here it is computed from the weights in hand.
+    For evaluation the code keeps the clip of the last training step; here the present weights give the clip.
 
     References
     ----------
@@ -266,9 +266,9 @@ class SAWBWeights(Quantizer):
             raise ValueError(f"SAWBWeights: bits must be {those}, which have coefficients, got {bits}")
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of 2^k values, or 2^k − 1 with 0."""
+        """Quantise weights of any shape to 2^k values, or 2^k − 1 with 0; the shape stays."""
         if not w.size:
-            raise ValueError(f"w {w.shape} is empty, and has no clip")
+            raise ValueError(f"w {w.shape} is empty and has no clip")
         return ClipOfMoments.apply(
             w,
             coefficients=(CLIPS_WITH_ZERO if self.zero else CLIPS)[self.bits],
@@ -277,7 +277,7 @@ class SAWBWeights(Quantizer):
         )
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """One: the clip."""
+        """Return 1, for the clip."""
         return 1
 
     def _settings(self):

@@ -1,4 +1,4 @@
-"""Weights of one bit: XNOR-Net, Bi-Real Net, and those without a scale of BNN, plain and stochastic."""
+"""Weights of one bit: of XNOR-Net and Bi-Real Net, and BNN's without a scale, plain and stochastic."""
 
 import numpy as np
 
@@ -17,7 +17,8 @@ def _scale_of_filters(name, w):
 class SignByFilterFull(Function):
     """y = sign(w) α, α = mean |w| of each channel of n weights.   dw = sign(w) Σ(dy sign(w))/n + α dy 1[|w| < 1].
 
-    The product rule of α clip(w, −1, 1), which `smooth` computes; the step takes the clip's place forwards.
+    The gradient is the product rule for α clip(w, −1, 1), which `smooth` computes; forwards, the sign replaces the
+    clip.
     """
 
     exact = False
@@ -63,23 +64,23 @@ class SignByFilterCode(Function):
 @listed(22, "xnor-full-weights", "weights", "Rastegari et al., XNOR-Net, ECCV 2016")
 @listed(22, "xnor-code-weights", "weights", "Rastegari et al., XNOR-Net, ECCV 2016", gradient="code", centred=True)
 class XNORWeights(Quantizer):
-    """Weights with one scale a filter, y = sign(w) α, α = mean |w| of n weights, and XNOR-Net's other gradients.
+    """Weights with one scale per filter, y = sign(w) α, α = mean |w| of n weights, and XNOR-Net's other gradients.
 
-    "full", the derivative of α clip(w, −1, 1): dw = sign(w) Σ(dy sign(w))/n + α dy 1[|w| < 1], the sum over the
-    filter. "code", what the authors ran: dw = dy (1/n + α 1[|w| < 1]) n (1 − 1/C) for C input channels. The paper
-    prints dw = dy (1/n + α 1[|w| < 1]), which leaves out that a weight moves the α of its neighbours as well:
-    `quant.FilterScaleSign`.
+    "full" is the derivative of α clip(w, −1, 1): dw = sign(w) Σ(dy sign(w))/n + α dy 1[|w| < 1], the sum over the
+    filter. "code" is the gradient in the authors' code: dw = dy (1/n + α 1[|w| < 1]) n (1 − 1/C) for C input
+    channels. `quant.FilterScaleSign` has the gradient of the paper, dw = dy (1/n + α 1[|w| < 1]), which ignores
+    that a weight moves the α of its neighbours as well.
 
     Parameters
     ----------
     gradient : {"full", "code"}
     centred : bool
-        Whether after every step of the optimiser the latent weights lose the mean over the input channels and are
-        clipped to ±1, as in the authors' code, where the same comes before every step. The paper has neither.
+        Whether the latent weights lose the mean over the input channels and are clipped to ±1 after every step of
+        the optimiser; the authors' code does both before every step. The paper has neither.
 
     Notes
     -----
-    The code's factor is some hundred times as large as the paper's gradient, and 0 for a single input channel.
+    The code's gradient is some hundred times as large as the paper's, and 0 for a single input channel.
 
     References
     ----------
@@ -104,13 +105,13 @@ class XNORWeights(Quantizer):
         self.gradient = arguments.one_of("XNORWeights", "gradient", gradient, ("full", "code"))
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., IN, OUT), same shape out, of two values a channel."""
+        """Quantise weights (..., IN, OUT) to two values per channel; the shape stays."""
         if w.ndim < 2:
             raise ValueError(f"expected w (..., IN, OUT), got shape {w.shape}")
         return (SignByFilterFull if self.gradient == "full" else SignByFilterCode).apply(w)
 
     def project(self, weight: Tensor) -> None:
-        """Centre and clip, where that was asked for."""
+        """Centre and clip the latent weights if `centred`."""
         if self.centred:
             centre_weights(weight)
             clip_weights(weight)
@@ -145,7 +146,7 @@ class MagnitudeAwareSign(Function):
 class BiRealWeights(Quantizer):
     """Weights by the magnitude-aware sign: y = sign(w) α, α = mean |w| of each filter.   dw = α dy 1[|w| ≤ 1].
 
-    α is held in the gradient, which is as large as the weights of its filter are.
+    The gradient holds α constant, so it is in proportion to the size of the filter's weights.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ class BiRealWeights(Quantizer):
         self.scaled = arguments.instance("BiRealWeights", "scaled", scaled, bool)
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., OUT), same shape out, of two values a channel."""
+        """Quantise weights (..., OUT) to two values per channel; the shape stays."""
         return MagnitudeAwareSign.apply(w, scaled=self.scaled)
 
     def scales(self, shape: tuple[int, ...]) -> int:
@@ -215,7 +216,7 @@ class BNNWeights(Quantizer):
         self.limit = arguments.number("BNNWeights", "limit", limit, above=0)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of ±1."""
+        """Quantise weights of any shape to ±1; the shape stays."""
         return quantize(w, Sign(), Identity())
 
     def project(self, weight: Tensor) -> None:
@@ -251,8 +252,9 @@ class DrawnSign(Function):
 class StochasticWeights(Quantizer):
     """Weights of ±1 that are drawn in training: +1 with probability p = clip((w + 1)/2, 0, 1).   dw = dy.
 
-    Inside ±1 their mean is w, so that the gradient is that of the mean. Every forward pass in training draws anew;
-    in evaluation they are sign(w), sign(0) = +1. After every step the latent weights are clipped to ±1.
+    Inside ±1 the mean of the draws is w, and dw is the gradient of the mean. Every forward pass in training draws
+    anew; in evaluation the weights are sign(w), sign(0) = +1. After every step the latent weights are clipped to
+    ±1.
 
     Parameters
     ----------
@@ -281,9 +283,9 @@ class StochasticWeights(Quantizer):
         self.rng = arguments.generator("StochasticWeights", "rng", rng)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape, same shape out, of ±1."""
+        """Quantise weights of any shape to ±1; the shape stays."""
         return DrawnSign.apply(w, rng=self.rng) if self.training else quantize(w, Sign(), Identity())
 
     def project(self, weight: Tensor) -> None:
-        """Clip to ±1, where the probabilities end."""
+        """Clip to ±1, where the probability reaches 0 or 1."""
         clip_weights(weight)
