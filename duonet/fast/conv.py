@@ -1,8 +1,8 @@
 """Convolution a few images at a time, on all cores.
 
-The columns of some images fit the cache, those of a batch do not; that alone is worth a third of the time. With
-few channels, filling them takes longer than multiplying them, so only the width is unrolled there: a third of the
-copying for a 3×3 kernel, and one product for each kernel row. Wide 3×3 kernels go through `winograd`.
+The columns of a few images fit the cache, the columns of a batch do not; small chunks alone save a third of the
+time. With few channels, filling the columns takes longer than multiplying them, so only the width is unrolled: a
+third of the copying for a 3×3 kernel, and one product for each kernel row. Wide 3×3 kernels go through `winograd`.
 """
 
 import math
@@ -16,8 +16,8 @@ from duonet.fast.products import multiply, transposed_multiply
 from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
-WIDTH_ONLY = 48  # channels below which unrolling the width alone is the faster way, unless outputs are so many
-FORWARDS, BACKWARDS = 2, 12  # times more than channels: products are added up forwards, and dy is turned backwards
+WIDTH_ONLY = 48  # below so many channels, unrolling the width alone is faster, unless the outputs are so many
+FORWARDS, BACKWARDS = 2, 12  # times the channels: products are added up forwards, and dy is turned backwards
 # A weight gradient is the sum of at most so many parts: a fixed number, for the same bits on any machine.
 PARTS = 16
 PARTS_BYTES = 1 << 24
@@ -25,7 +25,7 @@ PARTS_BYTES = 1 << 24
 
 @engine.twin("cpu")
 class Conv2d(conv.Conv2d):
-    """As the plain op, in chunks."""
+    """The plain op, in chunks."""
 
     @staticmethod
     def suits(x, *rest, **options):
@@ -50,7 +50,7 @@ class Conv2d(conv.Conv2d):
 class _Windows:
     """The windows of a batch of images, for kernels (KH, KW), by chunks of images.
 
-    `by_width` is true where only the width is unrolled: with fewer than `most` outputs for each channel.
+    `by_width` is true if only the width is unrolled: with fewer than `most` outputs for each channel.
     """
 
     def __init__(self, x, w_shape, stride, pad_h, pad_w, most):
@@ -84,14 +84,14 @@ class _Windows:
             return x.reshape(n * self.oh * self.ow, -1)
         image, row, pixel, value = x.strides
         shape = n, self.oh, self.ow, self.kh, self.kw * c
-        # The constructor makes the view that `as_strided` would, in a tenth of the time.
+        # The constructor makes the view of `as_strided` in a tenth of the time.
         windows = np.ndarray(shape, x.dtype, x, 0, (image, self.stride * row, self.stride * pixel, row, value))
         out = parallel.scratch(shape, x.dtype)
         np.copyto(out, windows)
         return out.reshape(n * self.oh * self.ow, -1)
 
     def widths(self, images):
-        """Return KH matrices (KH, OH images OW, KW C) of some images: overlapping, each a row of pixels on."""
+        """Return KH overlapping matrices (KH, OH images OW, KW C) of some images, each one row of pixels on."""
         x = self.padded(images)
         n, h, w, c = x.shape
         image, row, pixel, value = x.strides

@@ -1,4 +1,4 @@
-"""Ops that treat every value by itself, a chunk at a time on all cores."""
+"""Elementwise ops, a chunk at a time on all cores."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from duonet.quant import activation as quant
 
 @engine.twin("cpu")
 class ReLU(activation.ReLU):
-    """As the plain op."""
+    """The plain op."""
 
     @staticmethod
     def suits(x):
@@ -34,7 +34,7 @@ class ReLU(activation.ReLU):
 
 @engine.twin("cpu")
 class Add(arithmetic.Add):
-    """As the plain op, for operands of one shape."""
+    """The plain op, for operands of one shape."""
 
     @staticmethod
     def suits(a, b):
@@ -49,11 +49,11 @@ class Add(arithmetic.Add):
 
 @engine.twin("cpu")
 class Quantize(quant.Quantize):
-    """As the plain op."""
+    """The plain op."""
 
     @staticmethod
     def suits(x, **options):
-        return x.ndim > 1  # chunks are cut along the first axis, which may be that of the channels
+        return x.ndim > 1  # chunks are cut along the first axis; with one axis it would be the channels'
 
     @staticmethod
     def forward(ctx, x, *, staircase, surrogate):

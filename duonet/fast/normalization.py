@@ -15,11 +15,11 @@ SAMPLE = 64  # rows
 
 @engine.twin("cpu")
 class BatchNorm(normalization.BatchNorm):
-    """As the plain op, with the sums of chunks put together in float64."""
+    """The plain op; it adds up the sums of chunks in float64."""
 
     @staticmethod
     def suits(x, *rest, **options):
-        return x.size > 0 and x.dtype != np.float16  # whose sums the plain op widens
+        return x.size > 0 and x.dtype != np.float16  # the plain op widens the sums of float16
 
     @staticmethod
     def forward(ctx, x, gamma, beta, **options):
@@ -37,7 +37,7 @@ class BatchNorm(normalization.BatchNorm):
 
 @engine.twin("cpu")
 class BatchNormQuantize(activation.BatchNormQuantize):
-    """Both ops on a chunk while it is in the cache: the normalised images are never written down."""
+    """Both ops on a chunk while it is in the cache: the normalised images are never stored."""
 
     suits = staticmethod(BatchNorm.suits)
 
@@ -88,14 +88,14 @@ def remember(
         mean, var = (a.astype(x.dtype) for a in (mean_and_variance or _mean_and_variance)(rows))
         normalization.follow(running_mean, running_var, mean, var, rows.count, options["momentum"])
     else:
-        mean, var = (a.astype(x.dtype) for a in (running_mean, running_var))  # copies: they move on in training
+        mean, var = (a.astype(x.dtype) for a in (running_mean, running_var))  # copies: training changes both
     ctx.x, ctx.mean, ctx.gamma, ctx.training = x, mean, gamma, training
     ctx.scale = 1 / np.sqrt(var + options["eps"])
     return rows
 
 
 def _normalizer(ctx, rows, beta):
-    """Return the function that writes γ (x − mean) / σ + β, as a x + b, for some rows."""
+    """Return the function that writes γ (x − mean) / σ + β, in the form a x + b, for some rows."""
     a = ctx.gamma * ctx.scale
     a, b = rows.wide(a), rows.wide(beta - ctx.mean * a)
 
@@ -138,7 +138,7 @@ def _gradients(ctx, upstream):
 
 
 class Rows:
-    """An image batch as rows of W C values (C alone, NumPy's inner loop is short), and its chunks."""
+    """An image batch as rows of W C values (C alone is a short inner loop for NumPy), and its chunks."""
 
     def __init__(self, x: Array) -> None:
         self.channels = x.shape[-1]
@@ -153,7 +153,7 @@ class Rows:
         return np.tile(vector, self.repeat)
 
     def sum(self, x: Array) -> Array:
-        """Sum rows x, by a matrix product: BLAS does that four times faster than `sum`."""
+        """Sum rows x by a matrix product: BLAS is four times as fast as `sum`."""
         return self.ones[: len(x)] @ x
 
     def near_mean(self) -> Array:
@@ -168,13 +168,13 @@ class Rows:
         return about + shift, squares / self.count - shift**2
 
     def total(self, parts: Any) -> Array:
-        """Add up what chunks found, (W C,) each, in float64: for (first, second) in every part, two (C,) sums."""
+        """Add up the chunks' pairs (first, second) of (W C,) sums in float64, to two (C,) sums."""
         sums = np.sum(parts, axis=0, dtype=np.float64)
         return sums.reshape(2, self.repeat, self.channels).sum(axis=1)
 
 
 def _mean_and_variance(rows):
-    """Compute both in one pass, from sums about a sample's mean: about 0, squares would drown a small variance."""
+    """Compute both in one pass, from sums about a sample's mean: sums about 0 would drown a small variance."""
     about = rows.near_mean()
     wide = rows.wide(about)
 

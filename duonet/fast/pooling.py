@@ -1,4 +1,4 @@
-"""2×2 max pooling that remembers two bits of an output, not the images."""
+"""2×2 max pooling that remembers two bits per output, not the images."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from duonet.functional import pooling
 
 @engine.twin("cpu")
 class MaxPool2d(pooling.MaxPool2d):
-    """As the plain op, for windows of 2×2."""
+    """The plain op, for windows of 2×2."""
 
     @staticmethod
     def suits(x, *, size, stride, padding):
@@ -20,7 +20,7 @@ class MaxPool2d(pooling.MaxPool2d):
         n, h, w, c = ctx.shape = x.shape
         oh, ow = h // 2, w // 2
         y = np.empty((n, oh, ow, c), x.dtype)
-        # Left before right, and above before below: the first of equal values is the one that counts.
+        # Left before right, and above before below: the first of equal values counts.
         ctx.right, ctx.below = np.empty((n, oh, 2, ow, c), bool), np.empty((n, oh, ow, c), bool)
         chunks = parallel.chunks(n, h * w * c * x.itemsize)
 
@@ -56,7 +56,7 @@ class MaxPool2d(pooling.MaxPool2d):
 
 
 def _windows(x):
-    """View images (N, H, W, C) as (N, OH, 2, OW, 2, C), without the last row and column where they are odd."""
+    """View images (N, H, W, C) as (N, OH, 2, OW, 2, C), without the last row or column of an odd number."""
     n, h, w, c = x.shape
     image, row, pixel, value = x.strides
     shape = n, h // 2, 2, w // 2, 2, c

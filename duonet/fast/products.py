@@ -1,4 +1,4 @@
-"""Matrix products in pieces of the size that BLAS likes."""
+"""Matrix products in pieces of a size that suits BLAS."""
 
 import functools
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# OpenBLAS multiplies matrices with M N K <= 10⁶ in place, larger ones after copying them into an order of its own,
-# which tall and narrow matrices repay badly: 78 against 49 GFLOP/s for (M, 36) @ (36, 12), 108 against 93 for
-# (M, 64) @ (64, 64). NumPy's stacked product goes through the pieces without returning to Python.
+# OpenBLAS multiplies matrices with M N K <= 10⁶ in place, and copies larger matrices into its own order first. The
+# copy does not pay for tall and narrow ones: 78 against 49 GFLOP/s for (M, 36) @ (36, 12), 108 against 93 for
+# (M, 64) @ (64, 64). NumPy's stacked product walks through the pieces without returning to Python.
 SMALL = 1_000_000
 
 
@@ -40,7 +40,7 @@ def transposed_multiply(
 
 @functools.cache
 def _piece(m, rest):
-    """Return the largest divisor of m that makes a small product, or m where the pieces would be too short."""
+    """Return the largest divisor of m that makes a small product, or m if the pieces would be too short."""
     most = SMALL // rest
     if m <= most:
         return m

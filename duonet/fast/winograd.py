@@ -1,8 +1,8 @@
-"""Winograd's minimal filtering F(2×2, 3×3): 16 multiplications where a 3×3 convolution has 36.
+"""Winograd's minimal filtering F(2×2, 3×3): 16 multiplications instead of a 3×3 convolution's 36.
 
 A tile of 2×2 outputs depends on a tile d of 4×4 inputs: y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A, summed over the channels
-inside the bracket, so that the bracket is 16 matrix products. The matrices hold 0, ±½ and ±1: where inputs and
-weights are small multiples of powers of two nothing is rounded, and elsewhere errors stay those of a plain sum.
+inside the bracket, so that the bracket is 16 matrix products. The matrices hold 0, ±½ and ±1. If inputs and
+weights are small multiples of powers of two, nothing is rounded; otherwise errors are like a plain sum's.
 
 References
 ----------
@@ -23,7 +23,7 @@ G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
 def suits(w_shape: tuple[int, ...], stride: int, oh: int, ow: int) -> bool:
-    """Say whether this is the faster way for kernels (3, 3, C, OC) and outputs of OH×OW pixels."""
+    """Return whether this way is faster for kernels (3, 3, C, OC) and outputs of OH×OW pixels."""
     kh, kw, c, oc = w_shape
     return kh == kw == 3 and stride == 1 and oh % 2 == ow % 2 == 0 and min(c, oc) >= 32 and c * oc >= KERNELS
 
@@ -58,9 +58,9 @@ def correlate(x: npt.NDArray[Any], w: npt.NDArray[Any], pad_h: int, pad_w: int) 
 def weight_gradient_factors(
     x: npt.NDArray[Any], dy: npt.NDArray[Any], padding: int
 ) -> tuple[list[slice], Callable[..., Any]]:
-    """Return the chunks, and the function from a chunk of images to A dy Aᵀ (16, T, OC) and Bᵀ d B (16, T, C).
+    """Return chunks, and the function from a chunk of images to A dy Aᵀ (16, T, OC) and Bᵀ d B (16, T, C).
 
-    The sum of their products is d(G w Gᵀ), transposed; `from_transformed` takes it to dw.
+    The sum of their products is d(G w Gᵀ), transposed; `from_transformed` turns the sum into dw.
     """
     n, oh, ow, oc = dy.shape
     th, tw, c = oh // 2, ow // 2, x.shape[-1]
@@ -87,7 +87,7 @@ def weight_gradient_factors(
 
 
 def from_transformed(total: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Take d(G w Gᵀ), transposed and laid out as (16, OC, C), to dw (3, 3, C, OC)."""
+    """Turn d(G w Gᵀ), transposed and laid out as (16, OC, C), into dw (3, 3, C, OC)."""
     _, oc, c = total.shape
     kernels = (np.kron(G, G).T.astype(total.dtype) @ total.reshape(16, -1)).reshape(3, 3, oc, c)
     return np.ascontiguousarray(kernels.swapaxes(2, 3))
@@ -96,11 +96,11 @@ def from_transformed(total: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _inputs(x, pad_h, pad_w, th, tw):
     """Transform all 4×4 tiles d of some images to Bᵀ d B: (16, tiles, C)."""
     n, h, w, c = x.shape
-    # Even and odd columns apart: whatever is added below is then contiguous.
+    # Even and odd columns apart: the sums below then read contiguous memory.
     columns = parallel.scratch((2, n, 2 * th + 2, tw + 1, c), x.dtype)
     columns[...] = 0
     for parity in (0, 1):
-        start = (parity - pad_w) % 2  # the first pixel that is in such a column
+        start = (parity - pad_w) % 2  # the first pixel in a column of this parity
         pixels = x[:, :, start::2]
         first = (start + pad_w) // 2
         columns[parity, :, pad_h : pad_h + h, first : first + pixels.shape[2]] = pixels

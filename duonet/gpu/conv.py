@@ -9,12 +9,12 @@ from duonet.functional import conv as plain
 from duonet.functional.channels import sum_rows
 from duonet.gpu import kernels
 
-BUDGET = 2**30  # bytes of windows at a time; they are nine times the image for a 3×3 kernel
+BUDGET = 2**30  # bytes of windows at a time; for a 3×3 kernel, windows take nine times the image's bytes
 
 
 @engine.twin("gpu")
 class Conv2d(plain.Conv2d):
-    """The plain op with im2col and col2im as kernels, in parts of the batch whose windows fill `BUDGET`."""
+    """The plain op with im2col and col2im as kernels, on parts of the batch whose windows fit `BUDGET`."""
 
     @staticmethod
     def suits(x, w, bias, **options):
@@ -46,7 +46,7 @@ def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> A
     x : array
         (N, H, W, C)
     kh, kw, stride, pad_h, pad_w : int
-        Window size, pixels between windows, zeros on each side, which are never stored.
+        Window size, pixels between windows, and zeros on each side; the zeros are never stored.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def im2col(x: Array, kh: int, kw: int, stride: int, pad_h: int, pad_w: int) -> A
         return plain.im2col(x, kh, kw, stride, pad_h, pad_w)
     x = xp.ascontiguousarray(x)
     cols = xp.empty((n * oh * ow, kh * kw * c), x.dtype)
-    # Four floats or two doubles at a time where they are of one pixel: fewer threads, fewer divisions in each.
+    # Four floats or two doubles of one pixel at a time: fewer threads, fewer divisions in each.
     together = 16 // x.itemsize
     wide = c % together == 0 and backend.address(x) % 16 == 0
     units = c // together if wide else c
@@ -93,7 +93,7 @@ def col2im(cols: Array, x: Array, kh: int, kw: int, stride: int, padding: int) -
 
 
 def _are_rows(shape, kh, kw, stride, pad_h, pad_w):
-    """Say whether the windows of an image lie in memory as rows already: each a pixel, or the whole image."""
+    """Return whether the windows lie in memory as rows already: each is a pixel, or the whole image."""
     return not (pad_h or pad_w) and (kh == kw == stride == 1 or shape[1:3] == (kh, kw))
 
 
@@ -119,7 +119,7 @@ def _correlate(x, w, stride, pad_h, pad_w):
 
 
 def _weight_gradient(x, dy, shape, stride, padding):
-    """Compute dw = im2col(x)ᵀ @ dy; the windows are laid out again: kept, they would take nine times the image."""
+    """Compute dw = im2col(x)ᵀ @ dy from windows laid out again: kept windows would take nine times the image."""
     kh, kw, c, oc = shape
     if _are_rows(x.shape, kh, kw, stride, padding, padding):
         return (x.reshape(-1, kh * kw * c).T @ dy.reshape(-1, oc)).reshape(shape)
@@ -133,8 +133,8 @@ def _weight_gradient(x, dy, shape, stride, padding):
 def _input_gradient(dy, w, shape, stride, padding):
     """Compute dx as a convolution of dy with the flipped kernel, or as col2im(dy @ wᵀ).
 
-    For stride 1 and images that keep their size both multiply equally often, and both are as fast as memory takes
-    the windows, of dy or of x: the smaller ones win. Any other stride leaves the second.
+    For stride 1 and images that keep their size, both need the same number of multiplications, and the windows'
+    size (of dy or of x) sets the time: the smaller windows win. Any other stride needs the second way.
     """
     xp = backend.get_xp(dy)
     kh, kw, c, oc = w.shape

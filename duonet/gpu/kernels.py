@@ -10,7 +10,7 @@ from duonet import backend
 from duonet.backend import Array
 
 THREADS = 256  # in a block
-MOST = 2**31 - 2**12  # elements: kernels count in 32 bits, and their last block may reach beyond the end
+MOST = 2**31 - 2**12  # elements: kernels count in 32 bits, and the last block may reach beyond the end
 OPTIONS = ("--std=c++17", "--fmad=false")
 C_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
@@ -23,22 +23,22 @@ def launch(
     *arguments: Array | float | None,
     unit: str | None = None,
 ) -> None:
-    """Start a kernel in blocks of `THREADS`, and do not wait for it.
+    """Start a kernel in blocks of `THREADS` threads, without waiting for its end.
 
     Parameters
     ----------
     source : str
-        A .cu file of this folder, without the ending.
+        The name of a .cu file in this folder, without the ending.
     name : str
     dtype : numpy.dtype
-        What `T` stands for in the source.
+        The type for `T` in the source.
     grid : int or (int, int)
-        Blocks.
+        Number of blocks.
     *arguments : array, int, float or None
-        A contiguous array for a pointer, None for a null pointer, an int for `int` and a float for `T`. CuPy
-        passes a Python int as 64 bits and a float as a double, so all are converted here.
+        A contiguous array for a pointer, None for a null pointer, an int for `int` and a float for `T`. CuPy would
+        pass a Python int as 64 bits and a float as a double, so all are converted here.
     unit : str, optional
-        What `UNIT` stands for, where the kernel moves more than one number at a time.
+        The type for `UNIT`, if the kernel moves more than one number at a time.
     """
     xp = backend.get_xp(next(a for a in arguments if backend.is_array(a)))
     kernel = _kernel(xp, source, name, np.dtype(dtype), unit)
@@ -68,9 +68,9 @@ def _module(xp, source, dtype, unit):
 
 
 def code(source: str, dtype: np.dtype[Any], unit: str | None = None) -> str:
-    """Read a .cu file and say in front what `T` and `UNIT` are.
+    """Read a .cu file and put the definitions of `T` and `UNIT` in front.
 
-    As macros they would reach into the compiler's own headers, which have a `template <typename T>`.
+    Macros would also change the compiler's own headers, which have a `template <typename T>`.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def code(source: str, dtype: np.dtype[Any], unit: str | None = None) -> str:
 
 
 def suit(*arrays: Array | None) -> bool:
-    """Say whether kernels can take these arrays: of one floating dtype, and each counted in 32 bits.
+    """Return whether kernels can take these arrays: all of one floating dtype, and each counted in 32 bits.
 
     Parameters
     ----------
@@ -133,15 +133,15 @@ def blocks(n: int) -> int:
 
 
 def channel_blocks(n: int, channels: int) -> int:
-    """Count blocks whose threads, all of them one stride apart, meet one channel each and nothing else.
+    """Count blocks so that every thread, on its way through the array, meets a single channel.
 
-    The number of threads is a multiple of the channels, so a thread that walks on by it stays in its channel and
-    loads what belongs to the channel once.
+    The number of threads is a multiple of the channels. A thread walks on by this number, so it stays in its
+    channel and loads the channel's numbers once.
 
     Parameters
     ----------
     n : int
-        Elements, channels fastest.
+        Elements; the channels are the last axis.
     channels : int
 
     Returns

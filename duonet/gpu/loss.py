@@ -1,4 +1,4 @@
-"""Softmax cross entropy: two launches forwards, one back."""
+"""Softmax cross entropy: two launches forwards, one backwards."""
 
 from duonet import backend, engine
 from duonet.functional import loss as plain

@@ -1,4 +1,4 @@
-"""Batch norm in three launches each way, one pass over the image for its sums; alone or with a staircase."""
+"""Batch norm in three launches each way, with one pass over the image for its sums; alone or with a staircase."""
 
 from duonet import backend, engine
 from duonet.functional import normalization as plain
@@ -6,7 +6,7 @@ from duonet.gpu import kernels
 from duonet.gpu.quantize import quantized, windowed
 from duonet.quant import activation
 
-ROWS = 16  # at least so many for each thread of a sum, where there are enough
+ROWS = 16  # for each thread of a sum, at least, if there are enough rows
 CHUNKS = 256  # of rows, at most
 
 
@@ -73,7 +73,7 @@ def _remember(ctx, x, gamma, beta, *, running_mean, running_var, training, momen
 
 
 def _gradients(ctx, dy, mask):
-    """Compute dx, dγ and dβ from the gradient of what was normalised, or of the staircase on top and its mask."""
+    """Compute dx, dγ and dβ from the gradient of the normalised array, or of a staircase's output and its mask."""
     xp = backend.get_xp(dy)
     dy, channels = xp.ascontiguousarray(dy), dy.shape[-1]
     rows = dy.size // channels
@@ -103,7 +103,7 @@ def _by_channel(name, like, *arguments):
 
 
 def _chunks(rows, channels):
-    """Cut a sum over rows into blocks: the grid, neighbouring channels in a block, and rows in a chunk."""
+    """Return the blocks of a sum over rows: the grid, a block's neighbouring channels, and a chunk's rows."""
     width = min(channels, 32)
     lanes = kernels.THREADS // width
     chunks = min(CHUNKS, -(-rows // (ROWS * lanes)))
@@ -112,6 +112,6 @@ def _chunks(rows, channels):
 
 
 def _narrow(channels):
-    """Return blocks and width for a sum over chunks: fewer channels in a block, so that more threads share it."""
+    """Return blocks and width of a sum over chunks: few channels in a block, so that more threads share it."""
     width = min(channels, 8)
     return -(-channels // width), width

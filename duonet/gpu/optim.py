@@ -1,6 +1,6 @@
 """The optimisers' updates, one launch each, on the flat vector of all parameters.
 
-They round as the formulas of `duonet.optim` do: the same bits as on the CPU, save for numbers below 1.2e-38.
+They round like the formulas of `duonet.optim`: the same bits as on the CPU, except numbers below 1.2e-38.
 """
 
 from duonet import engine
@@ -83,7 +83,7 @@ def adam(
     betas : (float, float)
     eps, weight_decay : float
     steps : int
-        Updates so far, this one included.
+        Updates so far, with this update.
     """
     _adam(w, g, mean, square, lr, betas, eps, steps, weight_decay, 1)
 
@@ -110,7 +110,7 @@ def adamw(
     betas : (float, float)
     eps, weight_decay : float
     steps : int
-        Updates so far, this one included.
+        Updates so far, with this update.
     """
     _adam(w, g, mean, square, lr, betas, eps, steps, 0, 1 - lr * weight_decay)
 

@@ -1,4 +1,4 @@
-"""Max pooling in one launch each way, remembering a byte for each window."""
+"""Max pooling in one launch each way; it remembers a byte for each window."""
 
 from duonet import backend, engine
 from duonet.functional import pooling as plain
@@ -11,7 +11,7 @@ class MaxPool2d(plain.MaxPool2d):
 
     @staticmethod
     def suits(x, *, size, **options):
-        return kernels.suit(x) and size**2 <= 255  # a position takes one byte, and 255 says that there is none
+        return kernels.suit(x) and size**2 <= 255  # a position takes one byte, and 255 means no position
 
     @staticmethod
     def forward(ctx, x, *, size, stride, padding):

@@ -1,4 +1,4 @@
-"""Staircase and slope of its surrogate in one kernel; the slope of a window takes a byte a value."""
+"""A staircase and its surrogate's slope in one kernel; a slope of 0 and 1 takes a byte per value."""
 
 import functools
 
@@ -15,7 +15,7 @@ from duonet.quant.surrogate import Clip, Identity, ReLU, Shifted
 
 @engine.twin("gpu")
 class Quantize(plain.Quantize):
-    """The plain op in one kernel forwards; selecting by a slope of bytes is one launch already."""
+    """The plain op in one kernel forwards; backwards, a selection by a slope of bytes is one launch already."""
 
     @staticmethod
     def suits(x, *, staircase, **options):
@@ -38,7 +38,7 @@ def quantized(
     slope: bool,
     normalization: tuple[Array | None, ...] = (None, None, None, None),
 ) -> tuple[Array, Array | None]:
-    """Quantise an array, normalised or as it is, and compute the slope to multiply its gradient with.
+    """Quantise an array, after a batch norm or without, and compute the slope that multiplies its gradient.
 
     Parameters
     ----------
@@ -46,16 +46,17 @@ def quantized(
         (..., C)
     staircase : Staircase
     surrogate : Surrogate
-        With `normalization` a `windowed` one.
+        With `normalization` it must be `windowed`.
     slope : bool
-        Whether it is wanted.
+        Whether to compute the slope.
     normalization : tuple of 4 arrays
-        mean, scale, gamma and beta of a batch norm to apply first.
+        The mean, scale, gamma and beta of a batch norm to apply first.
 
     Returns
     -------
     (array, array or None)
-        Shape of `x` both; the slope of dtype bool or of `x`, None for 1 everywhere or where none is wanted.
+        Both have the shape of `x`. The slope has dtype bool or that of `x`; it is None if it is 1 everywhere or
+        not wanted.
     """
     xp = backend.get_xp(x)
     x = xp.ascontiguousarray(x)
@@ -74,7 +75,7 @@ def quantized(
 
 
 def windowed(surrogate: Surrogate) -> bool:
-    """Say whether the kernel knows the surrogate's slope: 1 everywhere, or 1 in a window and 0 outside.
+    """Return whether the kernel knows the surrogate's slope: 1 everywhere, or 1 in a window and 0 outside.
 
     Parameters
     ----------
@@ -91,13 +92,13 @@ def windowed(surrogate: Surrogate) -> bool:
     (True, False)
     """
     inner = surrogate.surrogate if type(surrogate) is Shifted else surrogate
-    if type(inner) is Clip:  # NumPy compares with a Python number in the dtype of x, with others in theirs
+    if type(inner) is Clip:  # NumPy compares with a Python number in the dtype of x, with NumPy's in their own
         return type(inner.low) in (int, float) and type(inner.high) in (int, float)
     return type(inner) is ReLU or type(surrogate) is Identity
 
 
 def _window(surrogate, x):
-    """Return low, high, which ends belong to the window (1 low, 2 high), and the offset of each channel."""
+    """Return low, high, the ends that belong to the window (1 low, 2 high), and the offset of each channel."""
     inner, offset = surrogate, None
     if type(surrogate) is Shifted:
         inner = surrogate.surrogate
@@ -118,11 +119,11 @@ def _table(staircase, x):
 
 
 def _upload(numbers, x):
-    device = getattr(x.device, "id", None)  # of several GPUs, each needs its own
+    device = getattr(x.device, "id", None)  # each GPU needs its own copy
     return _uploaded(backend.get_xp(x), device, x.dtype, numbers.shape, numbers.tobytes())
 
 
 @functools.lru_cache(maxsize=512)
 def _uploaded(xp, device, dtype, shape, numbers):
-    """Copy numbers to the device, once: there are few of them, and every step needs the same."""
+    """Copy numbers to the device, once: they are few, and every step needs the same."""
     return xp.asarray(np.frombuffer(numbers).reshape(shape).astype(dtype))

@@ -22,15 +22,14 @@ def _of_quantizer(tag):
 class Later(Quantizer):
     """A quantiser that begins at a set time: in training y = before(x) until the time, and y = q(x) after it.
 
-    In evaluation y = q(x) at all times. The layer has the bits and tags of q, but is `two_valued` only while it
-    returns q(x). `fit` tells the time; `begun` is saved.
+    In evaluation y = q(x) at all times. Bits and tags are q's, `two_valued` once it has begun. `begun` is saved.
 
     Parameters
     ----------
     quantizer : Quantizer
         The quantiser q.
     start : number
-        Its time, in epochs.
+        Its time in epochs, by the clock of `fit`.
     before : Module, optional
         A float layer, such as `nn.Clip(-1, 1)`; y = x by default.
     cut : bool

@@ -1,4 +1,4 @@
-"""A figure that no window shows, and saving it whole."""
+"""A figure without a window, and how to save it whole."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def blank(width: float, height: float) -> "Figure":
-    """Return an empty figure of this size in inches, drawn without a display.
+    """Return an empty figure of a size in inches, drawn without a display.
 
     Parameters
     ----------
@@ -31,13 +31,13 @@ def blank(width: float, height: float) -> "Figure":
 
 
 def save(figure: "Figure", path: str | Path) -> Path:
-    """Write a figure, replacing an older file only when done, and return its path.
+    """Write a figure and return its path; the complete new file replaces an older file.
 
     Parameters
     ----------
     figure : matplotlib Figure
     path : str or Path
-        Its suffix says the format; PNG without one.
+        Its suffix says the format; without a suffix it is PNG.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def save(figure: "Figure", path: str | Path) -> Path:
 
 
 def without_formulas(name: str) -> str:
-    r"""Write a name from elsewhere for a figure, where what stands between two dollars would be a formula.
+    r"""Escape the dollars of a name for a figure, which would show text between two dollars as a formula.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def without_formulas(name: str) -> str:
 
 
 def tidy(axes: "Axes", grid: Literal["x", "y", "both"] = "y") -> None:
-    """Take away what the data does not need: the frame's top and right, and all but a light grid.
+    """Remove the frame's top and right side, and draw a light grid.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The graph behind a tensor, as text, as Mermaid source and as a figure: what `backward` will walk through.
+"""The graph behind a tensor, which `backward` will walk through: as text, as Mermaid source and as a figure.
 
-Each op is marked *exact*, where its backward pass is the derivative of its forward pass, or *surrogate*, where
-that of another function stands in (`Function.exact`). Inputs that need no gradient leave no trace in the graph.
+Each op is marked *exact* if its backward pass is the derivative of its forward pass, or *surrogate* if the
+derivative of another function replaces it (`Function.exact`). Inputs that need no gradient are not in the graph.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ COLOURS = {"leaf": ("#f2f2f2", "#8c8c8c"), "exact": ("#cfe2f5", "#123a6b"), "sur
 LINES = {"leaf": "-", "exact": "-", "surrogate": "--"}
 ROUNDING = {"leaf": 10, "exact": 2, "surrogate": 2}  # of a box's corners, in points
 WORDS = {"leaf": "leaf", "exact": "op, exact backward", "surrogate": "op, surrogate backward"}
-HALF_WIDTH, HALF_HEIGHT = 0.43, 0.27  # of a box, where places and rows are 1 apart
+HALF_WIDTH, HALF_HEIGHT = 0.43, 0.27  # of a box; places and rows are 1 apart
 
 
 class Vertex(NamedTuple):
-    """One source of the graph, in words; `sources` are places in the list, None for an input outside the graph."""
+    """A source of the graph, in words; `sources` are indices in the list, None for an input outside the graph."""
 
     name: str
     kind: str
@@ -35,26 +35,26 @@ class Vertex(NamedTuple):
 
 
 def graph_text(y: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
-    """List the graph behind a tensor, each op once and after the ops it needs.
+    """List the graph behind a tensor: each op once, after the ops that it needs.
 
     Parameters
     ----------
     y : Tensor
-        What some op computed; its graph not yet freed by `backward`.
+        The output of an op whose graph `backward` has not freed yet.
     names : dict of str to Tensor, optional
-        What to call which tensor, as `dict(model.named_parameters())`; names of tensors outside the graph are left
-        unused.
+        From name to tensor, for example `dict(model.named_parameters())`; names of tensors outside the graph are
+        not used.
 
     Returns
     -------
     str
-        A line for each op and leaf: its number, the numbers of its inputs (a dot for one that needs no gradient),
-        its shape, and which kind of backward pass it has.
+        A line for each op and leaf: its number, the numbers of its inputs (a dot for an input that needs no
+        gradient), its shape, and the kind of its backward pass.
 
     Raises
     ------
     TypeError
-        If `y` or what a name stands for is not a Tensor.
+        If `y` or a value of `names` is not a Tensor.
     ValueError
         If no op on the tape computed `y`.
     RuntimeError
@@ -85,26 +85,26 @@ def graph_text(y: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
 
 
 def graph_mermaid(y: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
-    """Write the graph behind a tensor in Mermaid, which GitHub and many editors draw.
+    """Return the graph behind a tensor as Mermaid source, which GitHub and many editors draw.
 
-    Leaves are rounded, ops with an exact backward pass are rectangles, those with a surrogate's are hexagons.
+    Leaves are rounded boxes, ops with an exact backward pass rectangles, and ops with a surrogate's hexagons.
 
     Parameters
     ----------
     y : Tensor
-        What some op computed; its graph not yet freed by `backward`.
+        The output of an op whose graph `backward` has not freed yet.
     names : dict of str to Tensor, optional
-        What to call which tensor.
+        From name to tensor.
 
     Returns
     -------
     str
-        To be put into a code block marked `mermaid`.
+        The source, for a code block marked `mermaid`.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As `graph_text`.
+        As in `graph_text`.
 
     Examples
     --------
@@ -138,29 +138,29 @@ def plot_graph(
     names: Mapping[str, Tensor] | None = None,
     axes: "Axes | None" = None,
 ) -> "Path | Axes":
-    """Draw the graph behind a tensor, from its leaves at the top to itself at the bottom.
+    """Draw the graph behind a tensor, from the leaves at the top to the tensor at the bottom.
 
     Parameters
     ----------
     y : Tensor
-        What some op computed; its graph not yet freed by `backward`.
+        The output of an op whose graph `backward` has not freed yet.
     path : str or Path, optional
-        Where to write the PNG, which is as large as the graph needs.
+        The PNG file, as large as the graph needs.
     names : dict of str to Tensor, optional
-        What to call which tensor.
+        From name to tensor.
     axes : matplotlib Axes, optional
-        Where to draw instead, as in a notebook; the letters become as small as the axes are.
+        Axes for the drawing instead of a file, for example in a notebook; small axes get small letters.
 
     Returns
     -------
     Path or matplotlib Axes
-        What was given.
+        The given `path` or `axes`.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As `graph_text`; ValueError also if the graph is too large for a figure, or unless just one of `path` and
-        `axes` is given.
+        As in `graph_text`; ValueError also if the graph is too large for a figure, or if both or neither of `path`
+        and `axes` are given.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def plot_graph(
 
 
 def _vertices(y, names, asking):
-    """List the graph's sources as vertices, each leaf just before the first op that needs it."""
+    """List the graph's sources as vertices, with each leaf just before the first op that needs it."""
     names = names or {}
     for what, tensor in [("y", y), *((f"names[{name!r}]", tensor) for name, tensor in names.items())]:
         if not isinstance(tensor, Tensor):
@@ -204,7 +204,7 @@ def _vertices(y, names, asking):
     ops = [source for source in reversed(topological_order(y._node, asking)) if isinstance(source, Node)]
     sources = {id(source): source for op in ops for source in (*op.parents, op) if source is not None}
     places = {key: place for place, key in enumerate(sources)}
-    # A node knows the shapes of its inputs; its own output's is known to those who read it.
+    # A node knows the shapes of its inputs; only its readers know the shape of its output.
     shapes = {
         id(parent): spec[0] for op in ops for parent, spec in zip(op.parents, op.specs) if parent is not None
     }
@@ -229,7 +229,7 @@ def _label(vertex):
 
 
 def _extent(places, bends):
-    """Return the left and the right border, wide enough that boxes are not stretched much, and the highest row."""
+    """Return the left and right borders, wide enough not to stretch boxes much, and the highest row."""
     points = places + [point for route in bends.values() for point in route]
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     half = max(right - left + 1, NARROWEST) / 2

@@ -1,4 +1,4 @@
-"""Sliders over a figure in a notebook: ipywidgets where a kernel runs, and one picture elsewhere."""
+"""Sliders over a figure in a notebook: ipywidgets if a kernel runs, otherwise one picture."""
 
 import base64
 import html
@@ -13,20 +13,20 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 def sliders(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
     """Show the figure that `draw` returns, with a slider for each of its arguments.
 
-    A notebook that nobody runs shows the first figure, and so does a kernel without ipywidgets.
+    Without a running kernel, or without ipywidgets, the notebook shows the first figure.
 
     Parameters
     ----------
     draw : callable
-        Returns a matplotlib figure. Each argument has a default, at which its slider starts. The docstring's first
-        line is the figure's alternative text.
+        Returns a matplotlib figure. Each slider starts at the default of its argument. The docstring's first line
+        is the figure's alternative text.
     **choices : sequence
-        For each argument the values that its slider offers; the default is one of them.
+        The values of each argument's slider; the default is one of them.
 
     Raises
     ------
     ValueError
-        If `draw` has no such argument, or its default is not on offer.
+        If `draw` lacks an argument of `choices`, or its default is not among the values.
 
     Examples
     --------
@@ -75,12 +75,12 @@ def sliders(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
 
 
 def _text(value: Any) -> str:
-    """Return a value as its slider shows it."""
+    """Return the text of a value beside its slider."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _png(figure: Any) -> str:
-    """Return a figure as PNG in base64, and close it: a notebook would show it once more."""
+    """Return a figure as PNG in base64, and close the figure, so that a notebook does not show it again."""
     import matplotlib.pyplot as plt
 
     file = io.BytesIO()

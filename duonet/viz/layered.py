@@ -1,4 +1,4 @@
-"""Where to draw the vertices of a graph: in rows, with every edge downwards and few crossings."""
+"""Places for the vertices of a graph: in rows, with every edge downwards and few crossings."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ def layered(
 ) -> tuple[list[tuple[float, int]], dict[tuple[int, int], list[tuple[float, int]]]]:
     """Lay out an acyclic graph.
 
-    A vertex's row is the longest path from it to the end. An edge that skips rows gets a bend in each of them, and
-    bends take part in the layout like vertices: what a vertex would cover, it goes round. A row is ordered by
-    barycentres: each vertex wants to be at the mean of its neighbours in the row above, then in the row below, and
-    so on for a few sweeps; those that want the same place are pushed apart.
+    A vertex's row is the length of the longest path from the vertex to the end. An edge that skips rows gets a
+    bend in each of them. Bends take part in the layout like vertices, so that the edge goes around other vertices.
+    A row is ordered by barycentres: each vertex wants the mean place of its neighbours in the row above, then in
+    the row below, for a few sweeps; vertices that want the same place are pushed apart.
 
     Parameters
     ----------
     sources : list of sequence of int
-        For each vertex the vertices its edges come from, all of them earlier in the list.
+        For each vertex the sources of its edges, all of them earlier in the list.
 
     Returns
     -------
     list of (float, int)
-        For each vertex, its place in its row and its row, 0 being the last; neighbours in a row are at least 1
-        apart.
+        For each vertex, its place in its row and the number of its row; the last row is 0. Neighbours in a row are
+        at least 1 apart.
     dict
         For each edge (source, target), the places of its bends from the source to the target.
 
@@ -85,9 +85,9 @@ def _mean(x, vertices):
 
 
 def _arrange(row, wanted, x, sort=True):
-    """Order a row by the places its vertices want, and set them there, but 1 apart: in least squares.
+    """Order a row by the places that its vertices want, and set them there, at least 1 apart, by least squares.
 
-    With i taken off the i-th place, "1 apart" becomes "not falling", and neighbours that fall share their mean.
+    Minus i, the i-th place must only not fall from its left neighbour's; neighbours that fall share their mean.
     """
     if sort:
         row.sort(key=wanted.get)
