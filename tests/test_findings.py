@@ -3,9 +3,14 @@
 import importlib.util
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
+import pytest
+
 import duonet
+from duonet.experiments.competition_tables import STUDENT, Difference
 
 ROOT = Path(duonet.__file__).parent.parent
 
@@ -25,17 +30,97 @@ def test_the_page_is_that_of_the_kept_results(tmp_path):
     assert text.count(" holds |") and text.count(" not seen |") and text.count(" not tried |")
 
 
+def test_the_words_of_a_verdict_follow_the_intervals():
+    findings = tool("render_findings")
+    sure, likely, chance, worse = (Difference(m, 0.1, 0.28, 5) for m in (2, 0.3, 0.2, -2))
+    for gaps, word in (
+        ([sure, likely], "holds"), ([sure, chance, worse], "holds in part"),
+        ([likely, chance], "not seen"), ([worse], "not seen"), ([Difference(2, *2 * [float("nan")], 1)], "not seen"),
+    ):  # fmt: skip
+        assert findings.verdict(gaps) == word
+    assert findings.counted([sure, likely, chance, worse]) == "above 0 in 2 of 4, below 0 in 1"
+    for freedom, t in enumerate(STUDENT, 1):
+        assert findings.chance(t, freedom) == pytest.approx(0.05, abs=5e-5)
+
+
+def run(module, *words):
+    """What the program of a tool says and ends with."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+        module.main()
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda text: "", "coupling.json is no JSON file"),
+        (lambda text: text[:-9], "coupling.json is no JSON file"),
+        (lambda text: "[]", "coupling.json has another content: the file must be dict"),
+        (lambda text: text.replace('"12 layers"', '"13 layers"'), "coupling.json has no condition of 12 layers"),
+        (
+            lambda text: text.replace('"control"', '"x"'),
+            "methods of standard of conditions of the file has no control",
+        ),
+        (lambda text: text.replace("     0,", ""), "must have an accuracy for each seed of standard, baseline"),
+        (lambda text: re.sub(r"0\.7\d+", "NaN", text, count=1), "must be float, got nan"),
+    ],
+)
+def test_a_damaged_file_is_named_and_nothing_is_written(damage, said, tmp_path, monkeypatch):
+    findings, docs = tool("render_findings"), ROOT / "docs"
+    for name in [*findings.NETWORKS, "coupling", "mismatch"]:
+        shutil.copy(docs / f"{name}.json", tmp_path)
+    (tmp_path / findings.PAGE).write_text((docs / findings.PAGE).read_text(encoding="utf-8"), encoding="utf-8")
+    file = tmp_path / "coupling.json"
+    file.write_text(damage(file.read_text()))
+    monkeypatch.setattr(findings, "DOCS", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    words = run(findings)
+    assert words.startswith("findings: ") and said in words and "\n" not in words
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_the_readme_quotes_the_page():
-    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").replace("-", "−")
+    findings = tool("render_findings")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     quoted = re.search(r"## What became of the paper's claims\n.*?\n## ", readme, re.S).group()
-    numbers = re.findall(r"[−+]?\d+\.\d+", quoted)
-    assert len(numbers) >= 7 and all(re.search(rf"[+ (]?{re.escape(n)}", page) for n in numbers), numbers
-    binary, place, all_float = re.search(r"first of (\d+) methods.*? (\d+)th of\s+(\d+)", quoted, re.S).groups()
-    assert (
-        f"Float weights: place {place} of {all_float};" in page
-        and f"Binary weights: place 1 of {binary} |" in page
+    quoted = " ".join(quoted.replace("−", "-").split())
+    eight, deep = findings.kept("compare_seeds"), findings.changed()["12 layers"]
+    lead, coupling, twelve = (
+        findings.against(results, *pair)
+        for results, pair in ((eight, findings.PAIRS[0]), (eight, findings.PAIRS[1]), (deep, findings.PAIRS[1]))
     )
+    low, high = ([100 * (gap.mean + sign * gap.half) for gap in (lead, coupling, twelve)] for sign in (-1, 1))
+    places = [findings.place(findings.kept(f"methods_compared_{name}")) for name in ("binary", "float")]
+    for words in (
+        f"binary activations cost accuracy ({100 * findings.against(eight, 'float').mean:.1f} points)",
+        f"by {100 * lead.mean:.1f} points (95 % interval {low[0]:.1f} to {high[0]:.1f})",
+        f"level with it ({100 * coupling.mean:.1f} points, {low[1]:.1f} to {high[1]:.1f})",
+        f"coupling gains {100 * twelve.mean:.1f} ({low[2]:.1f} to {high[2]:.1f})",
+        "it is first of {} methods, with float weights it is {}th of {}".format(
+            places[0].removeprefix("1 of "), *places[1].split(" of ")
+        ),
+    ):
+        assert words in quoted
+
+
+def test_the_readme_has_the_pages_verdicts():
+    page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/findings.md", "README.md"))
+    words = ["Hold", "Hold in part", "Not seen", "Not tried"]
+    listed = {word: re.search(rf"^\* \*\*{word}\*\*: (.*?)(?=^\* |^$)", readme, re.M | re.S)[1] for word in words}
+    verdicts = re.findall(r"^\| ([^|]+) \|.*\| (holds|holds in part|not seen|not tried) \|[^|]*\|$", page, re.M)
+    assert len(verdicts) == 10
+    for claim, key in (
+        ("Binary activations cost accuracy", "cost accuracy"), ("Decoupling keeps the function", "decoupling keeps"),
+        ("More levels reduce it", "more levels reduce mismatch, after"),
+        ("BinaryDuo beats a binary network of equal weights and compute", "beats a binary network"),
+        ("BinaryDuo beats other binary networks", "first of"), ("It does so because it is trained coupled", "scratch"),
+        ("More levels reduce it more than other surrogates do", "than a sharper surrogate"),
+        ("Gradient mismatch is the main reason", "mismatch predicts accuracy"),
+        ("AlexNet and ResNet-18 on ImageNet", "ImageNet"),
+    ):  # fmt: skip
+        word = dict(verdicts)[claim].replace("holds", "hold").capitalize()
+        assert key in listed[word], claim
 
 
 def test_the_words_on_coupling_have_the_numbers_of_the_table():
@@ -68,3 +153,37 @@ def test_trainings_are_continued_and_kept(tmp_path, monkeypatch):
     coupling.keep(tmp_path / "runs")
     kept = json.loads((tmp_path / "coupling.json").read_text())
     assert kept["conditions"]["low rates"]["methods"]["control"]["seeds"] == [0]
+    results = tmp_path / "runs" / "low-rates" / "0" / "results.json"
+    whole = results.read_text()
+    for text, said in (
+        ("", "is no JSON file"),
+        (
+            whole.replace('"complete": true', '"complete": false'),
+            "has no seed that is finished under every condition",
+        ),
+        (whole.replace('"seed": 0', '"seed": 1', 1), "has other settings than low rates, seed 0"),
+        (re.sub(r'("test_accuracy": )[\d.]+', r"\1null", whole), "must have a test accuracy of each of baseline"),
+    ):
+        results.write_text(text)
+        words = run(coupling, tmp_path / "runs", "--keep")
+        assert words.startswith("coupling: ") and said in words and "\n" not in words
+    assert json.loads((tmp_path / "coupling.json").read_text()) == kept
+
+
+def test_failed_runs_are_told(tmp_path, monkeypatch, capsys):
+    coupling = tool("coupling")
+    monkeypatch.setattr(coupling, "sweep", lambda *words, **options: {"failed": {"1-control": "no luck"}})
+    assert run(coupling, tmp_path, "--seeds", 1) == 1
+    assert "coupling: seed 0, standard, run 1-control failed: no luck" in capsys.readouterr().err
+
+
+def test_rates_are_tuned_on_validation_images(tmp_path, monkeypatch, capsys):
+    def train(settings, folder, **options):
+        assert settings.test is False
+        return {"val_accuracy": 1 - settings.lr}
+
+    monkeypatch.setattr("duonet.experiments.studies.train", train)
+    monkeypatch.setattr(sys, "argv", ["tune_compare", "--methods", "coupled", "--out", str(tmp_path / "out")])
+    tool("tune_compare").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 + 3 and all("lr 0.004" in line for line in lines[4:])

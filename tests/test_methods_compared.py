@@ -1,6 +1,7 @@
 """The page of the comparison shows what was kept, table by table."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,29 @@ def test_a_table_takes_the_place_of_an_old_one_and_no_more(tool, monkeypatch):
     once = tool.page(page, [("a", "1  2")])
     assert once == page.replace("old", "```text\n1  2\n```")
     assert tool.page(once, [("a", "1  2")]) == once
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["binary"], "contest: expected NAME=FOLDER, got 'binary'"),
+        (["../a=runs"], "contest: expected NAME=FOLDER, got '../a=runs'"),
+        (["new={kept}", "binary={bad}"], "bad is no JSON file"),
+        (["binary={short}"], "row binaryduo must have an accuracy for each of its seeds"),
+        (["binary={kept}"], "methods_compared.md must end <!-- binary accuracy --> by <!-- end -->"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(words, said, tool, tmp_path, monkeypatch):
+    files, docs = tmp_path / "files", tmp_path / "docs"
+    files.mkdir(), docs.mkdir()
+    kept = (ROOT / "docs" / "methods_compared_binary.json").read_text()
+    short = json.loads(kept)
+    del short["methods"]["binaryduo"]["seeds"][1:]
+    for name, text in (("kept", kept), ("bad", kept[:99]), ("short", json.dumps(short))):
+        (files / name).write_text(text)
+    (docs / "methods_compared.md").write_text("<!-- binary accuracy -->\n")
+    monkeypatch.setattr(tool, "DOCS", docs)
+    with pytest.raises(SystemExit) as end:
+        tool.main([word.format(**{path.name: path for path in files.iterdir()}) for word in words])
+    assert said in end.value.code and "\n" not in end.value.code
+    assert [path.name for path in docs.iterdir()] == ["methods_compared.md"]

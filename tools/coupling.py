@@ -11,10 +11,13 @@ chosen, and the test images are scored once.
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 
+from duonet.cli.words import said
 from duonet.experiments import sweep
 from duonet.experiments.crew import Crew
+from duonet.experiments.study_file import read_study
 from duonet.files import replacing
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -41,19 +44,26 @@ def slug(condition):
 
 
 def train(out, seeds, workers):
-    """Make what is missing."""
+    """Make what is missing, and return how many runs failed."""
+    failed = 0
     for seed in range(seeds):
         for condition, changes in CONDITIONS.items():
             settings = STANDARD | changes | {"method": METHODS, "seed": seed}
             with Crew(workers) as crew:
-                sweep(settings, out / slug(condition) / str(seed), progress=False, crew=crew)
+                found = sweep(settings, out / slug(condition) / str(seed), progress=False, crew=crew)["failed"]
             print(f"seed {seed}, {condition}", flush=True)
+            for name, problem in found.items():
+                print(f"coupling: seed {seed}, {condition}, run {name} failed: {problem}", file=sys.stderr)
+            failed += len(found)
+    return failed
 
 
 def keep(out):
     """Write the test accuracies of the seeds that all conditions have."""
     done = {condition: finished(out, condition) for condition in CONDITIONS}
     seeds = sorted(set.intersection(*(set(rows) for rows in done.values())))
+    if not seeds:
+        raise ValueError(f"{out} has no seed that is finished under every condition")
     found = {}
     for condition, changes in CONDITIONS.items():
         accuracies = {method: [done[condition][seed][method] for seed in seeds] for method in METHODS}
@@ -68,13 +78,15 @@ def finished(out, condition):
     """Return the accuracies of the methods by seed, of complete sweeps."""
     found = {}
     for path in (out / slug(condition)).glob("*/results.json"):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        seed = int(path.parent.name)
-        asked = STANDARD | CONDITIONS[condition] | {"method": METHODS, "seed": seed}
-        if results["settings"] != asked:
-            raise SystemExit(f"{path} has other settings than {condition}, seed {seed}")
+        results, seed = read_study("sweep", path), path.parent.name
+        asked = STANDARD | CONDITIONS[condition] | {"method": METHODS}
+        if not seed.isdecimal() or results["settings"] != asked | {"seed": int(seed)}:
+            raise ValueError(f"{path} has other settings than {condition}, seed {seed}")
+        accuracies = {run["given"].get("method"): run["test_accuracy"] for run in results["runs"]}
         if results["complete"]:
-            found[seed] = {run["given"]["method"]: run["test_accuracy"] for run in results["runs"]}
+            if accuracies.keys() != set(METHODS) or None in accuracies.values():
+                raise ValueError(f"{path} must have a test accuracy of each of {', '.join(METHODS)}")
+            found[int(seed)] = accuracies
     return found
 
 
@@ -85,10 +97,15 @@ def main():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    if options.keep:
-        keep(options.out)
-    else:
-        train(options.out, options.seeds, options.workers)
+    try:
+        if options.keep:
+            keep(options.out)
+        elif train(options.out, options.seeds, options.workers):
+            sys.exit(1)
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.exit(said(error, "coupling"))
+    except KeyboardInterrupt:
+        sys.exit("coupling: stopped; the same command continues")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ python tools/render_contest.py float=runs/FLOAT binary=runs/BINARY  # keep those
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
+from duonet.cli.words import said
 from duonet.experiments import contest_tables
 from duonet.experiments.figures import plot_contest
 from duonet.experiments.study_file import read_study
@@ -30,22 +32,38 @@ def page(text, studies):
             mark = f"<!-- {name} {table} -->\n"
             if mark in text:
                 before, rest = text.split(mark, 1)
+                if END not in rest:
+                    raise ValueError(f"contest: docs/{PAGE} must end {mark.strip()} by {END.strip()}")
                 text = f"{before}{mark}```text\n{lines}\n```\n{END}{rest.split(END, 1)[1]}"
     return text
 
 
-def main(words):
+def asked(words):
+    """Read the studies that the command line names."""
+    found = {}
     for word in words:
-        name, folder = word.split("=", 1)
-        results = json.dumps(read_study("contest", folder), indent=1) + "\n"
-        with replacing(DOCS / f"methods_compared_{name}.json") as part:
-            part.write_text(results, encoding="utf-8")
-    studies = kept()
-    text = page((DOCS / PAGE).read_text(encoding="utf-8"), studies)
-    with replacing(DOCS / PAGE) as part:
-        part.write_text(text, encoding="utf-8")
-    for name, results in studies:
-        plot_contest(results, DOCS / f"methods_compared_{name}.png")
+        name, _, folder = word.partition("=")
+        if not re.fullmatch(r"\w+", name) or not folder:
+            raise ValueError(f"contest: expected NAME=FOLDER, got {word!r}")
+        found[name] = read_study("contest", folder)
+    return found
+
+
+def main(words):
+    """Write results, page and pictures, or nothing but what is wrong."""
+    try:
+        new = asked(words)
+        studies = dict(kept()) | new
+        text = page((DOCS / PAGE).read_text(encoding="utf-8"), studies.items())
+        for name, results in studies.items():
+            plot_contest(results, DOCS / f"methods_compared_{name}.png")
+        for name, results in new.items():
+            with replacing(DOCS / f"methods_compared_{name}.json") as part:
+                part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        with replacing(DOCS / PAGE) as part:
+            part.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        sys.exit(said(error, "contest"))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 python tools/render_findings.py
 """
 
-import json
+import math
 import re
+import sys
 from pathlib import Path
 
+from duonet.cli.words import said
 from duonet.experiments.competition_tables import against, correlations, ranked
-from duonet.experiments.records import rows_of
-from duonet.experiments.study_file import read_study
-from duonet.experiments.study_tables import cell
+from duonet.experiments.records import rows_of, told_from_noise
+from duonet.experiments.study_file import check_shape, read_json, read_study
+from duonet.experiments.study_tables import mismatch_tables
 from duonet.files import replacing
 from duonet.text import aligned
 from duonet.viz.canvas import blank, save, tidy
@@ -18,6 +20,11 @@ from duonet.viz.canvas import blank, save, tidy
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "findings.md"
 PAIRS = (("binaryduo", "baseline"), ("binaryduo", "control"), ("control", "baseline"))
+# What the files hold.
+ACCURACIES = {"seeds": [int], "accuracy": [float]}
+CONDITION = {"methods": {name: ACCURACIES for name in ("baseline", "binaryduo", "control")}}
+RUN = {"method": str, "seed": int, "test_accuracy": float}
+DECOUPLED = {"float64_relative_difference": float, "float32_changed_predictions": int}
 NETWORKS = {  # rows of the table of gains: network, images and training, weights, file
     "compare_seeds": ("vgg_deep", "4,000 images of Fashion-MNIST, 12 epochs", "float"),
     "methods_compared_longer": ("vgg_deep, width 8", "2,500 images, 9 epochs, rate of each method", "float"),
@@ -36,27 +43,87 @@ def kept(name):
     path = DOCS / f"{name}.json"
     if name.startswith("methods_compared"):
         return read_study("contest", path)
-    results = json.loads(path.read_text(encoding="utf-8"))
     if name.startswith("training"):
-        methods = {}
+        results, methods = checked(path, {"runs": [RUN]}), {}
         for run in results["runs"]:
             row = methods.setdefault(run["method"], {"seeds": [], "accuracy": []})
             row["seeds"].append(run["seed"])
             row["accuracy"].append(run["test_accuracy"])
         return results | {"methods": methods}
+    results = read_study("compare", path)
     for row in results["methods"].values():
         row["seeds"] = list(range(len(row["accuracy"])))
     return results
 
 
+def checked(path, shape):
+    """Read a file that no command of the package reads."""
+    results = read_json("findings", path)
+    try:
+        check_shape(results, shape, "the file")
+    except ValueError as error:
+        raise ValueError(f"findings: {path} has another content: {error}") from None
+    return results
+
+
+def changed():
+    """Return the accuracies under every condition of tools/coupling.py."""
+    path = DOCS / "coupling.json"
+    found = checked(path, {"conditions": dict})["conditions"]
+    for condition in found:
+        checked(path, {"conditions": {condition: CONDITION}})
+        for method, row in found[condition]["methods"].items():
+            if not len(row["seeds"]) == len(row["accuracy"]) > 0:
+                raise ValueError(f"findings: {path} must have an accuracy for each seed of {condition}, {method}")
+    if "12 layers" not in found:
+        raise ValueError(f"findings: {path} has no condition of 12 layers, which the claims name")
+    return found
+
+
 def points(gap):
     """Write a paired difference in points, with its 95 % interval."""
-    if gap.seeds < 1:
-        return "-"
-    if gap.seeds < 2:
+    if gap.seeds == 1:
         return f"{100 * gap.mean:+.1f} (one seed)"
-    low, high = 100 * (gap.mean - gap.half), 100 * (gap.mean + gap.half)
-    return f"{100 * gap.mean:+.1f} ({low:+.1f} to {high:+.1f})"
+    return interval(gap, 100, 1) if gap.seeds else "-"
+
+
+def interval(gap, times=1, digits=2):
+    """Write a paired difference with its 95 % interval."""
+    low, high = gap.mean - gap.half, gap.mean + gap.half
+    return f"{times * gap.mean:+.{digits}f} ({times * low:+.{digits}f} to {times * high:+.{digits}f})"
+
+
+def above(gap):
+    """Say whether the whole interval lies above 0."""
+    return gap.mean > gap.half
+
+
+def below(gap):
+    """Say whether the whole interval lies below 0."""
+    return -gap.mean > gap.half
+
+
+def sure(gap, intervals):
+    """Say whether the interval excludes 0 even if all intervals are to be right together, by Bonferroni's rule."""
+    return gap.seeds > 1 and intervals * chance(abs(gap.mean) / max(gap.error, 1e-12), gap.seeds - 1) < 0.05
+
+
+def chance(t, freedom):
+    """Return the probability of a larger abs(t) by Student's distribution, a finite series in θ = atan(t / √ν)."""
+    theta = math.atan2(t, math.sqrt(freedom))
+    odd, term, total = freedom % 2, 1.0, 0.0
+    for k in range(odd, freedom - 1, 2):
+        total += term * math.cos(theta) ** k
+        term *= (k + 1) / (k + 2)
+    inside = 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
+    return 1 - inside
+
+
+def verdict(gaps):
+    """Return the word on the claim that these differences are above 0; the page explains it."""
+    if all(map(above, gaps)):
+        return "holds"
+    return "holds in part" if any(above(gap) and sure(gap, len(gaps)) for gap in gaps) else "not seen"
 
 
 def gains():
@@ -71,36 +138,65 @@ def gains():
 
 def conditions():
     """Lay out the same differences under every condition of tools/coupling.py."""
-    found = json.loads((DOCS / "coupling.json").read_text(encoding="utf-8"))["conditions"]
+    found = changed()
     rows = [("condition", "baseline %", "seeds", "minus baseline", "minus control", "control minus baseline")]
     for condition in found:
-        methods = found[condition]["methods"]
-        accuracy = methods["baseline"]["accuracy"]
+        accuracy = found[condition]["methods"]["baseline"]["accuracy"]
         gaps = [against(found[condition], *pair) for pair in PAIRS]
         mean = f"{100 * sum(accuracy) / len(accuracy):.1f}"
         rows.append((condition, mean, str(gaps[0].seeds), *map(points, gaps)))
-    return f"{aligned(rows)}\n\n{significant()}"
+    return f"{aligned(rows)}\n\n{significant(found)}"
 
 
-def significant():
-    """Say where an interval of the conditions excludes 0."""
-    found = json.loads((DOCS / "coupling.json").read_text(encoding="utf-8"))["conditions"]
+def significant(found):
+    """Say where an interval of the conditions excludes 0, and where it does so even among so many."""
+    gaps = {(pair, condition): against(found[condition], *pair) for pair in PAIRS[:2] for condition in found}
     lines = []
-    for (name, other), words in zip(PAIRS, ("baseline", "control")):
-        gaps = {condition: against(found[condition], name, other) for condition in found}
-        better, worse = ([c for c, gap in gaps.items() if sign * gap.mean > gap.half] for sign in (1, -1))
-        lines += [
-            f"BinaryDuo {word} its {words}, with an interval that excludes 0: {', '.join(names) or 'nowhere'}."
-            for word, names in (("beats", better), ("loses to", worse))
-        ]
+    for pair in PAIRS[:2]:
+        for word, beyond in (("beats", above), ("loses to", below)):
+            names = [condition for condition in found if beyond(gaps[pair, condition])]
+            where = ", ".join(names) or "nowhere"
+            lines.append(f"BinaryDuo {word} its {pair[1]}, with an interval that excludes 0: {where}.")
+    still = [f"{condition} (minus {pair[1]})" for (pair, condition), gap in gaps.items() if sure(gap, len(gaps))]
+    lines.append(f"Of {len(gaps)} intervals {0.05 * len(gaps):.1f} exclude 0 by chance, on average.")
+    lines.append(f"Even if all are to be right together (Bonferroni): {', '.join(still) or 'nowhere'}.")
     return "\n".join(lines)
 
 
-def cosine(state, activation, surrogate="clip", step=0.1):
-    """Write the cosines of the toy network's second and third layer."""
-    records = read_study("mismatch", DOCS / "mismatch.json")
-    rows = rows_of(records, "toy", state=state, activation=activation, surrogate=surrogate, step=step)
-    return " and ".join(cell([row for row in rows if row["layer"] == layer]) for layer in ("linear2", "linear3"))
+def cosines(first, second, state="trained", step=0.1):
+    """Pair the toy network's cosines of two (activation, surrogate) by seed, in its second and third layer."""
+    records, found = read_study("mismatch", DOCS / "mismatch.json"), []
+    for layer in ("linear2", "linear3"):
+        methods = {}
+        for activation, surrogate in (first, second):
+            rows = rows_of(records, "toy", state=state, activation=activation, surrogate=surrogate, step=step)
+            seen = {row["seed"]: row["cosine"] for row in rows if row["layer"] == layer and told_from_noise(row)}
+            methods[activation, surrogate] = {"seeds": list(seen), "accuracy": list(seen.values())}
+        found.append(against({"methods": methods}, first, second))
+    return found
+
+
+def in_both(gaps):
+    """Write the differences of two layers, and how many seeds noise leaves in each."""
+    return " and ".join(f"{interval(gap)}, {gap.seeds} seeds" for gap in gaps)
+
+
+def truth():
+    """Write the range of the measured cosines' errors in the network with closed forms, in standard errors."""
+    table = mismatch_tables(read_study("mismatch", DOCS / "mismatch.json"))["truth"]
+    found = sorted(float(line.split()[-1]) for line in table.splitlines()[3:])
+    return f"{found[0]:.2f} to {found[-1]:.2f}"
+
+
+def rivals(name):
+    """Pair BinaryDuo with every other method of a contest."""
+    results = kept(name)
+    return [against(results, "binaryduo", other) for other in results["methods"] if other != "binaryduo"]
+
+
+def counted(gaps):
+    """Write in how many differences the interval excludes 0, on either side."""
+    return f"above 0 in {sum(map(above, gaps))} of {len(gaps)}, below 0 in {sum(map(below, gaps))}"
 
 
 def place(results):
@@ -111,49 +207,56 @@ def place(results):
 
 def claims():
     """Lay out each claim of the paper's abstract, what was measured here, the verdict and the command."""
-    eight, contest = kept("compare_seeds"), kept("methods_compared_float")
-    changed = [row["float32_changed_predictions"] for row in eight["decoupling"]]
+    eight, contest, deep = kept("compare_seeds"), kept("methods_compared_float"), changed()
+    check_shape(eight, {"decoupling": [DECOUPLED]}, "docs/compare_seeds.json")
+    predictions = [row["float32_changed_predictions"] for row in eight["decoupling"]]
     largest = max(row["float64_relative_difference"] for row in eight["decoupling"])
     start = next(row for row in correlations(contest) if row.state == "start")
-    leader, binary = kept("methods_compared_longer"), kept("methods_compared_binary")
-    deep = json.loads((DOCS / "coupling.json").read_text(encoding="utf-8"))["conditions"]["12 layers"]
-    best = against(leader, "hwgq-log-coupled", "binaryduo")
+    best, cost = against(kept("methods_compared_longer"), "hwgq-log-coupled", "binaryduo"), against(eight, "float")
+    levels = cosines(("ternary", "clip"), ("binary", "clip"))
+    sharp = cosines(("ternary", "clip"), ("binary", "tanh 4"))
+    trained = [*map(kept, NETWORKS), *deep.values()]
+    lead, coupling = (
+        [gap for gap in (against(results, *pair) for results in trained) if gap.seeds > 1] for pair in PAIRS[:2]
+    )
+    float_rivals, binary_rivals = rivals("methods_compared_float"), rivals("methods_compared_binary")
     rows = [
         ("Binary activations cost accuracy",
-         f"`vgg_deep`, {len(changed)} seeds: the float network leads the binary baseline by "
-         f"{points(against(eight, 'float'))} points",
-         "holds", "`duonet compare --seeds 8`"),
+         f"`vgg_deep`, {cost.seeds} seeds: the float network leads the binary baseline by {points(cost)} points",
+         verdict([cost]), "`duonet compare --seeds 8`"),
         ("Gradient mismatch is the main reason",
-         f"`vgg_deep`, width 8, {start.methods} activations: rank correlation of cosine and gain "
-         f"{start.value:.2f} ({start.low:.2f} to {start.high:.2f})",
-         "not seen", "`duonet contest`"),
+         f"`vgg_deep`, width 8, layer `{start.layer}`, {start.methods} methods: rank correlation of cosine and "
+         f"gain {start.value:.2f} ({start.low:.2f} to {start.high:.2f})",
+         "holds" if start.low > 0 else "not seen", "`duonet contest`"),
         ("The gradient of the smoothed loss measures mismatch",
-         "Closed forms of a two-layer network agree within the measurement's error. In a deep network on real "
-         "images noise hides it in most layers",
+         f"Errors against the closed forms of a two-layer network: {truth()} standard errors (root mean square). "
+         "In a deep network on real images noise hides most layers",
          "holds in part", "`duonet mismatch --full`"),
         ("More levels reduce it",
-         f"Toy network, 5 seeds, after training, layers 2 and 3: binary {cosine('trained', 'binary')}, ternary "
-         f"{cosine('trained', 'ternary')}",
-         "holds", "`duonet mismatch --full`"),
+         "Toy network after training, layers 2 and 3, cosine of ternary minus binary activations: "
+         f"{in_both(levels)}",
+         verdict(levels), "`duonet mismatch --full`"),
         ("More levels reduce it more than other surrogates do",
-         f"The same layers: binary with tanh 4 {cosine('trained', 'binary', 'tanh 4')}, but with more noise",
-         "not seen", "`duonet mismatch --full`"),
+         f"The same layers, ternary minus binary with the surrogate tanh 4: {in_both(sharp)}",
+         verdict(sharp), "`duonet mismatch --full`"),
         ("Decoupling keeps the function",
-         f"`vgg_deep`, {len(changed)} seeds: logits differ by {largest:g} in float64; in float32 {max(changed)} "
-         "of 5,000 predictions at most",
-         "holds", "`duonet compare --seeds 8`"),
+         f"`vgg_deep`, {len(predictions)} seeds: logits differ by {largest:g} in float64; in float32 "
+         f"{max(predictions)} of 5,000 predictions at most",
+         "holds" if largest == 0 else "holds in part", "`duonet compare --seeds 8`"),
         ("BinaryDuo beats a binary network of equal weights and compute",
-         f"`vgg_deep`, {len(changed)} seeds: {points(against(eight, 'binaryduo'))} points; not in every network: "
-         "see the next table",
-         "holds in part", "`duonet compare --seeds 8`"),
+         f"`vgg_deep`, {cost.seeds} seeds: {points(against(eight, 'binaryduo'))} points. Intervals of both tables "
+         f"below: {counted(lead)}",
+         verdict(lead), "`duonet compare --seeds 8`"),
         ("It does so because it is trained coupled",
-         f"Minus the same architecture from scratch: {points(against(eight, 'binaryduo', 'control'))} there, "
-         f"{points(against(deep, 'binaryduo', 'control'))} with twelve quantised layers: see the last table",
-         "holds in part", "`python tools/coupling.py`"),
+         f"Minus the same architecture from scratch: {points(against(eight, *PAIRS[1]))} there, "
+         f"{points(against(deep['12 layers'], *PAIRS[1]))} with twelve quantised layers. Intervals of both "
+         f"tables: {counted(coupling)}",
+         verdict(coupling), "`python tools/coupling.py`"),
         ("BinaryDuo beats other binary networks",
-         f"Float weights: place {place(contest)}; its scheme with HWGQ's staircase leads it by {points(best)}. "
-         f"Binary weights: place {place(binary)}",
-         "holds in part", "`duonet contest`"),
+         f"Float weights: place {place(contest)}, against each other method {counted(float_rivals)}; its "
+         f"scheme with HWGQ's staircase leads it by {points(best)}. Binary weights: place "
+         f"{place(kept('methods_compared_binary'))}, {counted(binary_rivals)}",
+         verdict(float_rivals + binary_rivals), "`duonet contest`"),
         ("AlexNet and ResNet-18 on ImageNet", "nothing", "not tried", "`duonet train resnet18 FOLDER`"),
     ]  # fmt: skip
     lines = ["| Claim | Measured here | Verdict | Command |", "|---|---|---|---|"]
@@ -167,13 +270,14 @@ def page(text):
         text, count = re.subn(
             rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, b=block: f"{m[1]}{b}\n{m[2]}", text, flags=re.S
         )
-        assert count == 1, name
+        if count != 1:
+            raise ValueError(f"findings: docs/{PAGE} must have one place <!-- {name} -->, got {count}")
     return text
 
 
 def draw(path):
     """Draw both differences under every condition, with 95 % intervals."""
-    found = json.loads((DOCS / "coupling.json").read_text(encoding="utf-8"))["conditions"]
+    found = changed()
     order = list(found)
     figure = blank(8, 4.6)
     left, right = figure.subplots(1, 2, sharey=True, sharex=True)
@@ -193,10 +297,14 @@ def draw(path):
 
 
 def main():
-    text = page((DOCS / PAGE).read_text(encoding="utf-8"))
-    with replacing(DOCS / PAGE) as part:
-        part.write_text(text, encoding="utf-8")
-    draw(DOCS / "coupling.png")
+    """Write picture and page, or nothing but what is wrong."""
+    try:
+        text = page((DOCS / PAGE).read_text(encoding="utf-8"))
+        draw(DOCS / "coupling.png")
+        with replacing(DOCS / PAGE) as part:
+            part.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        sys.exit(said(error, "findings"))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,22 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from duonet.experiments.comparison import Settings
+from duonet.experiments.comparison import CompareSettings
 from duonet.experiments.studies import Study
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=Settings.model)
+    parser.add_argument("--model", default=CompareSettings.model)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--rates", type=float, nargs="+", default=[4e-3, 8e-3, 16e-3, 32e-3])
     parser.add_argument("--finetune-rates", type=float, nargs="+", default=[2e-3, 4e-3, 8e-3])
     parser.add_argument("--methods", nargs="+", default=["float", "baseline", "control", "coupled"])
     parser.add_argument("--out", type=Path, default=Path("runs/tune_compare"))
     options = parser.parse_args()
-    runs = {(run.method, run.seed): run for _, run in Settings(model=options.model, seeds=options.seeds).runs()}
+    runs = {
+        (run.method, run.seed): run for _, run in CompareSettings(model=options.model, seeds=options.seeds).runs()
+    }
     study = Study("tune", options.out, {"model": options.model}, fresh={})
 
     def scores(method, **changes):
@@ -36,7 +38,8 @@ def main():
                 changes |= {"epochs": run.epochs - run.finetune_epochs, "finetune_epochs": None}
             run = dataclasses.replace(run, method=method, validation_images=None, test=False, **changes)
             name = f"{method}-{'-'.join(f'{v:g}' for v in changes.values() if isinstance(v, float))}-{seed}"
-            accuracies.append(study.run(name, run, progress=False)["val_accuracy"])
+            task = study.task(name, run, progress=False)
+            accuracies.append(task.work(*task.arguments, task.folder)["val_accuracy"])
         mean = statistics.mean(accuracies)
         each = " ".join(f"{100 * a:.1f}" for a in accuracies)
         rates = " ".join(f"{name} {value:<6g}" for name, value in changes.items() if isinstance(value, float))

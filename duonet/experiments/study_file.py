@@ -91,14 +91,7 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
     if path.is_dir() and not (path / RESULTS).exists():
         raise ValueError(f"{study}: {path} holds no study of duonet {study}: it has no {RESULTS}")
     path = path / RESULTS if path.is_dir() else path
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{study}: {path} is neither a folder nor a file")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{study}: {path} is larger than any {RESULTS}, {path.stat().st_size:,} bytes")
-    try:
-        results = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{study}: {path} is no JSON file ({type(error).__name__})") from None
+    results = read_json(study, path)
     try:
         check_shape(results, STUDIES[study] | (CONTINUED if continued else {}), "the file")
         if study == "mismatch" and (continued or "finished" in results):  # not all that are complete have it
@@ -108,6 +101,8 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
         for name, row in results["methods"].items() if study == "contest" else ():
             check_shape(row, CONTESTANT, f"row {name}")
             check_shape(row, COSTS if row["accuracy"] else {}, f"row {name}")
+            if len(row["seeds"]) != len(row["accuracy"]):
+                raise ValueError(f"row {name} must have an accuracy for each of its seeds")
         for name, row in results["rates"].items() if study == "contest" else ():
             check_shape(row, RATE, f"the rates of {name}")
         for i, row in enumerate(results["records"] if study == "mismatch" else ()):
@@ -115,6 +110,37 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
     except ValueError as error:
         raise ValueError(f"{study}: {path} is no {RESULTS} of duonet {study}: {error}") from None
     return results
+
+
+def read_json(owner: str, path: Path) -> Any:
+    """Read a file of JSON.
+
+    Parameters
+    ----------
+    owner : str
+        For messages.
+    path : Path
+
+    Returns
+    -------
+    object
+        Of any shape: see `check_shape`.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it may not be read.
+    ValueError
+        If it is no file, larger than any study's, or no JSON; names it.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{owner}: {path} is neither a folder nor a file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{owner}: {path} is larger than any {RESULTS}, {path.stat().st_size:,} bytes")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{owner}: {path} is no JSON file ({type(error).__name__})") from None
 
 
 def check_shape(value: Any, shape: Any, where: str) -> None:
