@@ -3,6 +3,7 @@
 #
 #   benchmarks/gpu_run.sh                            # all stages, with the seconds below
 #   benchmarks/gpu_run.sh tests=300 steps=200        # some, each with its own
+#   benchmarks/gpu_run.sh --minutes 15               # all within 15 minutes: 150, 150 and 90 s, then training
 #   benchmarks/gpu_run.sh --dry-run                  # print the commands only
 #
 #   tests     the tests marked gpu, which here fail without one
@@ -25,7 +26,22 @@ if [ "${1:-}" = --dry-run ]; then
     dry=1
     shift
 fi
+minutes=
+if [ "${1:-}" = --minutes ]; then
+    minutes=${2:-}
+    if ! [[ $minutes =~ ^[1-9][0-9]{0,4}$ ]] || [ $# -ne 2 ]; then
+        echo "gpu_run.sh: expected a whole number of minutes alone after --minutes, got ${*:2}" >&2
+        exit 2
+    fi
+    set -- tests=$((10 * minutes)) steps=$((10 * minutes)) mismatch=$((6 * minutes)) train=$((60 * minutes))
+fi
 [ $# -gt 0 ] || set -- tests=1200 steps=1200 mismatch=1800 train=86400
+for stage in "$@"; do
+    if ! [[ $stage =~ ^(tests|steps|mismatch|train)=[1-9][0-9]*$ ]]; then
+        echo "gpu_run.sh: expected tests=, steps=, mismatch= or train= and seconds, got $stage" >&2
+        exit 2
+    fi
+done
 
 # Run a command within some seconds, its output in a log as well. A command that ran out of time is no error.
 within() {
@@ -103,11 +119,7 @@ for stage in "$@"; do
         done
         ;;
     mismatch=*) once mismatch "$seconds" "$python" benchmarks/mismatch.py --device gpu --rounds 3 ;;
-    train=*) train "$seconds" ;;
-    *)
-        echo "gpu_run.sh: expected tests=, steps=, mismatch= or train= and seconds, got $stage" >&2
-        exit 2
-        ;;
+    train=*) train "$((minutes ? 60 * minutes - SECONDS : seconds))" ;;
     esac
 done
 [ -z "$failed" ] || { echo "not finished:$failed"; exit 1; }

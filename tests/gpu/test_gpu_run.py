@@ -51,7 +51,24 @@ def test_stages_are_done_once(call, tmp_path):
     result, asked = call("tests=9", "steps=9", "mismatch=9")
     assert result.returncode == 0 and len(asked) == 6 and asked[0] == "-m pytest -q -m gpu"
     assert call("tests=9", "steps=9", "mismatch=9")[1] == []
-    assert call("lunch=9")[0].returncode == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", ["lunch=9", "tests", "tests=x", "steps=0", "--minutes", "--minutes=15", "--minutes x"]
+)
+def test_a_wrong_argument_starts_nothing(call, tmp_path, wrong):
+    result, asked = call("tests=9", *wrong.split()) if "=9" in wrong else call(*wrong.split())
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and not asked
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_stages_share_some_minutes(call, monkeypatch):
+    result, asked = call("--dry-run", "--minutes", "15")
+    seconds = [int(line[3 : line.index(" s]")]) for line in result.stdout.splitlines()]
+    assert seconds[:7] == [60, 150, 37, 37, 37, 37, 90] and set(seconds[7:19]) <= {899, 900} and not asked
+    monkeypatch.setenv("SECONDS", "57")  # as if the script had begun that long ago
+    result, asked = call("--minutes", "1", takes=60)
+    assert result.returncode == 1 and "waits for another call" in result.stdout and len(asked) == 7
 
 
 def test_training_stops_in_time_and_goes_on(call, tmp_path):
