@@ -7,8 +7,9 @@
 
 A cell tagged `solution` answers the exercise whose test is the cell just before it. A notebook shows it folded;
 `--check` runs it before the test, which must then pass. A reader runs cells again, and in any order: so `--check`
-then runs the cells that take little time once more, twice in a row, from the last section to the first, and all of
-this a second time, when the last section meets what the first has left.
+then runs the cells once more, each twice in a row, from the last section to the first, and all of this a second
+time, when the last section meets what the first has left. A cell tagged `slow`, which trains or measures for long,
+runs once.
 
 A cell that draws begins with comments that say in words what its figure shows: `# alt: Two curves ...`. The words
 become the alternative text of the image, in the notebook and in the site.
@@ -33,7 +34,6 @@ from duonet.viz.interactive import VIEW
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds on two cores
-QUICK = 1  # seconds; a cell that takes longer runs once
 ALT = re.compile(r"\A# alt: .+\n(# .+\n)*")
 OPEN, WRONG = "is still open", "not right yet"  # what duonet.exercise.attempt prints of what is not solved
 FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
@@ -92,10 +92,10 @@ def sections(cells):
     return parts
 
 
-def again(cells, seconds):
-    """List what to run once more: the last section first, each quick cell twice in a row; and all of it twice."""
-    quick = [[cell for cell in part if seconds.get(cell.id, QUICK) < QUICK] for part in sections(cells)]
-    return [cell for part in quick[::-1] for cell in part for _ in range(2)] * 2
+def again(cells):
+    """List what to run once more: the last section first, each cell but slow ones twice in a row; all twice."""
+    code = [cell for part in sections(cells)[::-1] for cell in part if cell.cell_type == "code"]
+    return [cell for cell in code if "slow" not in cell.metadata.get("tags", []) for _ in range(2)] * 2
 
 
 def execute(notebook, repeat=False):
@@ -121,7 +121,7 @@ def execute(notebook, repeat=False):
         client.execute(cleanup_kc=not repeat)
         if repeat:
             with client.setup_kernel():
-                for cell in again(notebook.cells, seconds):
+                for cell in again(notebook.cells):
                     notebook.cells.append(copy.deepcopy(cell))
                     client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
     notebook.metadata.language_info = language_info  # the kernel's has Python's version

@@ -94,20 +94,26 @@ def test_checking_runs_the_solutions_and_writes_nothing(place, monkeypatch, caps
         assert run(monkeypatch, "--check") == 1 and "does not solve its exercise" in capsys.readouterr().out
 
 
-def test_checking_runs_cells_again_twice_in_a_row_and_sections_in_reverse_but_no_slow_cell():
-    cells = build.jupytext.reads(
-        "# %%\nimport math\n\n# %% [markdown]\n# Some text.\n#\n# ## One\n\n# %%\na = 1\n\n# %%\nb = 2\n"
-        "\n# %% [markdown]\n# ### Not a section\n\n# %%\nc = 3\n\n# %% [markdown]\n# ## Two\n\n# %%\nd = 4\n",
-        fmt="py:percent",
-    ).cells
-    for cell in cells:
-        cell.id = cell.source[0]
-    seconds = {cell.id: 0.1 for cell in cells if cell.cell_type == "code"} | {"b": 2 * build.QUICK}
-    assert [cell.id for cell in build.again(cells, seconds)] == list("ddaacciiddaaccii")
+def test_checking_runs_each_cell_again_twice_in_a_row_and_sections_in_reverse_but_no_cell_tagged_slow(place):
+    source, _ = place(
+        '# %%\ni = 0\n\n# %% [markdown]\n# Some text.\n#\n# ## One\n\n# %%\na = 1\n\n# %% tags=["slow"]\nb = 2\n'
+        '\n# %% [markdown]\n# ### Not a section\n\n# %% tags=["hide-input"]\nc = 3\n'
+        '\n# %% [markdown]\n# ## Two\n\n# %%\nd = 4\n\n# %% tags=["hide-input", "slow"]\ne = 5\n'
+    )
+    cells = build.assemble(source).cells
+    assert [cell.source[0] for cell in build.again(cells)] == list("ddaacciiddaaccii")
 
 
-def test_checking_refuses_a_section_that_runs_but_once(place):
-    place("# %%\nx = 1\n\n# %% [markdown]\n# ## Two\n\n# %%\nx, y = 2, x\nassert y == 1\n")
+@pytest.mark.parametrize(
+    "cells",
+    [
+        "x = 1\n\n# %% [markdown]\n# ## Two\n\n# %%\nx, y = 2, x\nassert y == 1",
+        '# %% tags=["slow"]\nx = 1\n\n# %%\nassert x == 1\n\n# %% [markdown]\n# ## Two\n\n# %%\nx = 2',
+    ],
+    ids=["a section that runs but once", "a slow cell's name that another section takes"],
+)
+def test_checking_refuses(place, cells):
+    place(f"# %%\n{cells}\n")
     with pytest.raises(CellExecutionError, match="AssertionError"):
         build.execute(build.assemble(build.sources()[0]), repeat=True)
 

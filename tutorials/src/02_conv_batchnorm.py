@@ -738,7 +738,7 @@ def more_than(floor, slow, fast):
     return f"more than {floor} times as fast" if floor > 1 else "faster"
 
 
-# %%
+# %% tags=["slow"]
 def conv_views(x, w, padding):
     """As conv_gemm for stride 1, the windows not by an index but as a view."""
     x, (KH, KW, C, OC) = pad(x, padding), w.shape
@@ -763,7 +763,7 @@ loops, product = measure(
 )
 print("six loops → one product:", more_than(20, loops, product))
 
-# %%
+# %% tags=["slow"]
 x, w = (
     rng.standard_normal(shape).astype("float32") for shape in ((N, H, W, C), (KH, KW, C, OC))
 )

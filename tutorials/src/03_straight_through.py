@@ -3,9 +3,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/03_straight_through.ipynb)
 #
-# An activation of two or three levels has derivative zero almost everywhere, and yet networks of them are
-# trained by gradient descent every day. This tutorial shows the trick, builds it, and shows exactly what is
-# wrong with it.
+# An activation of two or three levels has derivative zero almost everywhere, and yet gradient descent trains
+# networks of such activations every day. This tutorial builds the trick that makes this possible, and shows
+# exactly what is wrong with the trick.
 
 # %% tags=["hide-input"]
 import subprocess
@@ -75,9 +75,9 @@ plt.show()
 # > it going again with a difference quotient whose step is big. Pair staircases with eight surrogates, train
 # > some 60 small networks, and measure how wide a window of the backward pass should be.
 # >
-# > **Learn** Why a staircase is written as a comparison; what the straight-through estimator computes, and of
-# > which other function it is the exact derivative; why an ordinary gradient check of a quantised op *must*
-# > fail, and what to check instead; what a window that nobody is in does to training.
+# > **Learn** Why a staircase is written as a comparison; what the straight-through estimator computes, and which
+# > other function has it as its exact derivative; why an ordinary gradient check of a quantised op *must* fail,
+# > and what to check instead; what happens to training when no pre-activation is in the window.
 # >
 # > **Need** Python, NumPy, the chain rule; how an op with a forward and a backward pass is written and checked
 # > (tutorials 1 and 2).
@@ -88,8 +88,8 @@ plt.show()
 # %% [markdown]
 # ## 1. A staircase is a comparison
 #
-# A *staircase* (or *quantiser*) is a function of few levels. It is given by its **thresholds**, the places
-# where it jumps, and its **levels**, the values between them. Three of them are the subject of this course:
+# A *staircase* (or *quantiser*) is a function of few levels. Its **thresholds** are the places where it jumps;
+# its **levels** are the values between them. Three staircases are the subject of this course:
 #
 # | staircase | thresholds | levels |
 # |---|---|---|
@@ -119,7 +119,7 @@ def ternary(x):
 
 
 # %% [markdown]
-# Here are their values at a dozen points. The points were chosen to be awkward: they hold both zeros of
+# Here are their values at a dozen points. The points are awkward on purpose: among them are both zeros of
 # floating point ($-0.0$ and $0.0$ are equal, so a comparison treats them alike) and every threshold.
 
 # %%
@@ -131,8 +131,8 @@ assert (binary(X) == [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]).all()
 assert (ternary(X) == [0, 0, 0, 0, 0, 0, 0, 0.5, 0.5, 1, 1, 1]).all()
 
 # %% [markdown]
-# The library has the same three, as objects that are called like functions: `Sign()`, `Binary()`, `Ternary()`.
-# Ours agree with them bit for bit, in both precisions.
+# The library has the same three staircases, as objects that you call like functions: `Sign()`, `Binary()`,
+# `Ternary()`. Our functions agree with them bit for bit, in both precisions.
 
 # %%
 rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
@@ -147,13 +147,13 @@ for dtype in ("float32", "float64"):
 # "The nearest of $0, \tfrac12, 1$" sounds like a job for `np.round`: clip $x$ to $[0, 1]$, multiply by 2,
 # round, and divide by 2. Everywhere but on the thresholds, the result is the ternary staircase.
 #
-# **Predict.** What does it give *on* the thresholds, at $x = 0.25$ and $x = 0.75$, where two levels are equally
-# near?
+# **Predict.** What does rounding give *on* the thresholds, at $x = 0.25$ and $x = 0.75$, where two levels are
+# equally near?
 #
 # <details><summary>Answer</summary>
 #
-# 0 and 1: it steps down at one tie and up at the other. `np.round` breaks ties towards the *even* neighbour, so
-# 0.5 becomes 0, but 1.5 becomes 2. The comparison `>=` always steps up.
+# 0 and 1: rounding steps down at the first tie and up at the second. `np.round` breaks ties towards the *even*
+# neighbour, so 0.5 becomes 0, but 1.5 becomes 2. The comparison `>=` always steps up.
 #
 # </details>
 
@@ -169,13 +169,13 @@ print("comparison ", ternary(ties))
 assert by_rounding(ties, 2).tolist() == [0, 1] and ternary(ties).tolist() == [0.5, 1]
 
 # %% [markdown]
-# Do two points of the real line matter? They matter to BinaryDuo. It rests on an identity: a ternary activation is
-# the mean of two binary ones, one shifted to the left and one to the right,
+# Do two points of the real line matter? They matter to BinaryDuo. The method rests on an identity: a ternary
+# activation is the mean of two binary ones, one shifted to the left and one to the right,
 #
 # $$\text{ternary}(x) = \tfrac12\,\text{binary}(x - \tfrac14) + \tfrac12\,\text{binary}(x + \tfrac14).$$
 #
-# With comparisons it holds for every real number $x$. With rounding it breaks at $x = 0.75$, and a network that
-# is split along this identity would no longer be the same network.
+# With comparisons the identity holds for every real number $x$. With rounding it breaks at $x = 0.75$, and a
+# network that is split along this identity would change.
 
 # %%
 x = np.concatenate([X, ties, rng.uniform(-2, 2, 10_000)])
@@ -189,12 +189,12 @@ print(
 assert by_rounding(tie, 2) != by_rounding(tie - 0.25, 1) / 2 + by_rounding(tie + 0.25, 1) / 2
 
 # %% [markdown]
-# Ties are not rare, either. A dot product of inputs and weights that are all −1 or +1 is a whole number, and
-# with 64 of them it is 0, the threshold of sign, in one case of ten.
+# Ties are not rare, either. If all inputs and weights are −1 or +1, their dot product is a whole number. With 64
+# inputs it is 0, the threshold of sign, in one case of ten.
 #
-# One more trap, of floating point: $x + \tfrac14$ is itself rounded. Just below $x = 0.25$ the sum rounds *up*
-# to ½ and reaches the threshold, which $x$ has not. The cure is to move the threshold and not the number:
-# `Binary(0.25)` compares $x$ with ¼, and a comparison rounds nothing.
+# Floating point has one more trap: the sum $x + \tfrac14$ is itself rounded. Just below $x = 0.25$ the sum rounds
+# *up* to ½ and reaches the threshold, although $x$ is below ¼. The cure is to move the threshold and not the
+# number: `Binary(0.25)` compares $x$ with ¼, and a comparison rounds nothing.
 
 # %%
 from math import comb
@@ -331,8 +331,8 @@ for ax, low, high in ((left, 0, 1), (right, 0.2, 0.24)):
 plt.show()
 
 # %% [markdown]
-# It is a staircase too: it jumps by 1/200 when $b$ passes a sample, and is flat in between. So gradient
-# descent, started at $b = 0.2$, gets the gradient 0 and stays where it is, for ever.
+# The loss is a staircase too: it jumps by 1/200 when $b$ passes a sample, and is flat in between. So gradient
+# descent that starts at $b = 0.2$ gets the gradient 0 and never moves.
 
 # %%
 b = 0.2
@@ -347,14 +347,14 @@ assert b == 0.2
 #
 # ## 3. Take a bigger step
 #
-# The table above holds the way out: its last column. With $h = 1$ the difference quotient of sign is neither 0
-# nor huge. Let us work it out for every $x$. $\text{sign}(x + h)$ is $+1$ from $x = -h$ on, and
-# $\text{sign}(x - h)$ from $x = h$ on. Between these two places they differ by 2, elsewhere they are equal:
+# The last column of the table above shows the way out. With $h = 1$ the difference quotient of sign is neither 0
+# nor huge. Let us work it out for every $x$. $\text{sign}(x + h)$ is $+1$ from $x = -h$ on, and $\text{sign}(x -
+# h)$ from $x = h$ on. Between these two places the two values differ by 2; elsewhere they are equal:
 #
 # $$\frac{\text{sign}(x + h) - \text{sign}(x - h)}{2h} = \frac1h\,\mathbf 1[-h \le x < h].$$
 #
-# A *window* around the threshold, from $h$ to the left of it to $h$ to the right. Its area is 2 whatever $h$
-# is, because sign rises by 2. We check it on a grid of multiples of 1/64, which floating point adds and
+# This is a *window* around the threshold, from $h$ to the left of it to $h$ to the right. Its area is 2 for every
+# $h$, because sign rises by 2. We check it on a grid of multiples of 1/64, which floating point adds and
 # subtracts exactly, so that the ends of the windows are on the grid.
 
 # %%
@@ -379,8 +379,8 @@ for h in (0.25, 0.5, 1):
 #
 # <details><summary>Answer</summary>
 #
-# At one point each: the open window at $x = -1$, the closed one at $x = 1$. The central difference inherits a
-# half-open window from `>=`: a step that belongs to its right-hand side.
+# At one point each: the open window at $x = -1$, the closed window at $x = 1$. The central difference inherits
+# its half-open window from `>=`, which counts the threshold to the upper level.
 #
 # </details>
 
@@ -392,9 +392,9 @@ assert grid[Clip(-1, 1).derivative(grid) != difference].tolist() == [-1]
 assert grid[Clip(-1, 1, closed=True).derivative(grid) != difference].tolist() == [1]
 
 # %% [markdown]
-# Everywhere else the three are equal to the last bit. The literature has the closed window for sign and the
-# open one for BinaryDuo's activations. For a pre-activation that is a sum of many real numbers an end is never
-# hit and the choice is immaterial. Section 9 has a case where it is not.
+# Everywhere else the three windows are equal to the last bit. The literature uses the closed window for sign and
+# the open window for BinaryDuo's activations. A pre-activation that is a sum of many real numbers never hits an
+# end of the window, so the choice does not matter. Section 9 has a case where it does.
 #
 # ### Which step for which staircase?
 #
@@ -429,15 +429,15 @@ print(
 assert np.unique(central_difference(binary, grid, 1 / 4)).tolist() == [0, 2]
 
 # %% [markdown]
-# Both estimators are the same window, `Clip(0, 1)`. But to the ternary staircase it is the central difference
-# with *half the step*: to justify the window, the binary staircase has to be looked at from twice as far away.
-# Keep this in mind. A ternary activation is a pair of coupled binary ones (Section 1), and to train them
-# coupled is the idea of BinaryDuo.
+# Both estimators are the same window, `Clip(0, 1)`. But for the ternary staircase the window is the central
+# difference with *half the step*: the binary staircase needs a step twice as big to get the same window. Keep
+# this in mind. A ternary activation is a pair of coupled binary activations (Section 1), and BinaryDuo's idea is
+# to train them coupled.
 #
 # ### Exercise 2: the step of a staircase with any number of levels
 #
-# A staircase with $m$ evenly spaced levels from 0 to 1, thresholds halfway between neighbours, has as central
-# difference the window $[0, 1)$ of height 1 for exactly one step. Which?
+# Take a staircase with $m$ evenly spaced levels from 0 to 1 and thresholds halfway between neighbours. For
+# exactly one step, its central difference is the window $[0, 1)$ of height 1. Which step is it?
 
 
 # %%
@@ -514,10 +514,10 @@ print("The surrogate Clip is each staircase, averaged.")
 #
 # ## 4. A staircase forwards, a window backwards
 #
-# In the engine of this course an op is a `Function` with a `forward` and a `backward` on arrays; `backward`
-# gets `dy`, the gradient of the loss with respect to the output `y`, and returns that with respect to the
-# input. Nothing forces the two to belong together. So we let `forward` be the staircase and `backward` multiply
-# with the window.
+# In the engine of this course an op is a `Function` with a `forward` and a `backward` on arrays; `backward` gets
+# `dy`, the gradient of the loss with respect to the output `y`, and returns the gradient with respect to the
+# input. Nothing forces the two methods to belong together. So we let `forward` be the staircase and `backward`
+# multiply with the window.
 
 # %%
 from duonet import Function
@@ -537,8 +537,8 @@ class BinaryClip(Function):
 
 
 # %% [markdown]
-# The library has one op for all of these, `quantize(x, staircase, surrogate)`. Its gradient must be ours, bit
-# for bit, whatever the upstream gradient `dy`.
+# The library has one op for all such pairs, `quantize(x, staircase, surrogate)`. For any upstream gradient `dy`,
+# its gradient must equal ours bit for bit.
 
 # %%
 from duonet.quant import quantize
@@ -609,9 +609,9 @@ class TernaryClip(Function):
 # %% [markdown]
 # ### The stuck model moves
 #
-# Back to the model that stood still at $b = 0.2$. Its step $\mathbf 1[x \ge b]$ is `binary(x - b + 0.5)`, so
-# `BinaryClip` passes gradient where $|x - b| < \tfrac12$. What back-propagation then returns is called the
-# **coarse gradient**.
+# We return to the model that stood still at $b = 0.2$. Its step $\mathbf 1[x \ge b]$ is `binary(x - b + 0.5)`, so
+# `BinaryClip` passes gradient where $|x - b| < \tfrac12$. The gradient that back-propagation then returns is
+# called the **coarse gradient**.
 
 
 # %%
@@ -623,15 +623,14 @@ def coarse_gradient(b):
 
 
 # %% [markdown]
-# **Predict.** At $b = 0.2$ half of the samples are wrong, those between 0.2 and 0.7: there $y = 1$ and the
-# label is 0. All of them are inside the window. What is the coarse gradient? (The derivative of
-# $(y - \text{label})^2$ with respect to $y$ is $2(y - \text{label})$; that of $x - b$ with respect to $b$ is
-# −1.)
+# **Predict.** At $b = 0.2$ the model is wrong on half of the samples, from 0.2 to 0.7: there $y = 1$ and the
+# label is 0. All of these samples are inside the window. What is the coarse gradient? (The derivative of $(y -
+# \text{label})^2$ with respect to $y$ is $2(y - \text{label})$; that of $x - b$ with respect to $b$ is −1.)
 #
 # <details><summary>Answer</summary>
 #
-# Each wrong sample gives $2 \cdot 1 \cdot (-1) = -2$, the right ones give 0. The mean is $-2 \cdot 0.5 = -1$:
-# negative, so gradient descent raises $b$, which is right.
+# Each wrong sample gives $2 \cdot 1 \cdot (-1) = -2$, each right sample gives 0. The mean is $-2 \cdot 0.5 = -1$.
+# It is negative, so gradient descent raises $b$, as it should.
 #
 # </details>
 
@@ -645,9 +644,9 @@ print(f"b after 50 steps: {path[-1]:.3f}, wrong samples: {100 * loss(path[-1]):.
 assert abs(path[-1] - 0.7) < 0.01 and loss(path[-1]) <= 0.01
 
 # %% [markdown]
-# The model learns. But look at *which* gradient it has followed. We draw the coarse gradient for every $b$, next
-# to the slope of the V that the loss really is (a difference quotient of the loss itself, with a step so big that
-# the small jumps average out).
+# The model learns. But *which* gradient has it followed? We draw the coarse gradient for every $b$, next to the
+# true slope of the V. (The true slope is a difference quotient of the loss itself, with a step so big that the
+# small jumps average out.)
 
 # %%
 # alt: Left, the threshold reaches 0.7 with the coarse gradient and stays at 0.2 with the
@@ -693,8 +692,8 @@ assert np.allclose(np.abs(slope[b < 0.64]), 1) and np.allclose(slope[b > 1.06], 
 #
 # <details><summary>Answer</summary>
 #
-# It fails. The numerical gradients are 0 everywhere, because no $x$ is within $10^{-5}$ of the threshold. Those
-# of `backward` are the random upstream gradient inside the window, at 0.2 and 0.6, and 0 outside.
+# It fails. The numerical gradients are 0 everywhere, because no $x$ is within $10^{-5}$ of the threshold. The
+# gradients of `backward` are the random upstream gradient inside the window, at 0.2 and 0.6, and 0 outside.
 #
 # </details>
 
@@ -717,9 +716,9 @@ assert "numerical" in message and output_and_gradient(BinaryClip.apply, x, np.on
 # `forward`. The column `difference` has a name. It is the **gradient mismatch** of this op, and no care in
 # programming removes it, because a correct derivative would be zero.
 #
-# An op of this kind should say so. In the engine it does by `exact = False` (the end of tutorial 1). The check
-# then refuses it, with the reason, and does not compare numbers that cannot agree. The library's `quantize` says
-# so too.
+# An op of this kind should say so. In the engine it sets `exact = False` (see the end of tutorial 1). The check
+# then refuses the op, gives the reason, and does not compare numbers that cannot agree. The library's `quantize`
+# does the same.
 
 # %%
 try:
@@ -733,10 +732,10 @@ assert "against='surrogate'" in refusal
 # ### What can be checked
 #
 # Two things are still claims, and can be wrong: that the staircase is the right one (Section 1 compared it with
-# known values), and that the window is the derivative of the surrogate. For the second, tell the engine what
-# the surrogate is: a third method, `smooth`, an alternative forward pass. With `against="surrogate"` the check
-# runs that in place of the staircase, with the same `backward`, and then everything must agree to the usual
-# precision.
+# known values), and that the window is the derivative of the surrogate. To check the second claim, tell the
+# engine what the surrogate is: give the op a third method, `smooth`, an alternative forward pass. With
+# `against="surrogate"` the check runs `smooth` in place of the staircase, with the same `backward`, and
+# everything must agree to the usual precision.
 
 
 # %%
@@ -754,8 +753,8 @@ check_gradients(lambda x: quantize(x, Ternary(), Clip(0, 1)), x, against="surrog
 print("Both pass.")
 
 # %% [markdown]
-# A check is worth something only if it can fail. Here is a mistake of the kind that nobody sees: the window of
-# sign under the staircase of binary. Nothing crashes, and networks train.
+# A check is worth something only if it can fail. Here is a mistake that nobody sees: the window of sign under the
+# staircase of binary. Nothing crashes, and networks train.
 
 
 # %%
@@ -773,8 +772,8 @@ print(found)
 assert "backward gives" in found and "(0,)" in found.splitlines()[2]
 
 # %% [markdown]
-# The table names index 0, where $x = -0.4$ lies between −1 and 0: inside the wrong window, outside the right
-# one.
+# The table names index 0, where $x = -0.4$ lies between −1 and 0: inside the wrong window and outside the right
+# window.
 #
 # ## 6. A gallery of surrogates
 #
@@ -814,10 +813,10 @@ gallery = {
 }
 
 # %% [markdown]
-# Each surrogate is drawn over the binary staircase, with its derivative, which is what the backward pass uses,
-# below it. The shaded area is where surrogate and staircase differ.
+# The figure draws each surrogate over the binary staircase. Below it stands its derivative, which the backward
+# pass uses. The shaded area is where surrogate and staircase differ.
 
-# %%
+# %% tags=["slow"]
 # alt: Eight surrogates over the binary staircase, each with its derivative below: identity,
 #      ReLU, clip, triangle, polynomial, two hyperbolic tangents and SwishSign.
 figure, axes = plt.subplots(
@@ -844,8 +843,8 @@ plt.show()
 # pre-activations near the threshold, and next to none to the others. Note also that SwishSign overshoots, and
 # that its derivative is negative beside the step.
 #
-# Formulas are easy to get wrong, so the library's tests compare the surrogates with known values, digit by
-# digit. Here are three such rows, for sign, at the twelve points `X` and for an upstream gradient of 1.
+# Formulas are easy to get wrong, so the library's tests compare the surrogates with known values, digit by digit.
+# Here are three rows of these values, for sign, at the twelve points `X` and for an upstream gradient of 1.
 
 # %%
 swish = [
@@ -873,10 +872,9 @@ for surrogate, expected in known.items():
     print(f"{surrogate!s:36}", dx.round(2))
 
 # %% [markdown]
-# "Any staircase goes with any surrogate" is a claim that can be checked in a double loop: the output is the
-# staircase's, and the gradient is `dy` times the surrogate's derivative, to the last bit. The third staircase
-# is one of our own, made of thresholds and levels. And `check_surrogate` compares a surrogate's `derivative`
-# with its `value`.
+# A double loop checks the claim "any staircase goes with any surrogate": the output is the staircase's output,
+# and the gradient is `dy` times the surrogate's derivative, to the last bit. The third staircase is our own, made
+# of thresholds and levels. And `check_surrogate` compares a surrogate's `derivative` with its `value`.
 
 # %%
 from duonet import check_surrogate
@@ -897,17 +895,18 @@ print(len(staircases) * len(gallery), "pairs checked")
 # How good is a surrogate? Earlier work compares areas: the smaller the area between staircase and surrogate,
 # the smaller the lie.
 #
-# **Predict.** Between the binary staircase and `Clip(0, 1)` lie two right-angled triangles with legs
-# $\tfrac12$, of area $\tfrac14$ in all. What is the area between the *ternary* staircase and `Clip(0, 1)`?
+# **Predict.** Between the binary staircase and `Clip(0, 1)` lie two right-angled triangles with legs $\tfrac12$;
+# their areas add up to $\tfrac14$. What is the area between the *ternary* staircase and `Clip(0, 1)`?
 #
 # <details><summary>Answer</summary>
 #
-# Four triangles with legs $\tfrac14$, so $4 \cdot \tfrac12 \cdot \tfrac1{16} = \tfrac18$: half as much.
+# There are four triangles with legs $\tfrac14$, so the area is $4 \cdot \tfrac12 \cdot \tfrac1{16} = \tfrac18$,
+# half as much.
 #
 # </details>
 
 
-# %%
+# %% tags=["slow"]
 def area(staircase, surrogate, low=-4, high=5, points=900_000):
     u = low + (high - low) * (np.arange(points) + 0.5) / points
     return (high - low) * np.mean(np.abs(staircase(u) - surrogate.value(u)))
@@ -922,9 +921,9 @@ assert np.isclose(area(Ternary(), Clip(0, 1)), 1 / 8, atol=1e-4)
 assert area(Binary(), gallery["tanh 8"]) < 1 / 8
 
 # %% [markdown]
-# By this measure one may win either by a third level or by a steeper surrogate: tanh 8 beats ternary with the
-# clip. But an area knows nothing of the network: not where its pre-activations lie, not what becomes of the
-# gradient in the layers below. It is an indirect measure. Tutorial 4 has a direct one.
+# By this measure one gains by a third level, and by a steeper surrogate as well: tanh 8 beats ternary with the
+# clip. But an area knows nothing of the network, neither where its pre-activations lie nor what happens to the
+# gradient in the layers below. The area is an indirect measure. Tutorial 4 has a direct one.
 #
 # ### Exercise 4: your own surrogate
 #
@@ -976,9 +975,9 @@ class Arctan(Surrogate):
 # %% [markdown]
 # ## 7. Train a network through staircases
 #
-# Now with real images: 2,000 of Fashion-MNIST, which come with the package. Accuracy is measured on 2,000
-# validation images that training does not see. We leave the test images alone: nothing here is worth spending
-# them on.
+# Now we train on real images: 2,000 images of Fashion-MNIST, which come with the package. Accuracy is measured on
+# 2,000 validation images that training does not see. We leave the test images alone: nothing here is worth
+# spending them on.
 
 # %%
 from duonet import data, evaluate, fit, nn, optim
@@ -990,9 +989,9 @@ validation = data.DataLoader(splits.validation, 500, normalize)
 assert train_set.images.shape == (2000, 28, 28, 1) and len(splits.validation.labels) == 2000
 
 # %% [markdown]
-# The network has six hidden layers of 64 units: linear, batch norm, activation. Weights are ordinary floats;
-# only the activations are quantised. `activation` is a function that makes the activation layer, so that we can
-# put in any.
+# The network has six hidden layers of 64 units: linear, batch norm, activation. Weights are ordinary floats; only
+# the activations are quantised. `activation` is a function that makes the activation layer, so that we can try
+# any activation.
 
 
 # %%
@@ -1008,10 +1007,11 @@ def network(activation, rng, norm=True):
 
 
 # %% [markdown]
-# Training is the same for all: six epochs of Adam in batches of 100. A seed decides the initial weights and the
+# All networks are trained alike: six epochs of Adam in batches of 100. A seed decides the initial weights and the
 # order of the images. Small networks on few images vary from seed to seed by a point or two, so a single run
-# proves nothing; we train five and look at all of them. (Another processor or another NumPy rounds
-# differently, and training amplifies that: there the accuracies below differ as if from another seed.)
+# proves nothing. We train five networks and look at all five. (Another processor or another version of NumPy
+# rounds differently, and training amplifies the difference: there the accuracies below differ as if the seed were
+# another.)
 
 
 # %%
@@ -1032,11 +1032,11 @@ def accuracies(activation):
 
 
 # %% [markdown]
-# Three networks whose backward pass has the *same* window, $0 < x < 1$. They differ only in what goes forwards:
-# the ramp $\min(\max(x, 0), 1)$ itself ("float", no lie at all), the ternary staircase, the binary one.
-# `nn.QuantActivation` is `quantize` as a layer.
+# We compare three networks whose backward pass has the *same* window, $0 < x < 1$. They differ only in the
+# forward pass, which is the ramp $\min(\max(x, 0), 1)$ itself ("float", no lie at all), the ternary staircase or
+# the binary staircase. `nn.QuantActivation` is `quantize` as a layer.
 #
-# **Predict.** In which order do they end up?
+# **Predict.** In which order do their accuracies end up?
 #
 # <details><summary>Answer</summary>
 #
@@ -1046,7 +1046,7 @@ def accuracies(activation):
 # </details>
 
 
-# %%
+# %% tags=["slow"]
 def through(staircase, surrogate):
     return lambda: nn.QuantActivation(staircase, surrogate)
 
@@ -1067,28 +1067,27 @@ if FULL:
 
 # %% [markdown]
 # A third level helps a good deal. Note how large the spread is, though: the worst float network is hardly better
-# than the best ternary one, if at all, so with one seed each their order would tell little.
+# than the best ternary network, if at all. With one seed for each, their order would tell little.
 #
 # ### Clip or identity?
 #
-# Now the other half of the pair. The identity has no window at all: it hands the gradient on from everywhere.
-# We compare it with the clip, and since the two are ends of one scale we look at what lies between: windows of
-# half-width $w$ around ½, from $w = \tfrac14$ over $w = \tfrac12$ (the clip) to $w = \infty$ (the identity).
-# All of them have the height 1; a constant factor on the gradient of a layer is nothing to Adam, which divides
-# it out.
+# Now we change the other half of the pair. The identity has no window at all: it passes the gradient on
+# everywhere. We compare it with the clip. Both are windows around ½, the clip with the half-width $w = \tfrac12$
+# and the identity with $w = \infty$. So we try five half-widths, from $w = \tfrac14$ to $w = \infty$. All windows
+# have the height 1. A constant factor on the gradient of a layer does not matter to Adam, which divides it out.
 #
 # **Predict.** What speaks for a narrow window, and what for a wide one? Where is the best $w$, for binary?
 #
 # <details><summary>Answer</summary>
 #
-# A narrow window is, up to a factor, a difference quotient with a small step and gives gradient only where the
-# step is near, but few pre-activations are in it, and the others learn nothing. A wide one lets everything
-# learn, but it also hands on gradient from places where no small change of the input changes the output. The
-# best place is somewhere between; the run says where.
+# Up to a factor, a narrow window is a difference quotient with a small step. It gives gradient only where the
+# step is near. But few pre-activations are in it, and the others learn nothing. A wide window lets everything
+# learn, but it also passes gradient on where no small change of the input changes the output. The best width lies
+# somewhere between; the run says where.
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 widths = (0.25, 0.5, 1, 2, np.inf)
 sweep = {
     name: [results[name] if w == 0.5 else None for w in widths]
@@ -1134,21 +1133,22 @@ plt.show()
 
 # %% [markdown]
 # Each dot is a network, the lines join the means. For both staircases the curve rises steeply, has its top near
-# $w = 1$ or $w = 2$ and falls off slowly towards the identity. Five things to take from it:
+# $w = 1$ or $w = 2$ and falls off slowly towards the identity. The figure has five lessons:
 #
 # * The window matters as much as the number of levels: binary with $w = 1$ is better than ternary with
 #   $w = \tfrac14$.
-# * With the same window, ternary is above binary, by the most where the window is narrow.
+# * With the same window, ternary is above binary, and most of all where the window is narrow.
 # * The usual window, $w = \tfrac12$, is *not* the best one for this small network. A likely reason: batch norm
 #   leaves two thirds of the pre-activations outside of it (Section 8).
-# * The identity is worse than $w = 1$ by a point or two, where one network differs from the next by about one.
-#   A claim about two neighbouring points of the right half needs more than five seeds. For binary it is better
-#   than the clip, by far; remember that when tutorial 4 measures which of the two has the better gradient.
-# * The dotted line is no ceiling. The ramp of the float network stops gradients outside of $(0, 1)$ as well,
-#   and a binary network with the wider window does about as well as it.
+# * The identity is worse than $w = 1$ by a point or two, and one network differs from the next by about one
+#   point. A claim about two neighbouring points in the right half needs more than five seeds. For binary the
+#   identity is far better than the clip. Remember this when tutorial 4 measures which of the two has the better
+#   gradient.
+# * The dotted line is no ceiling. The ramp of the float network stops gradients outside of $(0, 1)$ as well, and
+#   a binary network with the wider window does about as well as the float network.
 #
-# All of this holds at one learning rate, which was not tuned for each network. Tutorial 6 shows how much that can
-# matter.
+# All of this holds at one learning rate, which was not tuned for each network. Tutorial 6 shows how much tuning
+# can matter.
 
 # %%
 mean = {name: np.mean(found, axis=1) for name, found in sweep.items()}
@@ -1171,13 +1171,13 @@ if FULL:
 # ## 8. A window that nobody is in
 #
 # A unit whose pre-activation lies outside of the window for *every* sample gets no gradient at all. Its weights
-# stay as they are, once the optimiser's momentum has run out; only a change of the layers below can bring it
-# back. Such a unit is **dead**.
+# stay as they are, once the optimiser's momentum has run out; only a change of the layers below can bring the
+# unit back. Such a unit is **dead**.
 #
 # Batch norm shifts and scales each unit's pre-activations to mean 0 and variance 1 over the batch, so it keeps
-# them near the window whatever the weights do. `observe` records the output of every layer; here are the
-# pre-activations of a fresh network, that is the outputs of its batch norms (or of its linear layers, where
-# there is none).
+# them near the window whatever the weights do. `observe` records the output of every layer. From its records the
+# next cell takes the pre-activations: the outputs of the batch norms, or of the linear layers in a network
+# without batch norm.
 
 # %%
 from duonet import no_grad
@@ -1207,10 +1207,10 @@ def share_inside(z, low=0, high=1):
 #
 # <details><summary>Answer</summary>
 #
-# A normal variable is within one standard deviation of its mean with probability 0.68, so it is in $(0, 1)$
-# with probability 0.34: about two thirds of the pre-activations pass no gradient. Batch norm divides a factor
-# of 10 out again. Without it the pre-activations are ten times as large, the window is not, and the share falls
-# to a small part of what it was.
+# A normal variable is within one standard deviation of its mean with probability 0.68, so it is in $(0, 1)$ with
+# probability 0.34: about two thirds of the pre-activations pass no gradient. Batch norm divides a factor of 10
+# out again. Without batch norm the pre-activations become ten times as large and the window does not, so the
+# share falls to a small part of its former value.
 #
 # </details>
 
@@ -1239,8 +1239,8 @@ assert (share[False, 10] < share[False, 1] / 3).all()
 # %% [markdown]
 # ### Exercise 5: count the dead
 #
-# `z` holds pre-activations, one row a sample and one column a unit. A unit is dead if *none* of its samples
-# lies in the open window.
+# `z` holds pre-activations, with one row for each sample and one column for each unit. A unit is dead if *none*
+# of its samples lies in the open window.
 
 
 # %%
@@ -1274,10 +1274,10 @@ def dead_share(z, low, high):
 
 
 # %% [markdown]
-# Do units die in practice, when nobody multiplies weights by 10? We train binary networks with and
-# without batch norm, three seeds each, and look at their first hidden layer afterwards.
+# Do units die in practice, when nobody multiplies weights by 10? We train binary networks with and without batch
+# norm, with three seeds each, and look at their first hidden layer afterwards.
 
-# %%
+# %% tags=["slow"]
 after = {}
 for norm in (True, False):
     models = [train(through(Binary(), Clip(0, 1)), seed, norm) for seed in range(SEEDS)[:3]]
@@ -1296,27 +1296,28 @@ if FULL:
     assert after[True][2] > after[False][2] + 1
 
 # %% [markdown]
-# With batch norm the window is nearly as full after training as before, and no unit is dead. Without it training
-# drives the pre-activations of the first layer out of the window. Some of its units are dead, and for good:
-# their inputs are the images, which no layer below can change. This is one reason why networks with binary
-# activations have batch norm in front of every one of them.
+# With batch norm the window is nearly as full after training as before, and no unit is dead. Without batch norm,
+# training drives the pre-activations of the first layer out of the window. Some units of this layer are dead, and
+# for good: their inputs are the images, which no layer below can change. This is one reason why networks with
+# binary activations have batch norm in front of every activation.
 #
 # ## 9. Is this gradient any good?
 #
-# We know what the estimator is for *one* staircase: the exact derivative of the averaged staircase. A network
-# has many, one after the other, and back-propagation multiplies their windows, each taken where the forward
-# pass happens to be. Is the product the difference quotient of the composition?
+# We know what the estimator is for *one* staircase: the exact derivative of the averaged staircase. A network has
+# many staircases, one after the other. Back-propagation multiplies their windows, each at the value that the
+# forward pass has there. Is the product the difference quotient of the composition?
 #
-# Here is the smallest case. The binary staircase maps 0 to 0 and 1 to 1, so applying it twice is applying it
-# once: $\text{binary}(\text{binary}(x)) = \text{binary}(x)$. Two expressions for one function.
+# Here is the smallest case. The binary staircase maps 0 to 0 and 1 to 1, so a second application changes nothing:
+# $\text{binary}(\text{binary}(x)) = \text{binary}(x)$. These are two expressions for one function.
 #
 # **Predict.** What are the coarse gradients of `quantize(x)` and of `quantize(quantize(x))`, with `Binary()`
 # and `Clip(0, 1)`, at $x = 0.3$ and at $x = 0.8$?
 #
 # <details><summary>Answer</summary>
 #
-# Of the first 1 and 1. Of the second 0 and 0: the outer window $0 < x < 1$ is asked at the inner output, which
-# is 0 or 1, an end of the window and so outside of it. With a closed window both are 1.
+# For `quantize(x)` they are 1 and 1. For `quantize(quantize(x))` they are 0 and 0: the outer window $0 < x < 1$
+# is taken at the inner output. The inner output is 0 or 1, an end of the window and so outside of it. With a
+# closed window both gradients are 1.
 #
 # </details>
 
@@ -1342,15 +1343,15 @@ assert (
 assert closed[1].tolist() == [1, 1]
 
 # %% [markdown]
-# The same function, and two different "gradients", one of which is zero everywhere. A real gradient belongs to
-# a function. The coarse gradient belongs to a *way of writing it down*.
+# One function has two different "gradients", and one of them is zero everywhere. A real gradient belongs to a
+# function. The coarse gradient belongs to a *way of writing it down*.
 #
 # ### A walk in a circle
 #
-# In Section 4 the coarse gradient was the gradient of another loss. Could it always be? Then training would at
-# least minimise *something*. There is a test for it. If $g$ is the gradient of some function $F$, a small step
-# $d$ changes $F$ by $g \cdot d$. On a closed path these changes add up to zero: whoever walks in a circle on a
-# mountain ends at the height of the start.
+# In Section 4 the coarse gradient was the gradient of another loss. Is it always the gradient of some loss? Then
+# training would at least minimise *something*. There is a test. If $g$ is the gradient of some function $F$, a
+# small step $d$ changes $F$ by $g \cdot d$. On a closed path these changes add up to zero: whoever walks in a
+# circle on a mountain ends at the height of the start.
 #
 # We need two parameters for a circle. Let the model be $v \cdot \mathbf 1[x \ge b]$, with samples and labels as
 # before. We walk around $b = 0.55$, $v = 1$ at a distance of 0.1, in 400 steps.
@@ -1374,9 +1375,9 @@ def walk(gradient, radius=0.1, steps=400):
 
 
 # %% [markdown]
-# For comparison we walk with two other fields. One is what `coarse_gradient_of_both` returns inside
-# `smooth_forward`, which makes a network run its surrogates forwards as well: then `backward` is the exact
-# gradient of that other, smooth network. The other consists of difference quotients of the staircase loss
+# For comparison we walk with two other fields. The first is the gradient that `coarse_gradient_of_both` returns
+# inside `smooth_forward`. There a network runs its surrogates forwards as well, so `backward` is the exact
+# gradient of this other, smooth network. The second field consists of difference quotients of the staircase loss
 # itself, in $b$ and in $v$, with a big step.
 
 
@@ -1394,13 +1395,13 @@ def quotients(b, v, h=0.05):
 #
 # <details><summary>Answer</summary>
 #
-# For the surrogate network they do, up to the finite length of the steps: its gradient is a real one. For the
-# difference quotients they nearly do: they belong to averages of the loss. For the coarse gradient they do not.
-# After one round it promises to be lower than at the start, at the very place of the start.
+# For the surrogate network they do, up to the finite length of the steps: its gradient is a real gradient. For
+# the difference quotients, which belong to averages of the loss, they nearly do. For the coarse gradient they do
+# not. After one round it promises a height below the start, at the very place of the start.
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 from duonet import smooth_forward
 
 walks = {
@@ -1422,30 +1423,30 @@ many = walk(lambda b, v: coarse_gradient_of_both(b, v, n=20_000))
 assert np.allclose([walks["coarse gradient"].sum(), many.sum()], -0.0255, atol=2e-4)
 
 # %% [markdown]
-# The coarse gradient goes down by 0.0255 more than up, in a circle. The jumps of the loss are not to blame:
-# difference quotients of the same loss pass the test, and with 20,000 samples in place of 200, whose jumps are
-# a hundred times smaller, the coarse gradient fails it by as much. So it is the gradient of *no* function: not
-# of the loss, not of a smoothed loss, not of another one. This is the meaning of the tutorial's title.
+# On the circle the coarse gradient goes down by 0.0255 more than up. The jumps of the loss are not to blame:
+# difference quotients of the same loss pass the test. With 20,000 samples in place of 200 the jumps are a hundred
+# times smaller, and the coarse gradient fails the test by as much. So it is the gradient of *no* function: not of
+# the loss, not of a smoothed loss, not of any other function. This is the meaning of the tutorial's title.
 #
-# The coarse gradient is not useless: it has trained every network above. How good it is has to be measured. What
-# should one measure it against? The true gradient is zero. But this tutorial has met two gradients that exist and
+# The coarse gradient is not useless: it has trained every network above. Its quality has to be measured. With
+# what should one compare it? The true gradient is zero. But this tutorial has met two gradients that exist and
 # are not zero: the difference quotient *of the loss* with a big step in one parameter, and the derivative of an
-# average (Section 3), and they are the same thing. Tutorial 4 makes an instrument of it: the coordinate discrete
+# average (Section 3). They are the same thing. Tutorial 4 makes an instrument of it: the coordinate discrete
 # gradient, and the angle between it and the coarse gradient.
 #
 # ## Recap
 #
 # * A staircase is thresholds and levels, written with `>=`. Rounding breaks ties to even, and with them the
 #   identity ternary = mean of two shifted binary activations.
-# * Its derivative is 0 almost everywhere; gradient descent stands still.
+# * The derivative of a staircase is 0 almost everywhere, so gradient descent stands still.
 # * The clipped straight-through estimator is a central difference with a big step: $h = 1$ for sign, $\tfrac12$
 #   for binary, $\tfrac14$ for ternary, up to one end of the window. Coupling two binary activations into a
 #   ternary one halves the step.
 # * Equivalently, it is the exact derivative of the staircase averaged over $\pm h$.
 # * `quantize(x, staircase, surrogate)` pairs any staircase with the derivative of any surrogate. An ordinary
 #   gradient check of it must fail; `against="surrogate"` checks what can be checked.
-# * The window is a compromise: too narrow and most pre-activations learn nothing, too wide and gradient comes
-#   from where no step is near. Batch norm keeps pre-activations at the window.
+# * The window is a compromise. If it is too narrow, most pre-activations learn nothing; if it is too wide,
+#   gradient comes from places where no step is near. Batch norm keeps pre-activations at the window.
 # * The coarse gradient of more than one parameter is in general the gradient of no function: walk in a circle.
 #   How far it is from a useful one has to be measured.
 #
@@ -1479,9 +1480,9 @@ def difference_of_np_sign(x):
 
 
 # %% [markdown]
-# **B** ★★ A taste of decoupling. Write an op from library calls (`quantize` and arithmetic on tensors) whose
-# forward pass is the ternary staircase but that is made of two *binary* activations, each with the window
-# `Clip(0, 1)`. Its backward pass is then not the window $(0, 1)$. Which levels does it have, and where?
+# **B** ★★ This exercise is a taste of decoupling. Use library calls (`quantize` and arithmetic on tensors) to
+# make an op of two *binary* activations, each with the window `Clip(0, 1)`. Its forward pass must be the ternary
+# staircase. Its backward pass is then not the window $(0, 1)$. Which levels does it have, and where?
 
 
 # %%
@@ -1587,10 +1588,10 @@ class Pact(Function):
 # instead of windows, for the binary staircase. Is there a best steepness? Is its accuracy above that of the
 # best window by more than the spread over seeds? `accuracies(through(Binary(), ZeroOne(Tanh(2))))` is a start.
 #
-# **E** ★★★ Open. If the estimator pretends that activations are noisy, one can also make them so: add uniform
-# noise between $-h$ and $h$ to every pre-activation during training. The coarse gradient is then taken at a
-# noisy forward pass. Write the activation as a `Module` with a generator of its own, and train it with
-# $h = \tfrac12$. Does it learn better, or does the noise cost more than the mismatch?
+# **E** ★★★ Open. The estimator pretends that activations are noisy. One can also make them noisy: add uniform
+# noise between $-h$ and $h$ to every pre-activation during training. The coarse gradient is then taken at a noisy
+# forward pass. Write the activation as a `Module` with a generator of its own, and train it with $h = \tfrac12$.
+# Does it learn better, or does the noise cost more than the mismatch?
 #
 # ## References
 #

@@ -612,7 +612,7 @@ def measured_coarse(count, surrogate="clip"):
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 counts = [200, 800, 3200, 12_800]
 REPEATS = 16 if FULL else 6
 sources = {
@@ -666,7 +666,7 @@ plt.show()
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
 twins = np.array([[measured_cdg(800, 0.1), measured_cdg(800, 0.1)] for _ in range(40)])
 read = np.mean([cosine(a, b) for a, b in twins])
@@ -745,7 +745,7 @@ def corrected_cosine(c, g):
 # value only where its interval reaches no further than 0.25 to either side. We try the instrument where the truth
 # is known, with 20 batches of each size.
 
-# %%
+# %% tags=["slow"]
 from duonet.mismatch import measure
 
 
@@ -857,7 +857,7 @@ if FULL:
 # teacher's outputs with quantised activations. Ours are 16 wide, small enough for seconds. A student is measured
 # at initialisation.
 
-# %%
+# %% tags=["slow"]
 from duonet.experiments.toy import ACTIVATIONS, Lesson, area, with_surrogate
 
 SEEDS, HIDDEN = range(3 if FULL else 2), ["linear1", "linear2", "linear3"]
@@ -908,7 +908,7 @@ assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 # </details>
 
 
-# %%
+# %% tags=["slow"]
 def cosines(activation, step, seed):
     """Measure a student: (layers, 2), corrected cosines (NaN: hidden by noise) and raw."""
     lesson = Lesson(seed, width=16)
@@ -1112,7 +1112,7 @@ class Ramp(Surrogate):
 # 0.9. With the area as judge the steep one wins. We measure both at two angles $\theta$ between the weights and
 # the teacher's.
 
-# %%
+# %% tags=["slow"]
 rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
 ramps = {"wide": Ramp(-2, 2), "steep": Ramp(0.4, 0.9)}
 ramp_cosines = {}
@@ -1169,7 +1169,7 @@ def compare(student, surrogates, parts):
     return tables
 
 
-# %%
+# %% tags=["slow"]
 rows = []
 for seed in range(5 if FULL else 2):
     lesson = Lesson(seed, width=16)
@@ -1311,7 +1311,7 @@ def turn(eps=0.1, half_width=0.5):
     return figure
 
 
-# %%
+# %% tags=["slow"]
 # alt: Left, the binary staircase and the surrogate, a ramp between 0 and 1. Right, the cosines
 # of the second layer, 0.86, and of the third, 0.91, with their intervals.
 sliders(turn, eps=STEPS, half_width=[0.1, 0.2, 0.3, 0.5, 1.0, 2.0])
@@ -1321,7 +1321,7 @@ sliders(turn, eps=STEPS, half_width=[0.1, 0.2, 0.3, 0.5, 1.0, 2.0])
 # cosine is 0.6 with $\varepsilon = 0.01$ and 0.9 with $\varepsilon = 0.1$, for the same gradient of
 # back-propagation.
 
-# %%
+# %% tags=["slow"]
 if FULL:
     one_seed = table["binary"][:, 0, :, 0]  # (steps, layers), at the half-width 0.5
     assert abs(one_seed[0, 2] - 0.62) < 0.03 and abs(one_seed[2, 2] - 0.91) < 0.03
@@ -1353,7 +1353,7 @@ if FULL:
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 rng = np.random.default_rng([SEED, 8])  # this section's own, so that it can run again
 student, data = Lesson(0, width=16).student("binary"), Lesson(0, width=16).batch(3000)
 common = {"layers": ["linear2"], "parts": 6 if FULL else 2}

@@ -376,7 +376,7 @@ np.testing.assert_allclose(b @ np.concatenate([W / 2, W / 2]), of_levels, atol=1
 # briefly on 2,000 images of Fashion-MNIST, which are inside the package, because a trained network is a better
 # test than a random one.
 
-# %%
+# %% tags=["slow"]
 from duonet import Parameter, Tensor, data, decouple, fit, nn, no_grad, optim
 
 rng = np.random.default_rng([SEED, 5])  # this section's own, so that it can run again
@@ -514,7 +514,7 @@ print(binary)
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 x = Tensor(
     data.Normalize.of(images.train.images)(images.validation.images[:500]).astype("float64")
 )
@@ -811,7 +811,7 @@ def decoupled_slope(h):
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 labels = images.validation.labels[:500]
 for model in (coupled, binary):
     model.zero_grad()

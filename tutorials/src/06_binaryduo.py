@@ -345,7 +345,7 @@ def train(model, epochs, rate, seed, stage=1):
 # The method itself, once, step by step. **First stage:** train the coupled network for 6 epochs. The initial
 # rate of 0.016 is justified in the next section.
 
-# %%
+# %% tags=["slow"]
 RATE = 0.016
 coupled = build("coupled", SEED)
 coupled_curve = train(coupled, FIRST, RATE, SEED)
@@ -380,7 +380,7 @@ for dtype in (np.float64, np.float32):
 # **Second stage:** fine-tune for 3 epochs, with a quarter of the rate. (Two of the three tuned recipes of `duonet
 # compare` take a quarter as well, the third an eighth.)
 
-# %%
+# %% tags=["slow"]
 from duonet.experiments.recipes import COMPARED
 
 recipes = [COMPARED[name] for name in ("vgg_deep", "vgg7", "mlp")]
@@ -539,7 +539,7 @@ COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 RATES, TUNED = (0.0016, 0.016, 0.16), list(METHODS)[1:4]
 TUNING_SEEDS = (100, 101, 102) if FULL else (100,)
 tuning = np.array(
@@ -614,7 +614,7 @@ if FULL:
 # Everything is chosen. Six seeds, 0 to 5, six methods. Only now do the test images come in, and each trained
 # network sees them once. We keep for each image whether it was right, which tells more than an accuracy.
 
-# %%
+# %% tags=["slow"]
 SEEDS = range(6)
 test_x, test_labels = normalize(splits.test.images), splits.test.labels
 right = {method: [] for method in METHODS}  # for each seed (5000,) True or False
@@ -805,7 +805,7 @@ print(
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 moved = build("baseline", 0)
 first = moved.linear1.weight.data
 first[:] = np.nextafter(first, np.float32(1))
@@ -1133,7 +1133,7 @@ assert abs(1 - 0.95**6 - 0.26) < 0.006 and abs(factor - 4.22) < 0.05
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 from duonet.mismatch import measure
 
 unseen = [part[2000:] for part in splits.train], splits.validation[:2]

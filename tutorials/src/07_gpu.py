@@ -769,10 +769,10 @@ if (PREPARE, LAUNCHES) == (60, 60):  # what the text below says
 
 # %%
 with plain_ops():
-    model, optimizer = network(lambda array: array)
-    here = careful(model, optimizer, list(zip(images, labels)))
+    plain, its_optimizer = network(lambda array: array)
+    here = careful(plain, its_optimizer, list(zip(images, labels)))
 assert here == second and all(
-    map(np.array_equal, [p.numpy() for p in model.parameters()], weights)
+    map(np.array_equal, [p.numpy() for p in plain.parameters()], weights)
 )
 
 # %% [markdown]
@@ -887,7 +887,7 @@ def interleaved(works, turns=21, warm_up=2):
     return {name: times[warm_up:] for name, times in seconds.items()}
 
 
-# %%
+# %% tags=["slow"]
 rng = np.random.default_rng([SEED, 6])  # this section's own, so that it can run again
 square = backend.to_device(rng.standard_normal((400, 400)).astype("float32"), device)
 times = interleaved({"A": lambda: square @ square, "A again": lambda: square @ square})
@@ -920,7 +920,7 @@ else:
 # them. Nothing else in the program changes. We train a small network for one epoch on 1,000 images, on whichever
 # device there is:
 
-# %%
+# %% tags=["slow"]
 from duonet import data, evaluate, fit, no_grad
 
 rng = np.random.default_rng([SEED, 7])  # this section's own, so that it can run again
@@ -975,18 +975,18 @@ model = model.to("cpu")
 
 # %%
 with pretending():
-    model, optimizer = network(pretended.asarray)
+    moved, updates = network(pretended.asarray)
     try:
-        model(Tensor(images[0]))
+        moved(Tensor(images[0]))
     except TypeError as error:
         print(error)
         assert "x is on the cpu but w is on the gpu" in str(error)
 
-    model, optimizer = network(lambda array: array)
-    for _, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    moved, updates = network(lambda array: array)
+    for _, tensor in [*moved.named_parameters(), *moved.named_buffers()]:
         tensor.data = pretended.asarray(tensor.data)
     try:
-        step(model, optimizer, pretended.asarray(images[0]), pretended.asarray(labels[0]))
+        step(moved, updates, pretended.asarray(images[0]), pretended.asarray(labels[0]))
     except TypeError as error:
         print(error)
         assert "its state is on the cpu, a parameter on the gpu; make it after moving" in str(

@@ -358,7 +358,7 @@ def trained(kind, epochs=6, **settings):
     return np.array(alphas), history["accuracy"][-1]
 
 
-# %%
+# %% tags=["slow"]
 runs = {start: trained(OurPACT, start=start) for start in (1.0, 8.0)}
 for start, (alphas, accuracy) in runs.items():
     print(f"α from {start}: to {alphas[-1].round(1)}, accuracy in training {accuracy:.2f}")
@@ -417,7 +417,7 @@ class PulledPACT(OurPACT):
 # The library's PACT has the same penalty, so we can train with it even while your exercise is open. The figure
 # shows α after every epoch: solid lines for the first layer, dashed lines for the second.
 
-# %%
+# %% tags=["slow"]
 # alt: The learned end of the range over six epochs. From 1 it grows to about 1.5; from 8 it
 #      stays, and with a penalty it falls.
 pulled, pulled_accuracy = trained(methods.PACT, start=8, decay=0.01)

@@ -272,7 +272,7 @@ def block(i, inputs, outputs, weights=None):
     }
 
 
-# %%
+# %% tags=["slow"]
 model = nn.Sequential(
     block(1, 1, 32)
     | block(2, 32, 64, quant.LayerScaleSign())
@@ -305,7 +305,7 @@ print(packed)
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 x = normalize(images.test.images[:1000])
 with no_grad():
     logits = model(Tensor(x)).data
@@ -391,7 +391,7 @@ int main(void) {
 # %% [markdown]
 # Where there is a C compiler we run the program on 200 test images.
 
-# %%
+# %% tags=["slow"]
 import shutil
 
 compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -461,7 +461,7 @@ ways = {
 #
 # </details>
 
-# %%
+# %% tags=["slow"]
 rng = np.random.default_rng([SEED, 8])  # this section's own, so that it can run again
 inputs = rng.standard_normal((4, 50, 64))
 targets = inputs @ rng.standard_normal(64) + rng.standard_normal((4, 50))
