@@ -5,6 +5,7 @@ python tools/render_findings.py
 
 import math
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from duonet.viz.canvas import blank, save, tidy
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "findings.md"
+FAR = 0.05  # a training that ends so far below the median of its seeds is named
 PAIRS = (("binaryduo", "baseline"), ("binaryduo", "control"), ("control", "baseline"))
 # What the files hold.
 ACCURACIES = {"seeds": [int], "accuracy": [float]}
@@ -161,7 +163,28 @@ def significant(found):
     still = [f"{condition} (minus {pair[1]})" for (pair, condition), gap in gaps.items() if sure(gap, len(gaps))]
     lines.append(f"Of {len(gaps)} intervals {0.05 * len(gaps):.1f} exclude 0 by chance, on average.")
     lines.append(f"Even if all are to be right together (Bonferroni): {', '.join(still) or 'nowhere'}.")
+    lines += collapsed(found)
     return "\n".join(lines)
+
+
+def collapsed(found):
+    """Say which trainings of BinaryDuo ended far below the others, and the differences without them."""
+    lines = []
+    for condition, row in found.items():
+        run = row["methods"]["binaryduo"]
+        usual = statistics.median(run["accuracy"])
+        pairs = list(zip(run["seeds"], run["accuracy"]))
+        low, rest = ([p for p in pairs if (p[1] < usual - FAR) is far] for far in (True, False))
+        if low:
+            seeds, accuracy = map(list, zip(*rest))
+            others = {"methods": row["methods"] | {"binaryduo": {"seeds": seeds, "accuracy": accuracy}}}
+            baseline, control = (points(against(others, *pair)) for pair in PAIRS[:2])
+            ended = ", ".join(f"seed {seed} at {100 * value:.1f} %" for seed, value in low)
+            lines.append(
+                f"BinaryDuo collapsed, {condition}: {ended}, the others at {100 * min(accuracy):.1f} % or more."
+            )
+            lines.append(f"Without it, minus baseline {baseline}, minus control {control}.")
+    return lines
 
 
 def cosines(first, second, state="trained", step=0.1):
