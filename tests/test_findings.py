@@ -177,6 +177,24 @@ def test_failed_runs_are_told(tmp_path, monkeypatch, capsys):
     assert "coupling: seed 0, standard, run 1-control failed: no luck" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("coupling", ["x", "--seeds", 0]),
+        ("coupling", ["x", "--workers", 0]),
+        ("tune_compare", ["--seeds", 0]),
+        ("tune_compare", ["--model", "none"]),
+        ("tune_compare", ["--methods", "none"]),
+        ("tune_compare", ["--rates", "nan"]),
+        ("tune_compare", ["--out", __file__]),
+    ],
+)
+def test_a_wrong_setting_is_one_line(name, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = run(tool(name), *words)
+    assert isinstance(code, str) and "\n" not in code and not list(tmp_path.rglob("*.npz"))
+
+
 def test_rates_are_tuned_on_validation_images(tmp_path, monkeypatch, capsys):
     def train(settings, folder, **options):
         assert settings.test is False

@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+from duonet import arguments
 from duonet.cli.words import said
 from duonet.experiments import sweep
 from duonet.experiments.crew import Crew
@@ -72,6 +73,7 @@ def keep(out):
     with replacing(DOCS / "coupling.json") as part:
         text = json.dumps({"settings": STANDARD, "conditions": found}, indent=1)
         part.write_text(text + "\n", encoding="utf-8")
+    print(f"docs/coupling.json has seeds {', '.join(map(str, seeds))}")
 
 
 def finished(out, condition):
@@ -98,6 +100,7 @@ def main():
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     try:
+        arguments.integer("coupling", "seeds", options.seeds, at_least=1)
         if options.keep:
             keep(options.out)
         elif train(options.out, options.seeds, options.workers):

@@ -9,8 +9,10 @@ starts from the coupled network of each seed at its best rate. Called again with
 import argparse
 import dataclasses
 import statistics
+import sys
 from pathlib import Path
 
+from duonet.cli.words import said
 from duonet.experiments.comparison import CompareSettings
 from duonet.experiments.studies import Study
 
@@ -23,10 +25,22 @@ def main():
     parser.add_argument("--finetune-rates", type=float, nargs="+", default=[2e-3, 4e-3, 8e-3])
     parser.add_argument("--methods", nargs="+", default=["float", "baseline", "control", "coupled"])
     parser.add_argument("--out", type=Path, default=Path("runs/tune_compare"))
-    options = parser.parse_args()
+    try:
+        tune(parser.parse_args())
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.exit(said(error, "tune"))
+    except KeyboardInterrupt:
+        sys.exit("tune: stopped; the same command continues")
+
+
+def tune(options):
+    """Train what is missing, and print the mean of every method and rate."""
     runs = {
         (run.method, run.seed): run for _, run in CompareSettings(model=options.model, seeds=options.seeds).runs()
     }
+    known = {method for method, _ in runs} | {"coupled"}
+    if unknown := set(options.methods) - known:
+        raise ValueError(f"tune: no method {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     study = Study("tune", options.out, {"model": options.model}, fresh={})
 
     def scores(method, **changes):
