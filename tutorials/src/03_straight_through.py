@@ -82,7 +82,7 @@ plt.show()
 # > **Need** Python, NumPy, the chain rule; how an op with a forward and a backward pass is written and checked
 # > (tutorials 1 and 2).
 # >
-# > **Time** Runs in 30 s on two cores (measured); two hours to read and work through. In a browser it
+# > **Time** Runs in 75 s on two cores (measured); two hours to read and work through. In a browser it
 # > trains less; the numbers in the text are those of the full run.
 
 # %% [markdown]

@@ -63,7 +63,7 @@ plt.show()
 # > **Need** NumPy, the chain rule, the integral as an area; what a staircase activation and a surrogate gradient
 # > are (tutorial 3).
 # >
-# > **Time** Runs in 30 s on two cores (measured); an hour and a half to read and work through. In a browser it
+# > **Time** Runs in 75 s on two cores (measured); an hour and a half to read and work through. In a browser it
 # > measures less; the numbers in the text are those of the full run.
 
 # %% [markdown]
