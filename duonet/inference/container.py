@@ -35,30 +35,30 @@ MAGIC = b"\x89duonet\n"
 FORMAT = 1
 HEAD = struct.Struct("<8sII")
 CHECKSUM = 32
-LARGEST = 1 << 32  # bytes of a file that is read
+LARGEST = 1 << 32  # bytes of a file, at most
 DTYPES = {"bits": np.dtype(bool), "i2": np.dtype("<i2"), "i4": np.dtype("<i4"), "f4": np.dtype("<f4")}
 NAMES = {np.dtype(bool): "bits", np.dtype(np.int16): "i2", np.dtype(np.int32): "i4", np.dtype(np.float32): "f4"}
 
 
 class PackedFileError(ValueError):
-    """A file that is damaged, of another kind or from a newer duonet, or a network that no file can hold."""
+    """A file that is damaged, not a packed network or from a newer duonet, or a network that no file can hold."""
 
 
 def save_packed(path: str | Path, network: PackedNetwork) -> None:
-    """Write a packed network to a file; an older one is replaced once the new one is whole.
+    """Write a packed network to a file; the complete new file replaces an older file.
 
     Parameters
     ----------
     path : str or Path
     network : PackedNetwork
-        That says what its input is: `pack(model, in_shape)`.
+        A network with the shape of its input: `pack(model, in_shape)`.
 
     Raises
     ------
     PackedFileError
-        If it does not, or says something in `about` that JSON cannot hold.
+        If the network has no input shape, or `about` holds something that JSON cannot.
     TypeError
-        If it is no PackedNetwork.
+        If `network` is not a PackedNetwork.
 
     Examples
     --------
@@ -94,16 +94,16 @@ def load_packed(path: str | Path) -> PackedNetwork:
     Raises
     ------
     PackedFileError
-        If the file is damaged, of another kind, or from a newer duonet; says which.
+        If the file is damaged, not a packed network, or from a newer duonet; the message says which.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
     >>> load_packed(__file__)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    duonet.inference.container.PackedFileError: load_packed: ... is no packed network
+    duonet.inference.container.PackedFileError: load_packed: ... is not a packed network
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -115,7 +115,7 @@ def load_packed(path: str | Path) -> PackedNetwork:
 
 
 def to_bytes(network: PackedNetwork) -> bytes:
-    """Return the bytes of a file, always the same for the same network.
+    """Return the bytes of a network's file; the same network always gives the same bytes.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def to_bytes(network: PackedNetwork) -> bytes:
     Raises
     ------
     ValueError
-        If the network does not say what its input is.
+        If the network has no input shape.
     """
     if network.in_shape is None:
         raise ValueError("the network does not say what its input is: pack(model, in_shape=(H, W, C))")
@@ -158,20 +158,20 @@ def from_bytes(raw: bytes) -> PackedNetwork:
     Raises
     ------
     ValueError
-        If they are none; says what is wrong.
+        If the bytes are not a packed network; the message says why.
     """
     if len(raw) < HEAD.size or raw[:8] != MAGIC:
-        raise ValueError("is no packed network")
+        raise ValueError("is not a packed network")
     _, number, length = HEAD.unpack(raw[: HEAD.size])
     if number > FORMAT:
-        raise ValueError(f"is of format {number}, and this duonet reads up to {FORMAT}: it is from a newer one")
+        raise ValueError(f"is of format {number}, and this duonet reads up to {FORMAT}: it is from a newer duonet")
     body, digest = raw[:-CHECKSUM], raw[-CHECKSUM:]
     if number < 1 or HEAD.size + length > len(body) or hashlib.sha256(body).digest() != digest:
-        raise ValueError("is damaged: its checksum is not that of its contents")
+        raise ValueError("is damaged: its checksum does not match its contents")
     try:
         description = json.loads(body[HEAD.size : HEAD.size + length].decode("ascii"))
     except (ValueError, RecursionError):
-        raise ValueError("is damaged: its description is no JSON") from None
+        raise ValueError("is damaged: its description is not JSON") from None
     _must(
         isinstance(description, dict) and {"in_shape", "about", "layers"} <= description.keys(), "says too little"
     )
@@ -180,16 +180,16 @@ def from_bytes(raw: bytes) -> PackedNetwork:
     _must(reader.at == len(reader.raw), "holds more than it says")
     shape = description["in_shape"]
     _must(isinstance(shape, list) and len(shape) in (1, 3) and all(map(_positive, shape)), "has an odd in_shape")
-    _must(math.prod(shape) < 1 << 26, "reads images that are too large")
+    _must(math.prod(shape) < 1 << 26, "has an in_shape that is too large")
     network = PackedNetwork(layers, tuple(shape), _about(description["about"], shape))
     _must(len(network.out_shape) == 1, "does not give one number for each class")
     names = network.about.get("class_names")
-    _must(names is None or len(names) == network.out_shape[0], "has other classes than names of them")
+    _must(names is None or len(names) == network.out_shape[0], "has other classes than class names")
     return network
 
 
 def array_bytes(arrays: Iterable[npt.NDArray[Any]]) -> int:
-    """Count the bytes of some arrays in a file.
+    """Count the bytes that some arrays take in a file.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class _Reader:
         self.raw, self.at = raw, 0
 
     def array(self, said: Any) -> npt.NDArray[Any]:
-        """Read the next array, of a dtype and a shape that are checked before."""
+        """Read the next array, after a check of its dtype and shape."""
         fits = isinstance(said, list) and len(said) == 2 and isinstance(said[0], str) and said[0] in DTYPES
         _must(
             fits and isinstance(said[1], list) and all(map(_positive, said[1])) and len(said[1]) < 5,
@@ -259,7 +259,7 @@ def _layers(records: object, reader: _Reader, deep: int) -> list[Layer]:
         _must(isinstance(record, dict) and isinstance(record.get("path"), str), "has a layer without a path")
         _must(isinstance(record.get("kind"), str), "has a layer without a kind")
         if record["kind"] == "sum":
-            _must(record.keys() == {"kind", "path", "body", "shortcut"}, "has a sum that is none")
+            _must(record.keys() == {"kind", "path", "body", "shortcut"}, "has a sum without two paths")
             body, shortcut = (_layers(record[name], reader, deep - 1) for name in ("body", "shortcut"))
             layers.append(Sum(record["path"], body, shortcut))
             continue
@@ -271,7 +271,7 @@ def _layers(records: object, reader: _Reader, deep: int) -> list[Layer]:
 
 
 def _about(about: object, shape: list[int]) -> dict[str, Any]:
-    """Check what is said about images and classes."""
+    """Check the facts about images and classes."""
     _must(isinstance(about, dict), "says nothing about its images")
     assert isinstance(about, dict)
     names = about.get("class_names")

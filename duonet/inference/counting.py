@@ -1,7 +1,7 @@
-"""Products of signs and steps by counting bits, 64 at a time.
+"""Products of signs and steps, by counting 64 bits at a time.
 
 With a weight s of 0 or 1 for −1 or +1 and an activation b of 0 or 1, Σ ±b = 2 popcount(s & b) − popcount(b). An
-activation of K steps is K activations of one step each, the first of which is 1 wherever the second is.
+activation of K steps is K activations of one step each; wherever the second is 1, the first is 1 as well.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from duonet import parallel
 
-BLOCK = 1 << 15  # counters that are worked on at once: they stay in cache
+BLOCK = 1 << 15  # counters at once: they stay in cache
 ADDED = 3  # counts of so many words fit one byte: 3 · 64 < 256
 
 
@@ -39,7 +39,7 @@ def words(bits: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
 
 
 def planes(steps: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.bool_]:
-    """Take values of `count` steps apart into as many channels of one step each: (..., C) to (..., count C).
+    """Split values of `count` steps into channels of one step each: (..., C) to (..., count C).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def signed_counts(rows: npt.NDArray[np.uint64], signs: npt.NDArray[np.uint64]) -
     array([[0, 2]], dtype=int32)
     """
     outputs = signs.shape[1]
-    if len(rows) * signs.size <= BLOCK:  # of few rows all words go at once
+    if len(rows) * signs.size <= BLOCK:  # few rows: all words at once
         ones = np.bitwise_count(rows[:, :, None] & signs).sum(axis=1, dtype=np.int32)
         return 2 * ones - np.bitwise_count(rows).sum(axis=1, dtype=np.int32)[:, None]
     counts = np.zeros((len(rows), outputs), np.int32)

@@ -1,4 +1,4 @@
-"""`export_c`: a packed network as one C99 header that needs nothing else."""
+"""`export_c`: a packed network as one C99 header that needs no other file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ INT32 = 1 << 31
 
 
 class CannotExport(ValueError):
-    """A packed network with a layer that the C header has no code for; says which and why."""
+    """A packed network with a layer without code for the C header; the message names the layer and the reason."""
 
 
 class Memory(NamedTuple):
-    """What the header needs on a device, in bytes, beside its code.
+    """The memory that the header needs on a device, in bytes, beside its code.
 
     Attributes
     ----------
@@ -45,16 +45,16 @@ class Memory(NamedTuple):
 def export_c(path: str | Path, network: PackedNetwork, name: str | None = None) -> Memory:
     """Write a C99 header with `int NAME_run(const float *image, struct NAME_memory *memory, float *logits)`.
 
-    From the steps of the first layer on everything is whole numbers, up to what is float in the network: whatever
-    is behind the last activation. The header allocates nothing, has no state, and needs no other file.
+    From the first layer's steps to the last activation, the code computes with whole numbers; the layers behind
+    the last activation are float. The header allocates nothing, has no state, and needs no other file.
 
     Parameters
     ----------
     path : str or Path
     network : PackedNetwork
-        A chain: a first float layer and its steps, layers of bits, and float layers on what is then one pixel.
+        A chain: a first float layer and its steps, layers of bits, and float layers on one pixel.
     name : str, optional
-        What its names begin with; the file's name by default.
+        The prefix of the header's names; by default the file's name.
 
     Returns
     -------
@@ -63,9 +63,9 @@ def export_c(path: str | Path, network: PackedNetwork, name: str | None = None) 
     Raises
     ------
     CannotExport
-        If it is no such chain; names the layer.
+        If the network is not such a chain; the message names the layer.
     ValueError
-        If the name is none in C.
+        If `name` is not a name in C.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def export_c(path: str | Path, network: PackedNetwork, name: str | None = None) 
 
 
 def to_c(network: PackedNetwork, name: str) -> tuple[str, Memory]:
-    """Return the header's text and what it needs.
+    """Return the header's text and the memory that it needs.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def to_c(network: PackedNetwork, name: str) -> tuple[str, Memory]:
 
 
 class _Header:
-    """The text as it grows, the shape that has been reached, and the memory that this took."""
+    """The growing text, the shape of the last output, and the memory so far."""
 
     def __init__(self, name: str, shape: tuple[int, ...]) -> None:
         self.name, self.shape = name, shape
@@ -207,7 +207,7 @@ class _Header:
             made = self._signs(layer, image, signs, sums)
             if layer.thresholds is None:
                 if len(sums) == 3 and sums[:2] != (1, 1):
-                    raise _refused(layer, "what it makes is float, and more than one pixel")
+                    raise _refused(layer, "its output is float, and has more than one pixel")
                 scale = self._array("scale", "float", layer.scale)
                 bias = "0" if layer.bias is None else self._array("bias", "float", layer.bias)
                 self.floats = max(self.floats, layer.outputs)
@@ -238,7 +238,7 @@ class _Header:
         products = [layer for layer in waiting if "weight" in getattr(layer, "arrays", ())]
         for layer in waiting:
             if not isinstance(layer, FloatLayer) or layer.kind not in LAST:
-                raise _refused(layer, "behind the layers of bits there may be float layers on one pixel alone")
+                raise _refused(layer, "after the layers of bits, float layers may follow on one pixel alone")
             if layer.kind == "batch_norm":
                 a = layer.arrays
                 slope = a["gamma"] * (1 / np.sqrt(a["running_var"] + np.float32(layer.settings["eps"])))
@@ -332,7 +332,7 @@ def _words(bits: Iterable[Any]) -> npt.NDArray[np.uint32]:
 
 
 def _float(number: float) -> str:
-    """Write a float32 so that C reads the same one."""
+    """Write a float32 so that C reads the same number."""
     if math.isinf(number):
         return "INFINITY" if number > 0 else "-INFINITY"
     return f"{float(np.float32(number)).hex()}f"

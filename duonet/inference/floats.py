@@ -25,19 +25,19 @@ Array = npt.NDArray[Any]
 
 
 class Form(NamedTuple):
-    """What a kind of layer holds.
+    """The contents of a kind of layer.
 
     Attributes
     ----------
     integers : dict
-        From name to the smallest that it can be.
+        From name to the smallest value.
     numbers : tuple of str
     arrays : dict
         From name to the number of axes.
     optional : tuple of str
         Arrays that may be missing.
     run : callable
-        Of an array, the settings and the arrays.
+        A function of an array, the settings and the arrays.
     """
 
     integers: dict[str, int]
@@ -111,7 +111,7 @@ class FloatLayer(Layer):
         self.kind, self.settings, self.arrays = kind, settings, arrays  # type: ignore[misc]
 
     def run(self, x: Any) -> Any:
-        """Compute the op of `duonet.functional`; steps stay steps where they are only moved."""
+        """Compute the op of `duonet.functional`; an op that only moves values keeps steps as steps."""
         if self.kind == "flatten" and isinstance(x, Steps):
             return Steps(x.counts.reshape(len(x.counts), math.prod(x.counts.shape[1:])), x.levels)
         return FORMS[self.kind].run(values(x), self.settings, self.arrays)

@@ -1,4 +1,4 @@
-"""What packed layers share, and two of them: floats to steps, and the sum of two paths."""
+"""The base of packed layers, and two layers: floats to steps, and the sum of two paths."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from duonet import engine, parallel
 from duonet.functional.channels import per_channel
 
 Array = npt.NDArray[Any]
-MOST = 1 << 26  # values of one image: what a damaged file asks for must not fill the memory
+MOST = 1 << 26  # values of one image: a damaged file must not fill the memory
 
 
 class Steps(NamedTuple):
-    """Values of few levels, as how many steps each has climbed.
+    """Values of few levels, each as the number of steps that it has climbed.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ def values(x: Array | Steps) -> Array:
 
 
 def climbed(x: Array, thresholds: Array, falls: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Count the thresholds of its channel that each value has reached, or not reached where the channel falls.
+    """Count for each value the thresholds of its channel that it has reached; in a falling channel, not reached.
 
     Parameters
     ----------
@@ -96,25 +96,25 @@ def climbed(x: Array, thresholds: Array, falls: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def compute(op: type, *arrays: Array | None, **options: Any) -> Array:
-    """Call the version of an op that its `apply` would, 35 µs sooner: a tenth of a small network's time.
+    """Call the version of an op that `apply` would call, 35 µs sooner: a tenth of a small network's time.
 
     Parameters
     ----------
     op : Function
     *arrays, **options
-        As its `forward` takes them; they have been checked.
+        The arguments of its `forward`, already checked.
 
     Returns
     -------
     array
     """
-    nobody = SimpleNamespace(needs=(False,) * len(arrays))  # what would be kept for a backward pass
+    nobody = SimpleNamespace(needs=(False,) * len(arrays))  # a context for no backward pass
     y: Array = engine.version(op, "cpu", *arrays, **options).forward(nobody, *arrays, **options)
     return y
 
 
 def in_chunks(work: Callable[[slice], None], x: Array) -> None:
-    """Call `work` on some images after the others, on all cores where there are many."""
+    """Call `work` on chunks of images, on all cores if there are many images."""
     parallel.run(work, parallel.chunks(len(x), math.prod(x.shape[1:]) * x.itemsize))
 
 
@@ -124,7 +124,7 @@ def repeated(x: Array, copies: int) -> Array:
 
 
 class Layer:
-    """What all layers have: a kind, the path in the model that it comes from, `run` and `shape`.
+    """Base of all layers: each has a kind, its path in the model, `run` and `shape`.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class Layer:
 def window_shape(
     layer: Layer, shape: tuple[int, ...], size: tuple[int, int], stride: int, padding: int, channels: int | None
 ) -> tuple[int, ...]:
-    """Return the shape (OH, OW, OC) behind windows of a size; `channels` are kept where they are None."""
+    """Return the shape (OH, OW, OC) behind windows of a size; with `channels` None, the channels stay."""
     if len(shape) != 3 or any(n + 2 * padding < k for n, k in zip(shape, size)):
         raise layer.misfit(shape)
     oh, ow = ((n + 2 * padding - k) // stride + 1 for n, k in zip(shape, size))
@@ -173,10 +173,10 @@ class StepLayer(Layer):
     thresholds : numpy.ndarray
         (K, C) float32, or (K, 1) for all channels alike.
     falls : numpy.ndarray
-        bool, as long.
+        (C,) or (1,) bool.
     levels : tuple of K + 1 floats
     copies : int
-        How often the input's channels are repeated, as in a decoupled network.
+        Number of times that the input's channels are repeated, as in a decoupled network.
     """
 
     kind = "steps"
@@ -193,7 +193,7 @@ class StepLayer(Layer):
         return (len(self.levels) - 1).bit_length()
 
     def run(self, x: Any) -> Steps:
-        """(..., C) to as many steps."""
+        """Return the steps (..., copies C) of an input (..., C)."""
         x = repeated(values(x), self.copies)
         thresholds, falls = (
             np.broadcast_to(a, (*a.shape[:-1], x.shape[-1])) for a in (self.thresholds, self.falls)
@@ -201,7 +201,7 @@ class StepLayer(Layer):
         return Steps(climbed(x, thresholds, falls), self.levels)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the same, with all copies."""
+        """Return the input's shape, with all copies of the channels."""
         channels = shape[-1] * self.copies
         if self.thresholds.shape[1] not in (1, channels):
             raise self.misfit(shape)
@@ -224,7 +224,7 @@ class Sum(Layer):
         self.body, self.shortcut = list(body), list(shortcut)
 
     def run(self, x: Any) -> Array:
-        """Run both and add."""
+        """Run both paths and add their outputs."""
         one = other = x
         for layer in self.body:
             one = layer.run(one)
@@ -233,7 +233,7 @@ class Sum(Layer):
         return values(one) + values(other)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return that of both."""
+        """Return the shape of both paths' outputs."""
         one, other = shape_after(self.body, shape), shape_after(self.shortcut, shape)
         if one != other:
             raise ValueError(f"{self.path} Sum adds shapes {one} and {other}")
@@ -241,7 +241,7 @@ class Sum(Layer):
 
 
 def shape_after(layers: Iterable[Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of what layers make of one image.
+    """Return the shape of the layers' output for one image.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def shape_after(layers: Iterable[Layer], shape: tuple[int, ...]) -> tuple[int, .
     Raises
     ------
     ValueError
-        If a layer does not fit, or would make too many values; names it.
+        If a layer does not fit, or would make too many values; the message names the layer.
     """
     for layer in layers:
         shape = layer.shape(shape)
@@ -272,7 +272,7 @@ def values_of(x: Array | Steps) -> Array:
 
 
 def unit(levels: tuple[float, ...]) -> float:
-    """Return what all sums of signs and levels are multiples of, 1 or ½; 0 where they are not.
+    """Return 1 or ½ if all sums of signs and levels are multiples of it; otherwise 0.
 
     Parameters
     ----------

@@ -17,10 +17,10 @@ Array = npt.NDArray[Any]
 
 
 class PackedNetwork:
-    """A trained network made to run, by `pack` or `load_packed`.
+    """A trained network in packed form, made by `pack` or `load_packed`.
 
-    Its logits are those of the float network to the last bit: sums of signs and steps are whole, and each is
-    compared with the first whole number that batch norm and staircase let pass.
+    Its logits equal those of the float network to the last bit: sums of signs and steps are whole, and the network
+    compares each sum with the least whole number that passes batch norm and staircase.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class PackedNetwork:
     in_shape : tuple of int, optional
         Of one image, (H, W, C) or (IN,).
     about : dict, optional
-        `class_names`, and the `mean` and `std` by which images were normalised.
+        `class_names`, and the `mean` and `std` that normalised the images.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class PackedNetwork:
             return values(run(self._layers(x.shape[1:]), x))
 
     def _layers(self, shape: tuple[int, ...]) -> list[Layer]:
-        """Return the layers, runs of them as programs where kernels are compiled."""
+        """Return the layers; if kernels are compiled, programs replace runs of layers."""
         if kernels() is None:
             return self.layers
         if self._planned[0] != shape:
@@ -81,7 +81,7 @@ class PackedNetwork:
         return self._planned[1]
 
     def all_layers(self) -> Iterator[Layer]:
-        """List the layers, those inside of sums too.
+        """List the layers, with the layers inside sums.
 
         Yields
         ------

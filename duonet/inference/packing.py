@@ -21,30 +21,30 @@ from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 Array = npt.NDArray[Any]
-MOST = 1 << 22  # weights of one output: float32 counts further, in halves as well
+MOST = 1 << 22  # weights of one output: float32 counts beyond this number exactly, in halves as well
 
 
 class CannotPack(ValueError):
-    """A model that has no packed form that gives the same logits; says which layer and why."""
+    """A model without a packed form that gives the same logits; the message names the layer and the reason."""
 
 
 def pack(
     model: nn.Module, in_shape: tuple[int, ...] | None = None, about: dict[str, Any] | None = None
 ) -> PackedNetwork:
-    """Make a network that counts bits of a trained one; its logits stay the same to the last bit.
+    """Turn a trained network into a network that counts bits; the logits stay the same to the last bit.
 
-    Batch norm and staircase behind a product of two-valued weights become one threshold a channel, a whole number
-    that the sum of signs is compared with; max pooling is done on the sums. Float layers, such as the first, the
-    last and sums of two paths, stay what they are.
+    Behind a product with two-valued weights, batch norm and staircase become whole thresholds for the sum of
+    signs, one per channel and step; max pooling acts on the sums. Float layers, for example the first, the last
+    and sums of two paths, stay float.
 
     Parameters
     ----------
     model : Module
-        Sequentials and Residuals of duonet's layers, float32. It is left alone.
+        Sequentials and Residuals of duonet's layers, float32. The model stays as it is.
     in_shape : tuple of int, optional
-        Of one image, (H, W, C) or (IN,): needed to save the network and to export it.
+        The shape of one image, (H, W, C) or (IN,); saving and exporting the network need it.
     about : dict, optional
-        `class_names`, `mean` and `std`, for whoever runs the file.
+        `class_names`, `mean` and `std`, for the users of the file.
 
     Returns
     -------
@@ -53,8 +53,9 @@ def pack(
     Raises
     ------
     CannotPack
-        If a layer draws or has a `forward` of its own, a staircase computes something of its own, two-valued
-        weights read numbers that are not multiples of ½ in even steps, or nothing has two values; names the layer.
+        If a layer draws or has its own `forward`, a staircase has its own way to compute, two-valued weights
+        multiply numbers that are not multiples of ½ in even steps, or no layer has two-valued weights. The message
+        names the layer.
 
     Examples
     --------
@@ -92,7 +93,7 @@ def _plain(layer: nn.Sequential) -> bool:
 
 
 class _Walk:
-    """From the input to the output; `levels` are those that the next layer reads, None for floats."""
+    """From the input to the output; `levels` are the next layer's input levels, None for floats."""
 
     def __init__(self) -> None:
         self.levels: tuple[float, ...] | None = None
@@ -132,7 +133,7 @@ class _Walk:
         return StepLayer(path, thresholds, falls, self.levels, copies)
 
     def _product(self, path: str, layer: nn.Module, waiting: list[tuple[str, nn.Module]], first: bool) -> Layer:
-        """Pack a product, with the pool and the steps behind it where they can be done on whole sums."""
+        """Pack a product, with the pool and the steps behind it if they can act on whole sums."""
         quantizer, w = layer.weight_quantizer, layer.used_weight().numpy()
         bias = None if layer.bias is None else layer.bias.numpy()
         signs = quantizer is not None and quantizer.known("two_valued")
@@ -168,7 +169,7 @@ class _Walk:
 
     def _float(self, path: str, layer: nn.Module) -> FloatLayer:
         if kind(layer) not in FLOATS:
-            raise _refused(path, layer, "it is no layer that can be packed")
+            raise _refused(path, layer, "it has no packed form")
         name, settings, arrays = FLOATS[kind(layer)](layer)
         keeps = layer.known("keeps_levels") and (not name.startswith("pad_channels") or 0 in (self.levels or ()))
         self.levels = self.levels if keeps else None
@@ -176,14 +177,14 @@ class _Walk:
 
 
 def _added(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """Return the levels of a sum where both have levels with the same even steps."""
+    """Return the levels of a sum if both paths have levels with the same even steps."""
     if one is None or other is None or not unit(one) or not unit(other) or one[1] - one[0] != other[1] - other[0]:
         return None
     return tuple(one[0] + other[0] + k * (one[1] - one[0]) for k in range(len(one) + len(other) - 1))
 
 
 def _table(path: str, layer: nn.Module, channels: int | None = None) -> tuple[Array, Array]:
-    """Return the thresholds (K, C) of a staircase and which channels fall."""
+    """Return the thresholds (K, C) of a staircase, and a mask of the channels that fall."""
     staircase = layer.staircase
     if not staircase.tabular and type(staircase) is not FoldedStaircase:
         own = (

@@ -1,4 +1,4 @@
-"""Which runs of packed layers become programs of the compiled kernels; without numba none."""
+"""The choice of runs of packed layers that become programs of the compiled kernels; without numba, none."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from duonet.inference.layers import Layer, StepLayer, Sum
 from duonet.inference.products import SignLayer
 from duonet.inference.programs import Program
 
-MOVED = ("relu", "replicate", "flatten")  # by NumPy as fast, where they stand alone
+MOVED = ("relu", "replicate", "flatten")  # NumPy is as fast if they stand alone
 
 
 def kernels() -> ModuleType | None:
-    """Return the module of compiled kernels, or None where they cannot be, or the plain ops are asked for.
+    """Return the module of compiled kernels, or None if they cannot be compiled or the plain ops are asked for.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def _kernels() -> ModuleType | None:
 
 
 def planned(layers: list[Layer], shape: tuple[int, ...], first: bool = True) -> list[Layer]:
-    """Put a program in the place of every run of layers that the kernels compute, for images of one shape.
+    """Replace every run of layers that the kernels compute by a program, for images of one shape.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def planned(layers: list[Layer], shape: tuple[int, ...], first: bool = True) -> 
     shape : tuple of int
         Of one image.
     first : bool
-        Whether they begin with what the network is given.
+        Whether the first layer reads the network's input.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def planned(layers: list[Layer], shape: tuple[int, ...], first: bool = True) -> 
 
 
 def _program(run: list[Layer], shape: tuple[int, ...]) -> list[Layer]:
-    """Return a program, or the layers themselves where they only move what NumPy can move as well."""
+    """Return a program, or the layers themselves if they only move values, which NumPy does as well."""
     worth = any(isinstance(layer, (SignLayer, Sum)) or layer.kind == "batch_norm" for layer in run)
     return [Program(run, shape, kernels())] if worth else run
 
@@ -83,7 +83,7 @@ def _inside(layer: Layer, shape: tuple[int, ...]) -> Layer:
 
 
 def _written(layer: Layer, shape: tuple[int, ...]) -> bool:
-    """Say whether there are instructions for a layer."""
+    """Return whether the kernels have instructions for a layer."""
     if isinstance(layer, Sum):
         for layers in (layer.body, layer.shortcut):
             reached = shape
@@ -98,7 +98,7 @@ def _written(layer: Layer, shape: tuple[int, ...]) -> bool:
 
 
 def _by_kernel(layer: Layer, shape: tuple[int, ...]) -> bool:
-    """Say whether a layer is a convolution by a compiled kernel, which sums in one order for any batch."""
+    """Return whether a layer is a convolution by a compiled kernel, which sums in one order for any batch."""
     if not isinstance(layer, FloatLayer) or layer.kind != "conv" or layer.settings["signs"]:
         return False
     weight, steps = layer.arrays["weight"], {name: layer.settings[name] for name in ("stride", "padding")}

@@ -31,7 +31,7 @@ WORTH = 512  # weights of an output from which counting words beats a float prod
 
 
 class SignLayer(Layer):
-    """A product or convolution of steps with signs, a pool of the sums, and their steps, or else floats.
+    """A product or convolution of steps with signs, then perhaps a pool of the sums, and steps or floats.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ class SignLayer(Layer):
     scale : numpy.ndarray
         (1,) or (OC,) float32
     levels : tuple of float
-        What the steps of the input stand for: multiples of ½ in even steps.
+        The levels of the input's steps: multiples of ½ in even steps.
     bias : numpy.ndarray, optional
         (OC,)
     stride, padding : int
     pool : tuple of int, optional
         Size, stride and padding of a maximum over the sums.
     copies : int
-        How often the sums' channels are repeated before the thresholds, as in a decoupled network.
+        Number of times that the sums' channels are repeated before the thresholds, as in a decoupled network.
     thresholds : numpy.ndarray, optional
         (K, copies OC) integers: the smallest sum, in units of `unit`, that reaches each threshold.
     falls : numpy.ndarray, optional
@@ -84,7 +84,7 @@ class SignLayer(Layer):
         self._words: Array | None = None
 
     def run(self, x: Any) -> Any:
-        """Compute from steps, or floats that are levels, what comes out: steps or floats."""
+        """Compute the output, steps or floats, from steps or from floats that are levels."""
         sums = self._sums(x)
         if self.thresholds is None or self.falls is None:
             return self._scaled(sums)
@@ -107,12 +107,12 @@ class SignLayer(Layer):
 
     @property
     def bits(self) -> int:
-        """Bits of an output value, 0 where it is a float."""
+        """Bits of an output value; 0 for floats."""
         return max(0, len(self.out_levels) - 1).bit_length()
 
     @property
     def outputs(self) -> int:
-        """How many channels come out."""
+        """Number of output channels."""
         return int(self.signs.shape[-1])
 
     def _sums(self, x: Any) -> Array:

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 
 class Held(NamedTuple):
-    """What lies in a program's memory for each image: floats, or steps as rows of bits.
+    """Part of a program's memory for each image: floats, or steps as rows of bits.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class Held(NamedTuple):
     shape : tuple of int
         (H, W, C)
     levels : tuple of float
-        What bits stand for; empty where it is floats.
+        The levels of the bits; empty for floats.
     border : int
         Pixels of zeros around bits.
     flat : bool
-        Whether an image is to be read as one row of numbers.
+        Whether an image is read as one row of numbers.
     """
 
     at: int
@@ -52,7 +52,7 @@ class Held(NamedTuple):
 
 
 class Memory:
-    """Places in an array, given out and taken back.
+    """Places in an array that are given out and taken back.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Memory:
         self.size, self.free = 0, list[tuple[int, int]]()
 
     def take(self, size: int) -> int:
-        """Return where there is room."""
+        """Return the start of a free place."""
         for i, (at, room) in enumerate(self.free):
             if room >= size:
                 self.free[i] = at + size, room - size
@@ -74,7 +74,7 @@ class Memory:
         return self.size - size
 
     def give(self, at: int, size: int) -> None:
-        """Take back what was given out."""
+        """Take back a place that was given out."""
         self.free.append((at, size))
 
 
@@ -121,7 +121,7 @@ class Program(Layer):
         return attached
 
     def _constants(self, begin: int) -> list[Array]:
-        """Return what the kernel is given beside images, all of it read-only, for one type to numba."""
+        """Return the kernel's arguments beside the images, all read-only, so that numba sees one type."""
         memory = self.bits.size + 2, self.values.size + LANES, self.windows, self.block, begin
         given: list[Array] = instructions.constants(self.code, self.words, self.limits, self.floats, memory)
         return given
@@ -216,7 +216,7 @@ class Program(Layer):
         return y
 
     def _signs(self, layer: SignLayer, x: Held, ours: bool, border: int) -> Held:
-        """Bits to bits, or to floats where no thresholds follow."""
+        """Bits to bits, or to floats if no thresholds follow."""
         padding = layer.padding if layer.signs.ndim == 4 else 0
         if x.levels and (x.levels != layer.levels or x.border != padding):
             x, ours = self._as_floats(x, ours)
@@ -274,7 +274,7 @@ class Program(Layer):
         return y
 
     def _held(self, x: Held, shape: tuple[int, ...], levels: tuple[float, ...] = (), border: int = 0) -> Held:
-        """Take a place for what is made of x."""
+        """Take a place for the output of a layer that reads x."""
         held = Held(0, (shape[0], shape[1], shape[2]), levels, border, x.flat)
         return held._replace(at=(self.bits if levels else self.values).take(held.size))
 
@@ -294,7 +294,7 @@ class Program(Layer):
         return self._place(self.words, as_words(bits.reshape(-1, 1))[0, :, 0])
 
     def _place(self, kept: list[Array], array: Array) -> int:
-        """Put constants behind the others, and return where."""
+        """Append constants, and return their place."""
         kept.append(np.ascontiguousarray(array, kept[0].dtype).ravel())
         return sum(part.size for part in kept[:-1])
 

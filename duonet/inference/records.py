@@ -1,4 +1,4 @@
-"""Layers of a packed network as a file holds them: a record for JSON, and arrays; all checked on the way back."""
+"""Layers of a packed network in a file: a record for JSON, and arrays; everything is checked on the way back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGN_KEYS = {"levels", "copies", "stride", "padding", "pool", "out_levels"}
 
 
 def record_of(layer: Layer) -> tuple[dict[str, Any], Arrays]:
-    """Describe a layer that is no sum.
+    """Describe a layer that is not a sum.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def record_of(layer: Layer) -> tuple[dict[str, Any], Arrays]:
 
 
 def layer_of(record: dict[str, Any], arrays: Arrays) -> Layer:
-    """Make a layer again, of a record and arrays that anybody may have written.
+    """Rebuild a layer from a record and arrays, which may come from anybody.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def layer_of(record: dict[str, Any], arrays: Arrays) -> Layer:
     Raises
     ------
     ValueError
-        If they describe no layer; says what is wrong.
+        If they do not describe a layer; the message says why.
     """
     kind, path, settings = (
         record["kind"],
@@ -75,7 +75,7 @@ def layer_of(record: dict[str, Any], arrays: Arrays) -> Layer:
         levels, copies = _levels(path, settings["levels"]), _integer(path, "copies", settings["copies"], 1)
         _steps(path, arrays, levels, np.float32, arrays["thresholds"].shape[-1])
         return StepLayer(path, arrays["thresholds"], arrays["falls"], levels, copies)
-    _must(kind == "signs", path, "is of a kind that is not known")
+    _must(kind == "signs", path, "is of an unknown kind")
     return _sign_layer(path, settings, arrays)
 
 
@@ -101,9 +101,9 @@ def _float_layer(path: str, kind: str, settings: dict[str, Any], arrays: Arrays)
     if kind == "batch_norm":
         _must(settings["eps"] >= 0 and (arrays["running_var"] >= 0).all(), path, "has a negative variance")
     if kind == "max_pool":
-        _must(settings["padding"] <= settings["size"] // 2, path, "its padding is more than half of its size")
+        _must(settings["padding"] <= settings["size"] // 2, path, "has a padding of more than half of its size")
     if kind == "clip":
-        _must(settings["low"] < settings["high"], path, "its low is not below its high")
+        _must(settings["low"] < settings["high"], path, "has a low that is not below its high")
     return FloatLayer(path, kind, settings, arrays)
 
 
@@ -122,19 +122,19 @@ def _sign_layer(path: str, settings: dict[str, Any], arrays: Arrays) -> SignLaye
     for name, array in (("scale", scale), ("bias", bias)):
         shapes = ((1,), (outputs,)) if name == "scale" else ((outputs,),)
         fits = array is None or (array.dtype == np.float32 and array.shape in shapes and np.isfinite(array).all())
-        _must(fits, path, f"{name} is no float32 of {outputs} outputs")
+        _must(fits, path, f"{name} is not a float32 array for {outputs} outputs")
     _must((scale >= 0).all(), path, "has a negative scale")
     levels = _levels(path, settings["levels"])
-    _must(unit(levels) > 0, path, f"reads levels {levels}, which are no even halves")
+    _must(unit(levels) > 0, path, f"reads levels {levels}, which are not multiples of ½ in even steps")
     stride, padding, copies = (
         _integer(path, name, settings[name], least)
         for name, least in (("stride", 1), ("padding", 0), ("copies", 1))
     )
     pool = settings["pool"]
     if pool is not None:
-        _must(isinstance(pool, list) and len(pool) == 3 and signs.ndim == 4, path, "its pool is no three numbers")
+        _must(isinstance(pool, list) and len(pool) == 3 and signs.ndim == 4, path, "its pool is not 3 numbers")
         pool = tuple(_integer(path, "pool", n, least) for n, least in zip(pool, (1, 1, 0)))
-        _must(pool[2] <= pool[0] // 2, path, "its pool's padding is more than half of its size")
+        _must(pool[2] <= pool[0] // 2, path, "has a pool with a padding of more than half of its size")
     ends = {"thresholds", "falls"} & arrays.keys()
     _must(len(ends) != 1 and (ends or settings["out_levels"] == []), path, "has thresholds without steps")
     if not ends:
@@ -161,7 +161,7 @@ def _levels(path: str, levels: object) -> tuple[float, ...]:
     _must(
         all(a < b for a, b in zip(numbers, numbers[1:])) and max(map(abs, numbers)) < LARGEST,
         path,
-        "has no levels that rise",
+        "has levels that do not rise",
     )
     return tuple(float(n) for n in numbers)
 

@@ -1,4 +1,4 @@
-"""What a packed network costs, layer by layer: the bytes are those of its file."""
+"""The costs of a packed network, by layer; the bytes are those of its file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def packed_summary(network: PackedNetwork) -> Summary:
     Parameters
     ----------
     network : PackedNetwork
-        That says what its input is.
+        A network with the shape of its input.
 
     Returns
     -------
     duonet.costs.Summary
-        `bytes_packed` of all rows together are the bytes of the file, the last row its description and checksum;
-        `bytes_unpacked` are the same numbers in float32.
+        The sum of `bytes_packed` over the rows is the size of the file; the last row is its description and
+        checksum. `bytes_unpacked` is the size of the same numbers in float32.
 
     Examples
     --------

@@ -95,10 +95,10 @@ def test_every_byte_counts(network):
     for place in [*range(20), *rng.integers(0, len(raw), 60)]:
         spoilt = bytearray(raw)
         spoilt[place] ^= 1 << int(rng.integers(8))
-        with pytest.raises(ValueError, match="is damaged|is no packed network|is of format"):
+        with pytest.raises(ValueError, match="is damaged|is not a packed network|is of format"):
             from_bytes(bytes(spoilt))
     for length in (0, 7, 16, 40, len(raw) - 1):
-        with pytest.raises(ValueError, match="is damaged|is no packed network"):
+        with pytest.raises(ValueError, match="is damaged|is not a packed network"):
             from_bytes(raw[:length])
 
 
@@ -108,7 +108,7 @@ def test_a_newer_file_and_a_foreign_one_say_so(network, tmp_path):
     with pytest.raises(PackedFileError, match=r"a\.duo is of format 2, and this duonet reads up to 1"):
         load_packed(tmp_path / "a.duo")
     (tmp_path / "a.duo").write_bytes(b"PK\x03\x04" + bytes(1000))
-    with pytest.raises(PackedFileError, match=r"a\.duo is no packed network"):
+    with pytest.raises(PackedFileError, match=r"a\.duo is not a packed network"):
         load_packed(tmp_path / "a.duo")
     with pytest.raises(FileNotFoundError):
         load_packed(tmp_path / "b.duo")
@@ -231,7 +231,7 @@ def test_commands_say_what_is_wrong(tmp_path, capsys, rng):
     assert main(["run", str(tmp_path / "a.duo"), "a.png"]) == 2
     assert "does not say how images are prepared" in capsys.readouterr().err
     assert main(["run", path, "a.png"]) == 2
-    assert "is no packed network" in capsys.readouterr().err
+    assert "is not a packed network" in capsys.readouterr().err
     assert main(["run", str(tmp_path / "none.duo"), "a.png"]) == 2
     assert "there is no such file" in capsys.readouterr().err
 

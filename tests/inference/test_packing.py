@@ -208,7 +208,7 @@ REFUSED = {
         lambda rng: chain(rng, nn.QuantActivation(quant.Uniform(2), quant.Clip(0, 1)), signs(rng)),
         "pack: 3 Linear: it reads the levels .*0.33.* not whole halves",
     ),
-    "a layer of one's own": (lambda rng: chain(rng, OwnLayer()), "pack: 2 OwnLayer: it is no layer that can be packed"),
+    "a layer of one's own": (lambda rng: chain(rng, OwnLayer()), "pack: 2 OwnLayer: it has no packed form"),
     "nothing binary": (lambda rng: nn.Sequential(nn.Linear(4, 4, rng=rng), nn.ReLU()).eval(), "nothing to pack"),
     "float64": (lambda rng: chain(rng).astype(np.float64), r"pack: 0.weight is float64, not float32"),
 }  # fmt: skip
