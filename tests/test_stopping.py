@@ -1,5 +1,6 @@
 """Trainings that end early, gradients that are clipped, layers that stay in evaluation, event files."""
 
+import contextlib
 import dataclasses
 import sys
 from types import SimpleNamespace
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 
 from duonet import Parameter, nn, optim
+from duonet.checkpoint import load_checkpoint
 from duonet.cli import main
-from duonet.experiments import RunSettings, train
+from duonet.experiments import RunSettings, collect, runs_table, train
 from duonet.experiments import tensorboard as events
+from duonet.experiments.figures import plot_runs
+from duonet.experiments.run_folder import check_progress
 from duonet.history import History
 from duonet.stopping import clip_gradients, early_stop
 from duonet.train import fit
@@ -118,6 +122,89 @@ def test_a_clipped_run_keeps_its_setting_and_resumes_to_the_same_bits(tmp_path):
         for name in ("whole", "parts", "free")
     ]
     assert histories[0] == histories[1] != histories[2] and free["val_accuracy"] >= 0
+
+
+EARLY = RunSettings(
+    "mlp", "fashion-mini", epochs=14, seed=2, width=4, images=64, batch_size=32, validation_images=32, lr=0.05,
+    early_stop=1, padding=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory):
+    """A run of two stages, both of which end early."""
+    out = tmp_path_factory.mktemp("early") / "run"
+    return out, train(EARLY, out, progress=False)
+
+
+def rows_of(out):
+    lines = [line.split(",") for line in (out / "history.csv").read_text().splitlines()]
+    return [[value for name, value in zip(lines[0], line) if name != "seconds"] for line in lines]
+
+
+def test_each_stage_ends_when_its_best_epoch_is_old_enough(early):
+    out, result = early
+    curves = [row["validation"] for row in result["networks"][::2]]  # coupled, and fine-tuned
+    for curve, planned in zip(curves, (epochs for epochs, _, _ in EARLY.resolved().stages())):
+        stop = early_stop(1, "val_accuracy")
+        ends = [stop(History([{"val_accuracy": x} for x in curve[: i + 1]])) for i in range(len(curve))]
+        assert ends == [False] * (len(curve) - 1) + [True] and len(curve) < planned
+    made = [str(len(curve)) for curve in curves]
+    assert [row["epochs"] for row in result["networks"]] == [made[0], made[0], " + ".join(made)]
+    assert "early_stop = 1\n" in (out / "settings.toml").read_text()
+
+
+def test_stopped_after_every_epoch_an_early_end_comes_at_the_same_epoch(early, tmp_path):
+    """Also between the stages, and after the last epoch."""
+    out, result = early
+
+    def stop(rows):
+        if len(rows) > seen:
+            raise KeyboardInterrupt
+
+    for seen in range(len(rows_of(out)) - 1):
+        with pytest.raises(KeyboardInterrupt):
+            train(EARLY, tmp_path / "parts", resume=seen > 0, progress=False, on_epoch=stop)
+    seen += 1
+    for _ in range(2):  # it is resumed, and the finished run again
+        resumed = train(EARLY, tmp_path / "parts", resume=True, progress=False, on_epoch=stop)
+        assert rows_of(tmp_path / "parts") == rows_of(out) and resumed["networks"] == result["networks"]
+
+
+def test_a_first_stage_that_its_figures_would_not_end_is_refused(early):
+    stages = [epochs for epochs, _, _ in EARLY.resolved().stages()]
+    last = load_checkpoint(early[0] / "last.npz")
+    check_progress("last.npz", last, stages, early_stop(1, "val_accuracy"))
+    for name, wrong in (("earlier", last.about["earlier"][:-1]), ("earlier", []), ("stage", 1)):
+        with pytest.raises(ValueError, match="last.npz is damaged: "):
+            damaged = last._replace(about=last.about | {name: wrong})
+            check_progress("last.npz", damaged, stages, early_stop(1, "val_accuracy"))
+    with pytest.raises(ValueError, match="last.npz is damaged: earlier"):
+        check_progress("last.npz", last, stages)
+
+
+def test_runs_of_different_lengths_stand_in_one_table_and_figure(early, tmp_path):
+    other = dataclasses.replace(EARLY, seed=4)
+    train(other, tmp_path / "other", progress=False)
+    found = collect([early[0], tmp_path / "other"])
+    first, second = ([sum(row["stage"] == i for row in run["history"]) for i in (1, 2)] for run in found["runs"])
+    assert first != second
+    said = [f"{min(a, b)} to {max(a, b)}" if a != b else f"{a}" for a, b in zip(first, second)]
+    assert f"  {' + '.join(said)}  " in runs_table(found)
+    assert plot_runs(found, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        ("0", "duonet: train: --early-stop must be an int at least 1, got 0"),
+        ("two", "duonet: train: --early-stop: invalid int value: 'two'"),
+    ],
+)
+def test_a_wrong_number_of_epochs_is_refused(value, said, tmp_path, capsys):
+    with contextlib.suppress(SystemExit):
+        assert main(["train", "mlp", "fashion-mini", "--early-stop", value, "--out", str(tmp_path / "a")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "a").exists()
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):

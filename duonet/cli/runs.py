@@ -36,6 +36,7 @@ HELP = {
     "weight_decay": "pulls the weights towards 0",
     "decay_scales": "weight decay on biases, batch norm, scales and learned ranges too (yes)",
     "clip": "largest norm of a step's gradient, of all weights together",
+    "early_stop": "end a stage after so many epochs without a better validation accuracy",
     "batch_size": "images in a batch",
     "flip": "random horizontal flips",
     "padding": "pixels of pad-and-crop, 0 for none (4)",

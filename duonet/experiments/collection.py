@@ -89,13 +89,18 @@ def runs_table(collected: dict[str, Any]) -> str:
     rows = [("method", "seeds", "test accuracy %", "validation %", "epochs", "weights", "MACs", "minutes")]
     for method, cost in collected["costs"].items():
         runs = [run for run in collected["runs"] if run["method"] == method]
-        stages = [str(sum(row["stage"] == stage for row in runs[0]["history"])) for stage in (1, 2)]
+        stages = [_epochs(runs, stage) for stage in (1, 2)]
         minutes = statistics.mean(run["training_seconds"] for run in runs) / 60
         accuracies = [_spread(runs, key) for key in ("test_accuracy", "val_accuracy")]
         epochs = " + ".join(s for s in stages if s != "0")
         costs = f"{cost['weights']:,}", f"{cost['macs'] / 1e6:.2f} M", f"{minutes:.1f}"
         rows.append((METHODS[method].label, str(len(runs)), *accuracies, epochs, *costs))
     return aligned(rows)
+
+
+def _epochs(runs, stage):
+    made = [sum(row["stage"] == stage for row in run["history"]) for run in runs]
+    return str(made[0]) if len({*made}) == 1 else f"{min(made)} to {max(made)}"
 
 
 def _spread(runs, key):

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from duonet.experiments.fields import BadSetting
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
 from duonet.experiments.study_file import check_shape
+from duonet.history import History
 from duonet.module import Module
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
@@ -108,7 +109,9 @@ def check_agreement(path: Path, about: dict[str, Any], settings: RunSettings) ->
         raise ValueError(f"{path} is not of the run beside it: {'; '.join(differences)}")
 
 
-def check_progress(path: Path, saved: Checkpoint, epochs: list[int]) -> None:
+def check_progress(
+    path: Path, saved: Checkpoint, epochs: list[int], stop: Callable[[History], bool] | None = None
+) -> None:
     """Check that a run can continue from a checkpoint: its stage, rows, optimiser and generator.
 
     Parameters
@@ -116,20 +119,29 @@ def check_progress(path: Path, saved: Checkpoint, epochs: list[int]) -> None:
     path : Path
     saved : Checkpoint
     epochs : list of int
-        Of each stage.
+        The most of each stage.
+    stop : callable, optional
+        From the history of a stage to whether it ends; see `early_stop`.
     """
     about: Any = saved.about
     stage, earlier = about.get("stage"), about.get("earlier")
     _must(_whole(stage) and 1 <= stage <= len(epochs), path, "stage", stage)
-    wanted = [(i + 1, epoch + 1) for i in range(stage - 1) for epoch in range(epochs[i])]
     there = check_rows(path, earlier, empty=True)
+    made = [_made([row for row in there if row["stage"] == i + 1], epochs[i], stop) for i in range(stage - 1)]
+    wanted = [(i + 1, epoch + 1) for i in range(stage - 1) for epoch in range(made[i])]
     _must([(row["stage"], row["epoch"]) for row in there] == wanted, path, "earlier", earlier)
     rows = saved.history.rows
     there = check_rows(path, [row | {"stage": stage} if isinstance(row, dict) else row for row in rows])
     _must([row["epoch"] for row in there] == list(range(1, len(rows) + 1)), path, "history", rows)
-    _must(len(rows) <= epochs[stage - 1], path, "history", rows)
+    _must(len(rows) <= _made(rows, epochs[stage - 1], stop), path, "history", rows)
     _must(saved.optimizer is not None, path, "optimizer", None)
     _must("loader" in saved.generators, path, "generators", sorted(saved.generators))
+
+
+def _made(rows, epochs, stop):
+    """Return after how many epochs a stage of these figures ends."""
+    ends = (n for n in range(1, min(epochs, len(rows) + 1)) if stop is not None and stop(History(rows[:n])))
+    return next(ends, epochs)
 
 
 def check_rows(path: Path, rows: Any, empty: bool = False) -> list[dict[str, Any]]:

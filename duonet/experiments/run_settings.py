@@ -35,7 +35,7 @@ CHOICES = {
 LEAST = {
     "epochs": 1, "finetune_epochs": 1, "seed": 0, "width": 1, "batch_size": 2, "padding": 0, "cutout": 0,
     "activation_bits": 1, "weight_bits": 1, "images": 2, "validation_images": 1, "size": 1, "lr": 0,
-    "finetune_lr": 0, "weight_decay": 0, "shards": 1, "clip": 0,
+    "finetune_lr": 0, "weight_decay": 0, "shards": 1, "clip": 0, "early_stop": 1,
 }  # fmt: skip
 
 
@@ -77,6 +77,8 @@ class RunSettings:
         scales and learned ranges.
     clip : float
         The largest norm of a step's gradient, of all parameters together; none by default.
+    early_stop : int
+        A stage ends when its best validation accuracy is so many epochs old; by default it makes all its epochs.
     batch_size : int
     flip : bool
         Random horizontal flips; by default where the data set's things have no left and right.
@@ -132,6 +134,7 @@ class RunSettings:
     weight_decay: float | None = None
     decay_scales: bool = True
     clip: float | None = None
+    early_stop: int | None = None
     batch_size: int | None = None
     flip: bool | None = None
     padding: int = 4

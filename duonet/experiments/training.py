@@ -35,6 +35,7 @@ from duonet.experiments.scoring import BEST, describe_input, digest, load_run
 from duonet.files import replacing
 from duonet.history import History
 from duonet.module import Module
+from duonet.stopping import early_stop
 from duonet.team import Team, World
 from duonet.text import tell
 from duonet.train import evaluate, fit
@@ -132,6 +133,7 @@ class _Run:
         self.method = METHODS[settings.method]
         self.normalize = data.Normalize.of(splits.train.images)
         self.stages = settings.stages()
+        self.stop = None if settings.early_stop is None else early_stop(settings.early_stop, "val_accuracy")
         self.earlier = []  # rows of the stage before this one
         self.about = {
             "settings": dataclasses.asdict(settings),
@@ -162,7 +164,7 @@ class _Run:
             raise ValueError(f"{self.out} was started with other images than those of {self.settings.dataset}")
         check_about(path, about)
         check_agreement(path, about, self.settings)
-        check_progress(path, self.saved, [epochs for epochs, _, _ in self.stages])
+        check_progress(path, self.saved, [epochs for epochs, _, _ in self.stages], self.stop)
         check_network(path, self.saved.model, about, self.settings.device)
         return self.saved
 
@@ -192,7 +194,7 @@ class _Run:
 
         def keep(history):
             if self.world.rank:
-                return
+                return None  # the first process decides
             about = self.about | {"stage": i + 1, "earlier": self.earlier}
             accuracies = history["val_accuracy"]
             # The selected one first: a run killed between the two resumes before this epoch and writes both again.
@@ -203,15 +205,20 @@ class _Run:
                 history=history, about=about,
             )  # fmt: skip
             self._report(i, history)
+            return self._stopped(history)
 
-        fit(
-            model, self._loader(self.splits.train, rng), optimizer, epochs, schedule=schedule,
-            validation=self._loader(self.splits.validation), history=history, team=self.team, on_epoch=keep,
-            label=self._label(i), progress=self.progress, clip=self.settings.clip,
-        )  # fmt: skip
+        if not self._stopped(history):
+            fit(
+                model, self._loader(self.splits.train, rng), optimizer, epochs, schedule=schedule,
+                validation=self._loader(self.splits.validation), history=history, team=self.team, on_epoch=keep,
+                label=self._label(i), progress=self.progress, clip=self.settings.clip,
+            )  # fmt: skip
         if self.world.rank == 0:
             self._report(i, history)
         self.earlier = self._rows(i, history)
+
+    def _stopped(self, history):
+        return self.stop is not None and len(history) > 0 and self.stop(history)
 
     def _label(self, i):
         label = self.label or self.settings.method
@@ -273,16 +280,15 @@ class _Run:
 
     def _score(self):
         """Look at the test images with every network that is a result."""
-        first = self.stages[0][0]
+        made = [str(sum(row["stage"] == i + 1 for row in self.earlier)) for i in range(len(self.stages))]
         named = []
         if self.method.on_the_way:
             coupled, decoupled = self.method.on_the_way
             named = [
-                (coupled, f"{first}", self._load(FIRST), 1),
-                (decoupled, f"{first}", self._second_network(), None),
+                (coupled, made[0], self._load(FIRST), 1),
+                (decoupled, made[0], self._second_network(), None),
             ]
-        epochs = " + ".join(str(epochs) for epochs, _, _ in self.stages)
-        named.append((self.settings.method, epochs, self._load(BEST), len(self.stages)))
+        named.append((self.settings.method, " + ".join(made), self._load(BEST), len(self.stages)))
         rows = []
         for name, epochs, model, stage in named:
             score = evaluate(model, self._loader(self.splits.test), team=self.team)

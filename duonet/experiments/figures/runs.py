@@ -8,7 +8,9 @@ from duonet.viz.canvas import blank, save, tidy, without_formulas
 
 
 def plot_runs(collected: dict[str, Any], path: str | Path) -> Path:
-    """Draw validation accuracy by epoch: the mean over the seeds, and every seed as a thin line.
+    """Draw validation accuracy by epoch: every seed as a thin line, and the mean over the seeds.
+
+    There is no mean where the seeds of a method made different numbers of epochs, as with `early_stop`.
 
     Parameters
     ----------
@@ -27,13 +29,16 @@ def plot_runs(collected: dict[str, Any], path: str | Path) -> Path:
         runs = [run["history"] for run in collected["runs"] if run["method"] == method]
         color, line = METHODS[method].color, METHODS[method].line
         curves = [[100 * row["val_accuracy"] for row in rows] for rows in runs]
-        epochs = list(range(1, len(curves[0]) + 1))
+        label = METHODS[method].label
+        stages = {tuple(row["stage"] for row in rows) for rows in runs}
+        if len(stages) == 1:
+            mean = [sum(values) / len(values) for values in zip(*curves)]
+            axes.plot(range(1, len(mean) + 1), mean, color=color, linestyle=line or "-", linewidth=2, label=label)
+            label = None
         for curve in curves:
-            axes.plot(epochs, curve, color=color, linewidth=0.6, alpha=0.6)
-        mean = [sum(values) / len(values) for values in zip(*curves)]
-        axes.plot(epochs, mean, color=color, linestyle=line or "-", linewidth=2, label=METHODS[method].label)
-        if METHODS[method].on_the_way:
-            start = sum(row["stage"] == 1 for row in runs[0]) + 0.5
+            axes.plot(range(1, len(curve) + 1), curve, color=color, linewidth=0.6, alpha=0.6, label=label)
+            label = None
+        for start in sorted({of.count(1) + 0.5 for of in stages} if METHODS[method].on_the_way else ()):
             axes.axvline(start, color="0.8", linewidth=1, zorder=0)
             axes.annotate(" decoupled", (start, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="0.4")
     settings = collected["settings"]
