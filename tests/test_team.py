@@ -214,6 +214,23 @@ def test_processes_without_the_extra_say_what_to_install(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("safe", ["", "1"])
+def test_a_process_imports_from_pythonpath_and_not_from_the_folder_of_the_command(safe, tmp_path, monkeypatch):
+    for name, status in (("path", 0), ("here", 1)):
+        (tmp_path / name / "duonet").mkdir(parents=True)
+        (tmp_path / name / "duonet" / "__init__.py").touch()
+        (tmp_path / name / "duonet" / "cli.py").write_text(f"def main():\n    return {status}\n")
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
+    mpiexec.chmod(0o755)
+    monkeypatch.setattr(launch, "_mpiexec", lambda: mpiexec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    monkeypatch.setenv("PYTHONSAFEPATH", safe)
+    monkeypatch.chdir(tmp_path / "here")
+    assert launch.start(2, ["train"]) == 0
+
+
 @pytest.mark.parametrize("dead, status, lines", [("SIGPIPE", 1, 0), ("SIGKILL", 2, 1)])
 def test_an_mpiexec_whose_reader_has_gone_ends_in_silence_and_one_that_is_killed_does_not(
     dead, status, lines, tmp_path, monkeypatch, capsys

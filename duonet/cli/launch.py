@@ -116,7 +116,7 @@ def start(processes: int, words: list[str]) -> int:
         raise RuntimeError(f"--processes {processes} needs {' and '.join(missing)}; {INSTALL}")
     env = {"DUONET_THREADS": "1", **os.environ, OURS: str(processes)}
     # `-m duonet` would look for every module in the folder of the command first, beside the user's data.
-    program = "import sys; sys.path.pop(0); from duonet.cli import main; sys.exit(main())"
+    program = "import sys; sys.path = [p for p in sys.path if p]; from duonet.cli import main; sys.exit(main())"
     command = [str(mpiexec), "-n", str(processes), sys.executable, "-c", program, *words]
     # In a session of its own Ctrl-C comes from here, once: a second one would cut short what is being written.
     running = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
