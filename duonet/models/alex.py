@@ -1,4 +1,4 @@
-"""AlexNet, as BinaryDuo has it: convolutions throughout, batch norm, channel dropout."""
+"""AlexNet in the form of BinaryDuo: convolutions throughout, batch norm, channel dropout."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)
-PUBLISHED = (88, 192, 256, 256, 192, 2400, 4096)  # of the coupled network with these baseline widths
+PUBLISHED = (88, 192, 256, 256, 192, 2400, 4096)  # widths of the coupled network for these baseline widths
 DROPOUT = 0.1
 
 
@@ -23,7 +23,7 @@ def alexnet(
 ) -> Sequential:
     """Build AlexNet, with six quantised activations.
 
-    conv11 stride 4 P N A | conv5 P N A | conv3 N A | conv3 N A | conv3 P N A | conv over what is left N A D |
+    conv11 stride 4 P N A | conv5 P N A | conv3 N A | conv3 N A | conv3 P N A | conv over all pixels N A D |
     conv1 N ReLU D | conv1, with N = batch norm, A = activation, P = 3×3 max pool of stride 2, D = dropout of whole
     channels, 0.1. No conv has a bias.
 
@@ -31,8 +31,8 @@ def alexnet(
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
         ReLU; binary; ternary at full width; ternary or 2 bits at narrower widths, whose decoupled network, with
-        two or three binary copies, has no more weights than the baseline: the published ones for ternary where
-        they fit, for the default widths and images from 192 pixels on, else those of `coupled_widths`.
+        two or three binary copies, has no more weights than the baseline. With the default widths and images
+        of at least 192 pixels, "coupled" has the published widths; otherwise `coupled_widths` computes them.
     widths : tuple of 7 int
         The baseline's widths, for every variant.
     in_shape : tuple of int
@@ -67,7 +67,7 @@ def alexnet(
     widths, in_shape, classes = check("alexnet", variant, weights, widths, (7,), in_shape, classes, rng)
     if len(in_shape) != 3 or in_shape[0] != in_shape[1] or in_shape[0] < 63:
         raise ValueError(f"alexnet: in_shape must be (H, W, C), square, of at least 63×63 pixels, got {in_shape}")
-    rest = (in_shape[0] - 3) // 4  # after the first conv; each of the three pools then makes (rest − 1) // 2 of it
+    rest = (in_shape[0] - 3) // 4  # pixels after the first conv; each of the three pools leaves (rest − 1) // 2
     for _ in range(3):
         rest = (rest - 1) // 2
     sizes = (11, 5, 3, 3, 3, rest, 1, 1)
@@ -106,7 +106,7 @@ def alexnet(
             layers[f"norm{i}"] = nn.BatchNorm(outputs)
             layers[f"act{i}"] = activation(variant) if i < 7 else nn.ReLU()
         if i in (6, 7):
-            # A generator of its own for each, so that what one draws does not depend on the other.
+            # Each dropout has its own generator, so that its draws do not depend on the other.
             layers[f"dropout{i}"] = nn.Dropout(DROPOUT, rng=rng.spawn(1)[0], channels=True)
     layers["flatten"] = nn.Flatten()
     return nn.Sequential(layers)

@@ -52,13 +52,13 @@ def build(
     classes : int
     rng : numpy.random.Generator
     widths : tuple of int, optional
-        The baseline's widths; the model's own by default.
+        The baseline's widths; by default, the model's own widths.
     width : int, optional
         Width of the baseline's first layer; the others keep their proportion to it.
     weights : {"float", "binary"}, optional
-        The model's own by default.
+        By default, the model's own setting.
     shortcut : {"block", "conv"}, optional
-        Of a ResNet.
+        For a ResNet: a shortcut around every block or around every conv.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def build(
     Raises
     ------
     ValueError
-        If there is no such model, or it does not take one of the arguments; names it.
+        If the model is unknown, or does not take one of the arguments; the message names it.
 
     Examples
     --------
@@ -88,13 +88,13 @@ def build(
     options = {"widths": widths, "weights": weights, "shortcut": shortcut}
     options = {key: value for key, value in options.items() if value is not None}
     if "shortcut" in options and "shortcut" not in takes:
-        raise ValueError(f"{name}: shortcut {shortcut!r} means nothing, as there are no shortcuts")
+        raise ValueError(f"{name}: shortcut {shortcut!r} means nothing, because the network has no shortcuts")
     shape = {"in_shape": in_shape} if "in_shape" in takes else {"inputs": math.prod(in_shape)}
     return builder(variant, classes=classes, rng=rng, **shape, **options)
 
 
 def defaults(name: str) -> tuple[tuple[int, ...], int]:
-    """Return the input shape and the number of classes that a model is meant for.
+    """Return the default input shape and number of classes of a model.
 
     Parameters
     ----------

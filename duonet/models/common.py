@@ -9,7 +9,7 @@ from duonet import arguments, nn
 from duonet.module import Module
 from duonet.quant import Binary, Clip, LayerScaleSign, Quantizer, Ternary, Uniform
 
-COPIES = {"coupled": 2, "coupled3": 3}  # of each activation, once the variant is decoupled
+COPIES = {"coupled": 2, "coupled3": 3}  # of each activation in the decoupled variant
 VARIANTS = ("float", "baseline", "ternary", *COPIES)
 WEIGHTS = ("float", "binary")
 
@@ -31,20 +31,20 @@ def check(
     model, variant, weights : str
     widths : sequence of int
     depths : tuple of int
-        How many widths there may be; any number from 1 on where it is empty.
+        The allowed numbers of widths; if empty, any number from 1.
     in_shape : tuple of int
     classes : int
     rng : numpy.random.Generator
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the model, what was expected and what came.
 
     Returns
     -------
     widths, in_shape : tuple of int
     classes : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; the message names the model, the argument, and its expected and its given value.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def activation(variant: str, window: float = 1) -> Module:
 
 
 def is_small(in_shape: tuple[int, ...]) -> bool:
-    """Return whether images are so small, under 50 pixels, that a network should not shrink them at once.
+    """Return whether images are under 50 pixels, too small for a network that shrinks them in its first layer.
 
     Parameters
     ----------
@@ -112,15 +112,17 @@ def is_small(in_shape: tuple[int, ...]) -> bool:
 
 
 def stem(in_shape: tuple[int, ...], width: int, rng: np.random.Generator, small: bool = False) -> dict[str, Any]:
-    """Return the first layers of a network for images: conv7 stride 2 N ReLU P, or conv3 for small ones.
+    """Return the first layers of a network for images: conv7 stride 2 N ReLU P, or conv3 for small images.
 
     Parameters
     ----------
     in_shape : tuple of int
         (H, W, C) of an image.
     width : int
+        Output channels.
     rng : numpy.random.Generator
     small : bool
+        Whether the images are small, as `is_small` decides.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""ResNets with the activation in front of the conv, as BinaryDuo and Bi-Real Net have them."""
+"""ResNets with the activation in front of the conv, as in BinaryDuo and Bi-Real Net."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
 WIDTHS18 = (64, 128, 256, 512)
-PUBLISHED18 = (64, 90, 180, 360)  # of the coupled network with these baseline widths
+PUBLISHED18 = (64, 90, 180, 360)  # widths of the coupled network for these baseline widths
 SHORTCUTS = ("block", "conv")
 
 
@@ -25,24 +25,25 @@ def resnet18(
     """Build ResNet-18: conv7 stride 2 N ReLU P N, four stages of two blocks, ReLU, global average pool, linear.
 
     A block is A conv3 N A conv3 N plus its input, with N = batch norm, A = activation, P = 3×3 max pool of stride
-    2. Where a stage shrinks the image the shortcut is a 2×2 average pool, a float 1×1 conv and N.
+    2. Where a stage shrinks the image, the shortcut is a 2×2 average pool, a float 1×1 conv and N.
 
     Parameters
     ----------
     variant : {"float", "baseline", "ternary", "coupled", "coupled3"}
-        ReLU; binary; ternary at full width; ternary or 2 bits at narrower widths. For ternary, the default
-        widths and binary weights these are the published ones, 64, 90, 180, 360 with the last conv 512 wide, whose
-        decoupled network has more binary weights than the baseline but fewer float ones, and fewer bits in all;
-        else those of `coupled_widths`, whose decoupled network has no more weights than the baseline.
+        ReLU; binary; ternary at full width; ternary or 2 bits at narrower widths. With the default widths and
+        binary weights, "coupled" has the published widths 64, 90, 180, 360 and a last conv of width 512: the
+        decoupled network has more binary weights than the baseline, but fewer float weights and fewer bits in
+        all. Otherwise the widths are those of `coupled_widths`, whose decoupled network has no more weights than
+        the baseline.
     widths : tuple of 4 int
         The baseline's widths of the four stages, for every variant.
     in_shape : tuple of int
-        (H, W, C) of an image, multiples of 32.
+        (H, W, C) of an image, with H and W multiples of 32.
     classes : int
     weights : {"float", "binary"}
         "binary", as in the paper, binarises all but the first conv, the shortcuts' convs and the linear layer.
     shortcut : {"block", "conv"}
-        Around every block, or around every conv as in Bi-Real Net.
+        A shortcut around every block, or around every conv as in Bi-Real Net.
     rng : numpy.random.Generator
 
     Returns
@@ -88,7 +89,7 @@ def resnet20(
     """Build ResNet-20, for small images: conv3 N, three stages of three blocks, ReLU, global average pool, linear.
 
     A block is A conv3 N A conv3 N plus its input, with N = batch norm, A = activation. Where a stage shrinks the
-    image the shortcut is a 2×2 average pool, a float 1×1 conv and N.
+    image, the shortcut is a 2×2 average pool, a float 1×1 conv and N.
 
     Parameters
     ----------
@@ -98,12 +99,12 @@ def resnet20(
     widths : tuple of 3 int
         The baseline's widths of the three stages, for every variant.
     in_shape : tuple of int
-        (H, W, C) of an image, multiples of 4.
+        (H, W, C) of an image, with H and W multiples of 4.
     classes : int
     weights : {"float", "binary"}
         "binary" binarises all but the first conv, the shortcuts' convs and the linear layer.
     shortcut : {"block", "conv"}
-        Around every block, or around every conv as in Bi-Real Net.
+        A shortcut around every block, or around every conv as in Bi-Real Net.
     rng : numpy.random.Generator
 
     Returns
@@ -146,10 +147,10 @@ def resnete18(
     *,
     rng: np.random.Generator,
 ) -> Sequential:
-    """Build ResNetE-18: ResNet-18 with a shortcut around every conv, whose surrogates reach further than the step.
+    """Build ResNetE-18: ResNet-18 with a shortcut around every conv and with wider surrogates.
 
-    The gradient passes within 1.25 times half the distance of the two levels, so from −⅛ to 1⅛ for a step at ½.
-    Images under 50 pixels enter by conv3 N in place of conv7 stride 2 N ReLU P N.
+    The gradient passes within 1.25 times half the distance between the two levels, from −⅛ to 1⅛ for a step at ½.
+    For images under 50 pixels, conv3 N replaces conv7 stride 2 N ReLU P N.
 
     Parameters
     ----------
@@ -159,11 +160,11 @@ def resnete18(
     widths : tuple of 4 int
         The baseline's widths of the four stages, for every variant.
     in_shape : tuple of int
-        (H, W, C) of an image, multiples of 32, or of 8 under 50.
+        (H, W, C) of an image, with H and W multiples of 32, or of 8 under 50 pixels.
     classes : int
     weights : {"float", "binary"}
         "binary" binarises all but the first conv, the shortcuts' convs and the linear layer. Each layer has the
-        scale that duonet's binary weights have, which batch norm behind it takes out again; the authors have none.
+        scale of duonet's binary weights, which the next batch norm cancels; the authors have no scale.
     rng : numpy.random.Generator
 
     Returns
@@ -203,7 +204,7 @@ def _check(name, in_shape, multiple, shortcut):
 
 
 def _units(widths, last, blocks):
-    """List every 3×3 conv of the stages as (stage, inputs, outputs, stride); the last one is `last` wide."""
+    """List every 3×3 conv of the stages as (stage, inputs, outputs, stride); the last conv is `last` wide."""
     convs = [(stage, width) for stage, width in enumerate(widths) for _ in range(2 * blocks)]
     convs[-1] = (convs[-1][0], last)
     units, inputs, before = [], widths[0], 0
@@ -214,7 +215,7 @@ def _units(widths, last, blocks):
 
 
 def _widths(variant, widths, fixed, blocks, stem, classes):
-    """Return the stages' widths and the last conv's; `stem` is the weights of the first conv for each channel."""
+    """Return the widths of the stages and of the last conv; `stem` is the first conv's weights per channel."""
     last = widths[-1]
     if variant not in COPIES:
         return tuple(widths), last

@@ -1,4 +1,4 @@
-"""VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim deep one in which gradient mismatch hurts."""
+"""VGG-style networks: VGG-7 of the BinaryDuo paper, and a slim, deep network that suffers from mismatch."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from duonet.models.common import COPIES, activation, check, weight_quantizer
 from duonet.nn import Sequential
 from duonet.widths import coupled_widths
 
-# Of vgg_deep, by its number of quantised activations: the baseline's widths, which give about as many weights, and
-# the indices of the 3×3 convs that a pool follows.
+# For vgg_deep, by its number of quantised activations: the baseline's widths, which give about equal numbers of
+# weights, and the indices of the 3×3 convs before a pool.
 DEPTHS = {
     3: ((16, 32, 65, 130), (0, 1)),
     6: ((14, 27, 27, 55, 55, 109, 109), (0, 2, 4)),
@@ -28,7 +28,7 @@ def vgg7(
 ) -> Sequential:
     """Build VGG-7, the CIFAR-10 network of BinaryDuo: five quantised activations.
 
-    conv3 N A | conv3 P N A | conv3 P N A | conv3 P N A | conv over what is left N A | conv1 N ReLU | conv1, with
+    conv3 N A | conv3 P N A | conv3 P N A | conv3 P N A | conv over all pixels N A | conv1 N ReLU | conv1, with
     N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
 
     Parameters
@@ -80,10 +80,10 @@ def vgg_deep(
 ) -> Sequential:
     """Build a slim, deep VGG with nine quantised activations.
 
-    conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and the same once more | conv over what is left N A |
+    conv3 N A | conv3 P N A | conv3 N A twice, conv3 P N A, and these three again | conv over all pixels N A |
     conv1 N ReLU | conv1, with N = batch norm, A = activation, P = 2×2 max pool. No conv has a bias.
-    `build` has it with three, six and twelve quantised activations too, as "vgg_deep3", "vgg_deep6" and
-    "vgg_deep12", at widths that give about as many weights for 28×28 images.
+    `build` also makes this network with three, six and twelve quantised activations: "vgg_deep3", "vgg_deep6" and
+    "vgg_deep12" have widths that give about as many weights for 28×28 images.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def vgg_deep(
         ReLU; binary; ternary at full width; ternary or 2 bits at widths whose decoupled network, with two or
         three binary copies, has no more weights than the baseline.
     widths : tuple of 10 int
-        The baseline's widths, for every variant; 4, 7 or 13 make a network of that many layers before the last.
+        The baseline's widths, for every variant; 4, 7 or 13 widths make as many layers before the last.
     in_shape : tuple of int
         (H, W, C) of an image, at least 8×8; 4×4 with three activations.
     classes : int
@@ -121,7 +121,7 @@ def vgg_deep(
 
 
 def _vgg(name, variant, widths, pools, in_shape, classes, weights, rng):
-    """Build a VGG; `pools` has the indices of the 3×3 convs that a pool follows, by the number of widths."""
+    """Build a VGG; `pools` has the indices of the 3×3 convs before a pool, by the number of widths."""
     widths, in_shape, classes = check(name, variant, weights, widths, tuple(pools), in_shape, classes, rng)
     depth, pooled = len(widths), pools[len(widths)]
     if len(in_shape) != 3 or min(in_shape[:2]) < 2 ** len(pooled):

@@ -397,7 +397,7 @@ def test_bad_settings_are_refused(change, message):
     [
         (
             RunSettings("vgg7", "fashion-mini", shortcut="conv"),
-            "train: shortcut 'conv' means nothing, as there are no shortcuts",
+            "train: shortcut 'conv' means nothing, because the network has no shortcuts",
         ),
         (RunSettings("alexnet", "fashion-mini"), "train: dataset: in_shape must be .* at least 63×63 pixels, got"),
         (RunSettings("mlp", "nowhere"), "train: dataset: name 'nowhere' is neither a folder nor one of"),
