@@ -20,6 +20,7 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
     ----------
     model : Module
     path : str
+        Path of a Linear or Conv2d layer.
 
     Returns
     -------
@@ -29,8 +30,8 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
     Raises
     ------
     CannotServe
-        If the model is no such chain, a layer mixes samples, or the weights of the layer at `path` are quantised
-        or shared.
+        If the model is not a chain of such layers, a layer mixes samples, or the weights of the layer at `path`
+        are quantised or shared.
 
     Examples
     --------
@@ -39,7 +40,7 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
     ([ReLU(), Linear(2, 1)], 1)
     """
     if smooth():
-        raise CannotServe("surrogates run in place of the staircases, and need not rise")
+        raise CannotServe("surrogates replace the staircases, and need not rise")
     leaves = list(_leaves(model, ""))
     for name, layer in leaves:
         if unknown := next(filter(None, map(_unknown, _reading(layer))), None):
@@ -51,7 +52,7 @@ def chain(model: Module, path: str) -> tuple[list[Module], int]:
     if type(layer) not in (nn.Linear, nn.Conv2d):
         raise CannotServe(f"it is a {type(layer).__name__}, neither Linear nor Conv2d")
     if layer.weight_quantizer is not None:
-        raise CannotServe("its weights are quantised, so one of them moves the scale of all")
+        raise CannotServe("its weights are quantised, so moving one weight changes the scale of all")
     holders = [m for _, m in leaves for _, t in m.named_parameters() if t is layer.weight]
     if len(holders) > 1:
         raise CannotServe("its weight is used more than once")
@@ -78,7 +79,7 @@ def _unknown(layer):
         try:
             table(staircase)
         except ValueError as reason:
-            return f"{type(staircase).__name__} that is no staircase ({reason})"
+            return f"{type(staircase).__name__} that is not a staircase ({reason})"
     return ""
 
 

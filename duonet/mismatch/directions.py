@@ -1,4 +1,4 @@
-"""Directions of evolution strategies: independent, or orthogonal, which makes the estimates vary less."""
+"""Directions of evolution strategies: independent, or orthogonal with a lower variance of the estimates."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def draw(rng: np.random.Generator, kind: str, samples: int, size: int) -> Iterat
             yield from (_hadamard_row(k, size) * signs for k in range(count))
             continue
         basis, triangle = np.linalg.qr(rng.standard_normal((size, count)))
-        basis *= np.sign(np.diag(triangle))  # without it the directions are not uniform on the sphere
+        basis *= np.sign(np.diag(triangle))  # without the signs, the directions are not uniform on the sphere
         yield from (basis * np.sqrt(rng.chisquare(size, count) if kind == "orthogonal" else size)).T
 
 

@@ -29,13 +29,19 @@ class Estimate(NamedTuple):
     coordinates : numpy.ndarray
         (K,): flat index of each value in the layer's weight.
     size : int
-        Weights of the layer; K is smaller where only a sample of them was estimated.
+        The number of the layer's weights; K is smaller if only a sample was estimated.
     stderr : numpy.ndarray or None
         (K,): standard error of each value, where the estimate is random.
     evaluations : int
         The number of losses computed for the estimate.
     note : str
-        The form used, and the reason, where it is not the form asked for.
+        Why the general form was used instead of the fast form, or why a coarse gradient is NaN; else "".
+
+    Examples
+    --------
+    >>> estimate = Estimate(np.array([0.5, -1.0]), np.array([0, 3]), 4)
+    >>> len(estimate.values), estimate.size, estimate.note
+    (2, 4, '')
     """
 
     values: npt.NDArray[Any]
@@ -57,7 +63,7 @@ def coarse_gradient(
     Parameters
     ----------
     model : Module
-        In evaluation mode. A layer's weight may be frozen. Gradients that parameters hold are left as they are.
+        In evaluation mode. A layer's weight may be frozen. The parameters keep the gradients that they hold.
     loss : callable
         (output, target) to a Tensor of one element.
     batch : tuple
@@ -73,7 +79,7 @@ def coarse_gradient(
     Raises
     ------
     ValueError
-        As `Objective`; or a layer is unknown.
+        If a layer is unknown; further as `Objective`.
     RuntimeError
         If `no_grad()` has switched the tape off.
 
@@ -152,10 +158,10 @@ def coordinate_gradient(
     Raises
     ------
     ValueError
-        If `step` is not positive or lost in rounding, a layer is unknown, the memory limit is too small for one
-        coordinate; or as `Objective`.
+        If `step` is not positive or lost in rounding, a layer is unknown, or the memory limit is too small for
+        one coordinate; further as `Objective`.
     TypeError
-        If an argument is no number, or `coordinates` is a number and there is no `rng`.
+        If an argument is not a number, or `coordinates` is a number and `rng` is missing.
 
     References
     ----------
@@ -230,26 +236,27 @@ def evolution_gradient(
         K >= 2 directions; each costs two losses.
     directions : {"gaussian", "orthogonal", "orthogonal-fixed", "hadamard"}
         "orthogonal" makes the directions orthogonal to each other, n at a time, with Gaussian lengths: the mean
-        is the same and the variance lower. "orthogonal-fixed" gives each the length √n: the variance is lower
-        still, and the mean the gradient of L averaged over a ball of radius σ√n. "hadamard" takes rows of H D,
-        with random signs D and the Hadamard matrix H of the next power of two, cut to n columns, O(n) each: the
-        mean is the coordinate discrete gradient of step σ, averaged over signs ±σ of all other weights.
+        is the same and the variance lower. "orthogonal-fixed" gives each direction the length √n: the
+        variance is lower still, and the mean is the gradient of L averaged over a ball of radius σ√n. "hadamard"
+        takes rows of H D, with random signs D and the Hadamard matrix H of the next power of two, cut to n
+        columns; a row costs O(n). Its mean is the coordinate discrete gradient of step σ, averaged over signs ±σ
+        of all other weights.
     rng : numpy.random.Generator
         Draws the directions.
 
     Returns
     -------
     dict
-        From path to `Estimate`, with the standard error of each value over the directions: s/√K, computed as if
-        they were independent, so that it is rather too large for orthogonal directions.
+        From path to `Estimate`, with the standard error of each value over the directions: s/√K, as if the
+        directions were independent, and so too large for orthogonal directions.
 
     Raises
     ------
     ValueError
         If `sigma` is not positive or lost in rounding, `samples` is below 2, `directions` or a layer is unknown;
-        or as `Objective`.
+        further as `Objective`.
     TypeError
-        If `sigma` is no number, `samples` no int, or `rng` no generator.
+        If `sigma` is not a number, `samples` not an int, or `rng` not a generator.
 
     References
     ----------
@@ -288,13 +295,14 @@ def evolution_gradient(
 
 
 def _refuse_lost(name, step, path, weight):
-    """Refuse a step so small that rounding leaves a weight where it is: the difference would be 0."""
+    """Refuse a step so small that rounding leaves a weight unmoved: the difference would be 0."""
     w = abs(weight.data)
     with np.errstate(over="ignore"):
         small = w.dtype.type(step)
     if not np.isfinite(small) or bool((w + small == w).any()):
         raise ValueError(
-            f"{name} {step} is lost beside weights of layer {path!r}, {w.dtype} up to {float(w.max()):.3g}"
+            f"{name} {step} is lost in rounding beside weights of layer {path!r}, {w.dtype} up to "
+            f"{float(w.max()):.3g}"
         )
 
 
@@ -310,7 +318,7 @@ def _checked(coordinates, path, size):
 
 
 def _flat(gradient, size):
-    """Return the fields of an Estimate; a gradient that is missing is NaN, since it is not zero."""
+    """Return the fields of an Estimate; a missing gradient is NaN, because it is not zero."""
     if gradient is None:
         return np.full(size, np.nan), np.arange(size), size, None, 0, "back-propagation does not reach it"
     return backend.to_device(gradient, "cpu").astype(np.float64).ravel(), np.arange(size), size

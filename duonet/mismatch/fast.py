@@ -1,6 +1,6 @@
 """The coordinate discrete gradient of a sequential model without repeating the whole forward pass.
 
-Moving one weight W[..., i, j] by ε moves one output channel, z_j by ε times the input that this weight meets.
+Moving one weight W[..., i, j] by ε moves one output channel, z_j, by ε times the input of this weight.
 So the part of the network before the layer is run once; the layers after it that treat every channel by itself
 (pooling, batch norm, activations) are run on channel j alone. Behind a staircase, the channel has changed for few
 samples, and in few ways: with binary activations, a linear layer's channel changes in one way per sample,
@@ -106,7 +106,7 @@ class FastForm:
         first, inverse = _distinct(samples, patches)
         outputs = self._outputs(channel, samples[first], patches[first])
         changed = self.objective.rows_of(outputs, samples[first])
-        if changed is not None:  # the loss is a mean over the samples, so it moves by what the changed ones move
+        if changed is not None:  # a mean over the samples: the changed samples move it
             moved = changed[inverse] - self.objective.rows_at_start[samples]
             losses += backend.to_device(xp.bincount(copies, moved, len(losses)), "cpu") / len(self.output)
             return losses.reshape(-1, 2)
@@ -145,13 +145,13 @@ class FastForm:
         self.reach = functools.reduce(xp.maximum, (self.column(row, reach) for row in self._window()))
 
     def _refuse_other_readers(self):
-        """Refuse where the loss of the same output changes with the weight: it has a term of its own in it."""
+        """Refuse a loss that changes with the weight although the output stays: it reads the weight itself."""
         weight = self.layer.weight
         start = weight.data
         try:
             weight.data = start + 1
             changed = self.objective.of_output(self.output) != self.objective.at_start
-        except ValueError:  # no number there
+        except ValueError:  # the loss is not finite there
             changed = True
         finally:
             weight.data = start
@@ -196,7 +196,7 @@ class FastForm:
 
 
 class _Channel:
-    """One output channel of the layer, on its way through the layers that treat each channel by itself."""
+    """One output channel of the layer, and the next layers, which treat each channel by itself."""
 
     def __init__(self, form, j, step):
         xp = backend.get_xp(form.z)
@@ -208,7 +208,7 @@ class _Channel:
                 self.indices = [k + copy * channels for copy in range(layer.copies) for k in self.indices]
                 channels *= layer.copies
         z = form.z[..., j : j + 1]
-        # Everything on the way rises or falls with z, so a sample that neither extreme changes cannot change.
+        # All these layers rise or fall with z, so a sample that neither extreme changes cannot change.
         reach = step * form.reach[..., None]
         unmoved = form.entering[..., self.indices]
         up, down = self.run(z + reach), self.run(z - reach)
@@ -219,7 +219,7 @@ class _Channel:
         self.z, self.unmoved = z[self.samples], unmoved[self.samples]
 
     def run(self, z):
-        """Carry z, (M, OH, OW, 1) or (M, 1), to the end of the layers that treat channels one by one."""
+        """Run z, (M, OH, OW, 1) or (M, 1), through the layers that treat channels one by one."""
         return _run(self.layers, z)
 
     def changes(self, rows):
@@ -255,9 +255,9 @@ def _run(layers, x):
 
 
 def _distinct(samples, patches):
-    """Find the different ones among (sample, patch) pairs: `first` of each, and which one every pair is.
+    """Find the different pairs (sample, patch): the first place of each, and for every pair its number among them.
 
-    Pairs are told apart by a 64-bit hash of their bits; then each is held against the one that stands for it.
+    A 64-bit hash of the bits tells pairs apart; then each pair is compared with the first pair of its hash.
     """
     xp = backend.get_xp(patches)
     flat = xp.ascontiguousarray(patches.reshape(len(patches), -1))
@@ -280,7 +280,7 @@ def _distinct(samples, patches):
 
 
 def _largest_row(layers, x):
-    """Return the bytes of the largest array on the way of one row through the layers."""
+    """Return the bytes of the largest array that one row makes in the layers."""
     largest = x.nbytes
     for layer in layers:
         x = _run([layer], x)
@@ -293,7 +293,7 @@ def _rises_by_channel(layer):
 
 
 def _narrow(layer, indices, channels):
-    """Return the layer as it acts on some of its channels alone."""
+    """Return a layer that acts on some of the layer's channels alone."""
     new = copy.copy(layer)
     for name, value in vars(layer).items():
         if isinstance(value, Tensor) and value.shape[-1:] == (channels,):

@@ -33,9 +33,9 @@ class Objective:
     ------
     ValueError
         If the batch is empty, a layer is in training mode, the loss is not one finite number, or two calls with
-        the same weights give two losses; names the layer.
+        the same weights give two losses; the message names the layer.
     TypeError
-        If the batch is not a pair with an array first, or the model no Module.
+        If the batch is not a pair that begins with an array, or `model` is not a Module.
 
     Examples
     --------
@@ -81,9 +81,9 @@ class Objective:
         return self._number(value)
 
     def gradients(self, parameters: list[Parameter]) -> list[Array | None]:
-        """Back-propagate L to some parameters, frozen or not: an array each, None where it does not reach.
+        """Back-propagate L to some parameters, frozen or not: an array each, None for a parameter out of reach.
 
-        Afterwards `grad` and `requires_grad` are as they were, of everything that took part.
+        Afterwards every Tensor of the graph has its former `grad` and `requires_grad`.
         """
         frozen = [parameter for parameter in parameters if not parameter.requires_grad]
         leaves, held = [], []
@@ -128,7 +128,7 @@ class Objective:
         return number
 
     def _refuse_change(self, first):
-        """Compare a second call with the first, and name the layer at which they part."""
+        """Compare a second call with the first, and name the layer where they begin to differ."""
         with no_grad(), observe(self.model) as second:
             again = self.of_output(self.model(Tensor(self.x)).data)
         if again == self.at_start:
@@ -155,7 +155,7 @@ def _refuse_no_module(model):
 
 
 def _pair(batch):
-    """Take a batch apart into the array x, which is not empty, and the target."""
+    """Split a batch into the array x, which must not be empty, and the target."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise TypeError(f"mismatch: batch must be a pair (x, target), got {type(batch).__name__}")
     x, target = (part.data if isinstance(part, Tensor) else part for part in batch)
@@ -189,7 +189,7 @@ def weighted_layers(model: Module, layers: list[str] | None = None) -> dict[str,
     ----------
     model : Module
     layers : list of str, optional
-        Paths of layers with a `weight`; all of them by default, each once.
+        Paths of layers with a `weight`; by default all such layers, each once.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def weighted_layers(model: Module, layers: list[str] | None = None) -> dict[str,
     Raises
     ------
     ValueError
-        If there is no such layer; names the layers there are.
+        If a layer is unknown; the message names the layers with weights.
 
     Examples
     --------
@@ -218,13 +218,13 @@ def weighted_layers(model: Module, layers: list[str] | None = None) -> dict[str,
 
 
 def known_layers(model: Module, name: str, paths: Iterable[str]) -> dict[str, Module]:
-    """Find the layers with weights by all of their paths, and refuse paths that are not among them.
+    """Find the layers with weights by all of their paths, and refuse unknown paths.
 
     Parameters
     ----------
     model : Module
     name : str
-        The argument that holds the paths.
+        The argument that holds the paths, for messages.
     paths : collection of str
 
     Returns
@@ -235,7 +235,7 @@ def known_layers(model: Module, name: str, paths: Iterable[str]) -> dict[str, Mo
     Raises
     ------
     ValueError
-        If a path is unknown; names the known paths.
+        If a path is unknown; the message names the known paths.
 
     Examples
     --------
@@ -280,7 +280,7 @@ def sample_coordinates(
     ValueError
         If `count` is not positive, or a layer is unknown.
     TypeError
-        If `count` is no int, or comes without `rng`.
+        If `count` is not an int, or `rng` is missing.
 
     Examples
     --------
@@ -318,7 +318,7 @@ def cut(batch: tuple[Any, Any], parts: int) -> list[tuple[Any, Any]]:
     ValueError
         If there are fewer samples than parts, or x and target differ in length.
     TypeError
-        If the batch is not a pair, or `parts` no int.
+        If the batch is not a pair, or `parts` is not an int.
 
     Examples
     --------

@@ -30,9 +30,9 @@ class LayerMismatch(NamedTuple):
     layer : str
         Path of the layer.
     cosine : float
-        Of the angle between the two gradients; with several parts, corrected for noise (the cosine can then exceed
-        1 by the width of its interval). NaN where a gradient is zero or cannot be told from noise (see
-        `duonet.mismatch.statistics`), or back-propagation does not reach the layer, which `note` then says.
+        Cosine of the angle between the two gradients; with several parts, corrected for noise (it can then exceed
+        1 by the width of its interval). NaN if a gradient is zero or indistinguishable from noise (see
+        `duonet.mismatch.statistics`), or if back-propagation does not reach the layer; `note` then says so.
     raw : float
         The cosine without the correction for noise.
     low, high : float or None
@@ -50,7 +50,7 @@ class LayerMismatch(NamedTuple):
     measured, size : int
         Weights measured, and weights of the layer.
     note : str
-        The form used, and the reason, where it is not the form asked for.
+        The `note` of the two estimates.
 
     Examples
     --------
@@ -128,7 +128,7 @@ class Mismatch:
         )
 
     def __getitem__(self, layer: str) -> LayerMismatch:
-        """Return the row of a layer, by its path."""
+        """Return the row of a layer by its path; KeyError if the table has no such layer."""
         for row in self.rows:
             if row.layer == layer:
                 return row
@@ -138,7 +138,13 @@ class Mismatch:
         return len(self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts, lists and numbers, with NaN as None, ready for JSON."""
+        """Return plain dicts, lists and numbers that JSON can hold, with NaN as None.
+
+        Returns
+        -------
+        dict
+            "layers" is a list of dicts with the fields of `LayerMismatch`.
+        """
         return {
             "layers": [
                 {
@@ -155,7 +161,7 @@ class Mismatch:
         Parameters
         ----------
         axes : matplotlib Axes, optional
-            New ones by default.
+            New axes by default.
 
         Returns
         -------
@@ -242,7 +248,7 @@ def measure(
     Raises
     ------
     ValueError
-        If `estimator` is unknown, or the batch is too small for the parts; else as the estimator.
+        If `estimator` is unknown, or the batch is too small for the parts; further as the estimator.
     TypeError
         If an argument is of the wrong kind: not a number, an int, a generator or a pair.
 

@@ -7,7 +7,7 @@ disjoint parts of the batch is independent, so that products of different parts 
 
     c · g  is estimated by  Σ_{a≠b} c_a · g_b / K(K − 1),  |c|² and |g|² alike.
 
-This is the correction for attenuation (Spearman 1904) with the reliability taken from the parts.
+This is the correction for attenuation (Spearman 1904) with the reliability estimated from the parts.
 """
 
 import math
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 RESAMPLES = 1000
 COVERAGE = 0.95
-DEVIATIONS = 1.96  # of a normal variable to either side, for that coverage
+DEVIATIONS = 1.96  # standard deviations of a normal variable to either side, for this coverage
 
 
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -28,7 +28,7 @@ def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Parameters
     ----------
     a, b : numpy.ndarray
-        (..., K), of equal shape. Integers are taken as float64.
+        (..., K), of equal shape. Integers are converted to float64.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _scaled(a):
-    """Scale vectors to elements of at most 1, for squares in range, by powers of two, which loses no bit."""
+    """Scale vectors by powers of two, without loss, to elements of at most 1, whose squares stay in range."""
     largest = np.abs(a).max(axis=-1, keepdims=True, initial=0)
     return np.ldexp(a, -np.frexp(largest)[1])
 

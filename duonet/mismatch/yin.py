@@ -25,9 +25,9 @@ SURROGATES = {
     "identity": surrogates.Identity(),
     "relu": surrogates.ReLU(),
     "clip": surrogates.Clip(0, 1),
-}  # those whose expected coarse gradient is known in closed form
+}  # surrogates with an expected coarse gradient in closed form
 
-PARALLEL = 1e-14  # an angle below that is rounding
+PARALLEL = 1e-14  # a smaller angle is rounding
 
 
 def population_loss(
@@ -35,7 +35,8 @@ def population_loss(
 ) -> float:
     """Compute E f = ⅛ [vᵀ(I + 11ᵀ)v − 2vᵀ((1 − 2θ/π)I + 11ᵀ)v* + v*ᵀ(I + 11ᵀ)v*].
 
-    Computed is ⅛ [|v − v*|² + (1ᵀ(v − v*))² + 4θ/π vᵀv*], the same: near the minimum the terms above cancel.
+    The code computes the equal ⅛ [|v − v*|² + (1ᵀ(v − v*))² + 4θ/π vᵀv*], because the terms above cancel near the
+    minimum.
 
     Parameters
     ----------
@@ -47,6 +48,11 @@ def population_loss(
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        If v and v*, or w and w*, differ in length, are not finite vectors, or w or w* is zero.
 
     Examples
     --------
@@ -77,6 +83,11 @@ def true_gradient(
     numpy.ndarray
         (n,)
 
+    Raises
+    ------
+    ValueError
+        As `population_loss`, or if w and w* are parallel.
+
     Examples
     --------
     >>> one = np.array([1.0])
@@ -93,8 +104,8 @@ def expected_coarse_gradient(
 ) -> npt.NDArray[Any]:
     """Compute the expected coarse gradient E[Zᵀ(μ'(Zw) ∘ v) (vᵀσ(Zw) − v*ᵀσ(Zw*))] with surrogate μ.
 
-    The rows of Z are independent, so only three expectations over one row z enter: with a = E[z μ'(zᵀw)],
-    b = E[z μ'(zᵀw) σ(zᵀw)] and c = E[z μ'(zᵀw) σ(zᵀw*)] it is
+    The rows of Z are independent, so only three expectations over one row z enter. With a = E[z μ'(zᵀw)],
+    b = E[z μ'(zᵀw) σ(zᵀw)] and c = E[z μ'(zᵀw) σ(zᵀw*)], the expected gradient is
 
         |v|² b + ½((1ᵀv)² − |v|²) a − (vᵀv*) c − ½((1ᵀv)(1ᵀv*) − vᵀv*) a.
 
@@ -121,11 +132,11 @@ def expected_coarse_gradient(
     Raises
     ------
     ValueError
-        If the surrogate is another one, or the vectors do not fit, are not finite or are parallel.
+        If `surrogate` is unknown; further as `true_gradient`.
 
     References
     ----------
-    Yin et al., ICLR 2019; derived anew here, for the clip without the integrals left there.
+    Yin et al., ICLR 2019; derived again here, for the clip without the remaining integrals of the paper.
 
     Examples
     --------
@@ -145,7 +156,7 @@ def expected_coarse_gradient(
         c = (along + w_star) * top / 2
     else:
         theta, bound = _angle(w, w_star), 1 / length
-        rise = -top * math.expm1(-(bound**2) / 2)  # φ(0) − φ(B), which would lose its digits where |w| is large
+        rise = -top * math.expm1(-(bound**2) / 2)  # φ(0) − φ(B), without the loss of digits for large |w|
         a = b = along * rise
         q = top * _within(bound / math.sin(theta))
         c = along * (rise / 2 - (top - rise) * _within(bound / math.tan(theta)) + q * math.cos(theta))
@@ -170,6 +181,11 @@ def step_network(v: npt.NDArray[Any], w: npt.NDArray[Any], surrogate: str = "rel
     -------
     Sequential
         (N, m, 1, n) to (N, 1), float64, in evaluation mode; w is the weight of its layer "w".
+
+    Raises
+    ------
+    ValueError
+        If `surrogate` is unknown, or v or w is not a vector of finite numbers.
 
     Examples
     --------
@@ -216,7 +232,7 @@ def half_squared_error(output: Tensor, target: Tensor | Array) -> Tensor:
 
 
 def _checked(owner, v, w, v_star, w_star, apart=False):
-    """Return the four vectors as float64; they must fit, and w and w* not be parallel if `apart`."""
+    """Return the four vectors as float64; refuse vectors that do not fit and, if `apart`, parallel w and w*."""
     v, v_star = _finite(owner, v=v, v_star=v_star)
     w, w_star = _finite(owner, w=w, w_star=w_star)
     if not (w.any() and w_star.any()):
@@ -237,7 +253,7 @@ def _finite(owner, **vectors):
 
 
 def _angle(w, w_star):
-    """Return θ by its half's tangent: an arc cosine near 0 or π has lost half of the digits."""
+    """Return θ by the tangent of θ/2: near 0 and π, an arc cosine loses half of the digits."""
     a, b = (u / np.linalg.norm(u) for u in (w, w_star))
     return 2 * math.atan2(np.linalg.norm(a - b), np.linalg.norm(a + b))
 
@@ -245,7 +261,7 @@ def _angle(w, w_star):
 def _across(along, w_star):
     """Return the unit vector across ŵ towards w*."""
     across = w_star - along * (along @ w_star)
-    across -= along * (along @ across)  # what rounding left of it
+    across -= along * (along @ across)  # the part that rounding left
     return across / np.linalg.norm(across)
 
 

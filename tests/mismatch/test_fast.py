@@ -110,7 +110,7 @@ def by_hand(staircase):
         (quantised(Reaching()), "a Reaching, which computes"),
         (by_hand(Window()), "a Window, which computes"),
         (by_hand(above_the_mean), "a function, which computes"),
-        (quantised(Fallen()), "a Fallen that is no staircase (Staircase: levels must rise"),
+        (quantised(Fallen()), "a Fallen that is not a staircase (Staircase: levels must rise"),
         (quantised(Binary(0.1), Doubled), "holds a Doubled, which the fast form does not know"),
         (patched, "holds a ReLU whose forward has been replaced"),
         (patched_whole, "holds a Sequential whose forward has been replaced"),
