@@ -113,7 +113,7 @@ def test_ctrl_c_and_term_leave_whole_files(tmp_path, interrupt, sent, status):
             _, error = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == status and error.strip() == "duonet: stopped; what had been written is whole"
+    assert process.returncode == status and error.strip() == "duonet: stopped; all files written are whole"
     lines = history.read_text().splitlines()
     assert lines[0].startswith("stage,epoch,lr,loss") and all(len(line.split(",")) == 8 for line in lines)
     assert [path.name for path in out.glob(".*")] in ([], [".lock"])
@@ -145,7 +145,7 @@ def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys, monkeypatch
         "Deep VGG",
     ):
         assert title in printed
-    assert "a dot: noise hides the value" in printed and f"written to {tmp_path / 'run'}" in printed
+    assert "a dot means that noise hides the value" in printed and f"written to {tmp_path / 'run'}" in printed
     assert len(list((tmp_path / "run").glob("*.png"))) == 6 and (tmp_path / "run" / "results.json").exists()
 
 
@@ -228,7 +228,7 @@ def test_quiet_prints_the_table_alone_and_a_finished_study_again_without_computi
     monkeypatch.setattr("duonet.experiments.studies.train", None)
     assert main(["compare", "--resume", out, "--quiet"]) == 0 and capsys.readouterr().out == printed
     assert main(["compare", "--resume", out, "--epochs", "3"]) == 2
-    assert "--resume brings its own settings and folder" in capsys.readouterr().err
+    assert "--resume takes settings and folder from the study" in capsys.readouterr().err
     assert main(["mismatch", "--resume", out]) == 2
     assert "is no results.json of duonet mismatch" in capsys.readouterr().err
     assert main(["compare", "--resume", str(tmp_path)]) == 2

@@ -146,7 +146,9 @@ def test_a_checkpoint_that_says_no_shape_is_refused_in_one_sentence(words, tmp_p
     words = [str(tmp_path / "a.npz") if word == "A" else word for word in words]
     save_checkpoint(words[1], nn.Sequential(nn.Flatten()), about={"in_shape": shape})
     assert main(words) == 2
-    assert capsys.readouterr().err.strip().endswith("a.npz does not say what its input is; give --input H W C")
+    assert (
+        capsys.readouterr().err.strip().endswith("a.npz does not state the shape of its input; give --input H W C")
+    )
     assert main([*words, "--input", "6", "0", "1"]) == 2
     assert capsys.readouterr().err == f"duonet: {words[0]}: --input must be an int at least 1, got 0\n"
 
@@ -160,7 +162,7 @@ def test_a_checkpoint_is_summarised(tmp_path, capsys):
     assert str(summary(model, (2, 2, 3))) in capsys.readouterr().out
     save_checkpoint(tmp_path / "a.npz", model)
     assert main(["summary", str(tmp_path / "a.npz")]) == 2
-    assert "does not say what its input is; give --input H W C" in capsys.readouterr().err
+    assert "does not state the shape of its input; give --input H W C" in capsys.readouterr().err
     assert main(["summary", str(tmp_path / "a.npz"), "--input", "3", "2", "2"]) == 0
 
 
@@ -177,7 +179,7 @@ def test_a_checkpoint_is_summarised(tmp_path, capsys):
         (["mlp", "--classes", "0"], "summary: --classes must be an int at least 1, got 0"),
         (["vgg7", "--input", "32", "32", "0"], "summary: --input: in_shape[2] must be an int at least 1, got 0"),
         ([__file__], "is damaged, or not a checkpoint"),
-        ([__file__, "--width", "4"], "summary: --width cannot be given beside the checkpoint"),
+        ([__file__, "--width", "4"], "summary: --width cannot be given with the checkpoint"),
     ],
 )
 def test_bad_words_end_in_one_sentence(words, message, capsys):

@@ -163,7 +163,7 @@ def test_ctrl_c_ends_all(way, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert [line for line in err.splitlines() if line.startswith("duonet:")] == [
-        "duonet: stopped; what had been written is whole"
+        "duonet: stopped; all files written are whole"
     ]
 
 
@@ -251,7 +251,7 @@ def test_an_mpiexec_whose_reader_has_gone_ends_in_silence_and_one_that_is_killed
         (None, float("nan"), 2, "train: --timeout must be above 0, got nan"),
         (0, 9, 1, "train: --processes must be a power of two, got 0"),
         (3, 9, 1, "train: --processes must be a power of two, got 3"),
-        (4, 9, 2, "train: --processes 4 is under an mpiexec of 2 processes; leave it out"),
+        (4, 9, 2, "train: --processes 4 does not fit the 2 processes that mpiexec started; leave it out"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_by_the_first_process(processes, timeout, size, message, monkeypatch):

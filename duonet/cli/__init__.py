@@ -22,8 +22,8 @@ from duonet.version import VERSION
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
 
-    It is 1 too where a part of a study failed and the others went on. TERM stops it as Ctrl-C does, with status
-    143. Where Ctrl-C is ignored from the start, as in a script's background, it stays so.
+    The status is also 1 if a part of a study failed and the other parts continued. TERM stops the command as
+    Ctrl-C does, with status 143. If Ctrl-C is ignored at the start, as in a script's background job, it stays so.
 
     Parameters
     ----------
@@ -36,15 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     Examples
     --------
-    >>> main(["summary", "mlp", "--variant", "coupled"])  # doctest: +SKIP
-    0
+    >>> main(["evaluate", "nosuch", "mnist"])  # the message goes to stderr
+    2
     """
     from duonet.experiments.environment import versions
     from duonet.experiments.fields import asked_by
 
     with usable(), warnings.catch_warnings():
         parser = _parser()
-        if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
             _complete(parser)
         words = sys.argv[1:] if arguments is None else arguments
         options = parser.parse_args(words, argparse.Namespace(words=words, world=World()))
@@ -58,14 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
             with _terminable(), parallel.threads(), asked_by(options.word, options.flags), own.brought(options):
                 status = options.command(options)
                 sys.stdout.flush()
-        except BrokenPipeError:  # whoever read the output has seen enough
+        except BrokenPipeError:  # the reader of the output has seen enough
             return _ended(options, 1)
         except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
             if options.verbose:
                 traceback.print_exc()
             return _ended(options, 2, f"duonet: {said(error, options.word)}")
         except KeyboardInterrupt as stop:
-            return _ended(options, getattr(stop, "status", 130), "duonet: stopped; what had been written is whole")
+            return _ended(options, getattr(stop, "status", 130), "duonet: stopped; all files written are whole")
         except SystemExit as stop:
             if options.world.size > 1 and not isinstance(stop, Elsewhere):
                 return _ended(options, 2, f"duonet: a process called sys.exit({stop.code!r})")
@@ -95,7 +95,7 @@ def _complete(parser):
 
 
 def _ended(options, status, text=None):
-    """Say why the command ends, and end the other processes of a training, which would wait for this one."""
+    """Print why the command ends, and end the other processes of a training run, which would wait for this one."""
     options.world.end(status, lambda: text is not None and complain(text))
     return status
 
@@ -114,7 +114,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _terminable():
-    """Let TERM, and a terminal that closes, stop the command as Ctrl-C does, unless somebody decided otherwise."""
+    """Let TERM, and a terminal that closes, stop the command as Ctrl-C does, unless the signal has a handler."""
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread() or not numbers:

@@ -69,9 +69,7 @@ def _network(options):
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.model not in MODELS and Path(options.model).exists():
         if given:
-            raise BadSetting(
-                "summary", next(iter(given)), f"cannot be given beside the checkpoint {options.model}"
-            )
+            raise BadSetting("summary", next(iter(given)), f"cannot be given with the checkpoint {options.model}")
         return trained(options, Path(options.model))[:2]
     if options.model not in MODELS:
         near = arguments.nearest(options.model, MODELS)

@@ -22,25 +22,25 @@ ENDED = (0, 1, 2, 130, 143)  # statuses that a process has explained
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags.
+    """Add `--processes` and `--timeout` to a command.
 
     Parameters
     ----------
     command : argparse.ArgumentParser
     """
-    how = "train in N processes on this machine, with one thread each unless DUONET_THREADS says otherwise"
+    how = "train in N processes on this machine, each with one thread unless DUONET_THREADS is set"
     command.add_argument("--processes", type=int, metavar="N", help=how)
-    how = "how long a process may wait for the others before it ends all (%(default)g)"
+    how = "how long a process may wait for the others before it ends them all (%(default)g)"
     command.add_argument("--timeout", type=float, metavar="SECONDS", default=TIMEOUT, help=how)
 
 
 def join(options: argparse.Namespace) -> World:
-    """Return the processes that train together; all but the first keep silent from now on.
+    """Return the processes that train together; from now on only the first shows warnings.
 
     Parameters
     ----------
     options : argparse.Namespace
-        With `processes` and `timeout`.
+        The command's options: `processes`, an int or None, and `timeout` in seconds.
 
     Returns
     -------
@@ -49,7 +49,16 @@ def join(options: argparse.Namespace) -> World:
     Raises
     ------
     ValueError, RuntimeError
-        If a flag does not fit, or mpiexec and mpi4py do not; in the first process.
+        In the first process, if a flag is wrong, or if mpiexec and mpi4py do not fit together.
+    Elsewhere
+        In the other processes, for the same reasons.
+
+    Examples
+    --------
+    >>> join(argparse.Namespace(processes=3, timeout=60))
+    Traceback (most recent call last):
+        ...
+    ValueError: train: --processes must be a power of two, got 3
     """
     size, rank = launched()
     asked = options.processes
@@ -59,9 +68,9 @@ def join(options: argparse.Namespace) -> World:
     elif asked is not None and (asked < 1 or asked & (asked - 1)):
         problem = f"--processes must be a power of two, got {asked}"
     elif asked is not None and size > 1 and asked != size:
-        problem = f"--processes {asked} is under an mpiexec of {size} processes; leave it out"
+        problem = f"--processes {asked} does not fit the {size} processes that mpiexec started; leave it out"
     elif os.environ.get(OURS) and size == 1:
-        problem = f"{_mpiexec()} started this process, and does not say of how many it is one"
+        problem = f"{_mpiexec()} started this process, but did not tell it the number of processes"
     if problem is not None:
         if rank:
             raise Elsewhere(2)
@@ -73,7 +82,7 @@ def join(options: argparse.Namespace) -> World:
 
 
 def threads(world: World) -> AbstractContextManager[None]:
-    """Share the cores of a machine among its processes, in a block, unless DUONET_THREADS says otherwise.
+    """Share the cores of a machine among its processes within a block, unless DUONET_THREADS is set.
 
     Parameters
     ----------
@@ -91,17 +100,19 @@ def threads(world: World) -> AbstractContextManager[None]:
 
 
 def start(processes: int, words: list[str]) -> int:
-    """Run this command in several processes, and return its status.
+    """Run this command in several processes, and return its exit status.
 
     Parameters
     ----------
     processes : int
+        A power of two.
     words : list of str
-        Of the command.
+        The words of the command line after `duonet`.
 
     Returns
     -------
     int
+        0, 1, 2, 130 or 143, as `duonet.cli.main` returns; 2 as well if a process was killed from outside.
 
     Raises
     ------
@@ -118,7 +129,7 @@ def start(processes: int, words: list[str]) -> int:
     # `-m duonet` would look for every module in the folder of the command first, beside the user's data.
     program = "import sys; sys.path = [p for p in sys.path if p]; from duonet.cli import main; sys.exit(main())"
     command = [str(mpiexec), "-n", str(processes), sys.executable, "-c", program, *words]
-    # In a session of its own Ctrl-C comes from here, once: a second one would cut short what is being written.
+    # In a session of their own, the processes get Ctrl-C from here, once: a second one would cut a file short.
     running = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
     try:
         status = running.wait()
@@ -130,9 +141,9 @@ def start(processes: int, words: list[str]) -> int:
         raise
     if status in ENDED:
         return status
-    if -status == getattr(signal, "SIGPIPE", None):  # whoever read the output has seen enough
+    if -status == getattr(signal, "SIGPIPE", None):  # the reader of the output has seen enough
         return 1
-    complain(f"duonet: train: a process was ended from outside (mpiexec's status {status}); --resume continues")
+    complain(f"duonet: train: a process was killed (mpiexec's status {status}); --resume continues the run")
     return 2
 
 

@@ -21,7 +21,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "methods",
         help="quantisers of other papers: bits, what they learn, whether they decouple",
-        description="Print a row for each quantiser of the shelf, or for those named, with their formula.",
+        description="Print a row for each quantiser of the shelf, or the rows and formulas of the given names.",
         examples=[
             "duonet methods",
             "duonet methods pact lsq --draw pair.png",

@@ -1,4 +1,4 @@
-"""Modules that the command line names, and no other: `--import`, and `module:Name` as a setting."""
+"""The user's modules, imported only if the command line names them: by `--import`, or as `module:Name`."""
 
 import argparse
 import contextlib
@@ -31,17 +31,18 @@ def add(command: argparse.ArgumentParser) -> None:
     """
     command.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="MODULE",
-        help="a module of yours with the classes that a run names; the current folder is searched as well",
+        help="your module, with the classes that a run names; the current folder is searched as well",
     )  # fmt: skip
 
 
 @contextlib.contextmanager
 def brought(options: argparse.Namespace) -> Iterator[None]:
-    """Import the modules that were typed, by `--import` or as `module:Name`; the processes of a study do as well.
+    """Import the modules that `--import` and `module:Name` name, here and in the processes of a study.
 
     Parameters
     ----------
     options : argparse.Namespace
+        The command's options: `word`, and any of `imports`, `activations`, `weights` and `surrogate`.
 
     Yields
     ------
@@ -50,7 +51,15 @@ def brought(options: argparse.Namespace) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If one cannot be imported; says why.
+        If a module cannot be imported; the message says why.
+
+    Examples
+    --------
+    >>> with brought(argparse.Namespace(word="train", imports=["nosuch"])):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    ValueError: train: --import: nosuch cannot be imported: ModuleNotFoundError: No module named 'nosuch'
     """
     from duonet.experiments.own import IMPORT, SURROGATES, is_own, named_modules
 

@@ -1,4 +1,4 @@
-"""`duonet pack`, `run`, `export-c` and `export-onnx`: a trained network as a file that others run."""
+"""`duonet pack`, `run`, `export-c` and `export-onnx`: trained networks as files, for duonet and other programs."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "export-c",
         help="write a packed network as one C99 header",
-        description="Write a C99 header that runs a packed network: no allocation, no library, and whole numbers "
-        "from the first activation to the last.",
+        description="Write a C99 header that runs a packed network. It allocates nothing, needs no library, and "
+        "computes with whole numbers from the first activation to the last.",
         examples=["duonet export-c a.duo --out a.h --name shoes"],
     )
     command.set_defaults(command=_export)
-    command.add_argument("packed", type=Path, help="a file of duonet pack")
+    command.add_argument("packed", type=Path, help="a file that duonet pack wrote")
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, such as a.h")
     command.add_argument("--name", help="prefix of the names in the header (the file's name)")
 
     command = commands.add_parser(
         "export-onnx",
         help="write a trained network as ONNX",
-        description="Write the network of a checkpoint as an ONNX file of standard operators, which reads images "
-        "channels first; the logits are the same but for rounding.",
+        description="Write the network of a checkpoint as an ONNX file of standard operators, for images with "
+        "channels first; the logits are the same except for rounding.",
         examples=[
             "duonet export-onnx runs/a --out a.onnx",
             "duonet export-onnx a.npz --out a.onnx --input 32 32 3",
@@ -69,7 +69,7 @@ def add(commands: Any) -> None:
         examples=["duonet run a.duo shoe.png", "duonet run a.duo photos/*.jpg --resize --json"],
     )
     command.set_defaults(command=_run)
-    command.add_argument("packed", type=Path, help="a file of duonet pack")
+    command.add_argument("packed", type=Path, help="a file that duonet pack wrote")
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files")
     command.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
     command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
@@ -81,23 +81,25 @@ def trained(options: argparse.Namespace, checkpoint: Path) -> tuple[Any, tuple[i
     Parameters
     ----------
     options : argparse.Namespace
-        Of the command: word, and input, three ints or None.
+        The command's options: `word`, and `input`, three ints or None.
     checkpoint : Path
-        A run folder, or a file.
+        A run folder, or a file in it.
 
     Returns
     -------
     model : Module
-        In evaluation.
+        In evaluation mode.
     in_shape : tuple of int
-        Of one image, (H, W, C), or (IN,) where the checkpoint says so.
+        The shape of one image: (H, W, C), or (IN,) if the checkpoint has that.
     about : dict
-        What else is known of images: class_names, mean and std, where they are.
+        `class_names`, `mean` and `std` of the images, if the checkpoint has them.
 
     Raises
     ------
+    CheckpointError
+        If the file is not a checkpoint.
     ValueError
-        If nobody says what its input is.
+        If neither `input` nor the checkpoint gives the shape of the input.
     """
     from duonet.experiments import own
     from duonet.experiments.scoring import run_file
@@ -108,7 +110,7 @@ def trained(options: argparse.Namespace, checkpoint: Path) -> tuple[Any, tuple[i
     shape: Any = options.input or saved.about.get("in_shape")
     whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
     if not whole or len(shape) not in (1, 3):
-        raise ValueError(f"{options.word}: {checkpoint} does not say what its input is; give --input H W C")
+        raise ValueError(f"{options.word}: {checkpoint} does not state the shape of its input; give --input H W C")
     names: tuple[str, ...] = ("class_names", "mean", "std")
     kept = {name: saved.about[name] for name in names if name in saved.about}
     return saved.model.eval(), tuple(shape), kept
@@ -134,7 +136,7 @@ def _export(options: argparse.Namespace) -> None:
     from duonet.inference import export_c, load_packed
 
     memory = export_c(options.out, load_packed(options.packed), options.name)
-    text = f"{options.out}: {memory.flash:,} bytes of flash beside its code, {memory.ram:,} bytes of RAM"
+    text = f"{options.out}: {memory.flash:,} bytes of flash besides its code, {memory.ram:,} bytes of RAM"
     answer(options.json, {"file": str(options.out), "flash": memory.flash, "ram": memory.ram}, visible(text))
 
 
@@ -156,7 +158,7 @@ def _run(options: argparse.Namespace) -> None:
     check_top("run", options.top)
     network = load_packed(options.packed)
     if network.in_shape is None or len(network.in_shape) != 3 or not {"mean", "std"} <= network.about.keys():
-        raise ValueError(f"run: {options.packed} does not say how images are prepared for it")
+        raise ValueError(f"run: {options.packed} does not state how images are prepared")
     names = network.about.get("class_names") or [f"class {i}" for i in range(network.out_shape[0])]
     about = network.about | {"in_shape": network.in_shape}
     found = answers(lambda x: Tensor(network(x.data)), about, options.images, options.resize)

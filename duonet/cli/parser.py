@@ -1,4 +1,4 @@
-"""How commands are read: examples in their help, the nearest word beside an unknown one, flags that all have."""
+"""The parser of commands: examples in the help, suggestions for unknown words, flags that all commands share."""
 
 import argparse
 import shlex
@@ -10,7 +10,7 @@ from duonet import arguments
 from duonet.team import launched
 from duonet.text import visible
 
-EXAMPLES = "Examples::\n\n"  # as reStructuredText has it, for the site
+EXAMPLES = "Examples::\n\n"  # in reStructuredText, for the site
 
 
 class _Help(argparse.HelpFormatter):
@@ -28,7 +28,14 @@ class Parser(argparse.ArgumentParser):
     examples : sequence of str
         Whole command lines, for the help.
     **options
-        Of `argparse.ArgumentParser`.
+        Options of `argparse.ArgumentParser`.
+
+    Examples
+    --------
+    >>> parser = Parser(prog="duonet show", examples=["duonet show --width 4"], usage="duonet show [--width N]")
+    >>> action = parser.add_argument("--width", type=int)
+    >>> parser.flags()
+    ['-h', '--help', '--width']
     """
 
     def __init__(self, examples: Sequence[str] = (), **options: Any) -> None:
@@ -37,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.examples = examples
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return the options; a word that is left over is refused by the command that was called."""
+        """Return the options; the command that was called refuses words that it does not know."""
         options, rest = self.parse_known_args(args, namespace)
         commands: Any = next(action for action in self._actions if isinstance(action.choices, dict)).choices
         command = commands.get(options.word, self)
@@ -49,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def flags(self) -> list[str]:
-        """List its options as they are typed."""
+        """List the parser's options as a user types them."""
         return [flag for action in self._actions for flag in action.option_strings]
 
     def _check_value(self, action, value):
@@ -65,8 +72,8 @@ class Parser(argparse.ArgumentParser):
         return self.prog.replace(" ", ": ")
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and what is wrong, and end with status 2."""
-        if launched()[1]:  # of several processes the first says it
+        """Print the usage and the message, and exit with status 2."""
+        if launched()[1]:  # the first of several processes prints it
             self.exit(2)
         self.print_usage(sys.stderr)
         self.exit(2, visible(f"{self._name}: {message.removeprefix('argument ')}") + "\n")
@@ -74,21 +81,28 @@ class Parser(argparse.ArgumentParser):
 
 def _unexpected(word: str, command: Parser, flags: Collection[str]) -> str:
     if not word.startswith("-"):
-        return f"takes no {shlex.quote(word)}"
+        return f"there is no place for {shlex.quote(word)}"
     if word in command.flags():
-        return f"{word} stands after the command's name"
+        return f"{word} must come after the command's name"
     return f"there is no option {word}{arguments.nearest(word, flags)}"
 
 
 def among(action: argparse.Action, choices: Callable[[], Iterable[str]]) -> None:
-    """Let a shell complete an argument that may be one of these words, or another.
+    """Let a shell complete an argument to one of some words; the argument may be another word as well.
 
     Parameters
     ----------
     action : argparse.Action
-        As `add_argument` returns it.
+        The argument, as returned by `add_argument`.
     choices : callable
-        Lists the words.
+        Returns the words; called only when a shell completes.
+
+    Examples
+    --------
+    >>> action = argparse.ArgumentParser().add_argument("model")
+    >>> among(action, lambda: ["mlp", "vgg7"])
+    >>> action.completer()
+    ['mlp', 'vgg7']
     """
     action.completer = lambda **asked: choices()  # type: ignore[attr-defined]
 
@@ -108,5 +122,5 @@ def add_common(command: argparse.ArgumentParser) -> None:
         "-v",
         "--verbose",
         action="store_true",
-        help="say which versions run, and where errors and warnings came from",
+        help="print the versions, and where errors and warnings come from",
     )

@@ -16,18 +16,18 @@ from duonet.cli.words import check_figure, said
 from duonet.text import visible
 
 HELP = {
-    "method": "binaryduo, baseline, control, coupled, ternary, float, restarted, control_restarted, or with three "
-    "copies binaryduo3, control3, coupled3 (binaryduo)",
-    "epochs": "epochs of both stages together; the recipe's milestones are scaled with them",
-    "finetune_epochs": "how many of these epochs belong to the second stage",
+    "method": "binaryduo, baseline, control, coupled, ternary, float, restarted, control_restarted, or, with "
+    "three copies, binaryduo3, control3, coupled3 (binaryduo)",
+    "epochs": "epochs of both stages together; the recipe's milestones scale with them",
+    "finetune_epochs": "how many of the epochs belong to the second stage",
     "seed": "seed of weights, order and augmentation (0)",
     "width": "width of the first layer; the others keep their proportion",
     "weights": "float, binary, a method that duonet methods lists, or module:Name of your own",
-    "activations": "a method that duonet methods lists, or module:Name, in place of binary or ternary ones",
-    "surrogate": "for the gradient of staircases: clip, identity, relu, polynomial, swish, tanh or triangle, also "
-    "with a number, as tanh:4; or module:Name",
-    "weight_bits": "bits of that method of weights, or bases",
-    "activation_bits": "bits of that method of activations, or bases",
+    "activations": "a method that duonet methods lists, or module:Name, in place of binary or ternary activations",
+    "surrogate": "for the gradient of staircases: clip, identity, relu, polynomial, swish, tanh or triangle, some "
+    "with a number, as in tanh:4; or module:Name",
+    "weight_bits": "bits, or bases, of the method that --weights names",
+    "activation_bits": "bits, or bases, of the method that --activations names",
     "shortcut": "shortcuts of a ResNet: block or conv",
     "optimizer": "sgd or adamw",
     "schedule": "steps or cosine",
@@ -35,8 +35,8 @@ HELP = {
     "finetune_lr": "learning rate after decoupling",
     "weight_decay": "pulls the weights towards 0",
     "decay_scales": "weight decay on biases, batch norm, scales and learned ranges too (yes)",
-    "clip": "largest norm of a step's gradient, of all weights together",
-    "early_stop": "end a stage after so many epochs without a better validation accuracy",
+    "clip": "largest norm of a step's gradient, over all weights together",
+    "early_stop": "end a stage after this many epochs without a better validation accuracy",
     "batch_size": "images in a batch",
     "flip": "random horizontal flips",
     "padding": "pixels of pad-and-crop, 0 for none (4)",
@@ -45,14 +45,14 @@ HELP = {
     "validation_images": "number of validation images to score after every epoch",
     "select": "which epoch's network to keep: best on the validation images, or last (best)",
     "test": "score the test images at the end (yes)",
-    "data": "folder of the data set's files; downloaded on first use without it",
-    "size": "side that a folder's images are scaled and cropped to",
+    "data": "folder of the data set's files; without it, first use downloads them",
+    "size": "side in pixels to which a folder's images are scaled and cropped",
     "grey": "read a folder's images as grey",
     "device": "cpu or gpu (cpu)",
-    "shards": "pieces of every batch, shared by processes; the weights depend on their number (1, or --processes)",
+    "shards": "pieces of every batch, for the processes; the weights depend on their number (1, or --processes)",
     "batch_norm": "statistics of each shard alone or of the whole batch: shard or batch (shard)",
     "compress": "sign: processes send one bit for each weight instead of its gradient",
-    "tf32": "faster products on the GPU, of factors rounded to 10 bits; binary and ternary activations are exact",
+    "tf32": "faster GPU products, with factors rounded to 10 bits; binary and ternary activations are exact",
 }
 DATASETS = "fashion-mini, fashion-mnist, mnist, cifar10, cifar100 or a folder"
 
@@ -77,7 +77,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     among(command.add_argument("dataset", help=DATASETS), lambda: data.NAMES)
     command.add_argument("--part", choices=("test", "validation", "train"), default="test", help="(%(default)s)")
     command.add_argument("--data", help=HELP["data"])
-    command.add_argument("--figure", type=Path, help="the confusion matrix (best_confusion.png in the run)")
+    command.add_argument("--figure", type=Path, help="file of the drawn matrix (best_confusion.png in the run)")
     command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="(%(default)s)")
 
     command = commands.add_parser(
@@ -96,9 +96,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "runs",
         help="several runs side by side: what they differ in, or mean and spread over seeds",
-        description="Print a table of runs. Finished runs that differ in nothing but method and seed become mean "
-        "and spread of each method, which --figure draws. Other runs have a row each, unfinished ones too, with a "
-        "column for every setting in which two of them differ.",
+        description="Print a table of runs. If all are finished and differ only in method and seed, it has mean "
+        "and spread of each method, which --figure draws. Otherwise it has a row for each run, finished or not, "
+        "and a column for every setting in which two of them differ.",
         examples=[
             "duonet runs runs/cifar-* --figure curves.png",
             "duonet runs runs/sweep-*",
@@ -118,7 +118,7 @@ def _add_train(commands):
     command = commands.add_parser(
         "train",
         help="train a network; stop it at any moment and resume",
-        description="Train a network by its authors' recipe, stretched to the epochs asked for. Everything "
+        description="Train a network by its authors' recipe, stretched to the given number of epochs. Everything "
         "is written to the run folder during the run; a resumed run continues where it stopped, to the same bits.",
         examples=[
             "duonet train mlp fashion-mini --epochs 4 --out runs/a",
@@ -160,7 +160,7 @@ def _train(options):
     names = [field.name for field in dataclasses.fields(RunSettings)]
     read = world.share(lambda: {} if options.config is None else read_toml(options.config))
     typed = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    # What is refused is named as it was given: by its flag, or in its file.
+    # The refusal of a setting names its flag, or its file.
     files = {} if options.resume is None else {name: options.resume / "settings.toml" for name in names}
     files |= dict.fromkeys(read, options.config)
     with asked_by("train", {name: f"{path}: {name}" for name, path in files.items() if name not in typed}):
@@ -176,7 +176,7 @@ def _chosen(options, given):
 
     if options.resume is not None:
         if options.out is not None:
-            raise ValueError("train: --resume names the folder; leave --out away")
+            raise ValueError("train: --resume names the folder; leave out --out")
         return dataclasses.replace(saved_settings(options.resume), **given), options.resume
     if missing := [name for name in ("model", "dataset") if name not in given]:
         raise ValueError(f"train: give {' and '.join(missing)}, or --resume RUN")
@@ -259,27 +259,46 @@ def check_top(command: str, top: int) -> None:
     ----------
     command : str
     top : int
+        Number of classes to print.
+
+    Raises
+    ------
+    ValueError
+        If `top` is below 1.
+
+    Examples
+    --------
+    >>> check_top("predict", 0)
+    Traceback (most recent call last):
+        ...
+    ValueError: predict: --top must be an int at least 1, got 0
     """
     if top < 1:
         raise ValueError(f"{command}: --top must be an int at least 1, got {top}")
 
 
 def print_answers(options: argparse.Namespace, names: list[str], answers: Iterator[tuple[Any, Any]]) -> None:
-    """Print the likeliest classes of each image file, and at the end what was wrong with the others.
+    """Print the likeliest classes of each image file, and then the problems of files without an answer.
 
     Parameters
     ----------
     options : argparse.Namespace
-        Of the command: word, images, top, json.
+        The command's options: `word`, `images`, `top` and `json`.
     names : list of str
-        Of the classes.
+        Names of the classes.
     answers : iterator
-        For each file (path, probabilities), or (path, the ValueError that says what is wrong).
+        For each file (path, probabilities of the classes), or (path, a ValueError with the problem).
 
     Raises
     ------
     ValueError
         If a file has no answer.
+
+    Examples
+    --------
+    >>> options = argparse.Namespace(word="run", images=["a.png"], top=1, json=False)
+    >>> print_answers(options, ["shoe", "bag"], iter([("a.png", (0.25, 0.75))]))
+    a.png: bag 75.0 %
     """
     found, errors = {}, []
     for path, shares in answers:

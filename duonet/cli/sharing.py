@@ -1,4 +1,4 @@
-"""Flags of the commands that share their runs among processes."""
+"""Flags of commands that share their runs among processes."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from duonet.text import visible
 
 
 def add_crew(command: argparse.ArgumentParser) -> None:
-    """Add the flags.
+    """Add `--workers` and `--scheduler` to a command.
 
     Parameters
     ----------
@@ -16,20 +16,33 @@ def add_crew(command: argparse.ArgumentParser) -> None:
     """
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (1)")
     command.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of Dask, such as tcp://10.0.0.1:8786, whose workers share the runs"
+        "--scheduler", metavar="ADDRESS", help="Dask's, such as tcp://10.0.0.1:8786; its workers share the runs"
     )
 
 
 def crew_of(options: argparse.Namespace) -> Crew:
-    """Make what the flags ask for. A scheduler must answer before a study is begun.
+    """Make the crew that the flags describe. A scheduler must answer before a study begins.
 
     Parameters
     ----------
     options : argparse.Namespace
+        The command's options: `workers`, an int, and `scheduler`, an address or None.
 
     Returns
     -------
     Crew
+
+    Raises
+    ------
+    BadSetting
+        If both flags are given, or Dask is missing; a ValueError.
+    OtherVersion, SchedulerLost
+        If a worker has another version of duonet; if the scheduler does not answer.
+
+    Examples
+    --------
+    >>> crew_of(argparse.Namespace(workers=1, scheduler=None)).alone
+    True
     """
     crew = Crew(options.workers, options.scheduler)
     if options.scheduler is not None:
@@ -38,17 +51,23 @@ def crew_of(options: argparse.Namespace) -> Crew:
 
 
 def tell_failed(command: str, failed: dict[str, str]) -> int:
-    """Complain of each run that went wrong, and return the exit status.
+    """Print the error of each failed run to stderr, and return the exit status.
 
     Parameters
     ----------
     command : str
     failed : dict
-        From a run's name to what went wrong.
+        From the name of a failed run to its error.
 
     Returns
     -------
     int
+        1 if a run failed, else 0.
+
+    Examples
+    --------
+    >>> tell_failed("sweep", {}), tell_failed("sweep", {"1-0.1": "the loss is infinite"})
+    (0, 1)
     """
     for name, problem in failed.items():
         complain(visible(f"duonet: {command}: {name}: {problem}"))

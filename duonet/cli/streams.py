@@ -21,7 +21,7 @@ MARKS = {"<super>": "^", "<sub>": "_", "<fraction>": ""}
 
 
 def _readable(error):
-    """Stand in for characters that an encoding lacks: by words where there are some, else by their escape."""
+    """Replace characters that an encoding lacks: by words if there are some, else by an escape."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -46,14 +46,14 @@ codecs.register_error("duonet.readable", _readable)
 
 @contextlib.contextmanager
 def usable() -> Iterator[None]:
-    """Let stdout and stderr take all text; closed or missing, they swallow it. Both are put back afterwards.
+    """Let stdout and stderr take all text; a closed or missing one swallows it. Both are restored afterwards.
 
     Yields
     ------
     None
     """
     with contextlib.ExitStack() as stack:
-        # A closed descriptor 1 or 2 would go to the next file that is opened, and receive what others print.
+        # The next file to be opened would get a closed descriptor 1 or 2, and receive what other code prints.
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
             stack.callback(os.close, descriptor)
         os.close(descriptor)
@@ -84,7 +84,7 @@ def _usable(name):
 
 
 def _restore(stream, errors):
-    """Flush, and let a stream whose reader is gone or whose disk is full lose the rest without a word at exit."""
+    """Flush; if the stream's reader is gone or the disk is full, the rest is lost without a message at exit."""
     if stream.closed:
         return
     try:
@@ -96,7 +96,7 @@ def _restore(stream, errors):
 
 
 def complain(text: str) -> None:
-    """Print a line to stderr, unless nobody can hear it.
+    """Print a line to stderr, if it can be written to.
 
     Parameters
     ----------
@@ -107,15 +107,24 @@ def complain(text: str) -> None:
 
 
 def answer(as_json: bool, values: Any, text: str | None) -> None:
-    """Print what a command found, as text or as JSON.
+    """Print the result of a command, as text or as JSON.
 
     Parameters
     ----------
     as_json : bool
     values : object
-        What JSON can hold.
+        The result, of types that JSON has.
     text : str or None
-        None prints nothing.
+        The result as text; None prints nothing.
+
+    Examples
+    --------
+    >>> answer(True, {"images": 600}, "600 images")
+    {
+     "images": 600
+    }
+    >>> answer(False, {"images": 600}, "600 images")
+    600 images
     """
     if as_json:
         print(json.dumps(values, indent=1), flush=True)

@@ -13,8 +13,8 @@ from duonet.cli.streams import answer
 from duonet.cli.words import words_for
 from duonet.text import visible
 
-SHOW = "print a study again from its folder or results.json, finished or stopped; computes nothing"
-RESUME = "continue the study in this folder with its settings; a finished one is printed again"
+SHOW = "print a finished or stopped study again from its folder or results.json; computes nothing"
+RESUME = "continue the study in this folder with its settings; a finished study is printed again"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -47,10 +47,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--images", type=int, help="training images, at most 8000")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
     command.add_argument("--weights", help=f"float, binary or module:Name of your own ({CompareSettings.weights})")
-    command.add_argument("--activations", metavar="NAME", help=f"of the baseline: {HELP['activations']}")
+    command.add_argument("--activations", metavar="NAME", help=f"for the baseline: {HELP['activations']}")
     command.add_argument("--surrogate", metavar="NAME", help=HELP["surrogate"])
     command.add_argument("--ablation", action="store_true", help="also full-width ternary and restarted networks")
-    command.add_argument("--three", action="store_true", help="also 2 bits, decoupled into three binary copies")
+    command.add_argument("--three", action="store_true", help="also 2-bit networks, decoupled into three copies")
     command.add_argument("--device", choices=backend.DEVICES, help=f"({CompareSettings.device})")
     command.add_argument("--tf32", action="store_true", help=HELP["tf32"])
     add_crew(command)
@@ -61,14 +61,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "mismatch",
         help="the angle between back-propagation's gradient and the gradient of the smoothed loss",
-        description="Measure gradient mismatch, layer by layer: in a network where it is known exactly, in a toy "
-        "problem for every precision, surrogate and step, and in compare's network on real images. Prints tables, "
-        "writes results.json and figures.",
+        description="Measure gradient mismatch, layer by layer: in a network whose mismatch is known exactly, in "
+        "a toy problem for every precision, surrogate and step, and in compare's network on real images. Print "
+        "tables, and write results.json and figures.",
         examples=["duonet mismatch", "duonet mismatch --full --out runs/full", "duonet mismatch --show runs/full"],
     )
     command.set_defaults(command=_mismatch)
     command.add_argument("--activations", metavar="NAME", help="one more precision: a method, or module:Name")
-    command.add_argument("--surrogate", metavar="NAME", help="one more for binary activations, such as tanh:3")
+    command.add_argument("--surrogate", metavar="NAME", help="one more surrogate for binary activations: tanh:3")
     command.add_argument("--full", action="store_true", help="five seeds, more steps, samples and images")
     command.add_argument("--seeds", type=int, help="number of seeds")
     command.add_argument("--width", type=int, help="width of the toy networks")
@@ -91,9 +91,9 @@ def _add_contest(commands):
     command = commands.add_parser(
         "contest",
         help="every method of the shelf against the binary baseline, and its gradient mismatch",
-        description="Train every method of the shelf that is binary, at equal images, epochs and weights: first "
-        "at each learning rate, of which validation images choose one, then with other seeds, scored on test "
-        "images. Prints accuracies, differences to the baseline, costs, and whether mismatch predicts accuracy.",
+        description="Train every binary method of the shelf at equal images, epochs and weights: first at each "
+        "learning rate, so that validation images choose one, then with other seeds, scored on test images. Print "
+        "accuracies, differences from the baseline, costs, and whether mismatch predicts accuracy.",
         examples=[
             "duonet contest pact lsq --model mlp --epochs 4",
             "duonet contest --weights binary --out runs/weights",
@@ -101,12 +101,12 @@ def _add_contest(commands):
         ],
     )
     command.set_defaults(command=_contest)
-    names = command.add_argument("names", nargs="*", metavar="NAME", help="as duonet methods lists them (all)")
+    names = command.add_argument("names", nargs="*", metavar="NAME", help="names that duonet methods lists (all)")
     among(names, lambda: [entry.name for entry in entries()])
     model = command.add_argument("--model", help=f"one of {', '.join(COMPARED)} ({Usual.model})")
     among(model, lambda: COMPARED)
-    command.add_argument("--weights", help=f"float: methods of activations, binary: of weights ({Usual.weights})")
-    command.add_argument("--rates", help=f"learning rates, with commas ({','.join(map(str, Usual.rates))})")
+    command.add_argument("--weights", help=f"float: methods of activations; binary: of weights ({Usual.weights})")
+    command.add_argument("--rates", help=f"learning rates between commas ({','.join(map(str, Usual.rates))})")
     command.add_argument("--tuning-seeds", type=int, help=f"seeds that choose the rates ({Usual.tuning_seeds})")
     command.add_argument("--seeds", type=int, help=f"other seeds, scored on test images ({Usual.seeds})")
     command.add_argument("--best-seeds", type=int, help=f"more seeds for the best methods ({Usual.best_seeds})")
@@ -115,7 +115,7 @@ def _add_contest(commands):
     command.add_argument("--images", type=int, help="training images, at most 8000")
     command.add_argument("--validation-images", type=int, help="number of validation images to score")
     command.add_argument("--width", type=int, help="width of the first layer; the others keep their proportion")
-    command.add_argument("--measured-seeds", type=int, help=f"seeds to measure, 0: none ({Usual.measured_seeds})")
+    command.add_argument("--measured-seeds", type=int, help=f"seeds to measure, or 0 ({Usual.measured_seeds})")
     command.add_argument("--measured-images", type=int, help=f"images to measure on ({Usual.measured_images})")
     command.add_argument("--coordinates", type=int, help=f"weights to measure in each layer ({Usual.coordinates})")
     command.add_argument("--layers", type=int, help=f"number of last layers to measure ({Usual.layers})")
@@ -150,16 +150,16 @@ def _contest(options):
     tell_failed("contest", results["left_out"])
     status = tell_failed("contest", results["failed"])
     if not options.quiet:
-        print("\n" + visible(f"a dot: noise hides the value; written to {out}"))
+        print("\n" + visible(f"a dot means that noise hides the value; written to {out}"))
     return status
 
 
 def _numbers(text):
-    """Read numbers with commas between them."""
+    """Read numbers separated by commas."""
     try:
         return tuple(float(word) for word in text.split(","))
     except ValueError:
-        raise ValueError(f"contest: --rates must be numbers with commas between them, got {text!r}") from None
+        raise ValueError(f"contest: --rates must be numbers separated by commas, got {text!r}") from None
 
 
 def _compare(options):
@@ -208,12 +208,12 @@ def _mismatch(options):
         return status
     plot_mismatch(results, out)
     if not options.quiet:
-        print("\n" + visible(f"a dot: noise hides the value; {_spent(results)}; written to {out}"))
+        print("\n" + visible(f"a dot means that noise hides the value; {_spent(results)}; written to {out}"))
     return 0
 
 
 def _show(options):
-    """Print what a study wrote, and what it means."""
+    """Print the tables of a study, and what they mean."""
     from duonet.experiments import show, verdict
     from duonet.experiments.study_file import read_study
 
@@ -225,7 +225,7 @@ def _show(options):
 
 
 def _asked(options, kind, usual):
-    """Return a study's settings and folder: those of the flags, or of the study that is to be resumed."""
+    """Return a study's settings and folder, from the flags or from the study to resume."""
     from duonet.experiments.studies import saved_study
 
     command = options.word
@@ -238,12 +238,12 @@ def _asked(options, kind, usual):
         out = options.out or Path("runs") / time.strftime(f"{command}-%Y%m%d-%H%M%S")
         return dataclasses.replace(usual, **given), out
     if options.out is not None or given or getattr(options, "full", False):
-        raise ValueError(f"{command}: --resume brings its own settings and folder; leave the other flags away")
+        raise ValueError(f"{command}: --resume takes settings and folder from the study; leave out other flags")
     return saved_study(command, options.resume, kind), options.resume
 
 
 def _from_file(options, kind):
-    """Let a refused setting of a study that is resumed name the study's file."""
+    """Let the refusal of a resumed study's setting name the study's file."""
     from duonet.experiments.fields import asked_by
     from duonet.experiments.study_file import RESULTS
 

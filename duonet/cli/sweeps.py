@@ -49,7 +49,7 @@ def _sweep(options):
     if (options.file is None) == (options.resume is None):
         raise ValueError("sweep: give either FILE, or --resume STUDY")
     if options.resume is not None and options.out is not None:
-        raise ValueError("sweep: --resume names the folder; leave --out away")
+        raise ValueError("sweep: --resume names the folder; leave out --out")
     crew = crew_of(options)
     if options.resume is None:
         source, settings = options.file, read_toml(options.file)
@@ -58,7 +58,7 @@ def _sweep(options):
         out, source = options.resume, options.resume / RESULTS
         settings = read_study("sweep", out, continued=True)["settings"]
         if odd := sorted(settings.keys() - RunSettings.__dataclass_fields__.keys()):
-            raise ValueError(f"sweep: {source} has settings unknown here: {', '.join(odd)}")
+            raise ValueError(f"sweep: {source} has unknown settings: {', '.join(odd)}")
     with (
         words_for("sweep", out),
         asked_by("sweep", {n: f"{source}: {n}" for n in RunSettings.__dataclass_fields__}),

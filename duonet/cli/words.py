@@ -1,4 +1,4 @@
-"""What the commands say when something goes wrong."""
+"""The messages of commands when something goes wrong."""
 
 import contextlib
 import errno
@@ -23,13 +23,13 @@ REASONS = {
 
 
 def said(error: BaseException, command: str = "") -> str:
-    """Put an error into one line of words, never an empty one.
+    """Describe an error in one line of words, which is never empty.
 
     Parameters
     ----------
     error : Exception
     command : str
-        Stands in front, once.
+        The command's name, which begins the line, once.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def _after(command, text):
 
 
 def _reason(error):
-    """Return the words for a number of the system's; those that somebody chose himself stay."""
+    """Return the words for a number of the system's errors; words that the package chose stay."""
     if error.errno in REASONS and error.strerror in (None, os.strerror(error.errno)):
         return REASONS[error.errno]
     words = error.strerror or type(error).__name__
@@ -64,17 +64,18 @@ def _reason(error):
 
 
 def check_figure(command: str, flag: str, path: Path | None) -> None:
-    """Refuse a figure of a format that nothing draws, before anything is computed.
+    """Refuse the file of a figure if its format is unknown, before anything is computed.
 
     Parameters
     ----------
     command, flag : str
     path : Path or None
-        Without a suffix it will be PNG.
+        A path without a suffix will be a PNG file.
 
     Raises
     ------
     ValueError
+        If matplotlib has no format with the path's suffix.
 
     Examples
     --------
@@ -92,12 +93,13 @@ def check_figure(command: str, flag: str, path: Path | None) -> None:
 
 @contextlib.contextmanager
 def words_for(command: str, out: Path) -> Iterator[None]:
-    """Say in words what is wrong with the run folder.
+    """Describe in words any problem with the folder of results.
 
     Parameters
     ----------
     command : str
     out : Path
+        The folder.
 
     Yields
     ------
@@ -106,7 +108,15 @@ def words_for(command: str, out: Path) -> Iterator[None]:
     Raises
     ------
     ValueError
-        Instead of an OSError.
+        In place of an OSError, except a broken pipe.
+
+    Examples
+    --------
+    >>> with words_for("sweep", Path("grid")):
+    ...     raise FileExistsError
+    Traceback (most recent call last):
+        ...
+    ValueError: sweep: --out grid exists; give a new folder, so that no result is overwritten
     """
     try:
         yield

@@ -93,12 +93,12 @@ def test_a_wrong_setting_in_a_file_gets_a_suggestion(tmp_path, capsys):
     "words, command, said",
     [
         (["evaluate", "a", "mnist", "--speed", "9"], "evaluate", "there is no option --speed"),
-        (["summary", "mlp", "x y"], "summary", "takes no 'x y'"),
+        (["summary", "mlp", "x y"], "summary", "there is no place for 'x y'"),
         (["evaluate", "a"], "evaluate", "the following arguments are required: dataset"),
         (["predict", "a", "b", "--top", "many"], "predict", "--top: invalid int value: 'many'"),
-        (["-q", "summary", "mlp"], "summary", "-q stands after the command's name"),
+        (["-q", "summary", "mlp"], "summary", "-q must come after the command's name"),
         (["summary", "mlp", "--\x1b[2J"], "summary", r"there is no option --\x1b[2J"),
-        (["mismatch", "--full", "nosuch"], "mismatch", "takes no nosuch"),
+        (["mismatch", "--full", "nosuch"], "mismatch", "there is no place for nosuch"),
     ],
 )
 def test_the_usage_is_that_of_the_command(words, command, said, capsys):

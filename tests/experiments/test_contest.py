@@ -243,7 +243,7 @@ def test_a_record_that_is_not_the_jobs_is_refused(spoil, message, tmp_path, call
     "words, message",
     [
         (["pcat"], "contest: method must be one of .*, got 'pcat'; did you mean 'pact'"),
-        (["--rates", "0.1,x"], "contest: --rates must be numbers with commas between them, got '0.1,x'"),
+        (["--rates", "0.1,x"], "contest: --rates must be numbers separated by commas, got '0.1,x'"),
         (["--rates", "0.2,0.1"], "contest: --rates must be different and in rising order"),
         (["--rates", "0.01,0.010000001"], "contest: --rates must be different and in rising order"),
         (["--rates", "0,0.1"], "contest: --rates must be a number above 0"),

@@ -176,7 +176,7 @@ def test_a_sweep_stopped_by_ctrl_c_goes_on_without_workers(tmp_path, capsys):
         if (line.startswith("1 of 4: ") and stop(process)) or True
     ]
     error = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "duonet: stopped; what had been written is whole\n" == error, (
+    assert process.returncode == 130 and "duonet: stopped; all files written are whole\n" == error, (
         seen,
         error,
     )

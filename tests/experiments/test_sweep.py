@@ -121,7 +121,7 @@ def test_settings_without_a_model_a_missing_file_and_two_sources_are_refused(tmp
         ([file, "--out", out], "the settings do not say model and dataset"),
         ([], "give either FILE, or --resume STUDY"),
         ([file, "--resume", out], "give either FILE, or --resume STUDY"),
-        (["--resume", out, "--out", out], "--resume names the folder; leave --out away"),
+        (["--resume", out, "--out", out], "--resume names the folder; leave out --out"),
         ([str(tmp_path / "none.toml"), "--out", out], "there is no such file or folder"),
         (["--resume", out], "there is no such file or folder"),
     ):
@@ -141,7 +141,7 @@ def test_a_folder_of_another_sweep_is_refused_and_says_what_differs(tmp_path, tr
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ('"lr"', '"lrr"', "settings unknown here: lrr"),
+        ('"lr"', '"lrr"', "has unknown settings: lrr"),
         ('"runs": [', '"runs": [3, ', "is no results.json of duonet sweep"),
         ('"given": {', '"given": 3, "more": {', "is no results.json of duonet sweep"),
         ('"settings": {', '"settings": 3, "more": {', "is no results.json of duonet sweep"),

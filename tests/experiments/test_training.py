@@ -480,7 +480,7 @@ def test_the_command_trains_resumes_and_takes_a_config(tmp_path, capsys):
             ["--resume", "/nowhere"],
             "duonet: train: /nowhere holds no run of duonet train: it has no settings.toml",
         ),
-        (["--resume", "/nowhere", "--out", "a"], "duonet: train: --resume names the folder; leave --out away"),
+        (["--resume", "/nowhere", "--out", "a"], "duonet: train: --resume names the folder; leave out --out"),
         (["mlp", "mnist", "--epochs", "0"], "duonet: train: --epochs must be an int at least 1, got 0"),
         (
             ["mlp", "/nowhere"],

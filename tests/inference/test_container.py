@@ -229,7 +229,7 @@ def test_commands_say_what_is_wrong(tmp_path, capsys, rng):
     assert "give --input H W C" in capsys.readouterr().err
     assert main(["pack", path, "--input", "2", "2", "2", "--out", str(tmp_path / "a.duo")]) == 0
     assert main(["run", str(tmp_path / "a.duo"), "a.png"]) == 2
-    assert "does not say how images are prepared" in capsys.readouterr().err
+    assert "does not state how images are prepared" in capsys.readouterr().err
     assert main(["run", path, "a.png"]) == 2
     assert "is not a packed network" in capsys.readouterr().err
     assert main(["run", str(tmp_path / "none.duo"), "a.png"]) == 2
