@@ -1,4 +1,4 @@
-"""Quantisers of activations as tables of steps, even where they are staircases in evaluation alone."""
+"""Quantisers of activations as tables of steps, even quantisers that are staircases in evaluation alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from duonet.methods.fixed_point import STEPS
 from duonet.quant import FoldedStaircase, Quantizer, Staircase, Surrogate
 from duonet.tensor import Parameter
 
-MOST = 256  # levels: each is an operator or two
+MOST = 256  # levels: each takes an operator or two
 
 
 class Table(NamedTuple):
-    """Level k from thresholds[k − 1] on; a threshold is a number, or a number for each channel.
+    """A staircase: level k from thresholds[k − 1] on. A threshold is a number, or a number for each channel.
 
     Attributes
     ----------
@@ -26,20 +26,20 @@ class Table(NamedTuple):
     falls : numpy.ndarray or None
         Channels in which x must lie below a threshold instead.
     surrogate : Surrogate or None
-        The derivative of this surrogate is the gradient.
+        The surrogate whose derivative is the gradient.
     why : str
-        Why it is for inference only; "" where it is not.
+        Why the table is for inference only; "" if it is not.
     """
 
     thresholds: Sequence[Any]
     levels: Sequence[Any]
     falls: npt.NDArray[np.bool_] | None = None
     surrogate: Surrogate | None = None
-    why: str = "what it learns is held as it stands"
+    why: str = "its learned numbers are fixed at their present values"
 
 
 def table(layer: Quantizer) -> Table | None:
-    """Return the steps of a quantiser in evaluation; None where they are not known.
+    """Return the steps of a quantiser in evaluation mode; None if they are unknown.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _bases(layer: Any) -> Table:
 
 
 def _grid(layer: Any) -> Table:
-    """Round to multiples of 2^(1 − grid) from 0 on; a number half way between goes to the even one."""
+    """Round to multiples of 2^(1 − grid) from 0 on; a number half way between two goes to the even multiple."""
     step, numbers = np.float32(2.0 ** (1 - layer.grid)), range(1, 2 ** (layer.grid - 1))
     ties = [(k - np.float32(0.5)) * step for k in numbers]
     return Table(
@@ -105,7 +105,7 @@ def _grid(layer: Any) -> Table:
 
 
 def _symmetric(layer: Any) -> Table:
-    """Even steps around 0 of the width that the layer has found."""
+    """Lay even steps around 0, of the width that the layer has found."""
     step, half = STEPS[layer.density][layer.bits - 1] * float(layer.spread.numpy()), 2 ** (layer.bits - 1)
     return Table([k * step for k in range(1 - half, half)], [(k + 0.5) * step for k in range(-half, half)])
 

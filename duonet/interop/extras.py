@@ -1,4 +1,4 @@
-"""Packages that only this folder needs, imported when they are used."""
+"""Packages that only this folder needs: each is imported on use."""
 
 import importlib
 from types import ModuleType
@@ -11,14 +11,14 @@ SAID = {
 
 
 def needed(owner: str, name: str) -> ModuleType:
-    """Import a package, or say how it is installed.
+    """Import a package, or say how to install it.
 
     Parameters
     ----------
     owner : str
-        Who was called, for messages.
+        The function, for messages.
     name : str
-        Of a module of torch, onnx or safetensors.
+        A module of torch, onnx or safetensors.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def needed(owner: str, name: str) -> ModuleType:
     Raises
     ------
     RuntimeError
-        If it is not installed.
+        If the package is not installed.
 
     Examples
     --------

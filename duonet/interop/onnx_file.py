@@ -21,36 +21,37 @@ from duonet.version import VERSION
 
 Array = npt.NDArray[Any]
 OPSET = 17
-IR = 8  # the format that came with it
+IR = 8  # the version of the file format for this opset
 
 
 def to_onnx(
     path: str | Path, model: nn.Module, in_shape: tuple[int, ...], about: dict[str, Any] | None = None
 ) -> None:
-    """Write a model as ONNX, operators of opset 17 alone, for evaluation.
+    """Write a model for evaluation as an ONNX file with operators of opset 17 alone.
 
-    It reads "images", (N, C, H, W) or (N, IN) float32 with N free, and gives "logits". A staircase becomes
-    GreaterOrEqual and Where, a step at a time, and takes in the batch norm before it, as `fold_batch_norm` does:
-    both decide alike, to the last bit. Quantised weights are written as they are used; those of two values as
-    signs, with a Mul for their scale, so that sums of steps are exact in any order.
+    Its input is "images", (N, C, H, W) or (N, IN) float32 with N free, and its output is "logits". A staircase
+    becomes a GreaterOrEqual and a Where for each step, whose thresholds contain the batch norm before it, as in
+    `fold_batch_norm`: the decisions agree to the last bit. The file holds weights in quantised form; weights of
+    two values are signs, with a Mul for their scale, so that sums of steps are exact in any order.
 
     Parameters
     ----------
     path : str or Path
-        An older file is replaced once the new one is whole.
+        The complete new file replaces an older file.
     model : Module
-        Of duonet's layers, float32. It is left alone.
+        A float32 model of duonet's layers. It stays unchanged.
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
     about : dict, optional
         `class_names`, `mean` and `std`, which go into the file's metadata.
 
     Raises
     ------
     CannotTranslate
-        If a layer has no form in ONNX, such as a stochastic one, or the model is not float32; names it.
+        If a layer, such as a stochastic layer, has no form in ONNX, or the model is not float32; the message names
+        the layer.
     ValueError
-        If images of that shape do not fit, a number is not finite, or JSON cannot hold what is in `about`.
+        If images of this shape do not fit, a number is not finite, or `about` holds something that JSON cannot.
     RuntimeError
         If onnx is not installed.
 
@@ -77,16 +78,16 @@ def to_onnx(
 
 
 def _in_json(about: dict[str, Any]) -> dict[str, str]:
-    """Return what the file says of images and classes."""
+    """Return the facts about images and classes as JSON texts."""
     kept = {name: about[name] for name in ("class_names", "mean", "std") if name in about}
     try:
         return {name: json.dumps(value, allow_nan=False) for name, value in kept.items()}
     except (TypeError, ValueError) as error:
-        raise ValueError(f"to_onnx: about must be what JSON can hold: {error}") from None
+        raise ValueError(f"to_onnx: about must hold what JSON can: {error}") from None
 
 
 class _Graph:
-    """Nodes and constants as they are written; a tensor is known by its name."""
+    """The nodes and constants so far; a name stands for a tensor."""
 
     def __init__(self, onnx: ModuleType) -> None:
         self.onnx = onnx
@@ -107,7 +108,7 @@ class _Graph:
         return name
 
     def model(self, whole: Part, about: dict[str, str]) -> bytes:
-        """Return the file's bytes, once onnx's own checker has passed them."""
+        """Return the file's bytes, once onnx's own checker has accepted them."""
         helper = self.onnx.helper
         ends = [
             helper.make_tensor_value_info(name, self.onnx.TensorProto.FLOAT, ["N", *_channels_first(shape)])
@@ -136,18 +137,18 @@ class _Graph:
         return WRITERS[part.kind](self, part, x)
 
     def array(self, part: Part, name: str, *ends: int) -> str:
-        """Write an array of a part, with axes of length 1 behind its own."""
+        """Write an array of a part, with axes of length 1 behind its own axes."""
         array = part.arrays[name].there()
         return self.constant(f"{part.path}.{name}", array.reshape(*array.shape, *ends))
 
     def column(self, part: Part, name: str, numbers: Array) -> str:
-        """Write a number, or one for each channel, to be broadcast beside what the part reads."""
+        """Write a number, or one for each channel, to broadcast with the input of the part."""
         ends = (1,) * (len(part.before) - 2)
         return self.constant(f"{part.path}.{name}", numbers.reshape(-1, *ends) if np.ndim(numbers) else numbers)
 
 
 def _channels_first(shape: tuple[int, ...]) -> list[int]:
-    """Return the shape of an image there."""
+    """Return the shape of an image, channels first."""
     return [*shape[-1:], *shape[1:-1]]
 
 

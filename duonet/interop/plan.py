@@ -1,4 +1,4 @@
-"""The common plan of PyTorch's form and ONNX's: every layer in words, every array with its axes turned."""
+"""The common plan of the forms in PyTorch and ONNX: every layer in words, every array with its axes turned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATENT = {LayerScaleSign: "layer", FilterScaleSign: "filter"}  # weights that Py
 
 
 class CannotTranslate(ValueError):
-    """A model with a layer that has no form elsewhere; says which layer and why."""
+    """A model with a layer that has no form in PyTorch or ONNX; the message names the layer and the reason."""
 
 
 class Turned(NamedTuple):
@@ -33,14 +33,14 @@ class Turned(NamedTuple):
     Attributes
     ----------
     value : numpy.ndarray
-        As it lies here.
+        The array in the layout of duonet.
     axes : tuple of int
-        The order of its axes there.
+        The order of its axes in the other layout.
     order : numpy.ndarray or None
-        Of the features along the axis `along`, as they lie there.
+        The order of the features along the axis `along` in the other layout.
     along : int
     tensor : Tensor or None
-        Where it comes from, and may be written to; None for an array made of others.
+        The Tensor of the array, which can take a new array; None for an array made of others.
     layer : Module or None
         The layer whose quantiser or source makes it.
     """
@@ -53,20 +53,20 @@ class Turned(NamedTuple):
     layer: nn.Module | None = None
 
     def there(self) -> Array:
-        """Return a copy with the axes turned."""
+        """Return a copy in the other layout."""
         turned = self.value.transpose(self.axes)
         turned = turned if self.order is None else turned.take(self.order, self.along)
         return np.array(turned, order="C")
 
     def here(self, array: Array) -> Array:
-        """Turn the axes of another array back."""
+        """Return a copy of an array of the other layout in the layout of duonet."""
         if self.order is not None:
             array = array.take(np.argsort(self.order), self.along)
         return np.array(array.transpose(np.argsort(self.axes)), order="C")
 
 
 class Part(NamedTuple):
-    """A layer in words that are not this package's own.
+    """A layer in words that PyTorch and ONNX share.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Part(NamedTuple):
     parts : dict
         From name to Part, of a container.
     inference_only : str
-        Why the form cannot be trained; "" where it can.
+        Why the form cannot be trained; "" if it can.
     """
 
     path: str
@@ -107,10 +107,10 @@ def plan(owner: str, model: nn.Module, in_shape: tuple[int, ...]) -> Part:
     Parameters
     ----------
     owner : str
-        Who was called, for messages.
+        The function, for messages.
     model : Module
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
 
     Returns
     -------
@@ -119,9 +119,10 @@ def plan(owner: str, model: nn.Module, in_shape: tuple[int, ...]) -> Part:
     Raises
     ------
     CannotTranslate
-        If a layer has no form elsewhere, draws, or is in two places; names it.
+        If a layer has no form in PyTorch or ONNX, draws numbers, or stands in two places; the message names the
+        layer.
     TypeError, ValueError
-        If `in_shape` is no shape of an image, or such images do not fit.
+        If `in_shape` is not the shape of an image, or images of this shape do not fit.
 
     Examples
     --------
@@ -137,12 +138,14 @@ def plan(owner: str, model: nn.Module, in_shape: tuple[int, ...]) -> Part:
         first: dict[int, str] = {}
         for path, thing in things(every_path=True):
             if first.setdefault(id(thing), path) != path:
-                raise CannotTranslate(f"{owner}: {path} and {first[id(thing)]} are one, which the form would part")
+                raise CannotTranslate(
+                    f"{owner}: {path} and {first[id(thing)]} are one object, and the form needs two"
+                )
     walk = _Walk(owner, *_shapes(owner, model, shape))
     with no_grad():
         part, order = walk.part("", model, None)
     if order is not None:
-        raise walk.refused("", model, "nothing reads the rows of its Flatten, which lie in another order there")
+        raise walk.refused("", model, "no layer reads the rows of its Flatten, which have another order there")
     return part
 
 
@@ -170,7 +173,7 @@ def _shapes(owner, model, shape):
 
 
 class _Walk:
-    """From the input to the output, with the order of the features behind a Flatten."""
+    """A walk from the input to the output, with the order of the features behind a Flatten."""
 
     def __init__(self, owner: str, shapes: dict[str, Any], dtype: np.dtype[Any]) -> None:
         self.owner, self.shapes, self.dtype = owner, shapes, dtype
@@ -185,7 +188,7 @@ class _Walk:
         return Part(path, kind, layer.training, before, after, settings or {}, arrays or {}, parts or {}, why)
 
     def part(self, path: str, layer: Any, order: Order) -> tuple[Part, Order]:
-        """Describe a layer, and say how the features lie behind it."""
+        """Describe a layer, and return the order of the features behind it."""
         cls = kind(layer)
         draws = layer.known("in_training") if layer.training else ""
         if draws and cls not in (nn.BatchNorm, nn.Dropout) and not isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -209,7 +212,7 @@ class _Walk:
         if steps is not None:
             return self._steps(path, layer, order, steps), order
         if cls in PASSING:
-            why = "what it adds to the loss, or makes of the gradient, stays behind"
+            why = "the form has neither its penalty nor its change of the gradient"
             return self._made(path, layer, "identity", why=why), order
         if cls not in PLAIN:
             stochastic = "it is stochastic, and " if not getattr(layer, "deterministic", True) else ""
@@ -239,7 +242,7 @@ class _Walk:
         if isinstance(layer, nn.AverageCopies):
             copies = order.reshape(len(layer.shares), -1)
             if np.any(copies - copies[0] != copies.shape[1] * np.arange(len(copies))[:, None]):
-                raise self.refused(path, layer, "the copies of an image that is laid out as a row lie mixed there")
+                raise self.refused(path, layer, "the copies of a flattened image lie mixed in the other layout")
             return copies[0]
         return order
 
@@ -252,7 +255,7 @@ class _Walk:
             ends.append(end)
         one, other = ends
         if (one is None) != (other is None) or (one is not None and not np.array_equal(one, other)):
-            raise self.refused(path, layer, "its two paths would lie in different orders there")
+            raise self.refused(path, layer, "its two paths would have different orders of features there")
         return self._made(path, layer, "sum", parts=parts), one
 
     def _product(self, path, layer, order):
@@ -272,7 +275,7 @@ class _Walk:
         settings["signs"] = bool(quantizer is not None and quantizer.known("two_valued"))
         settings |= {"latent": latent, "used": weight}
         what = type(source if quantizer is None else quantizer).__name__
-        why = f"its weights are held as {what} made them" if used else ""
+        why = f"its weights are fixed as {what} made them" if used else ""
         return self._made(path, layer, "conv" if image else "linear", settings, arrays, why=why), None
 
     def _steps(self, path, layer, order, steps):

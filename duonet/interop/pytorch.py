@@ -12,17 +12,17 @@ from duonet.interop.plan import plan
 def to_torch(model: nn.Module, in_shape: tuple[int, ...]) -> Any:
     """Build a `torch.nn.Module` that computes the same function as a model, of images (N, C, H, W).
 
-    Containers and layers keep their names, so that its `state_dict` is what `to_torch_state` returns. A staircase
+    Containers and layers keep their names, so that `to_torch_state` returns the module's `state_dict`. A staircase
     has its surrogate's gradient, and weights of `LayerScaleSign` and `FilterScaleSign` stay latent: both can be
-    trained. Any other quantiser of weights leaves the weights that it made, frozen; a range that is learned is
-    held as it stands, and a gradient through it is refused. The module's `inference_only` lists these layers.
+    trained. Weights of any other quantiser are fixed in quantised form, and a learned range is fixed at its
+    present value; a gradient through it is refused. The module's `inference_only` lists these layers.
 
     Parameters
     ----------
     model : Module
-        Of duonet's layers. It is left alone, and shares no memory.
+        A model of duonet's layers. It stays unchanged, and shares no memory with the module.
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
 
     Returns
     -------
@@ -32,9 +32,9 @@ def to_torch(model: nn.Module, in_shape: tuple[int, ...]) -> Any:
     Raises
     ------
     CannotTranslate
-        If a layer has no form in PyTorch; names it.
+        If a layer has no form in PyTorch; the message names the layer.
     ValueError
-        If images of that shape do not fit.
+        If images of this shape do not fit.
     RuntimeError
         If torch is not installed.
 

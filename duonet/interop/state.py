@@ -18,22 +18,22 @@ from duonet.state import fitting
 from duonet.tape import no_grad
 
 Array = npt.NDArray[Any]
-COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts batches; with a momentum it never reads the number
+COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts batches, and reads the number if momentum is None
 STORED = ("F64", "F32", "F16", "I64")
 
 
 def to_torch_state(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, Array]:
-    """Return what `to_torch(model, in_shape).state_dict()` returns, as NumPy arrays; torch is not needed.
+    """Return the state dict of `to_torch(model, in_shape)` as NumPy arrays; torch is not needed.
 
     Conv weights (KH, KW, C, OC) become (OC, C, KH, KW), linear weights (IN, OUT) become (OUT, IN), with the
     columns behind a Flatten in the order of (C, H, W); batch norm's gamma and beta become weight and bias. Weights
-    that `LayerScaleSign` or `FilterScaleSign` quantises are the latent ones; of others, those in use.
+    that `LayerScaleSign` or `FilterScaleSign` quantises stay latent; any others are in quantised form.
 
     Parameters
     ----------
     model : Module
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
 
     Returns
     -------
@@ -55,49 +55,53 @@ def to_torch_state(model: nn.Module, in_shape: tuple[int, ...]) -> dict[str, Arr
 
 
 def from_torch_state(model: nn.Module, in_shape: tuple[int, ...], state: dict[str, Any]) -> None:
-    """Read the `state_dict` of the module that `to_torch` builds, trained elsewhere, into a model.
+    """Read the `state_dict` of a module of `to_torch`, for example after training in PyTorch, into a model.
 
     Parameters
     ----------
     model : Module
-        Changed in place: all of it, or nothing.
+        Changed in place; after an error, it is unchanged.
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
     state : dict
         From name to a torch tensor or an array.
 
     Raises
     ------
     TypeError
-        If it is no dict.
+        If `state` is not a dict.
     ValueError
-        Naming every array that is missing, unexpected, of another shape or kind of numbers, or not finite, and the
-        first weights that a layer's quantiser would not give back.
+        If an array is missing, unexpected, of another shape or kind of numbers, or not finite, or if a layer's
+        quantiser would change the weights; the message names the arrays.
+    CannotTranslate
+        As `to_torch`.
 
     Examples
     --------
+    >>> from duonet import Tensor
     >>> model = nn.Sequential(nn.Linear(2, 1, rng=np.random.default_rng(0), bias=False))
     >>> from_torch_state(model, (2,), {"0.weight": np.float32([[3, 4]])})
-    >>> model(nn.layers.Tensor([[1.0, 10.0]])).data
+    >>> model(Tensor([[1.0, 10.0]])).data
     array([[43.]], dtype=float32)
     """
     _read("from_torch_state", model, in_shape, _as_arrays(state))
 
 
 def save_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ...]) -> None:
-    """Write `to_torch_state` as a file of safetensors; an older file is replaced once the new one is whole.
+    """Write the dict of `to_torch_state` as a safetensors file; the complete new file replaces an older file.
 
     Parameters
     ----------
     path : str or Path
     model : Module
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
 
     Raises
     ------
     CannotTranslate, ValueError
-        As `to_torch_state`, or if a number is not finite, or a variance below 0; no file with one is read.
+        As `to_torch_state`; or if a number is not finite or a variance is below 0, because `load_safetensors`
+        refuses such a file.
     RuntimeError
         If safetensors is not installed.
 
@@ -105,7 +109,7 @@ def save_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
     --------
     >>> model = nn.Sequential(nn.Linear(2, 1, rng=np.random.default_rng(0)))
     >>> save_safetensors("model.safetensors", model, (2,))  # doctest: +SKIP
-    >>> torch.load_state_dict(safetensors.torch.load_file("model.safetensors"))  # doctest: +SKIP
+    >>> to_torch(model, (2,)).load_state_dict(safetensors.torch.load_file("model.safetensors"))  # doctest: +SKIP
     """
     state = {name: a.there() for name, a in arrays_of(plan("save_safetensors", model, in_shape)).items()}
     _check("save_safetensors", state)
@@ -115,22 +119,22 @@ def save_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
 
 
 def load_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ...]) -> None:
-    """Read a file of safetensors with the names and the layout of `to_torch_state` into a model.
+    """Read a safetensors file with the names and the layout of `to_torch_state` into a model.
 
     Parameters
     ----------
     path : str or Path
     model : Module
-        Changed in place: all of it, or nothing.
+        Changed in place; after an error, it is unchanged.
     in_shape : tuple of int
-        Of one image, (H, W, C) or (IN,).
+        The shape of one image, (H, W, C) or (IN,).
 
     Raises
     ------
     ValueError
-        If it is no whole file of safetensors; otherwise as `from_torch_state`.
+        If the file is not a complete safetensors file; further as `from_torch_state`.
     OSError
-        If there is no such file, or it is a folder or may not be read.
+        If the file does not exist, is a folder or cannot be read.
     RuntimeError
         If safetensors is not installed.
 
@@ -141,7 +145,7 @@ def load_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
     """
     safetensors = needed("load_safetensors", "safetensors")
     places = arrays_of(plan("load_safetensors", model, in_shape))
-    with open(path, "rb"):  # safetensors would say of a file without permission that it does not exist
+    with open(path, "rb"):  # because safetensors calls a file without permission missing
         pass
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -150,15 +154,15 @@ def load_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
             for name in names:
                 found = file.get_slice(name)
                 shapes[name], kinds[name] = tuple(found.get_shape()), found.get_dtype()
-            _refuse("load_safetensors", _misfits(places, shapes, kinds))  # before anything of its size is made
+            _refuse("load_safetensors", _misfits(places, shapes, kinds))  # before an array of such a size is made
             state = {name: file.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:
-        raise ValueError(f"load_safetensors: {path} is no whole file of safetensors: {error}") from None
+        raise ValueError(f"load_safetensors: {path} is not a complete safetensors file: {error}") from None
     _read("load_safetensors", model, in_shape, state)
 
 
 def _as_arrays(state):
-    """Turn torch's tensors into arrays, wherever they are; torch is not imported for that."""
+    """Convert torch's tensors, on any device, to arrays, without an import of torch."""
     if not isinstance(state, dict):
         raise TypeError(f"from_torch_state: expected a dict from name to tensor, got {type(state).__name__}")
     arrays = {}
@@ -168,7 +172,7 @@ def _as_arrays(state):
             continue
         try:
             value = value.detach().cpu()
-            short = value.is_floating_point() and value.dtype.itemsize <= 2  # bfloat16, which NumPy has not
+            short = value.is_floating_point() and value.dtype.itemsize <= 2  # bfloat16, which NumPy lacks
             arrays[name] = (value.float() if short else value).numpy()
         except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
             raise ValueError(f"from_torch_state: {name} cannot become an array: {error}") from None
@@ -199,11 +203,11 @@ def _refuse(owner: str, problems: Iterable[str]) -> None:
 def _check(owner, arrays):
     _refuse(owner, (f"{name} holds NaN or infinity" for name, a in arrays.items() if not np.isfinite(a).all()))
     negative = (name for name, a in arrays.items() if name.endswith("running_var") and (a < 0).any())
-    _refuse(owner, (f"{name} holds a number below 0, which no variance is" for name in negative))
+    _refuse(owner, (f"{name} holds a number below 0, but no variance is negative" for name in negative))
 
 
 def _read(owner, model, in_shape, state):
-    """Check all arrays, write them into a copy, and once they are right into the model."""
+    """Check all arrays, write them into a copy, and then copy its state into the model."""
     twin = copy.deepcopy(model)
     places = arrays_of(plan(owner, twin, in_shape))
     counted = {name: array for name, array in state.items() if not (name in places and name.endswith(COUNTER))}
@@ -228,4 +232,4 @@ def _make(owner: str, name: str, place: Turned, array: Array) -> None:
     made = backend.to_device(layer.used_weight().data, "cpu")
     if not np.allclose(made, weight, rtol=1e-5, atol=1e-6 * float(abs(weight).max())):
         what = layer.weight_source if layer.weight_quantizer is None else layer.weight_quantizer
-        raise ValueError(f"{owner}: {name}: {type(what).__name__} would make other weights of these")
+        raise ValueError(f"{owner}: {name}: {type(what).__name__} would change these weights")

@@ -1,4 +1,4 @@
-"""Layers of `torch.nn` for every part of a plan. This file imports torch, and is imported when it is needed."""
+"""Layers of `torch.nn` for every part of a plan. This file imports torch, and is itself imported on use."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +23,7 @@ def build(part: Part) -> nn.Module:
     Returns
     -------
     torch.nn.Module
+        In the mode of the part.
     """
     module: nn.Module
     if part.kind == "sequence":
@@ -63,7 +64,7 @@ class Clamp(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape, same shape out."""
+        """Map x of any shape to y of the same shape."""
         return x.clamp(self.low, self.high)
 
 
@@ -71,33 +72,33 @@ class GlobalAvgPool(nn.Module):
     """Mean of each channel over the whole image."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) to (N, C)."""
+        """Map (N, C, H, W) to (N, C)."""
         return x.mean((2, 3))
 
 
 class PadChannels(nn.Module):
-    """Zero channels in front of the input's and behind them."""
+    """Zero channels in front of the input's channels and behind them."""
 
     def __init__(self, front: int, back: int):
         super().__init__()
         self.front, self.back = front, back
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, ...) to (N, front + C + back, ...)."""
+        """Map (N, C, ...) to (N, front + C + back, ...)."""
         zeros = (x.new_zeros((x.shape[0], n, *x.shape[2:])) for n in (self.front, self.back))
         front, back = zeros
         return torch.cat([front, x, back], 1)
 
 
 class Replicate(nn.Module):
-    """Channels several times over."""
+    """Copies of the input's channels, one after the other."""
 
     def __init__(self, copies: int):
         super().__init__()
         self.copies = copies
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, ...) to (N, copies C, ...)."""
+        """Map (N, C, ...) to (N, copies C, ...)."""
         return torch.cat([x] * self.copies, 1)
 
 
@@ -109,7 +110,7 @@ class AverageCopies(nn.Module):
         self.shares = shares
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, K C, ...) to (N, C, ...)."""
+        """Map (N, K C, ...) to (N, C, ...)."""
         first, *rest = (share * copy for share, copy in zip(self.shares, x.chunk(len(self.shares), 1)))
         return sum(rest, first)
 
@@ -119,7 +120,7 @@ class LayerSign(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, w: torch.Tensor) -> torch.Tensor:
-        """Any shape, same shape out."""
+        """Map x of any shape to y of the same shape."""
         scale = w.abs().mean(dtype=torch.float64).to(w.dtype)
         return torch.where(w >= 0, scale, -scale)
 
@@ -134,7 +135,7 @@ class FilterSign(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, w: torch.Tensor) -> torch.Tensor:
-        """(OC, ...), same shape out."""
+        """Map weights (OC, ...) to the same shape."""
         flat = w.abs().flatten(1).mean(1, dtype=torch.float64).to(w.dtype)
         scale = flat.reshape(-1, *[1] * (w.ndim - 1))
         ctx.save_for_backward(w, scale)
@@ -172,18 +173,18 @@ class _Signs:
 
 
 class SignConv2d(_Signs, nn.Conv2d):
-    """A convolution with weights of two values a channel."""
+    """A convolution with weights of two values for each channel."""
 
     def product(self, x: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) to (N, OC, OH, OW)."""
+        """Map (N, C, H, W) to (N, OC, OH, OW)."""
         return F.conv2d(x, signs, None, self.stride, self.padding)
 
 
 class SignLinear(_Signs, nn.Linear):
-    """A linear layer with weights of two values a channel."""
+    """A linear layer with weights of two values for each channel."""
 
     def product(self, x: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
-        """(N, IN) to (N, OUT)."""
+        """Map (N, IN) to (N, OUT)."""
         return F.linear(x, signs)
 
 
@@ -192,7 +193,7 @@ class Step(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, steps: "Steps") -> torch.Tensor:
-        """Any shape, same shape out."""
+        """Map x of any shape to y of the same shape."""
         ctx.save_for_backward(x)
         ctx.steps = steps
         return steps.staircase(x)
@@ -207,7 +208,7 @@ class Step(torch.autograd.Function):
 class Steps(nn.Module):
     """A staircase: level k where x has reached k thresholds.
 
-    Its gradient is its surrogate's, or refused where the form is for inference alone.
+    Its gradient is its surrogate's; a form for inference alone refuses a gradient.
     """
 
     def __init__(self, part: Part):
@@ -224,7 +225,7 @@ class Steps(nn.Module):
         self.register_buffer("falls", falls, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape, same shape out."""
+        """Map x of any shape to y of the same shape."""
         return Step.apply(x, self)
 
     def staircase(self, x: torch.Tensor) -> torch.Tensor:
@@ -255,14 +256,14 @@ class Steps(nn.Module):
         return SLOPES[type(surrogate)](surrogate, x).to(x.dtype)
 
     def _column(self, numbers: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return a number, or one for each channel, to be broadcast beside x."""
+        """Return a number, or one for each channel, to broadcast with x."""
         array = np.asarray(numbers)
         array = array if self.order is None or not array.ndim else array[self.order]
         column = torch.as_tensor(array, dtype=x.dtype, device=x.device)
         return column.reshape(-1, *self.ends) if column.ndim else column
 
     def extra_repr(self) -> str:
-        """Say how many levels there are, and what stands in for the gradient."""
+        """Return the number of levels, and the surrogate or the reason why there is none."""
         return f"{len(self.levels)} levels, {self.why or self.surrogate}"
 
 
@@ -284,7 +285,7 @@ SLOPES: dict[type, Callable[[Any, torch.Tensor], torch.Tensor]] = {
 
 
 def _known(surrogate: Any) -> bool:
-    """Say whether a surrogate has a form here."""
+    """Return whether a surrogate has a form in torch."""
     if isinstance(surrogate, (quant.Shifted, quant.Stretched, quant.ZeroOne)):
         return _known(surrogate.surrogate)
     return type(surrogate) in SLOPES

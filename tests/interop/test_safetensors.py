@@ -50,10 +50,10 @@ WHOLE = {"head.weight": ("F32", [5, 12], 240), "head.bias": ("F32", [5], 20)}
 @pytest.mark.parametrize(
     "content, said",
     [
-        (b"", "no whole file of safetensors"),
-        (b"no file at all, but many words", "no whole file of safetensors"),
-        (written(WHOLE)[:-1], "no whole file of safetensors"),
-        (struct.pack("<Q", 1 << 60) + b"{}", "no whole file of safetensors"),
+        (b"", "not a complete safetensors file"),
+        (b"no file at all, but many words", "not a complete safetensors file"),
+        (written(WHOLE)[:-1], "not a complete safetensors file"),
+        (struct.pack("<Q", 1 << 60) + b"{}", "not a complete safetensors file"),
         (written({"head.bias": WHOLE["head.bias"]}), "load_safetensors: missing head.weight"),
         (written(WHOLE | {"x\n": ("F32", [1], 4)}), r"load_safetensors: unexpected 'x\n'"),
         (written(WHOLE | {"head.bias": ("F32", [4], 16)}), "head.bias has shape (4,), expected (5,)"),

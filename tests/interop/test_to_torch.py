@@ -131,7 +131,7 @@ def test_what_cannot_be_trained_says_so(layer, rng):
 def test_weights_that_stay_used_are_frozen_and_listed(rng):
     layer = nn.Linear(4, 3, rng=rng, weight_quantizer=methods.XNORWeights())
     module = interop.to_torch(nn.Sequential({"product": layer}), (4,))
-    assert module.inference_only == ("product: its weights are held as XNORWeights made them",)
+    assert module.inference_only == ("product: its weights are fixed as XNORWeights made them",)
     assert not module.product.weight.requires_grad and module.product.bias.requires_grad
 
 

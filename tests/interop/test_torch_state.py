@@ -90,7 +90,7 @@ def test_weights_that_a_quantiser_would_not_make_are_refused(rng):
     interop.from_torch_state(model, (6,), state)
     assert np.allclose(model[0].used_weight().data.T, state["0.weight"])
     model[0].weight.data[...] = before
-    with pytest.raises(ValueError, match="0.weight: XNORWeights would make other weights of these"):
+    with pytest.raises(ValueError, match="0.weight: XNORWeights would change these weights"):
         interop.from_torch_state(model, (6,), state | {"0.weight": np.float32([[1, 2, 3, 4, 5, 6]] * 2)})
     assert np.array_equal(model[0].weight.data, before)
 
@@ -115,7 +115,7 @@ def shared(rng):
     [
         (lambda rng: Own(), "to_torch_state: Own: it has no form outside duonet"),
         (lambda rng: nn.Sequential(MyReLU()), "to_torch_state: 0 MyReLU: it has no form outside duonet"),
-        (shared, "to_torch_state: 1 and 0 are one, which the form would part"),
+        (shared, "to_torch_state: 1 and 0 are one object, and the form needs two"),
         (
             lambda rng: nn.Sequential(methods.find("stochastic-sigmoid").make(rng)).eval(),
             "0 StochasticBinary: it is stochastic, and it has no form outside duonet",
@@ -137,13 +137,13 @@ def test_a_layer_without_a_form_is_refused_by_name(rng, model, said):
 
 
 def test_rows_that_would_lie_in_another_order_are_refused(rng):
-    with pytest.raises(interop.CannotTranslate, match="nothing reads the rows of its Flatten"):
+    with pytest.raises(interop.CannotTranslate, match="no layer reads the rows of its Flatten"):
         interop.to_torch_state(nn.Sequential(nn.Flatten()), (2, 2, 3))
     bodies = nn.Sequential(nn.Flatten(), nn.Residual(nn.Linear(12, 12, rng=rng)))
-    with pytest.raises(interop.CannotTranslate, match="1 Residual: its two paths would lie in different orders"):
+    with pytest.raises(interop.CannotTranslate, match="1 Residual: its two paths would have different orders"):
         interop.to_torch_state(bodies, (2, 2, 3))
     mixed = nn.Sequential(nn.Replicate(), nn.Flatten(), nn.AverageCopies(), nn.Linear(12, 1, rng=rng))
-    with pytest.raises(interop.CannotTranslate, match="2 AverageCopies: the copies of an image"):
+    with pytest.raises(interop.CannotTranslate, match="2 AverageCopies: the copies of a flattened image"):
         interop.to_torch_state(mixed, (2, 2, 3))
 
 
