@@ -1,9 +1,9 @@
 """duonet: binary-activation networks from scratch, gradient mismatch measured, BinaryDuo."""
 
-from duonet import compiled as _compiled  # noqa: F401  (registers those on numba, when the first op asks)
+from duonet import compiled as _compiled  # noqa: F401  (registers the versions on numba, when the first op asks)
 from duonet import data, functional, methods, mismatch, models, nn, optim, quant
 from duonet import fast as _fast  # noqa: F401  (registers the fast versions)
-from duonet import gpu as _gpu  # noqa: F401  (and those for a GPU, without needing one)
+from duonet import gpu as _gpu  # noqa: F401  (registers the versions for a GPU, and needs none)
 from duonet.checkpoint import load_checkpoint, load_model, save_checkpoint
 from duonet.costs import summary
 from duonet.decoupling import decouple

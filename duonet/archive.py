@@ -1,4 +1,4 @@
-"""Named arrays in one npz file. Only files written here are read, and each is checked before it is unpacked."""
+"""Named arrays in one npz file. `unpack` reads only files of `pack`, and checks each before it unpacks."""
 
 import io
 import math
@@ -17,15 +17,15 @@ HEADER = re.compile(
     rb"\{'descr': '(?P<dtype>[^']+)', 'fortran_order': (?P<fortran>False|True), "
     rb"'shape': \((?P<shape>(\d{1,15}, )*\d{0,15},?)\), \} *\n"
 )
-UTF_8 = 0x800  # the flag of a member whose name is not ASCII; all others say how to find out what it holds
+UTF_8 = 0x800  # the flag of a member whose name is not ASCII; other flags mean compression or encryption
 
 
 class NotAnArchive(ValueError):
-    """A file that was not written here, or is damaged; says why."""
+    """A file that `pack` did not write, or that is damaged; the message says why."""
 
 
 def pack(arrays: dict[str, npt.NDArray[Any]]) -> memoryview:
-    """Return the bytes of an npz file, always the same for the same arrays.
+    """Return the bytes of an npz file; the same arrays always give the same bytes.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def pack(arrays: dict[str, npt.NDArray[Any]]) -> memoryview:
     Raises
     ------
     ValueError
-        If a name or a dtype is one that `unpack` would refuse.
+        If `unpack` would refuse a name or a dtype.
 
     Examples
     --------
@@ -80,14 +80,14 @@ def unpack(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     NotAnArchive
         If the file is damaged, or holds compressed members, pickles or anything else that `pack` never writes.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
     >>> unpack(__file__)
     Traceback (most recent call last):
         ...
-    duonet.archive.NotAnArchive: it is no whole zip archive
+    duonet.archive.NotAnArchive: it is not a complete zip archive
     """
     with open(path, "rb") as file:
         try:
@@ -97,8 +97,8 @@ def unpack(path: str | Path) -> dict[str, npt.NDArray[Any]]:
                 return {m.filename.removesuffix(".npy"): _array(m.filename, archive.read(m)) for m in members}
         except (NotAnArchive, MemoryError):
             raise
-        except Exception as error:  # a damaged zip fails in a dozen ways; each of them means just that
-            raise NotAnArchive("it is no whole zip archive") from error
+        except Exception as error:  # a damaged zip fails in a dozen ways
+            raise NotAnArchive("it is not a complete zip archive") from error
 
 
 def _check(members, size):
@@ -107,14 +107,14 @@ def _check(members, size):
     for member in members:
         name = f"{member.filename!r:.80}"
         if not member.filename.endswith(".npy"):
-            raise NotAnArchive(f"{name} in it is no array")
+            raise NotAnArchive(f"{name} in it is not an array")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & ~UTF_8:
-            raise NotAnArchive(f"{name} in it is compressed or encrypted, as no file of duonet's is")
+            raise NotAnArchive(f"{name} in it is compressed or encrypted, unlike the files of duonet")
         if member.filename in names:
             raise NotAnArchive(f"{name} is in it twice")
         names.add(member.filename)
     if sum(member.file_size for member in members) > size or any(m.compress_size != m.file_size for m in members):
-        raise NotAnArchive("its members say that they are larger than the file")
+        raise NotAnArchive("its members claim to be larger than the file")
 
 
 def _array(name, raw):
@@ -123,10 +123,10 @@ def _array(name, raw):
     end += int.from_bytes(raw[len(MAGIC) : end], "little")
     header = HEADER.fullmatch(raw[len(MAGIC) + 2 : end]) if raw.startswith(MAGIC) else None
     if header is None or not DTYPES.fullmatch(header["dtype"].decode("latin-1")):
-        raise NotAnArchive(f"{name!r:.80} in it is no array of numbers or text")
+        raise NotAnArchive(f"{name!r:.80} in it is not an array of numbers or text")
     dtype = np.dtype(header["dtype"].decode())
     shape = tuple(int(n) for n in re.findall(rb"\d+", header["shape"]))
     if math.prod(shape) * dtype.itemsize != len(raw) - end:
-        raise NotAnArchive(f"{name!r:.80} in it does not have the size that it says")
+        raise NotAnArchive(f"{name!r:.80} in it does not have the size that its header states")
     order = "F" if header["fortran"] == b"True" else "C"
     return np.frombuffer(bytearray(memoryview(raw)[end:]), dtype).reshape(shape, order=order)

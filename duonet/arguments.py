@@ -1,4 +1,4 @@
-"""Checks of arguments: a message names the function, the argument, what it may be and what was given.
+"""Checks of arguments: a message names the function, the argument, the allowed values and the given value.
 
 Each check returns the argument: `self.eps = arguments.number("BatchNorm", "eps", eps, above=0)`.
 """
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 T = TypeVar("T")
 
-BOUNDS = {  # how a bound is said, and when it holds
+BOUNDS = {  # the words for a bound, and its comparison
     "at_least": ("at least", operator.ge),
     "above": ("above", operator.gt),
     "at_most": ("at most", operator.le),
@@ -34,7 +34,7 @@ def number(owner: str, name: str, value: object, **bounds: float) -> float:
     owner, name : str
         The function and the argument, for messages.
     value : number
-        A Python or NumPy number; no bool.
+        A Python or NumPy number; not a bool.
     **bounds
         Any of `at_least`, `above`, `at_most`, `below`.
 
@@ -45,7 +45,7 @@ def number(owner: str, name: str, value: object, **bounds: float) -> float:
     Raises
     ------
     TypeError, ValueError
-        If it is no number, or not finite, or out of bounds.
+        If the value is not a number, is not finite or is out of bounds.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def integer(owner: str, name: str, value: object, **bounds: int) -> int:
     owner, name : str
         The function and the argument, for messages.
     value : int
-        A Python or NumPy integer; no bool, and no float even where it is whole.
+        A Python or NumPy integer; not a bool, and not a float, even if it is whole.
     **bounds
         Any of `at_least`, `above`, `at_most`, `below`.
 
@@ -82,7 +82,7 @@ def integer(owner: str, name: str, value: object, **bounds: int) -> int:
     Raises
     ------
     TypeError, ValueError
-        If it is no integer, or out of bounds.
+        If the value is not an integer or is out of bounds.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def axis(owner: str, value: object, ndim: int) -> int:
     Raises
     ------
     TypeError, ValueError
-        If it is no integer, or the array has no such axis.
+        If the value is not an integer, or the array has no such axis.
 
     Examples
     --------
@@ -135,8 +135,7 @@ def axis(owner: str, value: object, ndim: int) -> int:
 def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
     """Return a real number that an array of the dtype can hold, as an int or a float.
 
-    Floats are rounded as usual, and hold infinity and NaN; a finite number must stay finite. Integers hold whole
-    numbers of their range.
+    Floats round, and are infinite or NaN only if the number is; integers hold whole numbers of their range.
 
     Parameters
     ----------
@@ -152,7 +151,7 @@ def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
     Raises
     ------
     TypeError, ValueError
-        If it is no real number, or the dtype cannot hold it.
+        If the value is not a real number, or the dtype cannot hold it.
 
     Examples
     --------
@@ -164,7 +163,7 @@ def fitting(owner: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
     ValueError: pad: value is 0.5, which uint8 cannot hold
     """
     if type(value) in (float, int) and dtype.kind == "f" and -65504 <= value <= 65504:
-        return value  # even float16 can hold it; the general question, seldom needed, takes ten times as long
+        return value  # float16 can hold it; the general test takes ten times as long
     if not _is_real(value):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
     try:
@@ -199,7 +198,7 @@ def array(owner: str, name: str, value: Any, dtypes: frozenset[np.dtype[Any]] = 
     Raises
     ------
     TypeError
-        If it is anything else.
+        If the value is not such an array.
 
     Examples
     --------
@@ -226,7 +225,7 @@ def array(owner: str, name: str, value: Any, dtypes: frozenset[np.dtype[Any]] = 
 
 
 def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> str:
-    """Return a word that is one of the choices.
+    """Return a word after a check that it is one of the choices.
 
     Parameters
     ----------
@@ -242,7 +241,7 @@ def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> st
     Raises
     ------
     ValueError
-        If it is none of them; the message suggests the nearest.
+        If the value is none of the choices; the message suggests the nearest choice.
 
     Examples
     --------
@@ -258,7 +257,7 @@ def one_of(owner: str, name: str, value: object, choices: Collection[str]) -> st
 
 
 def nearest(value: object, choices: Collection[str]) -> str:
-    """Suggest, for the end of a message, the choice most like a value in either case; nothing if none is near.
+    """Return the end of a message that suggests the choice most like a value in either case; "" if none is near.
 
     Examples
     --------
@@ -271,7 +270,7 @@ def nearest(value: object, choices: Collection[str]) -> str:
 
 
 def generator(owner: str, name: str, value: object) -> np.random.Generator:
-    """Return a random generator.
+    """Return a random generator after a check that it is one.
 
     Parameters
     ----------
@@ -286,7 +285,7 @@ def generator(owner: str, name: str, value: object) -> np.random.Generator:
     Raises
     ------
     TypeError
-        If it is something else.
+        If the value is not a generator.
 
     Examples
     --------
@@ -301,13 +300,14 @@ def generator(owner: str, name: str, value: object) -> np.random.Generator:
 
 
 def instance(owner: str, name: str, value: object, kind: type[T]) -> T:
-    """Return an object of a class.
+    """Return an object, or raise TypeError if it is not an instance of a class.
 
     Parameters
     ----------
     owner, name : str
         The function and the argument, for messages.
-    value, kind : object and type
+    value : object
+    kind : type
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The module of an array, NumPy or CuPy, and moving arrays between devices. No other file knows CuPy.
+"""The module of an array, NumPy or CuPy, and moves between devices. No other file knows CuPy.
 
 There is no global switch. Every op asks `get_xp` for the module of its arrays, so the same code runs on the
 CPU (NumPy) and on a GPU (CuPy).
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-# An array of either module. CuPy's type has the same methods, and no checker need have it installed.
+# An array of either module. CuPy's type has the same methods, and a type checker need not have CuPy.
 Array: TypeAlias = npt.NDArray[Any]
 
 DEVICES = ("cpu", "gpu")
@@ -21,11 +21,11 @@ WHEELS = "install cupy-cuda12x[ctk] or cupy-cuda13x[ctk], whichever CUDA the dri
 
 
 class OutOfMemory(MemoryError):
-    """A device is out of memory; the message names the op and the size, and says what helps."""
+    """A device is out of memory; the message names the op and the size, and suggests a remedy."""
 
 
 def get_xp(x: object) -> ModuleType:
-    """Return the array module that `x` belongs to.
+    """Return the array module of `x`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def get_xp(x: object) -> ModuleType:
     """
     if isinstance(x, (np.ndarray, np.generic)):
         return np
-    cupy = sys.modules.get("cupy")  # whoever holds a CuPy array has imported CuPy
+    cupy = sys.modules.get("cupy")  # the caller of a CuPy array has imported CuPy
     if cupy is not None and isinstance(x, cupy.ndarray):
         return cupy
     raise TypeError(f"get_xp: expected a NumPy or CuPy array, got {type(x).__name__}")
@@ -141,9 +141,9 @@ def address(x: Array) -> int:
 
 @functools.cache
 def why_no_gpu() -> str:
-    """Return one sentence saying why no GPU can be used, or an empty string where one can.
+    """Return a sentence on why no GPU can be used, or an empty string if a GPU can be used.
 
-    Importing CuPy proves nothing, so a small computation is run on the first device. The answer is remembered.
+    An import of CuPy proves nothing, so a small computation runs on the first device. The answer is kept.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def why_no_gpu() -> str:
     """
     try:
         import cupy
-    except Exception as error:  # a half-installed CuPy fails in many ways; each of them means "no"
+    except Exception as error:  # a half-installed CuPy fails in many ways, and each means "no"
         return f"CuPy cannot be imported ({_last_line(error)}); {WHEELS}"
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
@@ -169,7 +169,7 @@ def why_no_gpu() -> str:
 
 
 def _diagnosis(cupy, error):
-    """Say what is wrong, and what helps, from what the first use of a GPU raised."""
+    """Return the cause and the remedy of an error in the first use of a GPU."""
     said = _last_line(error)
     if "InsufficientDriver" in said:
         runtime = cupy.cuda.runtime
@@ -183,13 +183,13 @@ def _diagnosis(cupy, error):
 
 
 def _last_line(error):
-    """CuPy's longest messages are a framed page, with the cause in their last line."""
+    """Return the last line: the cause in CuPy's longest messages, which fill a framed page."""
     lines = [line.strip("= ") for line in str(error).splitlines()]
     return next((line for line in reversed(lines) if line), type(error).__name__)
 
 
 def gpu_available() -> bool:
-    """Say whether a CUDA GPU can really be used through CuPy.
+    """Return whether CuPy can really use a CUDA GPU.
 
     Returns
     -------
@@ -206,14 +206,15 @@ def gpu_available() -> bool:
 def allow_tf32() -> None:
     """Let the GPU round the factors of float32 matrix products to TF32's 10 bits.
 
-    Sums keep the bits of float32. So do numbers of at most 11 significant bits: of binary and ternary activations,
-    0, ½ and ±1, nothing is lost; weights and gradients are rounded. CuPy decides once, at the
-    first product of a process, so call this before computing anything.
+    Sums keep the bits of float32, and so do numbers of at most 11 significant bits: binary and ternary
+    activations, 0, ½ and ±1, stay exact. Weights and gradients are rounded. CuPy decides once, at the first
+    product of a process, so call this function before any computation.
 
     Raises
     ------
     RuntimeError
-        If there is no GPU, or CuPy stays with float32: the process has multiplied before, or the GPU has no TF32.
+        If there is no GPU, the GPU has no TF32, or the process has multiplied before, so that CuPy stays with
+        float32.
 
     Examples
     --------
@@ -229,7 +230,7 @@ def allow_tf32() -> None:
 
 
 def to_device(x: Array, device: str) -> Array:
-    """Return `x` on the given device, without a copy where it is there already.
+    """Return `x` on the given device, without a copy if it is already there.
 
     Parameters
     ----------
@@ -243,11 +244,11 @@ def to_device(x: Array, device: str) -> Array:
     Raises
     ------
     ValueError
-        If `device` is neither of the two.
+        If `device` is neither "cpu" nor "gpu".
     RuntimeError
-        If `device` is "gpu" and none can be used; the message says why.
+        If `device` is "gpu" and no GPU can be used; the message says why.
     OutOfMemory
-        If there is no room for it on the GPU.
+        If the GPU has no room for the array.
 
     Examples
     --------
@@ -276,9 +277,9 @@ def out_of_memory(what: str, error: MemoryError) -> OutOfMemory:
     Parameters
     ----------
     what : str
-        What the memory was for.
+        The use of the memory.
     error : MemoryError
-        An `OutOfMemory` is returned as it is.
+        The function returns an `OutOfMemory` unchanged.
 
     Returns
     -------

@@ -1,7 +1,8 @@
 """BLAS at one thread while the package computes, and as before afterwards.
 
-The bits of a matrix product depend on the number of BLAS threads, and these would compete for the cores with those
-of `duonet.parallel`. The number belongs to the process: while one thread holds it at one, it is one for all.
+The bits of a matrix product depend on the number of BLAS threads, which would compete for the cores with the
+threads of `duonet.parallel`. The number belongs to the process: while one thread holds it at one, it is one for
+all threads.
 """
 
 import contextlib
@@ -13,8 +14,8 @@ import threading
 def one_thread() -> contextlib.AbstractContextManager[None]:
     """Return a context manager that holds BLAS at one thread; without threadpoolctl it does nothing.
 
-    The number is put back when the last thread that holds it leaves. Changing it takes some microseconds, and
-    nothing inside another such context: every op holds it, a model for all its ops, a loop for all its steps.
+    When the last thread that holds it leaves, BLAS gets its former number again. A change takes some microseconds,
+    but nothing inside another such context: an op holds BLAS, a model for all ops, and a loop for all steps.
 
     Returns
     -------
@@ -31,7 +32,11 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
 
 
 def can_be_told() -> bool:
-    """Say whether threadpoolctl is installed, which sets the number of threads.
+    """Return whether threadpoolctl, which sets the number of threads, is installed.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------
@@ -47,7 +52,7 @@ class _Mine(threading.local):
 
 
 class _Outermost:
-    """What a thread enters that does not hold BLAS yet."""
+    """The context of a thread that does not hold BLAS yet."""
 
     def __enter__(self):
         with _lock:
@@ -63,11 +68,11 @@ class _Outermost:
 
 
 class _Limit:
-    """A BLAS library with one number of threads for the whole process, and how many threads hold it at one."""
+    """A BLAS library with one number of threads for the process, and the count of threads that hold it at one."""
 
     def __init__(self, library):
         self.library, self.holding, self.before = library, 0, 1
-        # threadpoolctl may let a single thread tell OpenBLAS, and ignore all others until that is cleared.
+        # threadpoolctl may let a single thread set OpenBLAS, and ignore all other threads until this is cleared.
         self.clear = getattr(library, "clear_controlling_thread", lambda force=False: None)
 
     def hold(self):
@@ -89,14 +94,14 @@ class _Limit:
         self.clear()
 
     def go_on_in_child(self):
-        """Count the thread that lives on in a forked child: others that held it would never let go there."""
+        """Count only the thread that survives in a forked child: the other holders would never let go there."""
         held, self.holding = self.holding, int(_mine.holding)
         if held and not self.holding:
             self.put_back()
 
 
 class _LimitOfEachThread(_Limit, threading.local):
-    """The same where each thread has a number of its own: OpenBLAS built with OpenMP."""
+    """A BLAS library with a number for each thread: OpenBLAS built with OpenMP."""
 
 
 _mine, _outermost, _nothing = _Mine(), _Outermost(), contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Checkpoints: one npz file, without pickle, from which training continues to the last bit."""
+"""Checkpoints: one npz file, without pickle, from which training continues with the same bits."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def save_checkpoint(
     history: History | None = None,
     about: dict[str, Any] | None = None,
 ) -> None:
-    """Write everything that training needs to continue; an older file is replaced once the new one is whole.
+    """Write everything that training needs to continue; the complete new file replaces an older file.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def save_checkpoint(
     Raises
     ------
     CheckpointError
-        If the model, optimizer or schedule holds something that no file can rebuild; names it.
+        If the model, optimizer or schedule holds something that no file can rebuild; the message names it.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def load_checkpoint(path: str | Path, device: str = "cpu", classes: Iterable[typ
         If the file is damaged, not a checkpoint, from a newer duonet, or names an unknown class; the message says
         which.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
@@ -207,9 +207,9 @@ def load_model(path: str | Path, device: str = "cpu", classes: Iterable[type] = 
 
 
 def save_weights(path: str | Path, model: Module) -> None:
-    """Write every parameter and buffer of a model to one npz file, replacing an older one only when done.
+    """Write every parameter and buffer of a model to one npz file; the complete new file replaces an older file.
 
-    For a model that no file can rebuild; `save_checkpoint` also keeps how the model is built.
+    It serves models that no file can rebuild; `save_checkpoint` also keeps the structure of the model.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def save_weights(path: str | Path, model: Module) -> None:
 
 
 def load_weights(path: str | Path, model: Module) -> None:
-    """Read a file of `save_weights` into a model of the same shape; nothing changes if it does not fit.
+    """Read a file of `save_weights` into a model of the same shape; a file that does not fit changes nothing.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def load_weights(path: str | Path, model: Module) -> None:
     ValueError
         If the file was not written by `save_weights` or is damaged, or its keys or shapes are not the model's.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
@@ -249,17 +249,17 @@ def load_weights(path: str | Path, model: Module) -> None:
     >>> load_weights(__file__, nn.Flatten())  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: load_weights: ... is not a whole npz file of weights: it is no whole zip archive
+    ValueError: load_weights: ... is not a complete npz file of weights: it is not a complete zip archive
     """
     try:
         state = unpack(path)
     except NotAnArchive as error:
-        raise ValueError(f"load_weights: {path} is not a whole npz file of weights: {error}") from None
+        raise ValueError(f"load_weights: {path} is not a complete npz file of weights: {error}") from None
     model.load_state_dict(state)
 
 
 def _check_whole(saved, arrays, classes):
-    """Rebuild the contents before they are written, and refuse contents that would come back changed."""
+    """Rebuild the contents before the file is written, and refuse contents that would come back changed."""
     twin = restored(arrays, json.loads(arrays["meta"].item()), classes=classes)
     twin["history"] = twin["history"].rows
     for name, value in saved.items():
@@ -269,7 +269,7 @@ def _check_whole(saved, arrays, classes):
 
 
 def _write(path, packed):
-    # By way of memory: a zip file that meets a full disk complains a second time, on stderr, when it is forgotten.
+    # The bytes are made in memory: a zip file on a full disk complains again, on stderr, when it is collected.
     with replacing(path) as part:
         part.write_bytes(packed)
 
@@ -295,7 +295,7 @@ def _read(path):
             f"duonet {VERSION} reads format {FORMAT}"
         )
     if digest is None or str(digest) != _digest(arrays):
-        raise CheckpointError(f"load_checkpoint: {path} is damaged: its contents do not have the checksum it says")
+        raise CheckpointError(f"load_checkpoint: {path} is damaged: its checksum does not match its contents")
     return arrays, meta
 
 

@@ -1,7 +1,7 @@
-"""Gradients of one bit: the messages of workers in a step, 32 times fewer bytes than gradients.
+"""Gradients of one bit: the messages of workers in a step, with 32 times fewer bytes than gradients.
 
-The staircase of binary activations, applied to gradients. A worker sends the sign of each number and one scale for
-each parameter. It remembers the rest, and adds it to its next gradient.
+The staircase of binary activations is applied to gradients. A worker sends the sign of each number and one scale
+for each parameter. It keeps the rest, and adds it to its next gradient.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,21 +16,21 @@ from duonet.team import Team, tree
 class SignVote:
     """Signs with error feedback, summed over the shards of a team: a vote, weighted by the scales.
 
-    e ← e + g;   q = α sign(e), α = mean |e| of each parameter, sign(0) = +1;   e ← e − q.   The q of all
-    shards are added in a tree. Messages are packed: a bit for each number, and the scales.
+    e ← e + g;   q = α sign(e), α = mean |e| of each parameter, sign(0) = +1;   e ← e − q.   A tree adds
+    the q of all shards. A message is packed: a bit for each number, and the scales.
 
     Parameters
     ----------
     team : Team
     parts : sequence of slice
-        The place of each parameter in the vector of all.
+        The place of each parameter in the vector of all parameters.
     dtype : dtype
         The vector's dtype.
 
     References
     ----------
     Bernstein et al., signSGD: Compressed Optimisation for Non-Convex Problems, ICML 2018; Karimireddy et al.,
-    Error Feedback Fixes SignSGD, ICML 2019, whose scaled sign this is, for each parameter.
+    Error Feedback Fixes SignSGD, ICML 2019, the source of the scaled sign, here for each parameter.
 
     Examples
     --------
@@ -51,13 +51,14 @@ class SignVote:
         Parameters
         ----------
         gradients : iterable of (place, vector)
-            Of this process's shards.
+            Place and gradient of each of this process's shards.
         images : int
-            Of the batch.
+            The number of images in the batch.
 
         Returns
         -------
         vector
+            The same in every process.
         """
         bits, scales = [], []
         for place, gradient in gradients:

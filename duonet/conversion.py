@@ -1,4 +1,4 @@
-"""From Python's numbers and lists to arrays, and back: the results of `float`, `format` and NumPy for a Tensor."""
+"""Conversions from Python's numbers and lists to arrays, and back: `float`, `format` and NumPy for a Tensor."""
 
 import operator
 from typing import Any
@@ -56,7 +56,7 @@ def _holds_tensor(data):
 
 
 class Conversions:
-    """A tensor's conversions, all by way of its `data`.
+    """The conversions of a tensor: each converts its `data`.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from duonet.text import aligned
 from duonet.watching import evaluating, watch
 
 FLOAT = 32
-COLUMNS = 100  # of the printed table
+COLUMNS = 100  # width of the printed table
 
 
 class Row(NamedTuple):
@@ -30,8 +30,8 @@ class Row(NamedTuple):
     operations : float
         A float multiply-accumulate counts 1; with an a-bit activation and a w-bit weight it counts a w / 64.
     weights : dict
-        From bit width to the weights of conv and linear layers among the parameters. For a `WeightSource`, the
-        latents count, or, if its weight is quantised, the numbers that must be stored.
+        From bit width to the number of weights of conv and linear layers. For a `WeightSource`, the latents count,
+        or, if its weight is quantised, the numbers that must be stored.
     bytes_packed : int
         Parameters and running averages, each in its own number of bits, scales in float32.
     bytes_unpacked : int
@@ -108,7 +108,7 @@ class Summary:
         self.mbit = sum(bits * n for bits, n in total.weights.items()) / 1e6
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values that JSON can hold."""
+        """Return the costs as a dict of values that JSON can hold."""
 
         def values(row):
             named = {
@@ -156,7 +156,7 @@ class Summary:
 
 
 def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
-    """Count what each layer of a network costs, by bit width.
+    """Count the costs of each layer of a network, by bit width.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     Raises
     ------
     ValueError
-        If the model cannot take an input of this shape; names the layer.
+        If the model cannot take an input of this shape; the message names the layer.
 
     Examples
     --------
@@ -187,17 +187,17 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     x = Tensor(backend.get_xp(like).zeros((1, *shape), like.dtype))
     of_weights = {id(getattr(module, "weight_quantizer", None)) for _, module in model.modules()}
-    bits: dict[int, int] = {}  # from a tensor's id to the bits of its values, where it is quantised
+    bits: dict[int, int] = {}  # from the id of a quantised tensor to the bits of its values
     alive, rows, met = [x], [], set()
 
     def see(path, module, inputs, output):
         if isinstance(module, nn.WeightSource):  # its layer's row counts it
             return
-        alive.extend([*inputs, output])  # an id is only good as long as its tensor lives
+        alive.extend([*inputs, output])  # an id is valid only as long as its tensor lives
         read = min((bits.get(id(tensor), FLOAT) for tensor in inputs), default=FLOAT)
         if _quantizes(module):
             bits[id(output)] = module.known("bits")
-        elif module.known("keeps_levels"):  # what was quantised stays quantised
+        elif module.known("keeps_levels"):  # quantised values stay quantised
             bits.setdefault(id(output), read)
         own, fresh = tensors(module)
         shape = None if id(module) in of_weights else output.shape[1:]
@@ -205,7 +205,7 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
             rows.append(_row(path, module, fresh, read, shape))
 
     def tensors(module):
-        """Return how many tensors of its own a module has, and those that no row has counted yet."""
+        """Return the number of a module's own tensors, and the list of its tensors that no row has counted yet."""
         holders = [module, *filter(None, [getattr(module, "weight_source", None)])]
         own = {id(v): v for holder in holders for v in vars(holder).values() if isinstance(v, Tensor)}
         fresh = [value for key, value in own.items() if key not in met]
@@ -214,7 +214,7 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
 
     with no_grad(), evaluating(model), watch(model, see):
         model(x)
-    for path, module in model.modules():  # a layer that is not called may be read by another
+    for path, module in model.modules():  # another layer may read a layer that never runs
         _, fresh = tensors(module)
         if fresh:
             rows.append(_row(path, module, fresh, FLOAT, None))
@@ -223,12 +223,12 @@ def summary(model: Module, in_shape: tuple[int, ...]) -> Summary:
 
 
 def _quantizes(module):
-    """Say whether a quantiser changes its input: one of gradients does not, nor does a penalty."""
+    """Return whether a quantiser changes its input: a quantiser of gradients and a penalty do not."""
     return isinstance(module, Quantizer) and not (module.known("bits") == FLOAT and module.known("keeps_levels"))
 
 
 def _row(path, module, fresh, read, shape):
-    """Count one run of a layer, or none; `fresh` are those of its tensors that no row has counted yet."""
+    """Count one run of a layer, or none; `fresh` are its tensors that no row has counted yet."""
     parameters = sum(tensor.size for tensor in fresh if isinstance(tensor, Parameter))
     everything = sum(tensor.size for tensor in fresh)
     unpacked = sum(tensor.data.nbytes for tensor in fresh)

@@ -29,7 +29,7 @@ class Want(NamedTuple):
         The activation's path.
     offsets : (K, 1) or (K, C) array
         The height of each copy's step above the mean step, highest first. The batch norm that makes the copies
-        may shift each by its offset; offsets are 0 where the other summand of a residual sum shifts them.
+        may shift each by its offset; offsets are 0 if the other summand of a residual sum shifts the copies.
     """
 
     path: str
@@ -75,7 +75,7 @@ def coupled(layer: nn.Module, path: str) -> nn.QuantActivation | None:
 
 
 def any_coupled(layer: nn.Module, path: str) -> bool:
-    """Say whether a layer holds a coupled activation; quantisers of weights are none."""
+    """Return whether a layer holds a coupled activation; quantisers of weights do not count."""
     modules = list(layer.modules())
     of_weights = [getattr(module, "weight_quantizer", None) for _, module in modules]
     return any(coupled(m, join(path, name).strip(".")) for name, m in modules if m not in of_weights)
@@ -94,7 +94,7 @@ def refuse_ties(model: nn.Module) -> None:
     for path, tensor in model._tensors(every_path=True):
         if seen.setdefault(id(tensor), path) != path:
             raise CannotDecouple(
-                f"decouple: {path} and {seen[id(tensor)]} are one tensor, which the decoupled form would part"
+                f"decouple: {path} and {seen[id(tensor)]} are one tensor, and the decoupled form needs two"
             )
 
 
@@ -175,14 +175,14 @@ def _(layer: nn.BatchNorm, path, want):
 @_want_of.register
 def _(layer: nn.Residual, path, want):
     body, shortcut = paths_of(layer)
-    own = None if want is None else Want(*want)  # another object, to be told apart
+    own = None if want is None else Want(*want)  # another object: the two paths need not share it
     at_body, found = wanted(body, join(path, "body"), own)
     at_shortcut, below = (None, {}) if shortcut is None else wanted(shortcut, join(path, "shortcut"), None)
     if own is not None and at_body is own:
         raise needs_norm(want, f"none in the body of the residual sum {path}")
     many = [0 if read is None else len(read.offsets) for read in (own, at_body, at_shortcut)]
     carried = shortcut is None and many[0] == many[1] and own is not None and bool(own.offsets.any())
-    if carried:  # the input brings the offsets along: a second pass, now without them at the end of the body
+    if carried:  # the input has the offsets already: a second pass, without offsets at the end of the body
         at_body, found = wanted(body, join(path, "body"), Want(want.path, 0 * want.offsets))
     if at_body and at_shortcut and many[1] != many[2]:
         raise CannotDecouple(

@@ -1,10 +1,10 @@
 """BinaryDuo's second stage: a coupled network becomes a decoupled (binary) one, the same function.
 
 For every h that feeds a ternary activation, ternary(h) = ½ · 1[h >= ¾] + ½ · 1[h >= ¼]; a staircase of K steps is
-lowest + Σ rise_k · 1[h >= t_k]. So the pre-activation is replicated, batch norm copied, each copy given a binary
+lowest + Σ rise_k · 1[h >= t_k]. So the pre-activation is replicated, batch norm is copied, each copy gets a binary
 activation, and the next layer's weights are stacked, all of copy 1 before all of copy 2, each times its rise (the
-published code of Kim et al., BinaryDuo, ICLR 2020, for two). Where quantised weights cannot be multiplied so, they
-are repeated as they are, and each copy emits its rise.
+published code of Kim et al., BinaryDuo, ICLR 2020, for two). Quantised weights that cannot be multiplied are
+repeated unchanged, and each copy emits its rise.
 """
 
 import copy
@@ -36,7 +36,7 @@ class Copies(NamedTuple):
         Channels of one copy.
     shares : tuple of K floats
     moved : (K, 1) or (K, C) array
-        How far batch norm has moved each copy down.
+        The distance by which batch norm has moved each copy down.
     low : float
         Lowest level of each copy.
     """
@@ -60,7 +60,7 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
 
     The new network is the same function: the same activations (a ternary one is the mean of its two copies), and
     the same logits up to the order of summation and, where a rise is no power of 2, the rounding of weights. Only
-    its gradient differs, and fine-tuning makes the copies differ. The old network is left alone.
+    its gradient differs, and fine-tuning makes the copies differ. The old network stays unchanged.
 
     If possible, weights are divided: the copies are 0 or 1, and each has the weights times its rise, W/2 behind a
     ternary activation. For quantised weights this needs q([W/2; W/2]) = [q(W); q(W)]/2. If the equation fails in
@@ -85,17 +85,17 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
     Returns
     -------
     Module
-        With `Replicate` layers before the copied batch norms. Each layer keeps its mode and each parameter its
-        dtype and whether it is frozen. Dropout between activation and conv draws for each copy by itself.
+        The network with `Replicate` layers before the copied batch norms. Each layer keeps its mode, and each
+        parameter its dtype and its `requires_grad`. Dropout between activation and conv draws for each copy alone.
 
     Raises
     ------
     CannotDecouple
         If the result would not be the same function, or not binary: a stochastic activation, a basis that follows
-        the batch in training mode, a lowest level other than 0 before zero padding. Names the layer's path and the
-        reason.
+        the batch in training mode, a lowest level other than 0 before zero padding. The message names the layer's
+        path and the reason.
     ValueError
-        If `shift` is neither of the two.
+        If `shift` is neither "threshold" nor "beta".
 
     Examples
     --------
@@ -115,7 +115,7 @@ def decouple(model: nn.Module, shift: str = "threshold") -> nn.Module:
         decoupled, copies = _rebuild(copy.deepcopy(chain), "", None, Plan(found, shift, divide=False))
     if copies is not None:
         raise CannotDecouple(f"decouple: {_last(chain)}: the network ends in a coupled activation")
-    decoupled.zero_grad()  # copied layers bring gradients of the old network, in its shapes
+    decoupled.zero_grad()  # copied layers still hold gradients of the old network, in its shapes
     return decoupled
 
 
@@ -123,12 +123,12 @@ def _last(chain):
     return [path for path, layer in chain.modules() if not list(layer.children())][-1]
 
 
-# From the input to the output, in a copy of the network: what does each layer become? `copies` says how the
-# layer's input comes; None where it comes as it was.
+# From the input to the output, in a copy of the network: the decoupled form of each layer. `copies` describes the
+# copies of the layer's input; None stands for an unchanged input.
 
 
 def _rebuild(layer, path, copies, plan):
-    """Return the layer's decoupled form, and the copies that its output comes in."""
+    """Return the layer's decoupled form, and the copies of its output."""
     try:
         return _decoupled.registry.get(kind(layer), _decoupled.registry[object])(layer, path, copies, plan)
     except (CannotDecouple, MustRepeat):
@@ -150,7 +150,7 @@ def _decoupled(layer, path, copies, plan):
 def _split(activation, copies, plan, layer):
     """Return the binary activation of all copies, the highest step first."""
     many, channels = len(copies.shares), copies.channels
-    activation.surrogate.derivative(np.zeros((1, many * channels)))  # fails where it has a slope for each channel
+    activation.surrogate.derivative(np.zeros((1, many * channels)))  # fails if it has a slope for each channel
     thresholds = np.stack([np.broadcast_to(t, channels) for t in activation.staircase.thresholds[::-1]])
     levels = activation.staircase.levels
     rises, span = np.diff(levels)[::-1], levels[-1] - levels[0]
@@ -206,7 +206,7 @@ def _(layer: nn.Residual, path, copies, plan):
     reading = junction.body_doubled or junction.shortcut_doubled  # the input is doubled, but not yet quantised
 
     def rebuilt(chain, name, doubled):
-        """Rebuild one path; it reads what the copies stand for where it does not need each."""
+        """Rebuild one path; a path that does not need each copy reads the tensor that the copies replace."""
         average = copies is not None and not doubled
         new, left = _rebuild(chain, join(path, name), None if average else copies, plan)
         if average:
@@ -254,7 +254,7 @@ def _used(layer):
 def _stacked(weight, copies):
     """Stack weights (..., IN, OUT) for all copies, each times its share."""
     *window, inputs, outputs = weight.shape
-    # After a flatten, a linear layer's inputs are (pixels, channels), and it is the channels that are copied.
+    # After a flatten, a linear layer's inputs are (pixels, channels), and the copies are copies of the channels.
     weight = weight.reshape(*window, -1, copies.channels, outputs)
     stacked = backend.get_xp(weight).concatenate([weight * share for share in copies.shares], axis=-2)
     return stacked.reshape(*window, len(copies.shares) * inputs, outputs)
@@ -270,6 +270,6 @@ def _check_weight(layer, got, expected, plan):
     if not alike:
         whose = "quantiser" if layer.weight_source is None else "source"
         raise ValueError(
-            f"cannot be decoupled exactly: its weight {whose} q minds how often or where a weight stands, "
+            f"cannot be decoupled exactly: its weight {whose} q depends on the number or place of equal weights, "
             "q([W; W]) is not [q(W); q(W)]"
         )

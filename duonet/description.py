@@ -1,6 +1,6 @@
 """Models, optimisers and schedules as plain JSON values, and back: no pickle, only known classes.
 
-Those of this package are known, and those that are handed in; nothing is imported by a name in a file.
+The package's own classes are known, and classes in the argument `classes`; no name in a file is imported.
 """
 
 import inspect
@@ -19,14 +19,14 @@ ROOMS = {"nn": nn, "quant": quant, "optim": optim, "methods": methods}
 BASES = (nn.Module, quant.Staircase, quant.Surrogate, optim.Optimizer, optim.Schedule)
 FUNCTIONS = {f.__name__: f for f in (nn.binaryduo_normal, nn.he_normal, methods.wage_uniform)}
 FUNCTION, NONE = type(nn.he_normal), type(None)
-ARGUMENTS: dict[str, Any] = {  # by name, what is not a plain number, word or list
+ARGUMENTS: dict[str, Any] = {  # by name, the arguments other than a plain number, word or list
     "body": nn.Module, "shortcut": (nn.Module, NONE), "staircase": quant.Staircase, "surrogate": quant.Surrogate,
     "rng": np.random.Generator, "init": FUNCTION, "weight_quantizer": (quant.Quantizer, NONE),
     "schedule": (optim.Schedule, NONE), "quantizer": quant.Quantizer, "before": (nn.Module, NONE),
     "weight_source": (nn.WeightSource, NONE),
 }  # fmt: skip
 PLAIN = (bool, int, float, str, tuple, NONE)
-PASSING = ("_observers", "_vectors", "_latent", "parameters")  # attributes that are no part of what is saved
+PASSING = ("_observers", "_vectors", "_latent", "parameters")  # attributes that are not saved
 
 
 def describe(value: Any, generators: Generators, path: str = "", classes: dict[str, type] | None = None) -> Any:
@@ -35,13 +35,13 @@ def describe(value: Any, generators: Generators, path: str = "", classes: dict[s
     Parameters
     ----------
     value : object
-        Its arrays are not described: they are in `state_dict`.
+        A model, optimiser, schedule or part of one. Its arrays are not described: they are in `state_dict`.
     generators : Generators
-        Gains those that are met.
+        Gains the generators of the value.
     path : str
-        Of a layer, for messages.
+        The path of a layer, for messages.
     classes : dict, optional
-        Gains by name the classes that are met and not this package's own.
+        Gains, by name, the classes of the value that are not this package's own.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def describe(value: Any, generators: Generators, path: str = "", classes: dict[s
     Raises
     ------
     ValueError
-        If something in it can be described by no constructor's arguments.
+        If the arguments of its constructors cannot describe the value.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def describe(value: Any, generators: Generators, path: str = "", classes: dict[s
         None,
     )  # fmt: skip
     where = f"{path} " if path else ""
-    internal = type(value).__module__.split(".")[0] == __package__  # such as what `fuse` makes
+    internal = type(value).__module__.split(".")[0] == __package__  # such as a model of `fuse`
     if name is None and (internal or not isinstance(value, BASES)):
         raise ValueError(f"{where}{type(value).__name__} is not one of duonet's own, so no file can rebuild it")
     if name is None:
@@ -95,7 +95,7 @@ def describe(value: Any, generators: Generators, path: str = "", classes: dict[s
 
 
 def by_name(classes: Iterable[type]) -> dict[str, type]:
-    """Check classes that are handed in.
+    """Check classes that are not this package's own.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def by_name(classes: Iterable[type]) -> dict[str, type]:
     Raises
     ------
     TypeError, ValueError
-        If something is no such class, or two have one name.
+        If an item is not such a class, or two classes have one name.
 
     Examples
     --------
@@ -136,21 +136,22 @@ def rebuild(
     classes: dict[str, type] | None = None,
     **more: Any,
 ) -> Any:
-    """Make the object again that `describe` described; weights are zero.
+    """Rebuild an object from its description by `describe`; weights are zero.
 
     Parameters
     ----------
     description : dict, list, str, number, bool or None
         Any JSON value: it is checked.
     generators : Generators
+        The generators that the description refers to.
     arrays : dict, optional
-        The model's `state_dict`. No layer is made whose arrays would be of other shapes than those here.
+        The model's `state_dict`. A layer whose arrays would have other shapes is refused.
     path : str
-        Of a layer, for messages and for its arrays.
+        The path of a layer, for messages and for its arrays.
     classes : dict, optional
         From a name to a class that is not this package's own.
     **more
-        Arguments that the description leaves out: an optimiser's parameters.
+        Arguments that are missing in the description: an optimiser's parameters.
 
     Returns
     -------
@@ -159,7 +160,7 @@ def rebuild(
     Raises
     ------
     TypeError, ValueError
-        If the description names an unknown class or function, or arguments that it does not take.
+        If the description names an unknown class or function, or arguments that the class does not take.
 
     Examples
     --------
@@ -197,14 +198,14 @@ def rebuild(
 
 
 def difference(one: Any, other: Any, path: str = "") -> str | None:
-    """Find something in which what was rebuilt differs from what was described, but for the numbers in tensors.
+    """Find a difference between an object and its rebuilt form, apart from the numbers in tensors.
 
     Parameters
     ----------
     one, other : object
         Models, optimisers, schedules or plain values.
     path : str
-        Of the two.
+        The path of the two objects.
 
     Returns
     -------
@@ -273,7 +274,7 @@ def _layers(layers, generators, arrays, path, classes):
 def _class(name, classes):
     if "." not in name:
         if name not in (classes or {}):
-            raise ValueError(f"the class {name!r:.60} is not one of duonet's own: hand it in, classes=[...]")
+            raise ValueError(f"the class {name!r:.60} is not one of duonet's own: pass it in classes=[...]")
         return classes[name]
     room, _, name_in_room = name.partition(".")
     cls = getattr(_known(ROOMS, room, "module"), name_in_room, None)
@@ -283,10 +284,10 @@ def _class(name, classes):
 
 
 def _make(cls, arguments, arrays, path):
-    """Call the class, once its layer's arrays would have the shapes of the file's; weights are not drawn."""
+    """Call the class if its arrays would have the shapes of the file's arrays; weights are not drawn."""
     signature = inspect.signature(cls)
     if "rng" in signature.parameters and "rng" not in arguments:
-        arguments["rng"] = np.random.default_rng(0)  # drew the first weights, and those of the file replace them
+        arguments["rng"] = np.random.default_rng(0)  # any generator: the weights of the file replace its draws
     bound = signature.bind(**arguments)
     bound.apply_defaults()
     if arrays is not None and issubclass(cls, nn.Module):
@@ -321,7 +322,7 @@ def _arguments(value):
         given = value.base_lr if name == "lr" and isinstance(value, optim.Optimizer) else getattr(value, name)
         if isinstance(parameter.default, bool) and (given is None or isinstance(given, Tensor)):
             given = given is not None  # such as a bias
-        elif isinstance(given, Tensor):  # such as a range that is learned: its array is in the file
+        elif isinstance(given, Tensor):  # such as a learned range: its array is in the file
             given = given.numpy().item() if given.size == 1 else given.numpy()
         arguments[name] = given
     return arguments

@@ -22,7 +22,7 @@ class TrainingDiverged(ArithmeticError):
 
 
 def check_input(totals: Totals, x: Array, epoch: int, step: int) -> None:
-    """Stop before inputs that are not finite spoil the weights, and the error blames the learning rate."""
+    """Refuse infinite or NaN inputs before they spoil the weights, and a later error blames the learning rate."""
     if bool(totals.finite):
         return
     raise ValueError(f"fit: the input is not finite: {_which('image', x, step)} in epoch {epoch + 1} {HOLDS}")
@@ -38,7 +38,7 @@ def _which(what, x, step):
 
 
 def check_loss(totals: Totals, model: Module, x: Tensor, labels: Any, epoch: int, step: int, first: bool) -> None:
-    """Stop with the place where a non-finite number first shows, if the loss is not finite.
+    """If the loss is not finite, raise an error with the first place of a non-finite number.
 
     Parameters
     ----------
@@ -50,6 +50,13 @@ def check_loss(totals: Totals, model: Module, x: Tensor, labels: Any, epoch: int
         From 0.
     first : bool
         Whether no step has been made yet.
+
+    Raises
+    ------
+    ValueError
+        If a label is not finite, although the model's output is.
+    TrainingDiverged
+        If anything else made the loss infinite or NaN.
     """
     if np.isfinite(float(totals.loss)):
         return
@@ -61,7 +68,7 @@ def check_loss(totals: Totals, model: Module, x: Tensor, labels: Any, epoch: int
         with no_grad(), observe(model) as records:
             model(x)
         path = next((path for path, r in records.items() if path and not all_finite(r.output)), None)
-        where = "no layer's output: it arises in the loss" if path is None else f"the output of {path}"
+        where = "no layer's output: they arise in the loss" if path is None else f"the output of {path}"
     cause = "No step has been made yet, so it is not the learning rate" if first else CURE
     raise TrainingDiverged(
         f"fit: the loss is not finite in epoch {epoch + 1}, step {step + 1}; the first non-finite numbers are in "
@@ -70,7 +77,7 @@ def check_loss(totals: Totals, model: Module, x: Tensor, labels: Any, epoch: int
 
 
 def check_parameters(model: Module, epoch: int) -> None:
-    """Stop if the model is not finite: a staircase turns NaN into a level, so the loss may never show it."""
+    """Raise if the model is not finite: a staircase turns NaN into a level, so the loss may never show it."""
     if (where := first_not_finite(model)) is not None:
         raise TrainingDiverged(f"fit: {where} is not finite after epoch {epoch + 1}. {CURE}")
 
@@ -99,7 +106,7 @@ def first_not_finite(model: Module) -> str | None:
 
 
 def all_finite(array: Array) -> bool:
-    """Say whether an array holds neither NaN nor infinity.
+    """Return whether an array holds neither NaN nor infinity.
 
     Parameters
     ----------

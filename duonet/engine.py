@@ -1,9 +1,9 @@
-"""Which version of an op runs: the plain one, written to be read, or a twin that computes the same faster.
+"""The choice of the version of an op: the plain op, written to be read, or a twin with the same result, faster.
 
 The plain op is the definition, and runs anywhere. A twin is a subclass of it for one device, in `duonet.fast`
-(cache and threads on the CPU), `duonet.compiled` (numba, where it is installed) or `duonet.gpu` (kernels); the
-calls that none suits run the plain op. `Function.apply` asks `version`, and so does an optimiser's step; nothing
-else chooses. What an op knows of the array that it made, it can say by `attach` to the op that takes it.
+(cache and threads on the CPU), `duonet.compiled` (numba, where it is installed) or `duonet.gpu` (kernels); calls
+that suit no twin run the plain op. `version` chooses, and only `Function.apply` and an optimiser's step call it.
+By `attach`, an op tells the next op what it knows about the array that it made.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 T = TypeVar("T", bound=type)
 
 _twins: dict[tuple[type, str], list[type]] = {}
-_ROOMS = {"cpu": ("compiled", "cpu"), "gpu": ("gpu",)}  # the faster first
+_ROOMS = {"cpu": ("compiled", "cpu"), "gpu": ("gpu",)}  # the faster rooms first
 _refused: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("refused", default=())
-_waiting: dict[str, Callable[[], object]] = {}  # what registers the twins of a room, until somebody asks for them
+_waiting: dict[str, Callable[[], object]] = {}  # functions that register the twins of a room on first use
 _lock = threading.RLock()
-# By the id of an array a weak reference to it, and what is known of it by name.
+# By the id of an array, a weak reference to it and the facts known about it, by name.
 _attached: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
 
 
@@ -31,7 +31,8 @@ def twin(device: str) -> Callable[[T], T]:
     Parameters
     ----------
     device : {"cpu", "compiled", "gpu"}
-        "compiled" runs on the CPU as well, and is asked first. Of several twins the one registered last is.
+        "compiled" runs on the CPU as well, and comes before "cpu". Of several twins, the latest registered twin
+        comes first.
 
     Returns
     -------
@@ -61,13 +62,13 @@ def twin(device: str) -> Callable[[T], T]:
 
 
 def register_later(device: str, load: Callable[[], object]) -> None:
-    """Have twins registered when the first op asks for a version on their device: their import takes a while.
+    """Register twins when the first op runs on their device, because their import takes a while.
 
     Parameters
     ----------
     device : {"cpu", "compiled", "gpu"}
     load : callable
-        Imports them.
+        Imports the twins.
 
     Examples
     --------
@@ -79,9 +80,9 @@ def register_later(device: str, load: Callable[[], object]) -> None:
 
 
 def _found(op: type, device: str) -> list[type]:
-    """Return the twins of an op, the best first."""
+    """Return the twins of an op, the best twin first."""
     if device in _waiting:
-        with _lock:  # a second thread waits until all are there
+        with _lock:  # a second thread waits until all twins are registered
             if load := _waiting.get(device):
                 load()
                 _waiting.pop(device)
@@ -89,17 +90,17 @@ def _found(op: type, device: str) -> list[type]:
 
 
 def version(op: type, device: str, *arrays: Any, **options: Any) -> Any:
-    """Return the class that runs for `op` on a device: its twin where that suits the call, else itself.
+    """Return the class that runs for `op` on a device: its twin if the twin suits the call, else the op itself.
 
-    A twin that does not suit every call says so in `suits`, a static method with the arguments of the call.
+    A twin that does not suit every call has a static method `suits`, with the arguments of the call.
 
     Parameters
     ----------
     op : type
-        A `Function`, or an optimiser that has a rule of its own for an update.
+        A `Function`, or an optimiser with its own rule for an update.
     device : {"cpu", "gpu"}
     *arrays, **options
-        Of a call of it; without any, the twin that there is.
+        The arguments of a call; without any, `suits` is not called.
 
     Returns
     -------
@@ -127,15 +128,15 @@ def version(op: type, device: str, *arrays: Any, **options: Any) -> Any:
 
 
 def attach(array: Any, **known: object) -> Any:
-    """Say something of an array to whoever is handed this very array; make it read-only, so that it stays true.
+    """Attach facts to an array object for its next reader; make it read-only, so that the facts stay true.
 
-    A view of it is another array, of which nothing is known.
+    A view of the array is another object, without these facts.
 
     Parameters
     ----------
     array : numpy.ndarray
     **known : object
-        By name; added to what was said before.
+        Facts by name, in addition to earlier facts.
 
     Returns
     -------
@@ -159,7 +160,7 @@ def attach(array: Any, **known: object) -> Any:
 
 
 def known(array: Any, name: str) -> Any:
-    """Return what was attached to an array, or None.
+    """Return a fact that `attach` has attached to an array, or None.
 
     Parameters
     ----------
@@ -181,7 +182,7 @@ def known(array: Any, name: str) -> Any:
 
 @contextlib.contextmanager
 def without(*rooms: str) -> Iterator[None]:
-    """Leave the twins of some rooms aside inside: to check the others, or to see what these are worth.
+    """Switch off the twins of some rooms inside the block: to check the others, or to measure these.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def without(*rooms: str) -> Iterator[None]:
 
 
 def allowed(room: str) -> bool:
-    """Say whether the twins of a room may run just now.
+    """Return whether the twins of a room may run at present.
 
     Parameters
     ----------
@@ -220,7 +221,7 @@ def allowed(room: str) -> bool:
 
 
 def plain_ops() -> AbstractContextManager[None]:
-    """Run the plain version of every op inside: to read along, to check its twin, to see what the twin is worth.
+    """Run the plain version of every op inside the block: to debug an op, or to check and measure its twin.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Arithmetic whose plain form goes wrong: a factor 0 that selects, and meets infinity; long sums in float16."""
+"""Arithmetic whose plain form fails: a factor 0 that selects, times infinity; long sums in float16."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from duonet.backend import Array
 
 
 def select(mask: Array, x: Array) -> Array:
-    """Return x where the mask is true and 0 elsewhere, even where x is infinite or NaN.
+    """Return x where the mask is true and 0 elsewhere, even if x is infinite or NaN.
 
     `mask * x` is NaN where x is infinite, and NumPy's `where` takes 14 times as long. The bits of x, read as an
     integer and multiplied by 0 or 1, are 0 or x.
@@ -63,9 +63,9 @@ def chain(dy: Array, slope: Array, out: Array | None = None) -> Array:
     ----------
     dy : array
     slope : array
-        bool where it is only ever 0 or 1; of a shape that broadcasts.
+        Its shape broadcasts; bool if the slope is only ever 0 or 1.
     out : array, optional
-        NumPy's, where to write.
+        A NumPy array for the result.
 
     Returns
     -------
@@ -83,13 +83,13 @@ def chain(dy: Array, slope: Array, out: Array | None = None) -> Array:
     if slope.dtype == bool:
         dx = np.multiply(bits(dy), slope, out=None if out is None else bits(out))
         return dx.view(dy.dtype)
-    if dy.size and not (math.isfinite(dy.min()) and math.isfinite(dy.max())):  # seldom, and looking is cheap
+    if dy.size and not (math.isfinite(dy.min()) and math.isfinite(dy.max())):  # seldom, and the test is cheap
         dy = select(slope != 0, dy)
     return np.multiply(dy, slope, out=out)
 
 
 def wide(x: Array) -> Array:
-    """Return float16 as float32, and any other array as it is.
+    """Return float16 as float32, and any other array itself.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def wide(x: Array) -> Array:
 
 
 def narrow(y: Array, dtype: np.dtype[Any]) -> Array:
-    """Return y as float16 where that is `dtype`, else as it is: the way back from `wide`.
+    """Return y as float16 if `dtype` is float16, else y itself: the way back from `wide`.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def narrow(y: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def total(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-    """Sum along axes as `x.sum` does, float16 by way of float32: in 11 bits, 2048 + 1 is 2048.
+    """Sum along axes like `x.sum`, float16 by way of float32: in 11 bits, 2048 + 1 is 2048.
 
     Parameters
     ----------

@@ -18,15 +18,15 @@ COMPARED = ("allclose", "array_equal", "isclose")  # NumPy's functions of an ans
 
 
 def attempt(check: Callable[[], object], traceback: bool = False) -> None:
-    """Run the check of an exercise, and say that it is still open or solved, or what is wrong.
+    """Run the check of an exercise, and print that it is still open or solved, or the mistake.
 
     Parameters
     ----------
     check : callable
-        Takes no argument; calls the reader's code, and raises an error if that is wrong. The hint is the text of
-        its `assert`, or the error's.
+        Takes no argument; calls the reader's code, and raises an error if the code is wrong. The hint is the text
+        of its `assert`, or of the error.
     traceback : bool
-        Raise the error of a wrong answer, so that Python shows where it comes from.
+        Raise the error of a wrong answer, so that Python shows its origin.
 
     Raises
     ------
@@ -62,9 +62,13 @@ def attempt(check: Callable[[], object], traceback: bool = False) -> None:
 
 
 def full_run() -> bool:
-    """Say whether a notebook trains as long as its text says; in WebAssembly, as in a browser, it trains less.
+    """Return whether a notebook trains as long as its text states; in WebAssembly, in a browser, it trains less.
 
-    The environment variable `DUONET_TUTORIALS`, set to `full` or `small`, decides instead.
+    The environment variable `DUONET_TUTORIALS` overrides this with `full` or `small`.
+
+    Returns
+    -------
+    bool
 
     Raises
     ------
@@ -99,7 +103,7 @@ def _explained(error: Exception) -> str:
 
 
 def _asserted(frame: FrameType, line: int) -> ast.expr | None:
-    """Return the condition of the `assert` at this line, or None if there is none to be read."""
+    """Return the condition of the `assert` at this line, or None if its source cannot be read."""
     try:
         tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
     except SyntaxError:
@@ -109,7 +113,7 @@ def _asserted(frame: FrameType, line: int) -> ast.expr | None:
 
 
 def _values(test: ast.expr, frame: FrameType) -> str:
-    """Name the expected value and the answer; nothing if the condition, computed again, does hold."""
+    """Name the expected value and the answer; "" if the condition holds when it is computed again."""
 
     def value(node: ast.expr) -> Any:
         return eval(compile(ast.Expression(node), "<assert>", "eval"), frame.f_globals | frame.f_locals)
@@ -126,13 +130,13 @@ def _values(test: ast.expr, frame: FrameType) -> str:
             return f"expected {ast.unparse(test)[:LONGEST]}, got {_short(got)}"
         if isinstance(test, ast.Call) and getattr(test.func, "attr", "") in COMPARED and len(test.args) == 2:
             return _difference(value(test.args[1]), value(test.args[0]))
-    except Exception:  # whatever the reader's code does when it is called once more
+    except Exception:  # any error of the reader's code in its second call
         pass
     return ""
 
 
 def _difference(expected: Any, got: Any) -> str:
-    """Name the expected value and the answer; of large arrays the first place where they differ."""
+    """Name the expected value and the answer; for large arrays, those at the first difference."""
     try:
         a, b = np.asarray(expected), np.asarray(got)
         if a.shape != b.shape and a.ndim:

@@ -1,4 +1,4 @@
-"""Writing files so that none is ever half-written."""
+"""Writing of files, none of which is ever half-written."""
 
 import contextlib
 import errno
@@ -14,10 +14,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write to: it becomes `path` when the block ends, and is removed if that fails.
+    """Yield a temporary path for a new file: it becomes `path` when the block ends, and goes if the block fails.
 
-    A link stays, and its target is written. An existing file keeps its mode, and its owner where the system
-    allows. A pipe, a terminal or another device is written to, never replaced.
+    A link stays, and its target is written. An existing file keeps its mode, and its owner if the system allows
+    this. A pipe, a terminal or another device receives the contents, and is never replaced.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        An empty file of the same suffix, in the folder of the file to come.
+        An empty file of the same suffix, in the folder of the new file.
 
     Raises
     ------
@@ -104,9 +104,9 @@ def _check(path, before, stream):
 
 
 def _stream(status):
-    """Return the standard stream with this status, or None: to replace its file would lose what was printed."""
+    """Return the standard stream with this status, or None: a new file would lose the printed lines."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or none
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or missing
             if os.path.samestat(os.fstat(stream.fileno()), status):
                 return stream
     return None
@@ -122,7 +122,7 @@ def _dress(part, before):
 
 
 def _settle(folder):
-    """Make the new name survive a power cut, where the folder can be synchronised."""
+    """Make the new name survive a power cut if the folder can be synchronised."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -11,23 +11,24 @@ CACHE_LINE = 128  # bytes, of a GPU
 
 
 class FlatParameters:
-    """Parameters of one dtype as parts of one array, and their gradients and state likewise.
+    """Parameters of one dtype as parts of one array; the same for their gradients and state.
 
     An update is then a few long operations instead of a few for each of many small arrays. Parameters that shared
-    an array no longer do. Parameters in float16 are updated in float32: small gradients squared would be 0.
+    an array have separate parts. Parameters in float16 are updated in float32: squares of small gradients would be
+    0.
 
     Parameters
     ----------
     indices : list of int
-        Which of the optimiser's parameters.
+        The places of the parameters among the optimiser's.
     optimizer : Optimizer
-        Has `rates` and `decays`, one a parameter. For each name in its `buffers` it is given a list of arrays, one
-        a parameter: parts of the state here.
+        Has `rates` and `decays`, a number for each parameter. For each name in its `buffers` it receives a list of
+        arrays, one for each parameter: parts of the state here.
 
     Raises
     ------
     TypeError
-        If a parameter is on another device than the others, or, later, has become another kind of array.
+        If a parameter is on another device than the others, or its array later changes in kind.
 
     Examples
     --------
@@ -39,7 +40,7 @@ class FlatParameters:
     """
 
     def __init__(self, indices: list[int], optimizer: Any):
-        # Those with the same rate and decay lie side by side, and are updated together.
+        # Parameters of the same rate and decay lie side by side, and are updated together.
         groups = [(optimizer.rates[i], optimizer.decays[i]) for i in indices]
         self.groups = sorted(groups, key=groups.index)
         indices = [i for _, i in sorted(zip(map(groups.index, groups), indices))]
@@ -47,7 +48,7 @@ class FlatParameters:
         self.parameters = [optimizer.parameters[i] for i in indices]
         data = [p.data for p in self.parameters]
         xp = backend.get_xp(data[0])
-        # Every part begins where a cache line does: BLAS on a GPU is slower elsewhere.
+        # Every part begins at a cache line: BLAS on a GPU is slower elsewhere.
         line = CACHE_LINE // data[0].itemsize
         ends = np.cumsum([-(-a.size // line) * line for a in data]).tolist()
         self.parts = [slice(start, start + a.size) for start, a in zip([0, *ends], data)]
@@ -67,11 +68,11 @@ class FlatParameters:
         return [vector[part].reshape(p.shape) for part, p in zip(self.parts, self.parameters)]
 
     def gather(self) -> None:
-        """Copy the gradients to where they belong, and parameters that were replaced from outside."""
+        """Copy the gradients into the vector, and also parameters that were replaced from outside."""
         for parameter, part, view in zip(self.parameters, self.parts, self.views):
             if parameter.data is not view:  # replaced from outside
                 self._take_in(parameter, view)
-                parameter.changed()  # what was computed before the replacement may remember the view
+                parameter.changed()  # earlier results may still refer to the view
             if parameter.grad is not None:
                 name = type(self.optimizer).__name__
                 grad = arguments.array(name, "a gradient", parameter.grad)
@@ -83,7 +84,7 @@ class FlatParameters:
                 self.g[part] = parameter.grad.reshape(-1)
 
     def update(self) -> None:
-        """Have the optimiser change every parameter that has a gradient."""
+        """Let the optimiser change every parameter that has a gradient."""
         for start, stop, steps, group in self._runs():
             rule = functools.partial(self._change, self._seen_by(*group), steps)
             if backend.device_of(self.w) == "gpu":
@@ -94,7 +95,7 @@ class FlatParameters:
             parallel.run(rule, chunks)
 
     def _seen_by(self, rate, decay):
-        """Return the optimiser as a group sees it, with the group's learning rate and weight decay."""
+        """Return a view of the optimiser with the learning rate and weight decay of a group."""
         if (rate, decay) == (1, None):
             return self.optimizer
         seen = object.__new__(type(self.optimizer))
@@ -126,7 +127,7 @@ class FlatParameters:
         parameter.data = view
 
     def _runs(self):
-        """List (start, stop, steps, group) of neighbours of a group with a gradient and as many steps."""
+        """List (start, stop, steps, group) of neighbours in a group with a gradient and equal counts of steps."""
         runs, before = [], None
         for i, group, parameter, part in zip(self.indices, self.groups, self.parameters, self.parts):
             like = None if parameter.grad is None else (self.optimizer.steps[i], group)

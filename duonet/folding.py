@@ -1,4 +1,4 @@
-"""Batch norm folded into the thresholds of the staircase behind it: the same bits, with less work."""
+"""Batch norm, folded into the thresholds of the next staircase: the same bits, with less work."""
 
 import copy
 
@@ -16,16 +16,16 @@ from duonet.tensor import Tensor
 def fold_batch_norm(model: Module) -> Module:
     """Return a copy of a model for evaluation, whose staircases read the input of the batch norm before them.
 
-    In evaluation y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included. So y reaches
+    In evaluation, y = γ (x − mean) / σ + β rises or falls with x in every channel, rounding included. So y reaches
     a threshold where x reaches another threshold, found by bisection over the floating-point numbers. Every output
-    keeps its bits, unless x is NaN, or infinite where γ is 0. A batch norm stays before anything but a
-    QuantActivation, because folding it into a convolution would change the rounding, and before a staircase whose
-    class overrides the comparison.
+    keeps its bits, unless x is NaN, or infinite where γ is 0. Only a batch norm before a QuantActivation is
+    folded, because a fold into a convolution would change the rounding. A batch norm also stays before a staircase
+    whose class overrides the comparison.
 
     Parameters
     ----------
     model : Module
-        Not changed.
+        It stays unchanged.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def _folded(norm, staircase):
             y = norm(Tensor(backend.to_device(x, device))).numpy()
         return (y >= thresholds) == rising
 
-    # Bisection between −∞, which has not passed, and ∞, which has, down to two neighbours.
+    # Bisection between −∞, not passed, and ∞, passed, down to two neighbours.
     low, high = (np.full(thresholds.shape, _rank(dtype.type(end))) for end in (-np.inf, np.inf))
     while np.any(high > low + 1):
         middle = low // 2 + high // 2 + (low & high & 1)  # (low + high) // 2, which might overflow

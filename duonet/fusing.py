@@ -1,4 +1,4 @@
-"""Batch norm and staircase as one op: the same bits, and the normalised images are never written down."""
+"""Batch norm and staircase as one op: the same bits, without an array of normalised images."""
 
 import sys
 
@@ -10,7 +10,7 @@ from duonet.quant import activation as ops
 from duonet.tape import smooth
 from duonet.tensor import Tensor
 
-FUSED = {cls: cls.forward for cls in (BatchNorm, QuantActivation)}  # what is read, and may be replaced by one op
+FUSED = {cls: cls.forward for cls in (BatchNorm, QuantActivation)}  # the forwards that one op may replace
 NOTHING = (
     "nothing: it takes a BatchNorm followed by a QuantActivation, in Sequentials and Residuals, "
     "and leaves modules that override forward"
@@ -18,7 +18,7 @@ NOTHING = (
 
 
 class BatchNormQuantize(Module):
-    """A batch norm and the staircase behind it, run as one op where this has a faster twin. Made by `fuse`.
+    """A batch norm and the next staircase, run as one op if this op has a faster twin. `fuse` makes it.
 
     The two layers run one after the other for an observer, a debugger and `smooth_forward`.
 
@@ -41,7 +41,7 @@ class BatchNormQuantize(Module):
         self.norm, self.activation = norm, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) or (N, C), same shape out."""
+        """Map x (N, H, W, C) or (N, C) to y of the same shape."""
         norm, activation = self.norm, self.activation
         inputs = x, norm.gamma, norm.beta
         options = {"staircase": activation.staircase, "surrogate": activation.surrogate, **norm._options()}
@@ -64,28 +64,28 @@ def _has_twin(inputs, options):
 
 
 def fuse(model: Module) -> Module:
-    """Return the model with each batch norm and the staircase behind it as one op; print their names.
+    """Return the model with each batch norm and the next staircase as one op; print their names.
 
     Both models share their layers: training one trains the other. Use the original for checkpoints, `summary`,
     `decouple` and `observe`. Outputs, gradients and running averages keep their bits. `fit` and `evaluate` fuse
-    a model by themselves; a training loop of your own begins with `fused = fuse(model)`.
+    a model by themselves; your own training loop begins with `fused = fuse(model)`.
 
     Parameters
     ----------
     model : Module
-        It is left alone.
+        It stays unchanged.
 
     Returns
     -------
     Module
         A Sequential or Residual of the same layers, with a `BatchNormQuantize` for every pair; the model itself
-        if there is no pair. A module with a `forward` of its own stays as it is, with all layers inside: only the
-        module knows what it runs. So do subclasses of the two layers that override the computation.
+        if there is no pair. A module with its own `forward` stays unchanged, with all layers inside: only the
+        module knows what it runs. Subclasses of the two layers that override the computation stay, too.
 
     Raises
     ------
     TypeError
-        If the model is no Module.
+        If `model` is not a Module.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def fused(model: Module) -> tuple[Module, list[tuple[str, str]]]:
     -------
     model : Module
     pairs : list of (str, str)
-        The paths of what was fused.
+        The paths of each fused pair.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def fused(model: Module) -> tuple[Module, list[tuple[str, str]]]:
 
 
 def _fused(model, path, pairs, met):
-    """Return the fused form of a model, or itself; `pairs` gains what was fused, `met` holds what is done."""
+    """Return the fused form of a model, or itself; `pairs` gains the fused pairs, `met` holds finished modules."""
     if id(model) not in met:
         form = {Sequential: _sequential, Residual: _residual}.get(kind(model))
         met[id(model)] = form(model, path, pairs, met) if form else model
@@ -168,6 +168,6 @@ def _is(layer, cls):
 
 
 def _instead_of(model, new):
-    """Have a new container seen by whoever observes the old one."""
+    """Let the observers of an old container see the new container."""
     new._observers = model._observers
     return in_mode_of(model, new)

@@ -7,7 +7,7 @@ import numpy as np
 
 from duonet import arguments
 
-# For each bit generator the fields of its state: the largest integer, and how many of them, None for a single one.
+# For each bit generator, the fields of its state: the largest integer, and the count of integers, None for one.
 FLAG, SHORT, LONG = (1, None), (2**32 - 1, None), (2**128 - 1, None)
 LEFT = {"has_uint32": FLAG, "uinteger": SHORT}  # half of the last draw, kept for the next one
 PCG = {"state": {"state": LONG, "inc": LONG}} | LEFT
@@ -26,7 +26,7 @@ STATES = {
 
 
 class Generators:
-    """Random generators by number: a generator used in two places stays one object.
+    """Random generators by number: a generator in use in two places stays one object.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Generators:
 
     @classmethod
     def of(cls, states: Iterable[dict[str, Any]]) -> "Generators":
-        """Rebuild them from `states()`; a state that no generator can be in raises ValueError."""
+        """Rebuild generators from `states()`; an impossible state raises ValueError."""
         generators = cls()
         for state in states:
             kind = state.get("bit_generator") if isinstance(state, dict) else None
@@ -59,7 +59,7 @@ class Generators:
         return generators
 
     def number(self, rng: np.random.Generator) -> int:
-        """Return the generator's number, a new one if it has none yet."""
+        """Return the number of a generator; a new generator gets the next number."""
         for i, known in enumerate(self.found):
             if known is rng:
                 return i
@@ -67,16 +67,16 @@ class Generators:
         return len(self.found) - 1
 
     def get(self, number: int) -> np.random.Generator:
-        """Return the generator of a number; ValueError if there is none."""
+        """Return the generator of a number; an unknown number raises ValueError."""
         return self.found[arguments.integer("generators", "number", number, at_least=0, below=len(self.found))]
 
     def states(self) -> list[dict[str, Any]]:
-        """List the state of each."""
+        """List the state of each generator, as values that JSON can hold."""
         return [_plain(rng.bit_generator.state) for rng in self.found]
 
 
 def _checked(kind, name, value, field):
-    """Return a state whose every integer is within its bounds, lists of them as arrays."""
+    """Return a state after a check of all its integers; lists become arrays."""
     if isinstance(field, dict):
         if not isinstance(value, dict) or value.keys() != field.keys():
             raise ValueError(f"{kind}: {name} of the generator must hold {', '.join(field)}")

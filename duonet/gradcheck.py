@@ -39,7 +39,7 @@ def numerical_gradient(
     Parameters
     ----------
     function : callable
-        Tensors in, Tensor out.
+        From Tensors to a Tensor.
     *inputs : array
         float64.
     dy : array, optional
@@ -83,7 +83,7 @@ def check_gradients(
     rtol: float = 1e-6,
     directions: int = 2,
 ) -> None:
-    """Check the backward pass of `function` at `inputs`, or raise with the numbers that disagree.
+    """Check the backward pass of `function` at `inputs`, or raise an error with the numbers that disagree.
 
     The upstream gradient is random, so an op that ignores it is caught. For each input, the slope along random
     unit directions, [L(x + hv) − L(x − hv)] / (2h), must equal gradient · v. If they differ, the error contains a
@@ -92,12 +92,12 @@ def check_gradients(
     Parameters
     ----------
     function : callable
-        Tensors in, one Tensor out; deterministic.
+        From Tensors to one Tensor; deterministic.
     *inputs : array
         float64, away from kinks.
     against : {None, "surrogate"}
         A function with quantised activations has a backward pass that is *not* its derivative, and is refused
-        unless `against` is "surrogate": then the surrogates replace the staircases forwards as well.
+        unless `against` is "surrogate": the surrogates then replace the staircases in the forward pass as well.
     seed : int
         Draws the upstream gradient and the directions; printed with every failure.
     step : float

@@ -1,4 +1,4 @@
-"""Parameters that an optimiser treats by themselves: a rate, and a weight decay, for each of them."""
+"""Parameter groups of an optimiser: a rate and a weight decay for each parameter."""
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -9,7 +9,7 @@ from duonet.tensor import Parameter
 
 
 class HasParameters(Protocol):
-    """What `by_path` reads, such as a Module."""
+    """The input of `by_path`, such as a Module."""
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (path, Parameter)."""
@@ -23,10 +23,10 @@ def by_path(
     Parameters
     ----------
     model : Module
-        Its `parameters()` are to be the optimiser's.
+        The optimiser is to update its `parameters()`.
     rates, decays : dict, optional
         From a pattern, such as ``"*.gamma"``, to the factor on the learning rate or to the weight decay of the
-        parameters whose paths fit; of several patterns the first.
+        parameters whose paths match; if several patterns match, the first counts.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def by_path(
     Raises
     ------
     TypeError, ValueError
-        If a number is not finite or negative, or a pattern fits no path; the message lists the paths.
+        If a number is not finite or negative, or a pattern matches no path; the message lists the paths.
 
     Examples
     --------
@@ -73,9 +73,9 @@ def of_each(
         The optimiser and the argument, for messages.
     values : iterable of number or None, optional
     count : int
-        Of the parameters.
+        The number of parameters.
     otherwise : number or None
-        What stands for None.
+        The number in place of None.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def of_each(
     Raises
     ------
     TypeError, ValueError
-        If there are not as many as parameters, or one is not finite or negative.
+        If there are not as many numbers as parameters, or a number is not finite or negative.
 
     Examples
     --------

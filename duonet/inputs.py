@@ -1,4 +1,4 @@
-"""What a call hands to an op, as arrays of one dtype on one device, or a message that names two that differ."""
+"""The inputs of an op, as arrays of one dtype on one device, or a message that names two different inputs."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ def together(op: Any, inputs: list[Any]) -> list[Any]:
     Parameters
     ----------
     op : type
-        A `Function`: its name, and the dtypes that it takes.
+        A `Function`, for its name and the dtypes that it takes.
     inputs : list of array, number or None
-        A number takes the dtype of the arrays, which must hold it. None stands for an input left out.
+        A number takes the dtype of the arrays, which must hold it. None stands for a missing input.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def together(op: Any, inputs: list[Any]) -> list[Any]:
     Raises
     ------
     TypeError
-        If none is an array, one is not of what the op takes, or two differ in dtype or device.
+        If no input is an array, the op does not take an input, or two inputs differ in dtype or device.
     ValueError
         If the dtype cannot hold a number.
 
@@ -86,7 +86,7 @@ def _differ(op, i, one, k, other, advice="move one of them first"):
 
 
 def _number(op: Any, i: int, value: object, like: Array) -> Array:
-    if not isinstance(value, (float, int, np.number)):  # of which `fitting` refuses some, complex among them
+    if not isinstance(value, (float, int, np.number)):  # `fitting` then refuses some, such as complex numbers
         raise TypeError(
             f"{op.name}: {name_of(op, i)} must be a Tensor, an array or a number, got {type(value).__name__}"
         )

@@ -26,7 +26,7 @@ class Module:
     Layers in a list, tuple or dict would not be found: `ModuleList` holds them.
 
     The rest of the package knows a layer by the tags of its class, and assumes nothing without a tag. A subclass
-    that overrides `forward` must set the tags that are true again.
+    that overrides `forward` must set its true tags again.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Module:
     translates : bool
         Class tag: f(x + c) = f(x) + c for any number c of each channel.
     in_training : str
-        Class tag: why the output in training mode depends on more than this input; "" where it does not.
+        Class tag: why the output in training mode depends on more than this input; "" if it does not.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class Module:
         return next(vars(base)[tag] for base in reversed(cls.__mro__) if tag in vars(base))
 
     def known(self, tag: str) -> Any:
-        """Return a tag of the class; if `forward` has been replaced on this module, the value for "unknown"."""
+        """Return a tag of the class; if this module has another `forward`, return the value for "unknown"."""
         return type(self)._unknown(tag) if "forward" in vars(self) else getattr(self, tag)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -117,7 +117,7 @@ class Module:
         return vars(self) | {"_observers": []}
 
     def forward(self, *inputs: Any) -> Any:
-        """Compute the layer's output; subclasses define this."""
+        """Compute the layer's output; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs: Any) -> Any:
@@ -163,7 +163,7 @@ class Module:
             return
         met.add(id(self))
         for name, value in vars(self).items():
-            _refuse_hidden(self, name, value)  # a list may have been filled since
+            _refuse_hidden(self, name, value)  # the list may have grown meanwhile
         yield path, self
         for name, child in self.children():
             yield from child._walk(join(path, name), met, every_path)
@@ -179,11 +179,11 @@ class Module:
                     yield join(path, name), value
 
     def named_parameters(self, every_path: bool = False) -> Iterator[tuple[str, Parameter]]:
-        """Yield (path, Parameter) for everything that is learned; once, or with `every_path` by all paths."""
+        """Yield (path, Parameter) for each Parameter, once or, with `every_path`, under all of its paths."""
         return ((path, t) for path, t in self._tensors(every_path) if isinstance(t, Parameter))
 
     def named_buffers(self, every_path: bool = False) -> Iterator[tuple[str, Tensor]]:
-        """Yield (path, Tensor) for state that is saved, not learned; once, or with `every_path` by all paths."""
+        """Yield (path, Tensor) for each buffer, once or, with `every_path`, under all of its paths."""
         return ((path, t) for path, t in self._tensors(every_path) if not isinstance(t, Parameter))
 
     def parameters(self) -> list[Parameter]:
@@ -200,7 +200,7 @@ class Module:
         return None
 
     def before_step(self, epochs: float) -> dict[str, float] | None:
-        """Update what depends on time; `fit` gives the time in epochs before each step, and logs the result."""
+        """Update numbers that depend on time in epochs; `fit` calls this before each step, and logs the result."""
 
     def after_step(self) -> None:
         """Change Parameters in place, for example clip them; `fit` calls this after each step of the optimiser."""
@@ -238,9 +238,9 @@ class Module:
         return self
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Draw all weights below anew from `rng`, a numpy.random.Generator; a layer used twice is drawn once.
+        """Draw all weights below again from `rng`, a numpy.random.Generator; a layer used twice draws once.
 
-        A layer with Parameters must have a method of this name that draws them, or TypeError is raised.
+        TypeError is raised if a layer with Parameters has no such method that draws them.
         """
         for layer in list(self._drawing({id(self)})):
             layer.reset_parameters(rng)
@@ -264,15 +264,15 @@ class Module:
         Parameters
         ----------
         state : dict
-            As from `state_dict`.
+            A result of `state_dict`.
 
         Raises
         ------
         TypeError
-            If `state` is no dict.
+            If `state` is not a dict.
         ValueError
-            Naming every key that is missing or unexpected, and every array of another shape or kind of numbers,
-            out of its tensor's range, or unlike that of another path of the same tensor.
+            If a key is missing or unexpected, or an array has another shape or kind of numbers, is out of its
+            tensor's range, or differs from the array of another path of the same tensor. The message names all.
         """
         name = f"load_state_dict: {type(self).__name__}"
         tensors = dict(self._tensors(every_path=True))
@@ -281,13 +281,13 @@ class Module:
         for path, tensor in tensors.items():
             known = first.setdefault(id(tensor), path)
             if known != path and not np.array_equal(arrays[known], arrays[path], equal_nan=True):
-                raise ValueError(f"{name}: {known} and {path} are one tensor, but two different arrays came")
+                raise ValueError(f"{name}: {known} and {path} are one tensor, but their arrays differ")
         moved = [backend.to_device(arrays[path], backend.device_of(t.data)) for path, t in tensors.items()]
         for tensor, array in zip(tensors.values(), moved):
             tensor.data = array
 
     def _settings(self):
-        """Describe the layer's own settings, for `repr`."""
+        """Return the text of the layer's own settings, for `repr`."""
         return ""
 
     def __repr__(self):

@@ -18,7 +18,7 @@ __all__ = [
     "by_path",
 ]  # fmt: skip
 
-Numbers: TypeAlias = Sequence[float | None] | None  # one for each parameter
+Numbers: TypeAlias = Sequence[float | None] | None  # a number for each parameter
 
 
 class Optimizer:
@@ -30,7 +30,7 @@ class Optimizer:
     ----------
     parameters : list of Parameter
     lr : float
-        Learning rate; `base_lr` keeps the first one, which schedules scale.
+        Learning rate; `base_lr` keeps this first rate, which schedules scale.
     rates : sequence of number or None, optional
         For each parameter, a factor on the learning rate, 1 by default; `by_path` chooses the factors by the paths
         of a model.
@@ -40,14 +40,14 @@ class Optimizer:
     Attributes
     ----------
     steps : list of int
-        How often each parameter has been updated.
+        The number of updates of each parameter.
 
     Raises
     ------
     TypeError
-        If `parameters` holds anything but Parameters, or a setting is no number.
+        If `parameters` holds anything but Parameters, or a setting is not a number.
     ValueError
-        If there are no parameters, one comes twice, or a setting is out of its bounds.
+        If there are no parameters, a parameter comes twice, or a setting is out of bounds.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class Optimizer:
         return {name: value for name, value in vars(self).items() if name != "_vectors"}
 
     def __setstate__(self, state):
-        """Join the parameters of a copy again: copying turns the parts of one array into separate arrays."""
+        """Join the parameters of a copy again: a copy has separate arrays instead of parts of one array."""
         vars(self).update({name: value for name, value in state.items() if name not in self.buffers})
         self._flatten()
         for name in self.buffers:
@@ -117,7 +117,7 @@ class Optimizer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return a dict from name to a NumPy copy of everything that `step` has changed but the parameters."""
+        """Return a dict from name to a NumPy copy of everything that `step` changes, except the parameters."""
         state = {"steps": np.array(self.steps), "lr": np.array(float(self.lr))}
         for name in self.buffers:
             for i, array in enumerate(getattr(self, name)):
@@ -125,7 +125,7 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Continue from a `state_dict`; all of it fits, or ValueError is raised and nothing changes."""
+        """Continue from a `state_dict`; if an array does not fit, ValueError is raised and nothing changes."""
         name = type(self).__name__
         arrays = fitting(f"{name}: the state does not fit", state, self.state_dict())
         if arrays["steps"].min() < 0:
@@ -155,7 +155,7 @@ def _listed(name, parameters):
         if parameter.dtype.kind != "f":
             raise TypeError(f"{name}: parameters[{i}] must be floating-point, got {parameter.dtype}")
         if places.setdefault(id(parameter), i) != i:
-            raise ValueError(f"{name}: parameters {places[id(parameter)]} and {i} are one Parameter; give it once")
+            raise ValueError(f"{name}: parameters {places[id(parameter)]} and {i} are one Parameter; list it once")
     if not parameters:
         raise ValueError(f"{name}: the list of parameters is empty")
     return parameters
@@ -164,7 +164,7 @@ def _listed(name, parameters):
 class SGD(Optimizer):
     """Gradient descent with momentum: v ← μ v + g, w ← w − lr v, or with Nesterov w ← w − lr (g + μ v).
 
-    g is the gradient plus weight_decay · w. As in PyTorch, without dampening.
+    g is the gradient plus weight_decay · w. There is no dampening, as by default in PyTorch.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class SGD(Optimizer):
     nesterov : bool
     weight_decay : float
     rates, decays : sequence of number or None, optional
-        As of `Optimizer`.
+        As in `Optimizer`.
 
     Raises
     ------
@@ -238,7 +238,7 @@ class Adam(Optimizer):
     eps : float
     weight_decay : float
     rates, decays : sequence of number or None, optional
-        As of `Optimizer`.
+        As in `Optimizer`.
 
     Raises
     ------
@@ -307,7 +307,7 @@ class AdamW(Adam):
     eps : float
     weight_decay : float
     rates, decays : sequence of number or None, optional
-        As of `Optimizer`.
+        As in `Optimizer`.
 
     Raises
     ------

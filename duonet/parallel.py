@@ -20,36 +20,36 @@ import numpy.typing as npt
 
 from duonet import arguments, blas, workers
 
-CHUNK_BYTES = 1 << 20  # fits a second-level cache; smaller chunks spend their time in Python
-EVEN = 4  # more than one chunk are a multiple of this, so that two or four threads finish together
+CHUNK_BYTES = 1 << 20  # fits into a second-level cache; smaller chunks spend their time in Python
+EVEN = 4  # several chunks are a multiple of this, so that two or four threads finish together
 
-KEPT_BYTES = 1 << 24  # of one array in one thread: more comes from images too large for the cache anyway
+KEPT_BYTES = 1 << 24  # of an array in a thread: larger arrays belong to images that no cache holds
 
 _asked: contextvars.ContextVar[int | None] = contextvars.ContextVar("threads", default=None)
 
 
 class _Mine(threading.local):
-    """What each thread has: the memory that its scratch arrays lie in, the smallest first."""
+    """The memory of a thread's scratch arrays, the smallest array first."""
 
     def __init__(self):
         self.buffers = []
 
 
 _mine = _Mine()
-# Every view of a buffer, and a view of a view, refers to the buffer itself: with so few references it has none.
+# A view of a buffer, even a view of a view, refers to the buffer: with so few references, it has no view.
 _UNUSED = max(map(sys.getrefcount, [np.empty(0)]))
 
 
 def chunks(n: int, bytes_each: int) -> list[slice]:
     """Cut `n` items into slices whose working memory is at most about `CHUNK_BYTES`.
 
-    The cuts depend on the numbers given and on nothing else, so that the number of threads changes no result.
+    The cuts depend on the two arguments alone, so that the number of threads changes no result.
 
     Parameters
     ----------
     n : int
     bytes_each : int
-        Working memory that one item needs.
+        Working memory of one item.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def chunks(n: int, bytes_each: int) -> list[slice]:
 
 
 def run(work: Callable[[Any], Any], chunks: list[Any], least: int = 5) -> list[Any]:
-    """Call `work` on every chunk, on all cores where there are enough chunks, and list the results in order.
+    """Call `work` on every chunk, on all cores if there are enough chunks, and list the results in order.
 
-    The calling thread works too. Each thread takes the next chunk when it is done with one.
+    The calling thread works too. A thread that has finished a chunk takes the next chunk.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def run(work: Callable[[Any], Any], chunks: list[Any], least: int = 5) -> list[A
         Takes a chunk.
     chunks : list
     least : int
-        With fewer chunks the caller does all: to wake another thread takes a tenth of a millisecond, as do a few
-        operations on a chunk.
+        With fewer chunks the caller does all the work: a wake-up of another thread takes a tenth of a millisecond,
+        as long as a few operations on a chunk.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def run(work: Callable[[Any], Any], chunks: list[Any], least: int = 5) -> list[A
 
 def _share_out(work, chunks, n):
     pool, results = _pool(os.getpid(), n - 1), [None] * len(chunks)
-    waiting = iter(enumerate(chunks))  # threads may share it: taking the next item is one step under the GIL
+    waiting = iter(enumerate(chunks))  # threads may share it: under the GIL, `next` is one step
 
     def take():
         with blas.one_thread():
@@ -109,7 +109,7 @@ def _share_out(work, chunks, n):
     try:
         take()
     finally:
-        for other in others:  # none may still be writing when the caller continues or learns of an error
+        for other in others:  # no thread may still write when the caller continues or learns of an error
             other.cancel() or other.exception()
     for other in others:
         if not other.cancelled():
@@ -118,10 +118,10 @@ def _share_out(work, chunks, n):
 
 
 def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return an array to work in: uninitialised, and this thread's own until nothing refers to it any more.
+    """Return an uninitialised array for work in this thread, until nothing refers to the array any more.
 
-    Then the memory serves the next call. A fresh large array costs page faults, and comes from memory that is not
-    in the cache.
+    Then the memory serves the next call. A fresh large array would cost page faults, and its memory is not in the
+    cache.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
                 return np.ndarray(shape, dtype, kept[i])
             small = i
     if small is not None:
-        del kept[small]  # all that are free are too small: a larger one takes the place of the largest
+        del kept[small]  # all free arrays are too small: a larger array replaces the largest
     buffer = np.empty(size, np.uint8)
     kept.append(buffer)
     kept.sort(key=len)
@@ -157,10 +157,10 @@ def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 def keep_memory() -> None:
-    """Ask the C library to keep freed memory for the next array, where it is glibc; elsewhere do nothing.
+    """Ask the C library, if it is glibc, to keep freed memory for the next array; else do nothing.
 
-    By default it hands large arrays back to the system at once, and every new one then costs page faults: about a
-    tenth of a training step. The setting is for the whole process, so it is for programs to choose, not libraries.
+    By default glibc returns large arrays to the system at once, and every new array then costs page faults: about
+    a tenth of a training step. The setting belongs to the process, so a program may choose it, but not a library.
 
     Examples
     --------
@@ -182,20 +182,23 @@ def threads(n: int | None = None) -> Iterator[None]:
     """Share work among `n` threads inside the block, and hold BLAS at one.
 
     No result depends on `n`: chunks are cut by shapes alone, and BLAS runs single-threaded in every op of the
-    package, inside or outside. Inside, this includes products of your own, and BLAS need not be told at every op.
-    Afterwards it has as many threads as before.
-    `fit`, `evaluate`, `measure` and the commands do all of their work inside. Without threadpoolctl, BLAS
-    cannot be told, and no work is shared.
+    package, inside or outside. Inside, this includes your own products, and no op needs to set BLAS again.
+    Afterwards BLAS has as many threads as before. `fit`, `evaluate`, `measure` and the commands do all of their
+    work inside. Without threadpoolctl, nothing can set BLAS, and no work is shared.
 
     Parameters
     ----------
     n : int, optional
-        By default that of the enclosing `with`, else `DUONET_THREADS`, else the number of cores.
+        By default, the number of the enclosing `with`, else `DUONET_THREADS`, else the number of cores.
+
+    Returns
+    -------
+    context manager
 
     Raises
     ------
     TypeError, ValueError
-        If `n` or `DUONET_THREADS` is no whole number from 1 to 9999.
+        If `n` or `DUONET_THREADS` is not a whole number from 1 to 9999.
 
     Examples
     --------

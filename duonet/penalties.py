@@ -39,7 +39,7 @@ class Penalties:
         Parameters
         ----------
         loss : Tensor
-            Without axes.
+            The task's loss, without axes.
         look : bool
             Whether to read the penalties, for which the host waits for a GPU.
 
@@ -50,7 +50,7 @@ class Penalties:
         Raises
         ------
         ValueError
-            If one is no Tensor without axes or, where they are read, not finite; its module is named.
+            If a penalty is not a Tensor without axes, or is read and not finite; the message names its module.
         """
         self._steps += 1
         for path, module in self.modules:
@@ -62,7 +62,7 @@ class Penalties:
                     f"{_said(path, module)} must be one Tensor without axes, or None, got {penalty!r:.60}"
                 )
             if look and not backend.get_xp(penalty.data).isfinite(penalty.data):
-                raise ValueError(f"{_said(path, module)} is {float(penalty.data)}, no finite number")
+                raise ValueError(f"{_said(path, module)} is {float(penalty.data)}, not a finite number")
             self._sum = self._sum + penalty.data
             loss = loss + penalty
         return loss

@@ -12,15 +12,15 @@ LINE_SECONDS = 30  # between lines in a file or a pipe, where no bar is drawn
 
 
 class Bar:
-    """A tqdm bar for one epoch where someone watches, else a printed line at its end and every half minute.
+    """Progress of an epoch: a tqdm bar in a terminal or notebook, else a line at its end and every half minute.
 
     Parameters
     ----------
     text : str
     images : int
-        Of the epoch.
+        The number of images of the epoch.
     progress : bool
-        Show anything at all.
+        If False, nothing is shown.
     """
 
     def __init__(self, text: str, images: int, progress: bool):
@@ -40,11 +40,11 @@ class Bar:
             self.bar.close()
 
     def due(self) -> bool:
-        """Say whether it is time to show new figures."""
+        """Return whether it is time to show new figures."""
         return time.perf_counter() - self.last > REFRESH_SECONDS
 
     def advance(self, images: int, totals: Any) -> None:
-        """Count images, and show the score that `totals.read()` gives when it is time."""
+        """Count images, and show the score of `totals.read()` when it is time."""
         self.done += images
         if not self.due() and self.done < self.images:
             return
@@ -74,15 +74,15 @@ class Bar:
 
 
 class Tally:
-    """How many tasks have ended: a tqdm bar where someone watches, else a line for each.
+    """The number of finished tasks: a tqdm bar in a terminal or notebook, else a line for each task.
 
     Parameters
     ----------
     title : str
     done, total : int
-        Tasks that were finished before, and in all.
+        The number of tasks that were finished before, and of all tasks.
     progress : bool
-        Show anything at all.
+        If False, nothing is shown.
 
     Examples
     --------
@@ -106,12 +106,12 @@ class Tally:
             self.bar.close()
 
     def show(self) -> None:
-        """Let the clock of a bar run."""
+        """Update the clock of the bar."""
         if self.bar is not None:
             self.bar.refresh()
 
     def add(self, name: str, failed: bool) -> None:
-        """Count a task that has ended."""
+        """Count a finished task, and show its name."""
         self.done += 1
         self.failed += failed
         if self.bar is not None:
@@ -126,12 +126,12 @@ class Tally:
 
 
 def tqdm_bar(**options: Any) -> Any:
-    """Return a tqdm bar; its monitor is a thread, which it does without where none can be started.
+    """Return a tqdm bar, without its monitor thread if no thread can be started.
 
     Parameters
     ----------
     **options
-        Of `tqdm.tqdm`.
+        The arguments of `tqdm.tqdm`.
 
     Returns
     -------

@@ -34,24 +34,25 @@ def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), se
     Parameters
     ----------
     quantizer : Quantizer
-        It is left alone: copies are tried.
+        It stays unchanged: the tests use copies.
     shape : tuple of int
-        Of the input: (..., C), with the C that thresholds or ranges of each channel ask for. Large enough to meet
-        every level.
+        The shape of the input, (..., C), with the C of thresholds or ranges for each channel. The input should be
+        large enough to meet every level.
     seed : int
         Draws inputs; printed with every failure.
 
     Raises
     ------
     QuantizerError
+        If the quantiser breaks a promise; the message names the promise.
     TypeError
-        If it is no Quantizer.
+        If `quantizer` is not a Quantizer.
 
     Notes
     -----
     A scale that is computed from the input and kept from the tape has no surrogate gradient to compare with. Such
-    a quantiser is a `Function` with `exact = False` and, unless its backward pass is no gradient of anything, a
-    `smooth`.
+    a quantiser is a `Function` with `exact = False` and a `smooth`, unless its backward pass is not the gradient
+    of any function.
 
     Examples
     --------
@@ -76,7 +77,7 @@ def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), se
 
 
 def _copy(quantizer, dtype=np.float64, generators=()):
-    """Copy a quantiser, all but the generators."""
+    """Copy a quantiser, but share its generators."""
     return copy.deepcopy(quantizer, {id(rng): rng for rng in generators}).astype(dtype)
 
 
@@ -101,7 +102,7 @@ def _kept(quantizer, x):
 
 
 def _values(quantizer, x):
-    """Compare bits and scales with the values of two inputs: the scales tell which of them share their levels."""
+    """Compare bits and scales with the values of two inputs: the scales define the groups that share levels."""
     bits, scales, channels = quantizer.known("bits"), quantizer.scales(x.shape), x.shape[-1]
     if bits == FLOAT:
         return ""
@@ -123,7 +124,7 @@ def _values(quantizer, x):
 
 
 def _most(ys, by_channel):
-    """Count the different values, at most, among those that share their scale."""
+    """Return the largest count of different values that share a scale."""
     return max(len(np.unique(part)) for y in ys for part in (y.T if by_channel else [y]))
 
 
@@ -154,7 +155,7 @@ def _gradient(quantizer, x):
         return quantizer(x)
 
     rows = np.sort(x.reshape(-1, x.shape[-1]), axis=0)
-    few = rows[np.linspace(0, len(rows) - 1, 6).astype(int)]  # with both ends: a range has a gradient beyond it
+    few = rows[np.linspace(0, len(rows) - 1, 6).astype(int)]  # both ends: there a range has a gradient
     try:
         check_gradients(function, few, *(p.data for p in parameters.values()), against="surrogate")
     except ValueError as error:
@@ -170,7 +171,7 @@ def _projected(quantizer, x):
     if weight.data is not before or not np.isfinite(before).all():
         return "project() must change the weight in place, and leave it finite"
     if not weight._changes[0] and not np.array_equal(before, x):
-        return "project() changes the weight, and does not say so by weight.changed()"
+        return "project() changes the weight without a call of weight.changed()"
     return ""
 
 
@@ -192,7 +193,7 @@ def _tags(quantizer, x):
     quantizer.eval()
     for tag, holds in HOLDS.items():
         if quantizer.known(tag) and not holds(lambda x: _of(quantizer, x), x):
-            return f"its tag says {tag}, but its values do not"
+            return f"its tag states {tag}, but its values contradict it"
     return ""
 
 
@@ -229,7 +230,7 @@ HOLDS = {
 
 
 def _comes_back(quantizer, x):
-    _of(quantizer.train(), x)  # so that a state is not the first one
+    _of(quantizer.train(), x)  # so that the state differs from the initial state
     classes = {}
     describe(quantizer, Generators(), classes=classes)
     with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +238,7 @@ def _comes_back(quantizer, x):
         save_checkpoint(path, quantizer)
         twin = load_checkpoint(path, classes=classes.values()).model
     if not np.array_equal(_of(quantizer.eval(), x), _of(twin.eval(), x)):
-        return "a checkpoint brings back another function"
+        return "a checkpoint restores another function"
     return ""
 
 

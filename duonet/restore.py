@@ -25,23 +25,23 @@ def restored(
     Parameters
     ----------
     arrays : dict
-        Of a checkpoint.
+        The arrays of a checkpoint.
     meta : dict
-        Its description: any JSON values, which are checked.
+        The description of the checkpoint: any JSON values, which are checked.
     device : {"cpu", "gpu"}
-        Where model and optimiser go.
+        The device for model and optimiser.
     classes : dict, optional
         From a name to a class that is not duonet's own.
 
     Returns
     -------
     dict
-        From the names of `Checkpoint` to what they hold.
+        From the fields of `Checkpoint` to their values.
 
     Raises
     ------
     TypeError, ValueError
-        If no checkpoint of duonet has such a description.
+        If duonet writes no such description.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def restored(
     _check_depth(meta)
     state, moments = (_under(prefix, arrays) for prefix in ("model/", "optimizer/"))
     if len(state) + len(moments) + 1 != len(arrays) or (moments and meta["optimizer"] is None):
-        raise ValueError("it holds arrays that belong to nothing")
+        raise ValueError("it holds arrays without an owner")
     table = Generators.of(meta["generators"])
     model = _made(nn.Module, meta["model"], table, classes, state)
     _fill(model, state, meta)
@@ -77,7 +77,7 @@ def restored(
 
 
 def _made(kind, description, table, classes, *arrays, **more):
-    """Rebuild an object that, described again, is described in the same words."""
+    """Rebuild an object, and refuse it if its own description differs from the given one."""
     made = rebuild(description, table, *arrays, classes=classes, **more)
     if not isinstance(made, kind) or describe(made, table) != description:
         raise ValueError(f"its description of the {kind.__name__.lower()} is not one that duonet writes")
@@ -85,7 +85,7 @@ def _made(kind, description, table, classes, *arrays, **more):
 
 
 def _fill(model, state, meta):
-    """Give a rebuilt model its arrays, each in the file's dtype, and say what is frozen or in evaluation mode."""
+    """Give a rebuilt model its arrays in the file's dtypes, its frozen parameters and its layers' modes."""
     tensors, layers = dict(model._tensors()), dict(model.modules())
     for path, tensor in tensors.items():
         if path in state and state[path].dtype.kind == "f":

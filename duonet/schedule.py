@@ -26,7 +26,12 @@ class Schedule:
 
 
 def time_of(owner: str, epochs: float) -> float:
-    """Return the time in epochs that an owner's `before_step` was told; infinity is the end of all training.
+    """Return the time in epochs that an owner's `before_step` received; infinity is the end of all training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the time is not a number or is negative.
 
     Examples
     --------
@@ -39,7 +44,7 @@ def time_of(owner: str, epochs: float) -> float:
 
 
 def schedule_or_none(owner: str, schedule: Schedule | None) -> Schedule | None:
-    """Return the argument `schedule` of an owner; TypeError if it is neither a Schedule nor None.
+    """Return the argument `schedule` of an owner, or raise TypeError if it is neither a Schedule nor None.
 
     Examples
     --------
@@ -49,7 +54,7 @@ def schedule_or_none(owner: str, schedule: Schedule | None) -> Schedule | None:
 
 
 class Constant(Schedule):
-    """Keep the learning rate.
+    """Keep the learning rate constant: a factor of 1.
 
     Examples
     --------
@@ -74,7 +79,7 @@ class StepDecay(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If a milestone or the factor is no finite number, or negative.
+        If a milestone or the factor is not a finite number, or is negative.
 
     Examples
     --------
@@ -89,7 +94,7 @@ class StepDecay(Schedule):
         self.factor = float(arguments.number("StepDecay", "factor", factor, at_least=0))
 
     def __call__(self, epochs: float) -> float:
-        """Factor ^ (milestones that have passed)."""
+        """Return factor ^ (number of milestones in the past)."""
         return self.factor ** sum(epochs >= m for m in self.milestones)
 
 
@@ -104,7 +109,7 @@ class Cosine(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If `total` is no finite number above 0.
+        If `total` is not a finite number above 0.
 
     References
     ----------
@@ -120,12 +125,12 @@ class Cosine(Schedule):
         self.total = arguments.number("Cosine", "total", total, above=0)
 
     def __call__(self, epochs: float) -> float:
-        """½ (1 + cos(π t / total)), and 0 after it."""
+        """Return ½ (1 + cos(π t / total)), and 0 after `total`."""
         return 0.5 * (1 + math.cos(math.pi * min(epochs / self.total, 1)))
 
 
 class Ramp(Schedule):
-    """Go from one number to another along a straight line, and stay: s + (e − s) min(t / total, 1).
+    """Move from one number to another along a straight line, and stay there: s + (e − s) min(t / total, 1).
 
     Parameters
     ----------
@@ -137,7 +142,7 @@ class Ramp(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument is no finite number, or `total` is not above 0.
+        If an argument is not a finite number, or `total` is not above 0.
 
     Examples
     --------
@@ -157,18 +162,18 @@ class Ramp(Schedule):
 
 
 class Stages(Schedule):
-    """Hold one number after the other: values[k] once k of the times have passed.
+    """Take one value after the other: values[k] once k of the times have passed.
 
     Parameters
     ----------
     values : sequence of number
     times : sequence of number
-        Epochs, rising: one time fewer than values.
+        Rising times in epochs, one fewer than values.
 
     Raises
     ------
     TypeError, ValueError
-        If a value or time is no finite number, the times do not rise, or their number is wrong.
+        If a value or time is not a finite number, the times do not rise, or their number is wrong.
 
     Examples
     --------
@@ -181,7 +186,7 @@ class Stages(Schedule):
         self.times = tuple(arguments.number("Stages", f"times[{i}]", t, at_least=0) for i, t in enumerate(times))
         if len(self.values) != len(self.times) + 1 or list(self.times) != sorted({*self.times}):
             raise ValueError(
-                f"Stages: expected rising times, one less than values, got {self.times} and {self.values}"
+                f"Stages: expected rising times, one fewer than values, got {self.times} and {self.values}"
             )
 
     def __call__(self, epochs: float) -> float:

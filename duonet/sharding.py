@@ -1,8 +1,8 @@
-"""A training step in shards: each goes through the network alone, and their gradients are added.
+"""A training step in shards: each shard passes through the network alone, and their gradients are added.
 
 Each shard has its own copy of the state that a forward pass changes: buffers such as running averages, and random
-generators. At an epoch's start the buffers are the model's; at its end the model gets their mean, and its own
-generators have drawn once.
+generators. At the start of an epoch the buffers are the model's; at its end the model gets their mean, and the
+model's own generators have drawn once.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from duonet.team import Team
 from duonet.tensor import Tensor
 from duonet.totals import Totals, as_array
 
-FIGURES = 4  # of a shard: loss, hits, whether there are none, penalty
+FIGURES = 4  # of a shard: loss, hits, whether there are no hits, penalty
 PLAIN = (bool, int, float, str, tuple, np.ndarray, np.generic)
 
 
@@ -42,7 +42,7 @@ class Shards:
     Raises
     ------
     ValueError
-        If the result would depend on more than the shards; names the layer.
+        If the result would depend on more than the shards; the message names the layer.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class Shards:
         hooked = [m for _, m in model.modules() if _has_hooks(m)]
         inside = {id(buffer) for module in hooked for _, buffer in module.named_buffers()}
         self.followed = [i for i, (_, buffer) in enumerate(self.buffers) if id(buffer) in inside]
-        self.most = 1  # shards of a batch, so far
+        self.most = 1  # the largest number of shards of a batch so far
         self.penalty, self.images = 0.0, 0
         ends = np.cumsum([0, *(p.size for p in optimizer.parameters)]).tolist()
         self.parts = [slice(*pair) for pair in zip(ends, ends[1:])]
@@ -80,16 +80,16 @@ class Shards:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Numbers that follow time, at the latest step."""
+        """The numbers that depend on time, at the latest step."""
         return self.stepping.numbers
 
     def before(self, epochs: float) -> None:
-        """Tell every module the time."""
+        """Call `before_step` of every module with the time in epochs."""
         with self._everywhere():
             self.stepping.before(epochs)
 
     def after(self) -> None:
-        """Let every module act after the step, once for all shards."""
+        """Call `after_step` of every module, once for all shards."""
         with self._everywhere():
             self.stepping.after()
 
@@ -156,7 +156,7 @@ class Shards:
         Raises
         ------
         ValueError
-            If a buffer that holds no floats was changed; it is named.
+            If a buffer without floats has changed; the message names the buffer.
         RuntimeError
             If the processes differ.
         """
@@ -169,9 +169,8 @@ class Shards:
                         f"fit: buffer {path} changes in training and holds no floats; shards have no mean"
                     )
         flat = [np.concatenate([np.zeros(0), *(_host(value).ravel() for value in values)]) for values in used]
-        if (
-            team.batch_norm == "batch"
-        ):  # all hold the same, but for a small last batch that the first one had alone
+        # All processes agree, except on a small last batch that the first process had alone.
+        if team.batch_norm == "batch":
             flat = [values * (self.most if team.rank == 0 else 0) for values in flat]
         shapes = next(s for s in team.world.gather([v.shape for v in used[0]] if used else None) if s is not None)
         ends = np.cumsum([0, *map(math.prod, shapes)]).tolist()
@@ -193,7 +192,7 @@ class Shards:
         return digest
 
     def _pass(self, run, x, labels, rows, loss, when):
-        """Go forwards and backwards with one shard; return its figures."""
+        """Run forwards and backwards with one shard; return its figures."""
         images, here = len(labels), rows.stop - rows.start
         part, penalties, before = Totals("fit"), copy.copy(self.penalties), self._plain()
         shard = Tensor(x[rows])
@@ -201,7 +200,7 @@ class Shards:
         value = loss(logits, labels[rows])
         part.add(value, logits, labels[rows])
         if not np.isfinite(float(part.loss)):
-            shared_norm.undo(self.model)  # the others would have to take part in what follows
+            shared_norm.undo(self.model)  # the other processes would have to take part in the next lines
         check_loss(part, self.model, shard, labels, *when)
         value = penalties.added(value)
         self.optimizer.zero_grad()
@@ -212,7 +211,7 @@ class Shards:
         return np.array([float(part.loss), hits, part.hits is None, penalty * here, *there], np.float64)
 
     def _vector(self):
-        """Return all gradients end to end."""
+        """Return all gradients as one vector."""
         parameters = self.optimizer.parameters
         vector = backend.get_xp(parameters[0].data).zeros(self.parts[-1].stop, self.dtype)
         for parameter, part in zip(parameters, self.parts):
@@ -222,7 +221,7 @@ class Shards:
 
     @contextlib.contextmanager
     def _at(self, place):
-        """Let the model have a shard's buffers and its generators' states, in the block."""
+        """Give the model a shard's buffers and its generators' states in the block."""
         buffers, generators = [b for _, b in self.buffers], [rng.bit_generator for _, rng in self.generators]
         values, states = [b.data for b in buffers], [bits.state for bits in generators]
         _put(buffers, self.values[place], generators, self.states[place])
@@ -234,7 +233,7 @@ class Shards:
 
     @contextlib.contextmanager
     def _everywhere(self):
-        """Copy to all shards what the block changes in the model's buffers."""
+        """Copy the block's changes of the model's buffers to all shards."""
         before = [self.buffers[i][1].data.copy() for i in self.followed]
         yield
         for i, old in zip(self.followed, before):
@@ -247,7 +246,7 @@ class Shards:
                 values[i] = buffer.data.copy()
 
     def _plain(self):
-        """Return numbers and arrays that modules hold beside their tensors, once."""
+        """Return the numbers and arrays of modules beside their tensors, each once."""
         if not self.fresh:
             return {}
         return {
@@ -268,7 +267,7 @@ class Shards:
 
 
 def _bits(value):
-    """Write a value as bytes, in which NaN equals itself; a tuple that holds functions has none."""
+    """Return a value as bytes, in which NaN equals itself; None for a tuple with functions."""
     with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
         return pickle.dumps(value)
 

@@ -1,4 +1,4 @@
-"""Batch norm over a batch that several processes share: each has some of its rows, and all use its statistics."""
+"""Batch norm over a batch on several processes: each has some of the rows, and all use the statistics of all."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ from duonet.tensor import Function, Tensor
 
 
 class SharedBatchNorm(Function):
-    """As `batch_norm` in training, with the sums over the M values of a channel in all processes.
+    """`batch_norm` in training, with the sums over the M values of a channel in all processes.
 
     y = γ x̂ + β;   dx = γ/σ · (dy − dβ/M − x̂ dγ/M).   dγ and dβ are returned as this process's part of the sums.
     """
@@ -61,7 +61,7 @@ def check(model: Module, team: Team, drawing: Sequence[str]) -> None:
     Raises
     ------
     ValueError
-        Naming the layer.
+        If there is such a layer; the message names the layer.
     """
     if team.batch_norm == "shard" or team.size == 1:
         return
@@ -78,14 +78,14 @@ def check(model: Module, team: Team, drawing: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def whole_batch(model: Module, team: Team, images: int) -> Iterator[None]:
-    """Let batch norm use the statistics of the whole batch in the block, where the team asks for it.
+    """Let batch norm use the statistics of the whole batch in the block, if the team's `batch_norm` is "batch".
 
     Parameters
     ----------
     model : Module
     team : Team
     images : int
-        Of the batch.
+        The number of images in the batch.
 
     Yields
     ------

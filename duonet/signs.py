@@ -20,7 +20,7 @@ class SignProduct(Function):
         signs = xp.where(w >= 0, 1, -1).astype(w.dtype)
         ctx.op = engine.version(product, backend.device_of(x), x, signs, bias, **options)
         y = ctx.op.forward(ctx, x, signs, None, **options)
-        ctx.w = w  # what `backward` reads in every version of an op
+        ctx.w = w  # `backward` reads it in every version of an op
         y = per_channel(xp.multiply, y, abs(w.reshape(-1, w.shape[-1])[0]))
         return y if bias is None else per_channel(xp.add, y, bias, out=y)
 
@@ -31,22 +31,23 @@ class SignProduct(Function):
 
 
 def sign_product(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
-    """Multiply by weights of two values ±α a channel, or convolve with them, and scale by α after summing.
+    """Multiply by weights of two values ±α per channel, or convolve with them; α scales the sum.
 
     Parameters
     ----------
     x : Tensor
         (N, IN), or (N, H, W, C)
     w : Tensor
-        (IN, OUT), or (KH, KW, C, OC): in every output channel ±α of one α.
+        (IN, OUT), or (KH, KW, C, OC): every output channel has values ±α with one α.
     bias : Tensor, optional
+        (OUT,), or (OC,)
     stride, padding : int
-        Of a convolution.
+        For a convolution.
 
     Returns
     -------
     Tensor
-        As `functional.linear` or `functional.conv2d` gives it.
+        The result of `functional.linear` or `functional.conv2d`, but for rounding.
 
     Examples
     --------

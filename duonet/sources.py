@@ -1,4 +1,4 @@
-"""`WeightSource`: a layer's weight made, at every use, of learned arrays that have other shapes."""
+"""`WeightSource`: a layer's weight, made at every use from learned arrays of other shapes."""
 
 import math
 from typing import Any
@@ -12,12 +12,12 @@ from duonet.tensor import Parameter, Tensor
 
 
 class WeightSource(Module):
-    """Parameters of its own, the latents, and how a weight (..., IN, OUT) is made of them: `forward()` returns it.
+    """Base of modules whose `forward()` makes a weight (..., IN, OUT) from Parameters of their own, the latents.
 
-    As `weight_source` of a conv or linear layer it is a child of that layer, which asks it for the weight at every
-    use and hands that to its `weight_quantizer`, where it has one. The latents come into being when a layer takes
-    it, for their shapes follow from the layer's; a source serves one layer. A subclass defines `latent_shapes`,
-    `shape`, `begin` and `forward`, and `by_inputs` where `decouple` may double its layer.
+    The `weight_source` of a conv or linear layer is a child of the layer. The layer calls it at every use, and
+    passes the weight to its `weight_quantizer`, if there is one. The layer also makes the latents, whose shapes
+    follow from its own; a source serves one layer. A subclass defines `latent_shapes`, `shape`, `begin` and
+    `forward`, and also `by_inputs` if `decouple` may double its layer.
 
     Examples
     --------
@@ -36,47 +36,47 @@ class WeightSource(Module):
     """
 
     def latent_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the latents by name; ValueError where it can make no weight of that shape."""
+        """Return the shapes of the latents by name; ValueError if no weight of this shape is possible."""
         raise TypeError(f"{type(self).__name__} defines no latent_shapes, so no layer can take it")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the weight, as its latents are now."""
+        """Shape of the weight for the present shapes of the latents."""
         raise NotImplementedError(f"{type(self).__name__} defines no shape")
 
     def begin(self, weight: Array) -> None:
-        """Set the latents so that `forward` gives this weight, or one like it."""
+        """Set the latents so that `forward` returns this weight, or a similar weight."""
         raise NotImplementedError(f"{type(self).__name__} defines no begin")
 
     def by_inputs(self) -> Parameter | None:
-        """Return the latent (..., IN, any) that the weight is linear in, row by row; None if there is none."""
+        """Return the latent (..., IN, any) in which the weight is linear, row by row; None if there is none."""
         return None
 
     def stored(self) -> int:
-        """Count the numbers that remain to be kept once the weight is quantised; here all of it."""
+        """Count the numbers to store once the weight is quantised; by default, all numbers of the weight."""
         return math.prod(self.shape)
 
 
 def latents(owner: str, shape: tuple[int, ...], source: WeightSource | None) -> Parameter | None:
-    """Make a layer's latent weight, or that of its source, of zeros.
+    """Make the latent weight of a layer, or the latents of its source, of zeros.
 
     Parameters
     ----------
     owner : str
         The layer, for messages.
     shape : tuple of int
-        Of the weight.
+        The shape of the weight.
     source : WeightSource or None
 
     Returns
     -------
     Parameter or None
-        The layer's own; None where a source has them.
+        The layer's latent weight; None if a source has the latents.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no source, makes no such weight, or serves another layer.
+        If `source` is not a WeightSource, makes no such weight, or serves another layer.
 
     Examples
     --------
@@ -87,14 +87,14 @@ def latents(owner: str, shape: tuple[int, ...], source: WeightSource | None) -> 
         return Parameter(np.zeros(shape, np.float32))
     arguments.instance(owner, "weight_source", source, WeightSource)
     if source.parameters():
-        raise ValueError(f"{owner}: weight_source serves another layer already: each takes one of its own")
+        raise ValueError(f"{owner}: weight_source serves another layer already: each layer needs its own")
     for name, latent in source.latent_shapes(shape).items():
         setattr(source, name, Parameter(np.zeros(latent, np.float32)))
     return None
 
 
 def arrays(shape: tuple[int, ...], source: WeightSource | None, bias: bool) -> dict[str, tuple[int, ...]]:
-    """Return by path the shapes of a layer's latents and bias.
+    """Return the shapes of a layer's latents and bias, by path.
 
     Examples
     --------
@@ -119,12 +119,12 @@ def shape_of(layer: Any) -> tuple[int, ...]:
 
 
 def rows(layer: Any) -> Parameter:
-    """Return the latent of a layer that has a row for each input: its weight, or what its source names.
+    """Return the latent of a layer that has a row for each input: its weight, or a latent of its source.
 
     Raises
     ------
     ValueError
-        If its source names none.
+        If its source has no such latent.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def rows(layer: Any) -> Parameter:
 
 
 def begin(layer: Any, weight: Array) -> None:
-    """Give a layer its first weight: to its source, if it has one, and what comes of it to its quantiser; no bias.
+    """Give a layer its first weight, by its source if it has one, prepare its quantiser, and set its bias to 0.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def begin(layer: Any, weight: Array) -> None:
         fill(layer.weight, weight)
     else:
         layer.weight_source.begin(backend.to_device(weight, "cpu"))
-    if layer.weight_quantizer is not None and weight.any():  # zeros say nothing: those of a file are still to come
+    if layer.weight_quantizer is not None and weight.any():  # zeros are a file's placeholder
         made = layer.weight if layer.weight_source is None else layer.weight_source()
         layer.weight_quantizer.begin(made.data)
     if layer.bias is not None:
@@ -163,20 +163,20 @@ def begin(layer: Any, weight: Array) -> None:
 
 
 def give(layer: Any, quantizer: Any, source: WeightSource | None = None) -> None:
-    """Put a quantiser, and a source, into a layer that has weights: they begin with those.
+    """Put a quantiser, and a source, into a layer with weights; both start from these weights.
 
     Parameters
     ----------
     layer : Conv2d or Linear
-        Changed in place. What its optimiser knew of its weight is of no use with a source.
+        Changed in place. With a source, the layer needs a new optimiser.
     quantizer : Quantizer or None
     source : WeightSource, optional
 
     Raises
     ------
     TypeError, ValueError
-        If it is no quantiser, or the source serves another layer or can make no such weight; the layer stays as it
-        was.
+        If `quantizer` is not a Quantizer, or the source serves another layer or cannot make such a weight; the
+        layer stays unchanged.
 
     Examples
     --------

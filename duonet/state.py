@@ -1,4 +1,4 @@
-"""Arrays by name, checked against those that they are to replace."""
+"""Arrays by name, checked against the arrays that they replace."""
 
 from typing import Any
 
@@ -10,30 +10,30 @@ from duonet.backend import Array
 
 
 def fitting(owner: str, state: dict[str, Array], like: dict[str, Array]) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a `state_dict`, each in the dtype of its place; all of them fit, or none is returned.
+    """Return the arrays of a `state_dict`, each in the dtype of its place; if one does not fit, raise an error.
 
-    NaN and infinity that were saved come back; a number that only becomes infinite in a narrower dtype is refused.
+    NaN and infinity are kept; a number that becomes infinite only in a narrower dtype is refused.
 
     Parameters
     ----------
     owner : str
-        How messages begin.
+        The beginning of messages.
     state : dict
         From name to array.
     like : dict
-        From name to an array of the shape and dtype expected there.
+        From name to an array of the expected shape and dtype.
 
     Returns
     -------
     dict
-        From name to a NumPy array of its own.
+        From name to a new NumPy array.
 
     Raises
     ------
     TypeError
-        If `state` is no dict.
+        If `state` is not a dict.
     ValueError
-        Naming everything that is missing, unexpected or does not fit.
+        If an array is missing, unexpected or does not fit; the message names all such arrays.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def fitting(owner: str, state: dict[str, Array], like: dict[str, Array]) -> dict
 
 
 def _converted(value, like):
-    """Return a copy in the dtype of `like`, and None or else what is wrong with it."""
+    """Return a copy in the dtype of `like`, and the fault of the value or None."""
     if not backend.is_array(value) or isinstance(value, np.ma.MaskedArray):
         return None, f"is a {type(value).__name__}, expected an array"
     if value.shape != like.shape:

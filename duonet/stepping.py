@@ -42,17 +42,17 @@ class Stepping:
         self.numbers: dict[str, float] = {}
 
     def before(self, epochs: float) -> None:
-        """Give every module the time, parents first.
+        """Call `before_step` of every module with the time, parents first.
 
         Parameters
         ----------
         epochs : float
-            Since the training began.
+            The time since the training began.
 
         Raises
         ------
         TypeError, ValueError
-            If what one returns is no dict of finite numbers; it is named.
+            If a module does not return a dict of finite numbers; the message names the module.
         """
         said: dict[str, list[float]] = {}
         for path, module in self._before:

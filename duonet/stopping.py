@@ -1,4 +1,4 @@
-"""Ends of a training before its last epoch, and a limit for the length of a step's gradient."""
+"""Early stops of a training, and a limit for the length of a step's gradient."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,15 +21,17 @@ def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], b
     patience : int
         Epochs after the best epoch; of equal epochs, the earliest counts as the best.
     column : str
-        Of the history. Where its name ends in "accuracy" the largest value is the best, elsewhere the smallest.
+        A column of the history. If its name ends in "accuracy", the largest value is the best, else the smallest.
 
     Returns
     -------
     callable
-        From a History to whether the training ends.
+        From a History to a bool: True ends the training.
 
     Raises
     ------
+    TypeError, ValueError
+        If `patience` is not a whole number from 1 on, or `column` is not a str.
     KeyError
         When the function is called, if the history has no such column.
 
@@ -50,7 +52,7 @@ def early_stop(patience: int, column: str = "val_loss") -> Callable[[History], b
 
 
 def clip_gradients(parameters: Iterable[Parameter], largest: float) -> Any:
-    """Scale all gradients by min(1, c / ‖g‖), where ‖g‖ = √(Σ g²) is the norm of all of them together.
+    """Scale all gradients by min(1, c / ‖g‖), where ‖g‖ = √(Σ g²) is their common norm.
 
     Parameters
     ----------
@@ -62,7 +64,12 @@ def clip_gradients(parameters: Iterable[Parameter], largest: float) -> Any:
     Returns
     -------
     0-d array of float64
-        ‖g‖ before scaling, summed in float64 and left on the device, because reading it would stall a GPU.
+        ‖g‖ before scaling, summed in float64 and left on the device, because a copy to the host would stall a GPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `largest` is not a finite number above 0.
 
     References
     ----------

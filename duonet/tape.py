@@ -20,7 +20,7 @@ _smooth = contextvars.ContextVar("smooth", default=False)
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Switch the tape off: ops inside leave no graph behind.
+    """Switch the tape off: ops inside the block leave no graph behind.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def no_grad() -> Iterator[None]:
 
 @contextlib.contextmanager
 def smooth_forward() -> Iterator[None]:
-    """Make every op with a surrogate gradient compute its surrogate forwards as well.
+    """Make every op with a surrogate gradient compute its surrogate in the forward pass as well.
 
     Inside, such an op is an ordinary differentiable function, so its backward pass can be checked numerically
     (`check_gradients(..., against="surrogate")`).
@@ -100,7 +100,7 @@ class Node:
                 )
 
     def free(self) -> None:
-        """Forget all but the function: the arrays are freed, and a second backward pass can name the function."""
+        """Forget all but the function: this frees the arrays, and a second backward pass can name the function."""
         function = self.function
         self.__dict__.clear()
         self.__dict__.update(function=function, parents=None, hooks=[])
@@ -119,7 +119,7 @@ def recording() -> bool:
 
 
 def smooth() -> bool:
-    """Return whether ops with a surrogate gradient compute the surrogate forwards at present.
+    """Return whether ops with a surrogate gradient compute the surrogate in the forward pass at present.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def backpropagate(output: Any, dy: Array) -> None:
     Raises
     ------
     RuntimeError
-        If the graph has been freed or a tensor of it was changed in place (no gradient has been added then), or
+        If the graph has been freed or a tensor of it was changed in place (both before any gradient is added), or
         if a backward pass returns a gradient of the wrong shape or dtype.
 
     Examples
@@ -183,7 +183,7 @@ def topological_order(output: Any, asking: str) -> list[Any]:
     Parameters
     ----------
     output : Node or Tensor
-        The source to begin at.
+        The first source.
     asking : str
         The caller's name, for the message.
 
@@ -252,7 +252,7 @@ def _input_gradients(node, dy):
 
 
 def _add(a, b):
-    """Add two gradients into a new array, which a 0-d sum in NumPy is not by itself."""
+    """Add two gradients into a new array; NumPy alone would return a scalar for 0-d arrays."""
     return backend.get_xp(a).asarray(a + b)
 
 

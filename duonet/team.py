@@ -20,19 +20,19 @@ from duonet import arguments
 from duonet.backend import Array
 
 T = TypeVar("T")
-# What mpiexec tells each process: MPICH, Intel MPI and Slurm's pmi2; Open MPI; Slurm's pmix.
+# The variables that mpiexec sets: of MPICH, Intel MPI and Slurm's pmi2; of Open MPI; of Slurm's pmix.
 LAUNCHERS = (
     ("PMI_SIZE", "PMI_RANK"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     ("SLURM_STEP_NUM_TASKS", "PMIX_RANK"),
 )
-SHORT = 4096  # numbers: below, latency counts and not bytes
+SHORT = 4096  # numbers: in shorter vectors, latency counts and not bytes
 TIMEOUT = 600.0  # seconds
 INSTALL = "install it with: pip install 'duonet[mpi]'"
 
 
 class Elsewhere(SystemExit):
-    """Another process has failed and says why; this one ends without a word."""
+    """Another process has failed and prints the reason; this process ends without a message."""
 
 
 def launched() -> tuple[int, int]:
@@ -55,14 +55,14 @@ def launched() -> tuple[int, int]:
 
 
 class World:
-    """The processes that train together; by default one alone, without MPI.
+    """The processes that train together; by default a single process, without MPI.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm, optional
     timeout : number
-        Seconds that a process may wait for the others. Then it ends them all: MPI would wait for ever for a
-        process that hangs.
+        Seconds that a process may wait for the others. After this time it ends all processes, because MPI would
+        wait for ever for a process that hangs.
 
     Attributes
     ----------
@@ -97,15 +97,15 @@ class World:
         Raises
         ------
         RuntimeError
-            Where mpiexec started several processes, and mpi4py is missing or belongs to another MPI, so that each
-            would take itself for the only one. It is raised in the first; the others end in silence.
+            If mpiexec started several processes, but mpi4py is missing or belongs to another MPI, so that each
+            process would believe that it is alone. Only the first process raises it; the others end in silence.
         """
         size, rank = launched()
         if size == 1:
             return cls(timeout=timeout)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the error below says it better
+                warnings.simplefilter("ignore")  # the error below is clearer
                 from mpi4py import MPI
             seen, library = MPI.COMM_WORLD.size, MPI.Get_library_version().split(",")[0].split("\n")[0][:60]
             problem = f"but mpi4py's library, {library}, sees {seen}: use the mpiexec of that library"
@@ -118,14 +118,14 @@ class World:
         raise RuntimeError(f"mpiexec started {size} processes, {problem}")
 
     def gather(self, value: T) -> list[T]:
-        """Return the value that each process gives, by rank."""
+        """Return the values of all processes, by rank."""
         if self.size == 1:
             return [value]
         with self._waiting():
             return self.comm.allgather(value)
 
     def agreed(self, make: Callable[[], T]) -> T:
-        """Call `make` in each process; if one fails, all end, and the first that failed says why."""
+        """Call `make` in each process; if a call fails, all processes end, and the first failed one prints why."""
         if self.size == 1:
             return make()
         value, error = None, None
@@ -150,7 +150,7 @@ class World:
             return self.comm.bcast(value)
 
     def gather_arrays(self, own: Array) -> Array:
-        """Return the arrays of all processes, which have one shape, as (processes, ...)."""
+        """Return the arrays of all processes, which must have the same shape, as (processes, ...)."""
         if self.size == 1:
             return own[None]
         every = np.empty((self.size, *own.shape), own.dtype)
@@ -159,13 +159,13 @@ class World:
         return every
 
     def sum(self, own: Array, branches: int) -> Array:
-        """Add the vectors of the first of every `size / branches` processes in a tree; all get the same bits."""
+        """Add in a tree the vectors of the first of every `size / branches` processes; all get the same bits."""
         if self.size == 1:
             return own
         every = self.size // branches
         if own.size < SHORT:
             return tree(self.gather_arrays(own)[::every])
-        # Each process adds a slice, in a fixed order, then hands it round: as many bytes as a ring all-reduce.
+        # Each process adds a slice, in a fixed order, and sends it to all: as many bytes as a ring all-reduce.
         each = -(-own.size // self.size)
         send, got = np.zeros(each * self.size, own.dtype), np.empty((self.size, each), own.dtype)
         send[: own.size] = own
@@ -176,15 +176,15 @@ class World:
         return total[: own.size]
 
     def end(self, status: int, say: Callable[[], object]) -> None:
-        """Say why this process fails, and end the others, which would wait for it."""
+        """Print why this process fails, and end the others, which would wait for it."""
         if self.size == 1 or self._agreed_to_end:
             say()
             return
-        time.sleep(self.rank and 2 + self.rank / 4)  # where all fail alike, the first one's words are enough
+        time.sleep(self.rank and 2 + self.rank / 4)  # if all fail alike, the message of the first is enough
         say()
         sys.stdout.flush()
         sys.stderr.flush()
-        time.sleep(0.5)  # when it ends all, mpiexec drops the words that it has not passed on yet
+        time.sleep(0.5)  # mpiexec drops a message that it has not passed on before the end
         self.comm.Abort(status)
 
     @contextlib.contextmanager
@@ -204,7 +204,7 @@ class World:
             self._since = None
 
     def _watch(self):
-        text = f"duonet: process {self.rank} has waited {self.timeout:g} s for the others; all are ended"
+        text = f"duonet: process {self.rank} has waited {self.timeout:g} s for the others; all processes end"
         while True:
             time.sleep(min(1.0, self.timeout / 4))
             since = self._since
@@ -213,16 +213,16 @@ class World:
 
 
 class Team:
-    """How a batch is divided into shards, and which shards this process has.
+    """The division of a batch into shards, and the shards of this process.
 
     Parameters
     ----------
     shards : int
-        Pieces of a batch, a power of two; at least as many as processes. A batch with fewer than 2 images for
-        each is cut into fewer.
+        The number of shards, a power of two; at least as many as processes. A batch with fewer than 2 images for
+        each shard is cut into fewer shards.
     batch_norm : {"shard", "batch"}
-        Batch norm uses the statistics of each shard alone, or of the whole batch. Then each process has one shard,
-        and their number changes the result by rounding.
+        Batch norm uses the statistics of each shard alone, or of the whole batch. For "batch", each process has
+        one shard, and the number of processes changes the result by rounding.
     compress : {"sign"}, optional
         Send one bit for each weight instead of its gradient: `duonet.compression`.
     world : World, optional
@@ -231,7 +231,7 @@ class Team:
     Raises
     ------
     ValueError
-        If the shards are no power of two, or cannot be divided among the processes.
+        If `shards` is not a power of two, or the processes cannot share the shards equally.
 
     Examples
     --------
@@ -266,12 +266,12 @@ class Team:
 
     @property
     def places(self) -> range:
-        """Numbers of the shards that this process has."""
+        """The numbers of the shards of this process."""
         each = self.pieces // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
     def count(self, images: int) -> int:
-        """Return how many shards a batch is cut into; it depends on the number of its images alone."""
+        """Return the number of shards of a batch, which depends on the number of its images alone."""
         if self.batch_norm == "batch":
             return self.pieces if images >= self.pieces else 1
         count = self.pieces
@@ -280,7 +280,7 @@ class Team:
         return count
 
     def cut(self, images: int) -> list[tuple[int, slice]]:
-        """List (place, rows) of this process's shards of a batch; places of fewer shards are further apart."""
+        """List (place, rows) of this process's shards of a batch; fewer shards have more distant places."""
         count = self.count(images)
         apart = self.pieces // count
         ends = [images * i // count for i in range(count + 1)]
@@ -289,21 +289,21 @@ class Team:
         ]  # fmt: skip
 
     def sum(self, parts: Iterable[Array], images: int, like: Array | None = None) -> Array:
-        """Add a vector for each shard of a batch, over all processes; all get the same bits.
+        """Add a vector for each shard of a batch, over all processes; all processes get the same bits.
 
         Parameters
         ----------
         parts : iterable of array
             The vectors of this process's shards, by place. They may be overwritten.
         images : int
-            Of the batch.
+            The number of images in the batch.
         like : array, optional
-            A vector of the same kind, where this process may have none.
+            A vector of the same kind, if this process may have no vector.
         """
         return self.sum_of(parts, self.count(images), like)
 
     def sum_of(self, parts: Iterable[Array], count: int, like: Array | None = None) -> Array:
-        """Add the vectors of `count` shards, as `sum` does."""
+        """Add the vectors of `count` shards like `sum`."""
         own = tree(parts)
         if own is None:
             own = np.zeros_like(like)
@@ -319,7 +319,7 @@ class Team:
 
 
 def tree(parts: Iterable[Array]) -> Any:
-    """Add arrays pairwise, ((0 + 1) + (2 + 3)) + ..., as they come; None where there are none.
+    """Add arrays pairwise, ((0 + 1) + (2 + 3)) + ..., in their order; return None if there are no arrays.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`Tensor` holds an array; `Function` says how an op goes forwards and backwards."""
+"""`Tensor` holds an array; `Function` defines the forward and the backward pass of an op."""
 
 from __future__ import annotations
 
@@ -69,20 +69,20 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Any:
-        """Compute the gradient of the loss for each input from `dy`, the gradient for the output."""
+        """Compute the gradient of the loss for each input from `dy`, its gradient for the output."""
         raise NotImplementedError
 
     @classmethod
     def apply(cls, *inputs: Operand | None, **options: Any) -> Tensor:
-        """Run the op on tensors, arrays and numbers, and put it on the tape where a gradient is wanted.
+        """Run the op on tensors, arrays and numbers, and put it on the tape if an input requires a gradient.
 
         Parameters
         ----------
         *inputs : Tensor, array, number or None
-            Numbers take the dtype of the other inputs, which must be able to hold them. None stands for an input
-            left out.
+            Numbers take the dtype of the other inputs, which must be able to hold them. None stands for a missing
+            input.
         **options
-            Handed to `forward` as they are.
+            Passed to `forward` unchanged.
 
         Returns
         -------
@@ -141,23 +141,23 @@ class Tensor(Conversions):
     Parameters
     ----------
     data : array, number or nested list
-        An array is held as it is, without a copy, and keeps its dtype: floats of 16 to 64 bits, integers or bool,
+        The tensor holds an array without a copy, in its dtype: floats of 16 to 64 bits, integers or bool,
         in the machine's byte order. Python numbers become float32.
     requires_grad : bool
-        Whether `backward` should leave a gradient here.
+        Whether `backward` should store a gradient in `grad`.
 
     Attributes
     ----------
     data : numpy.ndarray or cupy.ndarray
-        May be assigned, or changed by `t.data -= ...`; a backward pass through results older than a change in
-        place is refused. Other changes in place, such as `t.data[...] = ...`, go unseen: call `changed()`.
+        Can be assigned, or changed by `t.data -= ...`; a backward pass through results older than a change in
+        place is refused. After another change in place, such as `t.data[...] = ...`, call `changed()`.
     grad : array or None
         Gradient of the loss, accumulated over backward passes until `zero_grad`; shape and dtype of `data`.
 
     Raises
     ------
     TypeError
-        If `data` is no such array, or `requires_grad` is True for integers.
+        If `data` is not such an array, or `requires_grad` is True for integers.
     ValueError
         If numbers are beyond the range of float32, or lists differ in length.
 
@@ -199,18 +199,18 @@ class Tensor(Conversions):
         @property
         def T(self) -> Tensor: ...
 
-    __array_ufunc__ = None  # so that `array * tensor` asks the Tensor
+    __array_ufunc__ = None  # so that the Tensor decides `array * tensor`
     __hash__ = object.__hash__
 
     def __init__(self, data: npt.ArrayLike, requires_grad: bool = False):
         if isinstance(data, Tensor):
-            raise TypeError("Tensor: data is a Tensor already; use .detach() for one without history")
+            raise TypeError("Tensor: data is a Tensor already; use .detach() for a Tensor without history")
         if not backend.is_array(data):
             data = np.asarray(data) if isinstance(data, np.generic) else from_python(data)
         self._data = arguments.array("Tensor", "data", data, arguments.NUMBERS)
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"Tensor: a gradient needs floating-point data, got {self.dtype}")
-        self._changes = [0]  # how often data was changed in place; one list for all tensors on the same data
+        self._changes = [0]  # the number of changes in place; tensors on the same data share the list
         self.requires_grad = bool(requires_grad)
         self.grad: Array | None = None
         self.hooks: list[Callable[[Array], object]] = []
@@ -223,7 +223,7 @@ class Tensor(Conversions):
 
     @data.setter
     def data(self, array: Array) -> None:
-        array = np.asarray(array) if isinstance(array, np.generic) else array  # what sums of 0-d arrays are
+        array = np.asarray(array) if isinstance(array, np.generic) else array  # a sum of 0-d arrays
         arguments.array(type(self).__name__, "data", array, arguments.NUMBERS)
         old, self._data = self._data, array
         if array is old or type(array) is not type(old) or (array.shape, array.dtype) != (old.shape, old.dtype):
@@ -250,7 +250,7 @@ class Tensor(Conversions):
         self.grad = None
 
     def add_hook(self, hook: Callable[[Array], object]) -> None:
-        """Have `hook(dy)` called with this tensor's complete gradient during the next backward pass.
+        """Add a `hook(dy)` for this tensor's complete gradient during the next backward pass.
 
         Parameters
         ----------
@@ -278,8 +278,8 @@ class Tensor(Conversions):
         Parameters
         ----------
         dy : array, optional
-            Gradient of the loss with respect to this tensor, of its shape and dtype. May be left out for a
-            tensor of one element, where it is 1.
+            Gradient of the loss with respect to this tensor, of its shape and dtype. For a tensor of one element
+            the default is 1.
 
         Raises
         ------

@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def watched(stream: TextIO | None) -> bool:
-    """Say whether a stream is an open terminal, where progress can be shown.
+    """Return whether a stream is an open terminal, which can show progress.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> str:
     Parameters
     ----------
     rows : list of sequence of str
-        The header first.
+        The first row is the header.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Sums over an epoch: the loss, the images classified right, and whether all numbers were finite."""
+"""Sums over an epoch: the loss, the correctly classified images, and whether all numbers were finite."""
 
 from typing import Any, NamedTuple
 
@@ -10,14 +10,14 @@ from duonet.tensor import Tensor
 
 
 class Score(NamedTuple):
-    """How well a model does on a data set.
+    """The result of a model on a data set.
 
     Attributes
     ----------
     loss : float
         Mean over the images.
     accuracy : float or None
-        Share of the images classified right, 0 to 1. None where there are no classes: where labels are not ints
+        Share of the correctly classified images, 0 to 1. None if there are no classes: if labels are not ints
         (N,), or the model's output is not (N, C) with 2 or more classes.
     """
 
@@ -26,17 +26,17 @@ class Score(NamedTuple):
 
 
 class Totals:
-    """Sums of loss and hits, kept as 0-d arrays where they are: reading them is what would stall a GPU.
+    """Sums of loss and hits as 0-d arrays on their device: only `read` makes the host wait for a GPU.
 
     Parameters
     ----------
     name : str
-        Of the loop, for messages.
+        The name of the loop, for messages.
 
     Attributes
     ----------
     finite, spoilt : bool or array
-        Whether all inputs were finite; whether a label that is not has spoilt a loss.
+        Whether all inputs were finite; whether a label that is not finite has spoilt a loss.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Totals:
         self.spoilt: Any = False
 
     def see(self, x: Array) -> None:
-        """Look whether an input is finite."""
+        """Record whether an input is finite."""
         self.finite = self.finite & backend.get_xp(x).isfinite(x).all()
 
     def add(self, loss: Tensor, logits: Tensor, labels: Any) -> None:
@@ -71,7 +71,7 @@ class Totals:
             raise ValueError(f"{self.name}: the loss must be one Tensor without axes, got {what}")
         n, labels = len(labels), as_array(labels)
         self.loss = self.loss + loss.data * n
-        if labels.dtype.kind == "f":  # a loss may pass over NaN, for labels that are missing
+        if labels.dtype.kind == "f":  # a loss may skip NaN, for missing labels
             isfinite = backend.get_xp(labels).isfinite
             self.spoilt |= ~isfinite(loss.data) & isfinite(logits.data).all() & ~isfinite(labels).all()
         right = _right(self.name, logits.data, labels)
@@ -86,14 +86,14 @@ class Totals:
         self.finite, self.spoilt = self.finite & other.finite, self.spoilt | other.spoilt
 
     def read(self) -> Score:
-        """Return the means so far."""
+        """Return the means so far; ValueError if there are no images."""
         if self.images == 0:
             raise ValueError(f"{self.name}: the loader yields no images")
         return Score(float(self.loss) / self.images, None if self.hits is None else float(self.hits) / self.images)
 
 
 def as_array(labels: Any) -> Array:
-    """Return labels as an array where they are.
+    """Return labels as an array, on their device.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def as_array(labels: Any) -> Array:
 
 
 def _right(name, logits, labels):
-    """Say of each image whether its class is the likeliest; None where there are no classes."""
+    """Return for each image whether its class is the likeliest; None if there are no classes."""
     if len(labels) != len(logits):
         raise ValueError(f"{name}: the model returns {logits.shape} for labels {labels.shape}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.ndim != 2 or logits.shape[1] < 2:

@@ -25,17 +25,17 @@ from duonet.watching import evaluating
 
 __all__ = ["Loader", "Score", "TrainingDiverged", "evaluate", "fit"]
 
-Batches: TypeAlias = Iterable[tuple[Any, Any]]  # of x and labels, such as a DataLoader
+Batches: TypeAlias = Iterable[tuple[Any, Any]]  # of pairs of x and labels, such as a DataLoader
 Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
 
 
 class Loader(Protocol):
-    """What `fit` trains on, such as a DataLoader: each iteration is an epoch of pairs (x, labels).
+    """The batches for `fit`, such as a DataLoader: each iteration is an epoch of pairs (x, labels).
 
     Attributes
     ----------
     images : int
-        Of an epoch; `len` is the number of batches.
+        The number of images of an epoch; `len` is the number of batches.
     """
 
     images: int
@@ -49,7 +49,7 @@ class Loader(Protocol):
 def evaluate(
     model: Module, loader: Batches, loss: Loss = functional.softmax_cross_entropy, team: Team | None = None
 ) -> Score:
-    """Score a model, in evaluation mode and without a tape. Every layer's mode is put back afterwards.
+    """Score a model in evaluation mode, without a tape. Afterwards every layer has its former mode.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def evaluate(
     loss : callable
         (logits, labels) to a scalar Tensor, the mean over the batch.
     team : Team, optional
-        Of several processes, each of which scores a share of the batches.
+        A team of several processes, each of which scores a share of the batches.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the loader yields no batch, numbers that are not finite, or a different number of labels than images.
+        If the loader yields no batch, numbers that are not finite, or unequal numbers of images and labels.
     TypeError
         If an argument is of the wrong kind, or the loader yields anything but pairs.
 
@@ -138,12 +138,12 @@ def fit(
     epochs : int
         The number of epochs in all, including the epochs of `history`.
     schedule : callable, optional
-        From time in epochs to a factor on the optimiser's `base_lr`, applied at every step; constant by default.
+        From time in epochs to a factor on the optimiser's `base_lr`, at every step; constant by default.
         Modules receive the time as well: see `Module.before_step`.
     validation : iterable, optional
         Scored after every epoch.
     loss : callable
-        As for `evaluate`. The penalties of the model's layers are added to the loss, but not to the loss shown.
+        As in `evaluate`. The penalties of the model's layers are added to the loss, but not to the loss shown.
         After every step of the optimiser, `fit` calls each module's `after_step`.
     history : History, optional
         The history of earlier epochs; `fit` continues after these epochs and appends to the history.
@@ -154,12 +154,12 @@ def fit(
         Called with the `History` after every epoch, for example to save a checkpoint. If it returns True, the
         training ends; see `early_stop`.
     clip : number, optional
-        The largest norm of a step's gradient, of all parameters together: see `clip_gradients`.
+        The largest norm of a step's gradient over all parameters: see `clip_gradients`.
     frozen : sequence of Module
         Layers of the model that stay in evaluation mode, such as a batch norm that keeps its statistics. Their
-        parameters change as well, if the optimiser has them.
+        parameters still change if the optimiser has them.
     label : str
-        Shown in front of the progress bar.
+        A text in front of the progress bar.
     progress : bool
         A bar for every epoch in a terminal or notebook, a line for every epoch elsewhere.
 
@@ -168,8 +168,8 @@ def fit(
     History
         Columns epoch, lr, loss, accuracy, seconds, and with `validation` val_loss, val_accuracy. Loss and
         accuracy are means over the epoch's batches, during which the weights change. Without classes, see `Score`,
-        there is no accuracy. If modules have penalties, `penalty` is their mean, which is no part of loss. Numbers
-        that depend on time have columns of their names, with means over their modules at the last step.
+        there is no accuracy. If modules have penalties, `penalty` is their mean, and loss does not contain it.
+        Numbers that depend on time have columns of their names, with means over their modules at the last step.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def fit(
         If an input, a label that the loss uses, a penalty or the model is not finite, if a number is out of range,
         if the optimiser has no parameter of the model, or if a layer cannot be divided into shards.
     TypeError
-        If an argument is of another kind, or the loader yields something else than pairs.
+        If an argument is of the wrong kind, or the loader yields anything but pairs.
     BaseException
         An exception that ends the training early, even Ctrl-C, has the finished epochs' `History` as `history`.
 
@@ -223,12 +223,12 @@ def fit(
                 row |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
             history.append(**{name: value for name, value in row.items() if value is not None})
             bar.summarise(row)
-            # Processes may answer differently, but none may continue alone: the first one's answer counts.
+            # Processes may answer differently, but none may continue alone: the answer of the first counts.
             ended = on_epoch is not None and on_epoch(history) is True
             if ended if team is None else team.world.share(partial(bool, ended)):
                 break
     except BaseException as error:
-        with contextlib.suppress(AttributeError, TypeError):  # of an exception that takes none
+        with contextlib.suppress(AttributeError, TypeError):  # for an exception without attributes
             error.history = history  # type: ignore[attr-defined]
         raise
     return history
@@ -251,7 +251,7 @@ def _train_epoch(model, loader, optimizer, schedule, loss, epoch, first, bar, te
         stepping.before(now)
         x = Tensor(x)
         totals.see(x.data)
-        # Reading a number off a GPU stalls it, so there it is read only now and then.
+        # A number read from a GPU stalls it, so it is read there only now and then.
         looked_at = backend.device_of(x.data) == "cpu" or bar.due()
         if looked_at:
             check_input(totals, x.data, epoch, i)

@@ -1,4 +1,4 @@
-"""Looking at layers: `observe`, `watch`, and `evaluating`, which restores every mode."""
+"""Views of layers at work: `observe`, `watch`, and `evaluating`, which restores every mode."""
 
 import contextlib
 import functools
@@ -9,14 +9,14 @@ from duonet.module import Module
 
 
 class Record:
-    """What `observe` saw at one layer.
+    """The record that `observe` makes of a layer.
 
     Attributes
     ----------
     output : array
         The layer's latest output.
     gradient : array or None
-        Gradient of the loss with respect to it, once `backward` has run.
+        Gradient of the loss with respect to this output, once `backward` has run.
     """
 
     def __init__(self, output: Array):
@@ -60,7 +60,7 @@ def observe(model: Module) -> Iterator[dict[str, Record]]:
 
 @contextlib.contextmanager
 def evaluating(model: Module) -> Iterator[Module]:
-    """Keep the model in evaluation mode while the block runs; then every layer has the mode it had.
+    """Keep the model in evaluation mode while the block runs; afterwards every layer has its former mode.
 
     Parameters
     ----------

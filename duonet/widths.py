@@ -1,4 +1,4 @@
-"""Widths of a coupled network whose decoupled form costs no more than the baseline."""
+"""Widths of a coupled network whose decoupled form costs at most as much as the baseline."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -33,9 +33,9 @@ def coupled_widths(
     Raises
     ------
     TypeError, ValueError
-        If the widths are not positive ints, or there is no width.
+        If the widths are not positive ints, or there are no widths.
     ValueError
-        If the narrowed widths exceed the budget, however small the last one.
+        If the narrowed widths exceed the budget even with the smallest last width.
 
     Examples
     --------

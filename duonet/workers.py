@@ -1,4 +1,4 @@
-"""One thread beside the caller, where Python can start threads; elsewhere, as in WebAssembly, none."""
+"""One thread beside the caller if Python can start threads; in WebAssembly, no thread."""
 
 import functools
 import threading
@@ -8,7 +8,11 @@ from typing import Any
 
 @functools.cache
 def can_start() -> bool:
-    """Say whether this Python can start a thread; in WebAssembly it cannot, and the caller does all the work.
+    """Return whether this Python can start a thread; if not, as in WebAssembly, the caller does all the work.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------
@@ -23,12 +27,12 @@ def can_start() -> bool:
 
 
 def worker(name: str) -> Executor:
-    """Return an executor of one thread; where no thread can be started, `submit` does the work at once.
+    """Return an executor of one thread; if no thread can be started, `submit` does the work at once.
 
     Parameters
     ----------
     name : str
-        Of the thread.
+        The name of the thread.
 
     Returns
     -------

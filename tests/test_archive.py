@@ -122,18 +122,18 @@ def test_bombs_and_other_tricks_of_zip_files_are_refused(tmp_path):
     for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         path = write(tmp_path / "a.npz", [("a.npy", whole)], compression=method)
         with pytest.raises(
-            NotAnArchive, match="'a.npy' in it is compressed or encrypted, as no file of duonet's is"
+            NotAnArchive, match="'a.npy' in it is compressed or encrypted, unlike the files of duonet"
         ):
             unpack(path)
         with pytest.raises(
-            ValueError, match="load_weights: .*a.npz is not a whole npz file of weights: 'a.npy' in it"
+            ValueError, match="load_weights: .*a.npz is not a complete npz file of weights: 'a.npy' in it"
         ):
             load_weights(path, nn.Flatten())
     with pytest.warns(UserWarning, match="Duplicate"):
         write(path, [("a.npy", npy(np.zeros(1))), ("a.npy", npy(np.ones(1)))])
     with pytest.raises(NotAnArchive, match="'a.npy' is in it twice"):
         unpack(path)
-    with pytest.raises(NotAnArchive, match="'a.txt' in it is no array"):
+    with pytest.raises(NotAnArchive, match="'a.txt' in it is not an array"):
         unpack(write(path, [("a.txt", b"words")]))
     raw = bytearray(pack({"a": np.zeros(100)}))
     at = raw.index(b"PK\x01\x02")

@@ -69,7 +69,7 @@ MINDS_PLACES = {
 @pytest.mark.parametrize("build", [linear_net, image_net])
 @pytest.mark.parametrize("name", MINDS_PLACES)
 def test_a_weight_quantiser_that_minds_repetition_is_refused_by_path(build, name, rng):
-    with pytest.raises(CannotDecouple, match="^decouple: 3 (Linear|Conv2d): .*its weight quantiser q minds how"):
+    with pytest.raises(CannotDecouple, match="^decouple: 3 (Linear|Conv2d): .*its weight quantiser q depends on"):
         decouple(build(rng, weight_quantizer=MINDS_PLACES[name]))
 
 

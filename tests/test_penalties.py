@@ -48,8 +48,8 @@ def test_they_are_part_of_what_is_minimised():
 
 
 @pytest.mark.parametrize("say, message", [
-    (lambda alpha: alpha * np.inf, "fit: the penalty of 2 Scale is inf, no finite number"),
-    (lambda alpha: Tensor(np.float32("nan")), "fit: the penalty of 2 Scale is nan, no finite number"),
+    (lambda alpha: alpha * np.inf, "fit: the penalty of 2 Scale is inf, not a finite number"),
+    (lambda alpha: Tensor(np.float32("nan")), "fit: the penalty of 2 Scale is nan, not a finite number"),
     (lambda alpha: 3.0, "fit: the penalty of 2 Scale must be one Tensor without axes, or None, got 3.0"),
     (lambda alpha: Tensor([1.0]), "fit: the penalty of 2 Scale must be one Tensor without axes, or None, got "),
 ])  # fmt: skip

@@ -178,8 +178,8 @@ def test_state_of_an_optimiser_is_checked(saved):
     for name, value in (("steps", -1), ("steps", 0.5), ("lr", np.inf), ("lr", np.nan), ("lr", -1.0)):
         spoilt = np.full(arrays[f"optimizer/{name}"].shape, value)
         refused(path, arrays | {f"optimizer/{name}": spoilt}, meta, "cannot be rebuilt: Adam")
-    refused(path, arrays | {"other": np.zeros(1)}, meta, "holds arrays that belong to nothing")
-    refused(path, arrays, meta | {"optimizer": None}, "holds arrays that belong to nothing")
+    refused(path, arrays | {"other": np.zeros(1)}, meta, "holds arrays without an owner")
+    refused(path, arrays, meta | {"optimizer": None}, "holds arrays without an owner")
 
 
 # What a copy keeps

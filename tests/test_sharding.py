@@ -313,7 +313,7 @@ def test_a_loss_that_is_not_finite_ends_shared_batch_norm_too():
 
         fit(model, loader_of(), optim.SGD(model.parameters(), 1), 1, team=team, progress=False, loss=loss)
 
-    with pytest.raises(TrainingDiverged, match="it arises in the loss. No step has been made yet"):
+    with pytest.raises(TrainingDiverged, match="they arise in the loss. No step has been made yet"):
         ranks.run(2, broken)
 
 

@@ -137,7 +137,12 @@ def test_processes_starts_them_and_shards_are_as_many(tmp_path):
         ("0:2:raise", [], 2, ["duonet: train: a failure in process 0"]),
         ("1:2:fault", [], 1, []),
         ("1:2:kill", [], None, []),
-        ("1:2:hang", ["--timeout", "2"], 2, ["duonet: process 0 has waited 2 s for the others; all are ended"]),
+        (
+            "1:2:hang",
+            ["--timeout", "2"],
+            2,
+            ["duonet: process 0 has waited 2 s for the others; all processes end"],
+        ),
     ],
 )
 def test_a_failure_of_one_process_ends_all(fail, words, status, said, tmp_path):

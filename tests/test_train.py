@@ -243,7 +243,7 @@ def test_a_loss_that_is_infinite_before_any_step_is_not_the_learning_rates():
         return F.softmax_cross_entropy(logits, labels) * np.float32(np.inf)
 
     with pytest.raises(
-        TrainingDiverged, match="it arises in the loss. No step has been made yet, so it is not the"
+        TrainingDiverged, match="they arise in the loss. No step has been made yet, so it is not the"
     ):
         fit(model, loader, optimizer, 1, loss=endless, progress=False)
 

@@ -164,7 +164,7 @@ def test_a_decoupled_source_is_saved_as_any_other(name, rng, tmp_path):
     "source, quantizer, channels, message",
     [
         (Diagonal, None, 8, "its weight source Diagonal has no row for each input to double"),
-        (methods.Circulant, None, 2, "its weight source q minds how often or where a weight stands"),
+        (methods.Circulant, None, 2, "its weight source q depends on the number or place of equal weights"),
         (
             lambda: methods.Projections(2),
             None,
@@ -230,7 +230,7 @@ def taken():
 
 @pytest.mark.parametrize("source, message", [
     (lambda: LayerScaleSign(), "Linear: weight_source must be a WeightSource, got LayerScaleSign"),
-    (taken, "Linear: weight_source serves another layer already: each takes one of its own"),
+    (taken, "Linear: weight_source serves another layer already: each layer needs its own"),
     (lambda: nn.WeightSource(), "WeightSource defines no latent_shapes, so no layer can take it"),
 ])  # fmt: skip
 def test_bad_sources_are_refused_in_a_sentence(source, message, rng):

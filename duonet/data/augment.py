@@ -159,7 +159,7 @@ class Compose:
         self.augmentations = augmentations
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
-        """(N, H, W, C) to the same."""
+        """Map images (N, H, W, C) to images of the same shape."""
         for augment in self.augmentations:
             images = augment(images, rng)
         return images

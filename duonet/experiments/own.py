@@ -219,7 +219,7 @@ def load(path: str | Path, device: str = "cpu") -> Checkpoint:
         return load_checkpoint(path, device, classes())
     except CheckpointError as error:
         advice = "import its module first, in a command by --import MODULE"
-        raise CheckpointError(str(error).replace("hand it in, classes=[...]", advice)) from error
+        raise CheckpointError(str(error).replace("pass it in classes=[...]", advice)) from error
 
 
 def named_modules() -> list[str]:

@@ -60,5 +60,5 @@ class InputScales(nn.Module):
         return F.conv2d(sizes, Tensor(box), None, self.body.stride, self.body.padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) to (N, OH, OW, OC), or (N, IN) to (N, OUT)."""
+        """Map x (N, H, W, C) to y (N, OH, OW, OC), or (N, IN) to (N, OUT)."""
         return self.body(self.activation(x)) * self.scales(x)

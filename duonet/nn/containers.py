@@ -176,7 +176,7 @@ class AverageCopies(Module):
         arguments.integer("AverageCopies", "the number of shares", len(self.shares), at_least=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., K C) to (..., C)."""
+        """Map x (..., K C) to y (..., C)."""
         channels, odd = divmod(x.shape[-1], len(self.shares)) if x.ndim else (0, 1)
         if odd:
             raise ValueError(f"expected {len(self.shares)} copies of every channel, got x {x.shape}")
@@ -209,7 +209,7 @@ class Replicate(Module):
         self.copies = arguments.integer("Replicate", "copies", copies, at_least=2, at_most=255)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., copies C)."""
+        """Map x (..., C) to y (..., copies C)."""
         return functional.concat([x] * self.copies, axis=-1)
 
     def _settings(self):

@@ -50,7 +50,7 @@ class BatchNorm(Module):
 
     @staticmethod
     def array_shapes(*, channels: int, **others: object) -> dict[str, tuple[int, ...]]:
-        """Each array has one entry for each channel."""
+        """Return the shape of each array: an entry for each channel."""
         return dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), (channels,))
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
@@ -60,7 +60,7 @@ class BatchNorm(Module):
             tensor.changed()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) or (N, C), same shape out."""
+        """Map x (N, H, W, C) or (N, C) to y of the same shape."""
         return functional.batch_norm(x, self.gamma, self.beta, **self._options())
 
     def _options(self):
@@ -83,7 +83,7 @@ class ReLU(Module):
     samplewise = by_channel = rising = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same shape."""
+        """Map x of any shape to y of the same shape."""
         return functional.relu(x)
 
 
@@ -118,7 +118,7 @@ class PReLU(Module):
 
     @staticmethod
     def array_shapes(*, channels: int, **others: object) -> dict[str, tuple[int, ...]]:
-        """One slope for each channel."""
+        """Return the shape of the slopes: one for each channel."""
         return {"slope": (channels,)}
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
@@ -127,7 +127,7 @@ class PReLU(Module):
         self.slope.changed()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C), same shape out."""
+        """Map x (..., C) to y of the same shape."""
         return functional.prelu(x, self.slope)
 
     def _settings(self):
@@ -158,7 +158,7 @@ class Clip(Module):
             raise ValueError(f"Clip: low must be below high, got low={low}, high={high}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same shape."""
+        """Map x of any shape to y of the same shape."""
         return functional.clip(x, self.low, self.high)
 
     def _settings(self):
@@ -166,14 +166,14 @@ class Clip(Module):
 
 
 class PadChannels(Module):
-    """Zero channels added behind the input's channels, or in front of them, as in a shortcut that widens.
+    """Add zero channels behind the input's channels, or in front of them, as in a shortcut that widens.
 
     Parameters
     ----------
     channels : int
         Number of output channels.
     front : bool
-        Add them in front: the sum of a path padded behind and one padded in front has the channels of both.
+        Add them in front: the sum of a path with zeros behind and a path with zeros in front has both channels.
 
     Examples
     --------
@@ -189,7 +189,7 @@ class PadChannels(Module):
         self.front = arguments.instance("PadChannels", "front", front, bool)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., channels)."""
+        """Map x (..., C) to y (..., channels)."""
         more = self.channels - x.shape[-1]
         if more < 0:
             raise ValueError(f"expected at most {self.channels} channels, got x {x.shape}")
@@ -200,7 +200,7 @@ class PadChannels(Module):
 
 
 class Flatten(Module):
-    """Write each image as one row, in which the channel changes fastest.
+    """Reshape each image to a row, in which the channel changes fastest.
 
     Examples
     --------
@@ -211,8 +211,8 @@ class Flatten(Module):
     samplewise = keeps_levels = copywise = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, ...) to (N, product of the rest)."""
-        return functional.reshape(x, (len(x), math.prod(x.shape[1:])))  # -1 says nothing where there are no images
+        """Map x (N, ...) to y (N, product of the rest)."""
+        return functional.reshape(x, (len(x), math.prod(x.shape[1:])))  # -1 is ambiguous if there are no images
 
 
 class Dropout(Module):
@@ -242,11 +242,11 @@ class Dropout(Module):
 
     @property
     def in_training(self) -> str:  # type: ignore[override]
-        """Empty where `p` is 0."""
+        """The reason, or an empty str if `p` is 0."""
         return "draws a new mask at every call" if self.p else ""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same shape."""
+        """Map x of any shape to y of the same shape."""
         return functional.dropout(x, self.p, self.rng, self.channels) if self.training else x
 
     def _settings(self):

@@ -42,7 +42,7 @@ class MaxPool2d(_Pool2d):
         self.padding = arguments.integer("MaxPool2d", "padding", padding, at_least=0, at_most=self.size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) to (N, OH, OW, C)."""
+        """Map x (N, H, W, C) to y (N, OH, OW, C)."""
         return functional.max_pool2d(x, self.size, self.stride, self.padding)
 
     def _settings(self):
@@ -69,7 +69,7 @@ class AvgPool2d(_Pool2d):
     samplewise = by_channel = rising = copywise = translates = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) to (N, OH, OW, C)."""
+        """Map x (N, H, W, C) to y (N, OH, OW, C)."""
         return functional.avg_pool2d(x, self.size, self.stride)
 
 
@@ -87,5 +87,5 @@ class GlobalAvgPool(Module):
     samplewise = by_channel = rising = copywise = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) to (N, C)."""
+        """Map x (N, H, W, C) to y (N, C)."""
         return functional.global_avg_pool(x)

@@ -123,7 +123,7 @@ class Linear(_Weighted):
         return sources.arrays((inputs, outputs), weight_source, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, IN) to (N, OUT)."""
+        """Map x (N, IN) to y (N, OUT)."""
         return self._product(functional.linear, x)
 
     def _settings(self):
@@ -193,7 +193,7 @@ class Conv2d(_Weighted):
         return sources.arrays((kernel_size, kernel_size, channels, out_channels), weight_source, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) to (N, OH, OW, OC)."""
+        """Map x (N, H, W, C) to y (N, OH, OW, OC)."""
         return self._product(functional.conv2d, x, self.stride, self.padding)
 
     def _settings(self):

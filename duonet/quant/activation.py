@@ -118,7 +118,7 @@ class QuantActivation(Quantizer):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same shape."""
+        """Map x of any shape to y of the same shape."""
         return quantize(x, self.staircase, self.surrogate)
 
     def _settings(self):

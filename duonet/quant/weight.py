@@ -75,7 +75,7 @@ class LayerScaleSign(Quantizer):
     homogeneous = two_valued = True
 
     def forward(self, w: Tensor) -> Tensor:
-        """Any shape to the same shape, with two values."""
+        """Map weights of any shape to two values, in the same shape."""
         return SignByLayer.apply(w)
 
     def scales(self, shape: tuple[int, ...]) -> int:
@@ -104,7 +104,7 @@ class FilterScaleSign(Quantizer):
     homogeneous = two_valued = True
 
     def forward(self, w: Tensor) -> Tensor:
-        """(..., OC) to the same shape, with two values per channel."""
+        """Map weights (..., OC) to two values per channel, in the same shape."""
         return SignByFilter.apply(w)
 
     def scales(self, shape: tuple[int, ...]) -> int:

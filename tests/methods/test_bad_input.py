@@ -131,7 +131,7 @@ def test_a_penalty_that_is_not_finite_is_said_with_its_layer(model, said, rng):
     toy = data.Dataset(rng.integers(0, 255, (8, 2, 2, 1)).astype(np.uint8), np.arange(8) % 3)
     net = model(rng)
     loader = data.DataLoader(toy, 4, data.Normalize.of(toy.images), rng=rng)
-    with pytest.raises(ValueError, match=rf"^fit: the penalty of {said} is inf, no finite number$"):
+    with pytest.raises(ValueError, match=rf"^fit: the penalty of {said} is inf, not a finite number$"):
         with np.errstate(over="ignore"):
             fit(net, loader, optim.SGD(net.parameters(), 0.1), 1, progress=False)
 

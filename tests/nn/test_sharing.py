@@ -102,7 +102,7 @@ def test_two_arrays_for_one_tensor_are_refused(twice):
     before = state["0.bias"].copy()
     state["2.bias"] += 1
     with pytest.raises(
-        ValueError, match=r"Sequential: 0\.bias and 2\.bias are one tensor, but two different arrays"
+        ValueError, match=r"Sequential: 0\.bias and 2\.bias are one tensor, but their arrays differ"
     ):
         twice.load_state_dict(state)
     np.testing.assert_array_equal(twice[0].bias.data, before)
@@ -151,7 +151,7 @@ def test_an_optimiser_moves_shared_weights_once(twice, rng):
     expected = apart.weight.data - np.float32(0.1) * apart.weight.grad
     optimizer.step()
     np.testing.assert_allclose(twice[2].weight.data, expected, rtol=1e-6)
-    with pytest.raises(ValueError, match="SGD: parameters 0 and 2 are one Parameter; give it once"):
+    with pytest.raises(ValueError, match="SGD: parameters 0 and 2 are one Parameter; list it once"):
         optim.SGD([*twice[0].parameters(), *twice[2].parameters()], 0.1)
 
 

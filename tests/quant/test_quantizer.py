@@ -201,7 +201,7 @@ def test_it_comes_back_from_a_checkpoint_where_its_class_is_handed_in(tmp_path, 
     for given in ((), [Thirds]):
         with pytest.raises(
             CheckpointError,
-            match="a.npz cannot be rebuilt: the class 'Pact' is not one of duonet's own: hand it in",
+            match="a.npz cannot be rebuilt: the class 'Pact' is not one of duonet's own: pass it in",
         ):
             load_model(path, classes=given)
 
