@@ -301,8 +301,7 @@ def _refuse_lost(name, step, path, weight):
         small = w.dtype.type(step)
     if not np.isfinite(small) or bool((w + small == w).any()):
         raise ValueError(
-            f"{name} {step} is lost in rounding beside weights of layer {path!r}, {w.dtype} up to "
-            f"{float(w.max()):.3g}"
+            f"{name} {step} is lost beside weights of layer {path!r}, {w.dtype} up to {float(w.max()):.3g}"
         )
 
 

@@ -395,7 +395,7 @@ def noisy(output, target):
         ({"step": 0}, "step must be a number above 0, got 0"),
         ({"step": -0.1}, "step must be a number above 0, got -0.1"),
         ({"step": float("inf")}, "step must be a number above 0, got inf"),
-        ({"step": 1e-9}, "step 1e-09 is lost in rounding beside weights of layer '0', float32 up to"),
+        ({"step": 1e-9}, "step 1e-09 is lost beside weights of layer '0', float32 up to"),
         ({"step": float("nan")}, "step must be a number above 0, got nan"),
         ({"layers": ["9"]}, "no layer '9' has a weight; layers with weights are 0"),
         ({"layers": []}, "no layer to measure"),
@@ -428,7 +428,7 @@ def noisy(output, target):
         ),
         (
             {"estimator": "evolution", "step": 1e-12, "rng": np.random.default_rng(0)},
-            "sigma 1e-12 is lost in rounding beside weights",
+            "sigma 1e-12 is lost beside weights",
         ),
         (
             {"estimator": "evolution", "directions": "up", "rng": np.random.default_rng(0)},
