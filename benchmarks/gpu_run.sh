@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in stages, each within a number of seconds. Call it again to go on where it stopped.
+# Everything that needs a GPU, in stages, each within a number of seconds. A second call continues the first.
 #
 #   benchmarks/gpu_run.sh                            # all stages, with the seconds below
-#   benchmarks/gpu_run.sh tests=300 steps=200        # some, each with its own
+#   benchmarks/gpu_run.sh tests=300 steps=200        # two stages, each with its own seconds
 #   benchmarks/gpu_run.sh --minutes 15               # all within 15 minutes: 150, 150 and 90 s, then training
 #   benchmarks/gpu_run.sh --dry-run                  # print the commands only
 #
-#   tests     the tests marked gpu, which here fail without one
+#   tests     the tests marked gpu, which fail here without a GPU
 #   steps     time of a training step, batches of 256 and 512, in float32 and in TF32
 #   mismatch  the gradient estimators against the CPU
 #   train     VGG-7 on CIFAR-10 by its authors' recipe: baseline and BinaryDuo, float and binary weights, seeds 0 to 2
 #
-# OUT (./gpu_results) receives a log for each stage and a folder for each training run. PYTHON (python3) is one with
-# the requirements and CuPy. DATA is a folder with the files of CIFAR-10, which are downloaded without it. FLAGS are
-# added to every training, such as FLAGS=--tf32: into an OUT of its own.
+# OUT (./gpu_results) receives a log for each stage and a folder for each training run. PYTHON (python3) is a Python
+# with the requirements and CuPy. DATA is a folder with the files of CIFAR-10; without it, they are downloaded. FLAGS
+# are added to every training, such as FLAGS=--tf32, which needs a separate OUT.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,7 +43,7 @@ for stage in "$@"; do
     fi
 done
 
-# Run a command within some seconds, its output in a log as well. A command that ran out of time is no error.
+# Run a command within some seconds, its output in a log as well. A command that ran out of time is not an error.
 within() {
     local seconds=$1 log=$2 status=0
     shift 2
@@ -54,7 +54,7 @@ within() {
     return "$status"
 }
 
-# Run a command once: when it has ended well, later calls leave it out.
+# Run a command once: later calls leave out a command that succeeded.
 once() {
     local name=$1 seconds=$2
     shift 2

@@ -4,13 +4,13 @@
     python benchmarks/inference.py vgg7 --threads 1 --batch 1
 
 Networks with binary weights, batches of 1 and of 256, two threads and one. The sides take turns in one process;
-figures are medians, ratios are medians of the ratios within a turn, and above 1 the packed network is the faster.
+figures are medians, ratios are medians of the ratios within a turn: above 1, the packed network is faster.
 Each setting of threads is a process of its own. *packed* runs compiled kernels where numba is installed, *packed
-numpy* those of NumPy; *fold* is the network in float32 with batch norm folded; *C* is the header of `duonet
+numpy* kernels of NumPy; *fold* is the network in float32 with batch norm folded; *C* is the header of `duonet
 export-c`, on one thread, compiled by `gcc -O3 -march=native`. PyTorch and onnxruntime are optional.
 
 Nothing else may run meanwhile: PyTorch's threads wait by spinning, and become many times slower beside other work.
-So cores are counted before and after each part; a run that finds too few says that it is void, and exits with 1.
+So the script counts cores before and after each part; with too few cores, it calls the run void and exits with 1.
 """
 
 import argparse
@@ -53,7 +53,7 @@ int main(void) {
 }
 """
 NORM = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
-TIMES = 50  # that the C program runs the network
+TIMES = 50  # runs of the network in the C program
 
 
 def settled(name):
@@ -173,7 +173,7 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 256])
     parser.add_argument("--turns", type=int, default=11)
-    parser.add_argument("--json", help="a file for everything measured")
+    parser.add_argument("--json", help="a file for all measurements")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.networks or list(NETWORKS)

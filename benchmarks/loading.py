@@ -1,10 +1,10 @@
-"""What the data costs beside the training: CIFAR-10 read, augmented and normalised, against an epoch of VGG-7.
+"""The cost of the data beside the training: CIFAR-10 read, augmented and normalised, against an epoch of VGG-7.
 
     python benchmarks/loading.py FOLDER [--rounds 3]
 
 FOLDER holds CIFAR-10 (the archive, or its files). An epoch of batches with flips, crops and cutout is timed alone,
 and inside training as the time that the training loop waits for a batch; training itself by a few steps, times the
-steps of an epoch. They are interleaved, and medians are shown. Machines differ and are noisy; the last column is a
+steps of an epoch. They take turns, and medians are shown. Machines differ and are noisy; the last column is a
 ratio of one run.
 """
 

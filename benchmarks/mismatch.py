@@ -7,7 +7,7 @@ Both forms run in turn, round after round, in this one process; times are median
 forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the
 fast form's peak memory (traced, in a run of its own) against the limit, and its time over the number of weights.
 
-With --device gpu: each estimator on both devices, their times, and the angle between what they find.
+With --device gpu: each estimator on both devices, their times, and the angle between their results.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def estimators(model, loss, batch, layers, step, memory):
 
 
 def devices(options):
-    """Time every estimator on the CPU and on the GPU, and compare what they find."""
+    """Time every estimator on the CPU and on the GPU, and compare their results."""
     if backend.why_no_gpu():
         raise SystemExit(f"no GPU: {backend.why_no_gpu()}")
     print(f"{'problem':28} {'ε':>5} {'estimator':>10} {'CPU s':>9} {'GPU s':>9} {'ratio':>7}   smallest cosine")
@@ -80,7 +80,7 @@ def devices(options):
             model.to(device)
             moved = tuple(backend.to_device(np.asarray(half), device) for half in batch)
             for kind, estimate in estimators(model, loss, moved, layers, step, options.memory):
-                found[kind, device] = estimate()  # at first kernels are compiled
+                found[kind, device] = estimate()  # the first call compiles kernels
                 times[kind, device] = statistics.median(seconds(estimate) for _ in range(options.rounds))
         for kind in ("coarse", "coordinate", "evolution"):
             cpu, gpu = (times[kind, device] for device in backend.DEVICES)

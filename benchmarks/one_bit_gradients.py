@@ -1,9 +1,9 @@
-"""Accuracy with gradients of one bit, against full ones, over seeds.
+"""Accuracy with gradients of one bit, against full gradients, over seeds.
 
     python benchmarks/one_bit_gradients.py mlp --out docs/one_bit_gradients_mlp.json
 
-Both train in the same shards, in one process. The bytes are what each of as many processes as
-shards would send.
+Both trainings use the same shards, in one process. The bytes are those that each process would send if every shard
+had its own process.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The same network in ONNX, layer by layer, with the same numbers: what onnxruntime runs for inference.py."""
+"""The same network in ONNX, layer by layer, with the same numbers: the model of onnxruntime in inference.py."""
 
 import functools
 
@@ -29,7 +29,7 @@ class Graph:
 
 @functools.singledispatch
 def build(layer, graph, x):
-    """Add a layer that reads x, on NCHW tensors; return the name of what it makes."""
+    """Add a layer that reads x, on NCHW tensors; return the name of its output."""
     raise TypeError(f"no ONNX twin for {type(layer).__name__}")
 
 

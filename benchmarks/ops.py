@@ -1,4 +1,4 @@
-"""Time of single ops, forwards and backwards, beside PyTorch's where it is installed: where a training step goes.
+"""Time of single ops, forwards and backwards, beside PyTorch if it is installed: the parts of a training step.
 
     python benchmarks/ops.py [--turns 15] [--plain]
 

@@ -1,15 +1,15 @@
 """Threads, processes and workers side by side: trainings, studies, and the wire. One command, about nine minutes.
 
     python benchmarks/scale.py                      # measure all, write docs/scale.json, then render
-    python benchmarks/scale.py --render             # render the tables of docs/scale.md anew
-    python benchmarks/scale.py --tiny --json FILE   # a minute, to see that all of it runs; the numbers are void
+    python benchmarks/scale.py --render             # render the tables of docs/scale.md again
+    python benchmarks/scale.py --tiny --json FILE   # a minute, to test the script; the numbers are void
 
 It needs `pip install duonet[scale,mpi]`. The sides take turns; each has processes of its own in every turn.
 Figures are medians, ratios medians of the ratios within a turn; above 1 a side is faster than one process of one
 thread.
 
-Nothing else may run meanwhile. So cores are counted before, between and after; a run that finds too few is void,
-and exits with 1 before it writes anything.
+Nothing else may run meanwhile. So the script counts cores before, between and after; a run with too few cores is
+void, and exits with 1 before it writes a file.
 """
 
 import argparse
@@ -54,7 +54,7 @@ TINY = ["--model", "mlp", "--seeds", "1", "--epochs", "2", "--images", "200", "-
 
 
 def child(network, batch, steps, threads, shards, compress):
-    """Train, as one of the processes of a side; the first prints what a step took and sent."""
+    """Train, as one of the processes of a side; the first prints the seconds and the bytes of a step."""
     parallel.keep_memory()
     world = World.joined()
     rng = np.random.default_rng(1)
@@ -115,7 +115,7 @@ def ratio(first, figures):
 
 
 def study(words, side):
-    """Return the seconds of a whole command, and what it found."""
+    """Return the seconds of a whole command, and its results."""
     threads, workers = STUDIES[side]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "duonet", "compare", *words, "--out", f"{folder}/run", "--quiet"]
@@ -128,13 +128,13 @@ def study(words, side):
 
 
 def studies(turns, words):
-    """Return a row for each side of a study; all must find the same to the last bit."""
+    """Return a row for each side of a study; the results of all must agree to the last bit."""
     found = {side: [] for side in STUDIES}
     for _ in range(turns):
         for side in STUDIES:
             found[side].append(study(words, side))
     if len({json.dumps(figures) for runs in found.values() for _, figures in runs}) != 1:
-        sys.exit("void: a study found other numbers than another")
+        sys.exit("void: the numbers of two studies differ")
     rows = []
     for side, runs in found.items():
         rows.append({"side": side, "seconds": statistics.median(took for took, _ in runs)})
@@ -144,7 +144,7 @@ def studies(turns, words):
 
 
 def measure(turns, tiny):
-    """Return everything that the tables show, and the machine that it was measured on."""
+    """Return all numbers of the tables, and the machine of the measurement."""
     trained, alone, words = TRAINED, ALONE, STUDY
     if tiny:
         trained, alone, words, turns = {"mlp": (64, 2)}, {"vgg_deep": (8, 1)}, TINY, 1
@@ -212,7 +212,7 @@ def studies_table(measured):
 
 
 def page():
-    """Return docs/scale.md with its tables made anew from docs/scale.json."""
+    """Return docs/scale.md with new tables from docs/scale.json."""
     measured = json.loads((speed_table.DOCS / "scale.json").read_text())
     text = (speed_table.DOCS / "scale.md").read_text(encoding="utf-8")
     for name, table in [
@@ -227,7 +227,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--render", action="store_true", help="only write the tables again")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--tiny", action="store_true", help="see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="test the script in a minute")
     parser.add_argument("--json", type=Path, default=speed_table.DOCS / "scale.json", help="(%(default)s)")
     parser.add_argument("--child", help=argparse.SUPPRESS)  # one process's part of a side
     args = parser.parse_args()

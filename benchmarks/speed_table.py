@@ -1,13 +1,13 @@
-"""Measure what docs/speed.md says of training beside PyTorch, write docs/speed.json, and its table into the page.
+"""Measure training beside PyTorch, write docs/speed.json, and put its table into docs/speed.md.
 
     python benchmarks/speed_table.py             # measure all, about 20 minutes on two free cores, then render
-    python benchmarks/speed_table.py --render    # render tables anew from what was measured
+    python benchmarks/speed_table.py --render    # render the tables from the kept measurements
 
-The tables of packed networks and the README's come from docs/inference.json, which `inference.py` writes.
+`inference.py` writes docs/inference.json, the source of the tables of packed networks and of the README's table.
 
 Nothing else may run meanwhile: PyTorch's threads wait for each other by spinning, and become many times slower
-where a core is shared. So cores are counted before and after every part, and too few void the run. It needs torch
-and numba (`pip install torch -e .[compiled]`).
+where a core is shared. So the script counts cores before and after every part; too few make the run void. It needs
+torch and numba (`pip install torch -e .[compiled]`).
 """
 
 import argparse
@@ -36,7 +36,7 @@ SPIN_SECONDS = 1.0
 
 
 def cores(n):
-    """Return how many cores n processes that compute for a second get."""
+    """Return the number of cores that n processes get, which compute for a second."""
     with multiprocessing.Pool(n) as pool:
         return sum(pool.map(_spin, [SPIN_SECONDS] * n, chunksize=1))
 
@@ -49,7 +49,7 @@ def _spin(seconds):
 
 
 def measure(turns):
-    """Return everything that the table shows, and the machine that it was measured on."""
+    """Return all numbers of the table, and the machine of the measurement."""
     steps, found = [], [cores(2)]
     for threads, allocator in SETTINGS:
         names = BASELINES + (OTHERS if (threads, allocator) == WHOLE else [])
@@ -79,7 +79,7 @@ def train_step(*arguments):
 
 
 def _free(measured):
-    """Say how many cores were free, between two numbers where they differ."""
+    """Write the number of free cores, as a range if the counts differ."""
     return " to ".join(dict.fromkeys(f"{n:.2f}" for n in (min(measured["cores"]), max(measured["cores"]))))
 
 
@@ -112,7 +112,7 @@ def table(measured):
 
 
 def packed_table(measured):
-    """Return the table of packed networks in Markdown, from what `inference.py` writes."""
+    """Return the table of packed networks in Markdown, from the file of `inference.py`."""
     rows = {(row["network"], row["batch"], row["threads"], row["side"]): row for row in measured["rows"]}
     lines = [
         f"Two cores, with {_free(measured)} of them free. How many "
@@ -138,7 +138,7 @@ def packed_table(measured):
 
 
 def gain_table(measured, packed):
-    """Return the README's table in Markdown: what each network gains from being binary."""
+    """Return the README's table in Markdown: the gain of each network from binary values."""
     steps = {
         (row["network"], row["side"]): row["ratio"]
         for row in measured["steps"]
@@ -169,7 +169,7 @@ def filled(page, name, text):
 
 
 def pages():
-    """Return {page: its text with tables made anew} of all pages whose numbers have been measured."""
+    """Return {page: its text with new tables} for all pages whose numbers have been measured."""
     speed, packed = (
         json.loads(path.read_text()) if path.exists() else None
         for path in (DOCS / "speed.json", DOCS / "inference.json")

@@ -1,4 +1,4 @@
-"""The same network in PyTorch, layer by layer, with the same weights: what the timing scripts compare with."""
+"""The same network in PyTorch, layer by layer, with the same weights: the other side of the timing scripts."""
 
 import functools
 
@@ -204,7 +204,7 @@ def _forward(module, batch):
 
 
 def set_up(threads, tf32):
-    """Set the number of threads, and allow TF32 or not: cuDNN would use it unasked."""
+    """Set the number of threads, and allow TF32 or not: cuDNN uses it by default."""
     if threads:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32

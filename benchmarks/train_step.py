@@ -6,11 +6,11 @@
     python benchmarks/train_step.py --device gpu --batch 256 [--tf32]
     python benchmarks/train_step.py vgg7:coupled       # another variant of a network
 
-`speed_table.py` measures all of it that docs/speed.md shows. Where numba is installed, *duonet* runs compiled
-twins, and *duonet numpy* those of `duonet.fast`.
+`speed_table.py` makes all measurements of docs/speed.md. Where numba is installed, *duonet* runs compiled twins,
+and *duonet numpy* the twins of `duonet.fast`.
 
 The sides take turns in one process, so that a busy machine slows them all alike; figures are medians, ratios are
-medians of the ratios within a turn. Below 1 duonet is the faster one. PyTorch is optional: `pip install torch`.
+medians of the ratios within a turn. Below 1, duonet is faster. PyTorch is optional: `pip install torch`.
 Allocator: glibc hands large arrays back to the system by default, and new ones cost page faults; "raised" keeps
 them (`duonet.parallel.keep_memory`, which the `duonet` command calls). Both sides run under the same setting.
 """
@@ -73,7 +73,7 @@ def settings(name):
 
 
 def sides(name, batch, device, plain):
-    """Yield (side, step, forward): what is timed, on the same images and the same first weights."""
+    """Yield (side, step, forward) to be timed, on the same images and the same first weights."""
     build, shape, _ = settings(name)
     rng = np.random.default_rng(1)
     x = rng.standard_normal((batch, *shape), dtype=np.float32)
@@ -123,8 +123,8 @@ def synchronize(device):
 def interleave(works, turns, device, prepare=None):
     """Return the seconds of a call in every turn, {side: list}; the sides take turns, the first two are left out.
 
-    A short call is repeated within its turn, after one that is not timed: the threads of the side before spin for
-    a while. `prepare` makes what a call uses up, so then there is one call in a turn.
+    A short call is repeated within its turn, after an untimed call: the threads of the previous side spin for a
+    while. `prepare` makes the input that a call uses up; a turn then has a single call.
     """
     seconds = {side: [] for side in works}
     times = dict.fromkeys(works, 1)
@@ -146,7 +146,7 @@ def interleave(works, turns, device, prepare=None):
 
 
 def report(label, batch, seconds, width=18):
-    """Print a row: the median of each side, and duonet's ratio to each other one; return the rows."""
+    """Print a row: the median of each side, and duonet's ratio to each other side; return the rows."""
     ours, rows = seconds["duonet"], []
     for side, times in seconds.items():
         median = statistics.median(times)
@@ -160,7 +160,7 @@ def report(label, batch, seconds, width=18):
 
 
 def peak(work):
-    """Return the bytes by which a call's peak memory exceeds what the process holds before it (Linux)."""
+    """Return the bytes by which a call's peak memory exceeds the memory of the process before it (Linux)."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # forget the earlier peak
     before = _status("VmRSS")
@@ -174,9 +174,9 @@ def _status(name):
 
 
 def memory(name, batch, side):
-    """Return what three steps add to a process that holds the model and the batch, optimiser state included.
+    """Return the bytes that three steps, with the optimiser's state, add to a process with model and batch.
 
-    A step of another model with two images comes before: code that is loaded or compiled is not the step's.
+    A step of another model with two images comes first, so that loading and compilation do not count.
     """
     for images in (2, batch):
         step = {side: step for side, step, _ in sides(name, images, "cpu", True)}[side]

@@ -1,8 +1,8 @@
-"""What a training step of several processes sends, and how long that takes: a model.
+"""A model of the bytes that a training step sends among several processes, and of the time for them.
 
-Every process of R sends the gradient of n numbers in slices, adds its slice and hands it round: 2 n (R − 1) / R
-numbers of 4 bytes. With `--compress sign` it sends each other process a bit for each number: n (R − 1) / 8 bytes.
-Nothing is sent while the network computes, so the time of the wire adds to a step. Latency is left out.
+Every process of R sends the gradient of n numbers in slices, adds its slice and sends the sum to all: 2 n (R − 1)
+/ R numbers of 4 bytes. With `--compress sign` it sends each other process a bit for each number: n (R − 1) / 8
+bytes. Nothing is sent while the network computes, so the time of the wire adds to a step. Latency is left out.
 
     python benchmarks/scale.py --render    # the tables of docs/scale.md
 """
@@ -14,8 +14,8 @@ from duonet.models.catalogue import defaults
 
 PROCESSES = 8
 RATES = 10, 100  # Gb/s
-LIMIT = 0.1  # of a step, that the wire may take beside computing
-GPU_FLOPS = 30e12  # that a GPU is assumed to reach in a step
+LIMIT = 0.1  # the share of a step that the wire may take beside computing
+GPU_FLOPS = 30e12  # the assumed speed of a GPU in a step
 FLOPS = 2 * 3  # a multiply-accumulate is two; a step costs three forward passes
 
 
@@ -37,12 +37,12 @@ def seconds(size, gigabits):
 
 
 def fewest(images_a_second, wire):
-    """Return how many images a process needs in a step, that the wire takes no more than LIMIT of computing."""
+    """Return the fewest images of a process in a step for which the wire takes at most LIMIT of the computing."""
     return int(np.ceil(images_a_second * wire / LIMIT))
 
 
 def wire_table(steps):
-    """Return the table of what goes over the wire in Markdown.
+    """Return the table of the bytes on the wire in Markdown.
 
     `steps` are rows of scale.json: network, batch and ms of a step of one process.
     """

@@ -56,7 +56,7 @@ def run(module, *words):
     [
         (lambda text: "", "coupling.json is no JSON file"),
         (lambda text: text[:-9], "coupling.json is no JSON file"),
-        (lambda text: "[]", "coupling.json has another content: the file must be dict"),
+        (lambda text: "[]", "coupling.json has wrong contents: the file must be dict"),
         (lambda text: text.replace('"12 layers"', '"13 layers"'), "coupling.json has no condition of 12 layers"),
         (
             lambda text: text.replace('"control"', '"x"'),

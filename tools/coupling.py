@@ -1,4 +1,4 @@
-"""What coupling is worth, and when: BinaryDuo, its baseline and its control under one changed condition at a time.
+"""The gain from coupling: BinaryDuo, its baseline and its control under one changed condition at a time.
 
     python tools/coupling.py runs/coupling --seeds 8   # train; the same command continues, and adds seeds
     python tools/coupling.py runs/coupling --keep      # write the accuracies so far to docs/coupling.json
@@ -45,7 +45,7 @@ def slug(condition):
 
 
 def train(out, seeds, workers):
-    """Make what is missing, and return how many runs failed."""
+    """Train the missing runs, and return the number of failed runs."""
     failed = 0
     for seed in range(seeds):
         for condition, changes in CONDITIONS.items():

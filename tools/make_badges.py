@@ -1,4 +1,4 @@
-"""Draw the README's badges from what pyproject.toml says: `python tools/make_badges.py`. No service is asked."""
+"""Draw the README's badges from pyproject.toml, without a web service: `python tools/make_badges.py`."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def badges():
 
 
 def badge(name, value):
-    """Draw one: a name on grey, a value on blue."""
+    """Draw a badge: a name on grey, a value on blue."""
     left, right = 6.5 * len(name) + 14, 6.5 * len(value) + 14
     return BADGE.format(
         name=name, value=value, width=left + right, left=left, last=right - 3,

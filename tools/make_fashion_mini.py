@@ -2,8 +2,8 @@
 
     python tools/make_fashion_mini.py [SOURCE [OUT]]
 
-SOURCE holds the four idx files of Fashion-MNIST, gzipped or not; by default where Debian's package
-`dataset-fashion-mnist` puts them. The same source gives the same bytes.
+SOURCE holds the four idx files of Fashion-MNIST, gzipped or not; by default it is the folder of
+Debian's package `dataset-fashion-mnist`. The same source gives the same bytes.
 """
 
 import gzip

@@ -1,7 +1,7 @@
-"""Write the tables and figures of docs/methods_compared.md anew from what `duonet contest` found.
+"""Write the tables and figures of docs/methods_compared.md again, from the results of `duonet contest`.
 
 python tools/render_contest.py                                     # from the kept results
-python tools/render_contest.py float=runs/FLOAT binary=runs/BINARY  # keep those of two studies first
+python tools/render_contest.py float=runs/FLOAT binary=runs/BINARY  # keep the results of two studies first
 """
 
 import json
@@ -26,7 +26,7 @@ def kept():
 
 
 def page(text, studies):
-    """Fill the place of every table of every study: a comment that names both, up to the next that ends it."""
+    """Fill the place of every table of every study, from a comment that names both to the next end mark."""
     for name, results in studies:
         for table, lines in contest_tables(results).items():
             mark = f"<!-- {name} {table} -->\n"
@@ -50,7 +50,7 @@ def asked(words):
 
 
 def main(words):
-    """Write results, page and pictures, or nothing but what is wrong."""
+    """Write results, page and pictures, or only an error message."""
     try:
         new = asked(words)
         studies = dict(kept()) | new

@@ -1,4 +1,4 @@
-"""Write the tables of docs/findings.md and docs/coupling.png anew from the results that the docs keep.
+"""Write the tables of docs/findings.md, and docs/coupling.png, again from the results in docs.
 
 python tools/render_findings.py
 """
@@ -20,9 +20,9 @@ from duonet.viz.canvas import blank, save, tidy
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "findings.md"
-FAR = 0.05  # a training that ends so far below the median of its seeds is named
+FAR = 0.05  # a training that ends this far below the median of its seeds is named
 PAIRS = (("binaryduo", "baseline"), ("binaryduo", "control"), ("control", "baseline"))
-# What the files hold.
+# The fields of the files.
 ACCURACIES = {"seeds": [int], "accuracy": [float]}
 CONDITION = {"methods": {name: ACCURACIES for name in ("baseline", "binaryduo", "control")}}
 RUN = {"method": str, "seed": int, "test_accuracy": float}
@@ -65,7 +65,7 @@ def checked(path, shape):
     try:
         check_shape(results, shape, "the file")
     except ValueError as error:
-        raise ValueError(f"findings: {path} has another content: {error}") from None
+        raise ValueError(f"findings: {path} has wrong contents: {error}") from None
     return results
 
 
@@ -97,17 +97,17 @@ def interval(gap, times=1, digits=2):
 
 
 def above(gap):
-    """Say whether the whole interval lies above 0."""
+    """Return whether the whole interval lies above 0."""
     return gap.mean > gap.half
 
 
 def below(gap):
-    """Say whether the whole interval lies below 0."""
+    """Return whether the whole interval lies below 0."""
     return -gap.mean > gap.half
 
 
 def sure(gap, intervals):
-    """Say whether the interval excludes 0 even if all intervals are to be right together, by Bonferroni's rule."""
+    """Return whether the interval excludes 0 even if all intervals must be right together (Bonferroni)."""
     return gap.seeds > 1 and intervals * chance(abs(gap.mean) / max(gap.error, 1e-12), gap.seeds - 1) < 0.05
 
 
@@ -224,13 +224,13 @@ def counted(gaps):
 
 
 def place(results):
-    """Say where BinaryDuo stands among the methods of a contest."""
+    """Write the place of BinaryDuo among the methods of a contest."""
     names = ranked(results)
     return f"{names.index('binaryduo') + 1} of {len(names)}"
 
 
 def claims():
-    """Lay out each claim of the paper's abstract, what was measured here, the verdict and the command."""
+    """Lay out each claim of the paper's abstract, its measurement here, the verdict and the command."""
     eight, contest, deep = kept("compare_seeds"), kept("methods_compared_float"), changed()
     check_shape(eight, {"decoupling": [DECOUPLED]}, "docs/compare_seeds.json")
     predictions = [row["float32_changed_predictions"] for row in eight["decoupling"]]
@@ -288,7 +288,7 @@ def claims():
 
 
 def page(text):
-    """Fill the place of every table: a comment that names it, up to the next that ends it."""
+    """Fill the place of every table, from a comment that names it to the next end mark."""
     for name, table in (("claims", claims()), ("gains", gains()), ("conditions", conditions())):
         block = table if name == "claims" else f"```text\n{table}\n```"
         text, count = re.subn(
@@ -321,7 +321,7 @@ def draw(path):
 
 
 def main():
-    """Write picture and page, or nothing but what is wrong."""
+    """Write picture and page, or only an error message."""
     try:
         text = page((DOCS / PAGE).read_text(encoding="utf-8"))
         draw(DOCS / "coupling.png")

@@ -34,7 +34,7 @@ def main():
 
 
 def tune(options):
-    """Train what is missing, and print the mean of every method and rate."""
+    """Train the missing models, and print the mean of every method and rate."""
     runs = {
         (run.method, run.seed): run for _, run in CompareSettings(model=options.model, seeds=options.seeds).runs()
     }
