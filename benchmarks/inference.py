@@ -5,7 +5,7 @@
 
 Networks with binary weights, batches of 1 and of 256, two threads and one. The sides take turns in one process;
 figures are medians, ratios are medians of the ratios within a turn: above 1, the packed network is faster.
-Each setting of threads is a process of its own. *packed* runs compiled kernels where numba is installed, *packed
+Each setting of threads has its own process. *packed* runs compiled kernels where numba is installed, *packed
 numpy* kernels of NumPy; *fold* is the network in float32 with batch norm folded; *C* is the header of `duonet
 export-c`, on one thread, compiled by `gcc -O3 -march=native`. PyTorch and onnxruntime are optional.
 

@@ -5,7 +5,7 @@
 
 Both forms run in turn, round after round, in this one process; times are medians. The general form is two whole
 forward passes for every weight, so it is timed on a sample of the weights and scaled to all of them. Then: the
-fast form's peak memory (traced, in a run of its own) against the limit, and its time over the number of weights.
+fast form's peak memory (traced, in a separate run) against the limit, and its time over the number of weights.
 
 With --device gpu: each estimator on both devices, their times, and the angle between their results.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/train_step.py                    # every network, both settings of the allocator
     python benchmarks/train_step.py --inference        # a forward pass in evaluation mode, folded; batch 1 and 256
-    python benchmarks/train_step.py --memory           # peak memory of a step, each side in a process of its own
+    python benchmarks/train_step.py --memory           # peak memory of a step, each side in its own process
     python benchmarks/train_step.py --device gpu --batch 256 [--tf32]
     python benchmarks/train_step.py vgg7:coupled       # another variant of a network
 

@@ -265,7 +265,7 @@ def _check_whole(saved, arrays, classes):
     for name, value in saved.items():
         found = difference(value, twin[name], "" if name == "model" else name)
         if found is not None:
-            raise ValueError(f"{found or name} would not come back as it is, so no file can rebuild it")
+            raise ValueError(f"{found or name} would come back changed, so no file can rebuild it")
 
 
 def _write(path, packed):

@@ -71,7 +71,7 @@ class Summary:
     weight_bits : int
         Bits of a weight of the layers that read quantised activations; 32 is float32.
     activation_bits : int
-        Bits of a quantised activation; 32 where there is none.
+        Bits of a quantised activation; 32 if there is none.
     mbit : float
         Weights of conv and linear layers in millions of bits, the paper's measure of memory; its measure of
         compute is `total.operations`.

@@ -37,7 +37,7 @@ class Want(NamedTuple):
 
 
 class Junction(NamedTuple):
-    """How the two paths of a `Residual` read its input and meet.
+    """The ways in which the two paths of a `Residual` read its input and meet.
 
     Attributes
     ----------
@@ -56,7 +56,31 @@ class Junction(NamedTuple):
 
 
 def coupled(layer: nn.Module, path: str) -> nn.QuantActivation | None:
-    """Return a layer's activation if it has two or more steps; None for any other layer."""
+    """Return a layer's activation if it has two or more steps; None for any other layer.
+
+    Parameters
+    ----------
+    layer : Module
+    path : str
+        The layer's path, for messages.
+
+    Returns
+    -------
+    QuantActivation or None
+        The `fixed` form of the layer.
+
+    Raises
+    ------
+    CannotDecouple
+        If the layer is stochastic, its result depends on the batch in training, or its staircase is not a table.
+
+    Examples
+    --------
+    >>> from duonet.quant import Binary, Clip, Ternary
+    >>> coupled(nn.QuantActivation(Ternary(), Clip(0, 1)), "act")
+    QuantActivation(Ternary(), Clip(low=0, high=1, closed=False))
+    >>> coupled(nn.QuantActivation(Binary(), Clip(0, 1)), "act")
+    """
     if not isinstance(layer, Quantizer) or layer.known("copywise"):
         return None
     try:
@@ -82,14 +106,31 @@ def any_coupled(layer: nn.Module, path: str) -> bool:
 
 
 def kind(layer: nn.Module) -> type:
-    """Return the class that defines the layer's `forward`; a subclass that overrides `forward` is another kind."""
+    """Return the class that defines the layer's `forward`; a subclass that overrides `forward` is another kind.
+
+    Parameters
+    ----------
+    layer : Module
+
+    Returns
+    -------
+    type
+        `object` if this layer alone has another `forward`.
+
+    Examples
+    --------
+    >>> class Named(nn.ReLU):
+    ...     pass
+    >>> kind(Named()) is nn.ReLU
+    True
+    """
     if "forward" in vars(layer):
         return object
     return next(cls for cls in type(layer).__mro__ if "forward" in vars(cls) or "__call__" in vars(cls))
 
 
 def refuse_ties(model: nn.Module) -> None:
-    """Refuse a tensor that two layers share: decoupling might double it in one of them alone."""
+    """Raise CannotDecouple if two layers share a tensor, which might be doubled in one of them alone."""
     seen: dict[int, str] = {}
     for path, tensor in model._tensors(every_path=True):
         if seen.setdefault(id(tensor), path) != path:
@@ -99,7 +140,7 @@ def refuse_ties(model: nn.Module) -> None:
 
 
 def as_sequential(layer: nn.Module) -> nn.Module:
-    """Return the layer, wrapped in a Sequential unless it is one."""
+    """Return the layer, in a Sequential unless it is a Sequential."""
     return layer if kind(layer) is nn.Sequential else in_mode_of(layer, nn.Sequential(layer))
 
 
@@ -118,7 +159,30 @@ def needs_norm(want: Want, found: str) -> CannotDecouple:
 
 
 def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
-    """Return the model as a Sequential, and the result of `wanted`; refuse a model that cannot be doubled."""
+    """Return the model as a Sequential, and the result of `wanted`; refuse a model that cannot be doubled.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    Module
+    dict
+        The second result of `wanted`.
+
+    Raises
+    ------
+    CannotDecouple
+        If the model has no coupled activation, or a layer cannot be decoupled exactly.
+
+    Examples
+    --------
+    >>> from duonet.models import mlp
+    >>> _, found = found_in(mlp("ternary", inputs=4, widths=(3,), classes=2, rng=np.random.default_rng(0)).eval())
+    >>> {path: want.offsets.ravel().tolist() for path, want in found.items()}
+    {'norm1': [0.25, -0.25]}
+    """
     refuse_ties(arguments.instance("decouple", "model", model, nn.Module))
     chain = as_sequential(model)
     if not any_coupled(chain, ""):
@@ -133,10 +197,27 @@ def found_in(model: nn.Module) -> tuple[nn.Module, dict[str, Want | Junction]]:
 
 
 def wanted(layer: nn.Module, path: str, want: Want | None) -> tuple[Want | None, dict[str, Want | Junction]]:
-    """Return the `Want` of a layer's input, or None, given the `Want` of its output.
+    """Return the `Want` of a layer's input from the `Want` of its output.
 
-    The second result is a dict: from the path of each batch norm whose output must be doubled to its `Want`, and
-    from the path of each `Residual` to its `Junction`.
+    Parameters
+    ----------
+    layer : Module
+    path : str
+        The layer's path.
+    want : Want or None
+        None if the output need not come in copies.
+
+    Returns
+    -------
+    Want or None
+    dict
+        From the path of each batch norm whose output must be doubled to its `Want`, and from the path of each
+        `Residual` to its `Junction`.
+
+    Raises
+    ------
+    CannotDecouple
+        If the layer, or a layer in it, cannot be decoupled exactly.
     """
     return _want_of.registry.get(kind(layer), _want_of.registry[object])(layer, path, want)
 

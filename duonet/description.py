@@ -267,7 +267,7 @@ def _layers(layers, generators, arrays, path, classes):
             case [str(name), dict(description)] if name not in rebuilt:
                 rebuilt[name] = rebuild(description, generators, arrays, join(path, name), classes)
             case _:
-                raise ValueError(f"{path or 'it'} has a layer without a name and a description of its own")
+                raise ValueError(f"{path or 'it'} has a layer without its own name and description")
     return rebuilt
 
 

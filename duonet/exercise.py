@@ -1,4 +1,4 @@
-"""Notebooks: a missing answer is no error, a wrong answer gets a hint, and a browser gets less work."""
+"""Notebooks: a missing answer is not an error, a wrong answer gets a hint, and a browser gets less work."""
 
 import ast
 import linecache

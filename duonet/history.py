@@ -36,13 +36,23 @@ class History:
         return len(self.rows)
 
     def __getitem__(self, name: str) -> list[Any]:
-        """Return one column, a list with an entry for each epoch; None where an epoch does not have it."""
+        """Return a column: a list with an entry, or None, for each epoch. KeyError if no epoch has the column."""
         if self.rows and not any(name in row for row in self.rows):
             raise KeyError(name)
         return [row.get(name) for row in self.rows]
 
     def save(self, path: str | Path) -> None:
-        """Write the rows as CSV; the complete new file replaces an older file. A missing figure stays empty."""
+        """Write the rows as CSV; the complete new file replaces an older file. A missing figure stays empty.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older file then stays.
+        """
         columns = dict.fromkeys(name for row in self.rows for name in row)
         with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             if columns:

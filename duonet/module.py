@@ -221,14 +221,14 @@ class Module:
         return self.train(False)
 
     def to(self: M, device: str) -> M:
-        """Move parameters and buffers to "cpu" or "gpu", in place, and return the module."""
+        """Move parameters and buffers in place to "cpu" or "gpu"; RuntimeError if no GPU can be used."""
         for _, tensor in self._tensors():
             tensor.data = backend.to_device(tensor.data, device)
             tensor.grad = None
         return self
 
     def astype(self: M, dtype: npt.DTypeLike) -> M:
-        """Convert parameters and floating buffers to a floating dtype, in place, and return the module."""
+        """Convert parameters and floating buffers in place; TypeError if the dtype is not floating."""
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"astype: expected a floating dtype, got {np.dtype(dtype)}")
         for _, tensor in self._tensors():

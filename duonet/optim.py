@@ -24,7 +24,7 @@ Numbers: TypeAlias = Sequence[float | None] | None  # a number for each paramete
 class Optimizer:
     """Base of the optimisers: a list of parameters, a learning rate, and state for each parameter.
 
-    A parameter without a gradient stays as it is, and so does its state: no decay, no step counted.
+    A parameter without a gradient stays unchanged, and so does its state: no decay, no count of a step.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Optimizer:
         For each parameter, a factor on the learning rate, 1 by default; `by_path` chooses the factors by the paths
         of a model.
     decays : sequence of number or None, optional
-        For each parameter, a weight decay of its own; None stands for the optimiser's weight decay.
+        For each parameter, its own weight decay; None stands for the optimiser's weight decay.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ class QuantizerError(AssertionError):
 def check_quantizer(quantizer: Quantizer, shape: tuple[int, ...] = (1000, 4), seed: int = 0) -> None:
     """Test every promise of a quantiser, and raise with the first broken clause.
 
-    Dtype and shape are kept and the input is left alone; training is deterministic or draws, as the tag says, and
+    Dtype, shape and input stay unchanged; training is deterministic or draws numbers, as the tag states, and
     evaluation neither draws nor changes the state; values need as many bits and scales as stated; backward is the
     gradient of the surrogate and reaches the input and every Parameter; a projection changes weights in place;
     every other stated tag holds; a checkpoint restores it; a GPU, where there is one, gives the values of the CPU.

@@ -9,8 +9,8 @@ from duonet.tensor import Function, Tensor
 class SignProduct(Function):
     """y = product(x, sign(w)) α + bias for weights w = ±α: product(x, w, bias), but for rounding.
 
-    With x of 0, ±½ and ±1 the sum is a multiple of ½, in float32 exact up to 2²³ whatever its order, and y is
-    rounded once, by α. Gradients are those of product(x, w, bias): dx and dw as if w itself had been multiplied.
+    With x of 0, ±½ and ±1 the sum is a multiple of ½, exact in float32 up to 2²³ in any order, and y is rounded
+    once, by α. The gradients are the gradients of product(x, w, bias): dx and dw as if w itself were multiplied.
     """
 
     @staticmethod

@@ -96,6 +96,17 @@ def latents(owner: str, shape: tuple[int, ...], source: WeightSource | None) -> 
 def arrays(shape: tuple[int, ...], source: WeightSource | None, bias: bool) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a layer's latents and bias, by path.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of the weight.
+    source : WeightSource or None
+    bias : bool
+
+    Returns
+    -------
+    dict
+
     Examples
     --------
     >>> arrays((3, 2), None, True)
@@ -107,7 +118,15 @@ def arrays(shape: tuple[int, ...], source: WeightSource | None, bias: bool) -> d
 
 
 def shape_of(layer: Any) -> tuple[int, ...]:
-    """Return the shape of a layer's weight, wherever it comes from.
+    """Return the shape of a layer's weight, from its latent weight or its source.
+
+    Parameters
+    ----------
+    layer : Conv2d or Linear
+
+    Returns
+    -------
+    tuple of int
 
     Examples
     --------

@@ -109,6 +109,10 @@ class Node:
 def recording() -> bool:
     """Return whether ops record nodes at present.
 
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> with no_grad():
@@ -120,6 +124,10 @@ def recording() -> bool:
 
 def smooth() -> bool:
     """Return whether ops with a surrogate gradient compute the surrogate in the forward pass at present.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------

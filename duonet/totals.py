@@ -102,6 +102,11 @@ def as_array(labels: Any) -> Array:
     Returns
     -------
     array
+
+    Examples
+    --------
+    >>> as_array([3, 1])
+    array([3, 1])
     """
     labels = labels.data if isinstance(labels, Tensor) else labels
     return labels if backend.is_array(labels) else np.asarray(labels)

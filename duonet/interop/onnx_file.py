@@ -83,7 +83,7 @@ def _in_json(about: dict[str, Any]) -> dict[str, str]:
     try:
         return {name: json.dumps(value, allow_nan=False) for name, value in kept.items()}
     except (TypeError, ValueError) as error:
-        raise ValueError(f"to_onnx: about must hold what JSON can: {error}") from None
+        raise ValueError(f"to_onnx: about must hold values of JSON: {error}") from None
 
 
 class _Graph:

@@ -163,9 +163,19 @@ class FastForm:
         return range(0, self.layer.weight.data[..., 0].size, self.layer.weight.shape[-2])
 
     def column(self, row: int, image: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Return the inputs that one weight multiplies: (N,) in a linear layer, (N, OH, OW) in a convolution.
+        """Return the inputs that one weight multiplies.
 
-        `row` is the weight's flat index among those of its output channel. `image` stands in for the input.
+        Parameters
+        ----------
+        row : int
+            The weight's flat index among the weights of its output channel.
+        image : array, optional
+            One channel, (N,) or (N, H, W), in place of the weight's input channel.
+
+        Returns
+        -------
+        array
+            (N,) in a linear layer, (N, OH, OW) in a convolution.
         """
         position, i = divmod(int(row), self.layer.weight.shape[-2])
         plane = self.inputs[i] if image is None else image

@@ -63,19 +63,19 @@ class Objective:
             raise ValueError(f"mismatch: loss.rows gives a mean of {mean:.9g}, but loss {self.at_start:.9g}")
 
     def rows_of(self, output: Array, samples: Any = slice(None)) -> Array | None:
-        """Compute the loss of single samples from their outputs, or None where the loss has no `rows`."""
+        """Compute the losses (N,) of single samples from their outputs; return None if the loss has no `rows`."""
         rows = getattr(self._given_loss, "rows", None)
         if rows is None or not backend.is_array(self._target):
             return None
         return rows(output.astype(np.float64, copy=False), self._target[samples])
 
     def value(self) -> float:
-        """Compute L with the model's present weights."""
+        """Compute L with the model's present weights; ValueError if L is not one finite number."""
         with no_grad():
             return self.of_output(self._run(Tensor(self.x)).data)
 
     def of_output(self, output: Array) -> float:
-        """Compute L from the model's output on the batch, a raw array."""
+        """Compute L from the model's output on the batch, a raw array; ValueError as in `value`."""
         with no_grad():
             value = self._loss(Tensor(output.astype(self._dtype, copy=False)), self._target)
         return self._number(value)

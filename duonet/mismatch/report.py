@@ -156,7 +156,7 @@ class Mismatch:
         }
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw one bar for each layer, with its interval where there is one.
+        """Draw one bar for each layer, with its interval if there is one.
 
         Parameters
         ----------

@@ -64,6 +64,22 @@ def paired_products(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> npt.NDArray[Any
     """Return c·g, c·c and g·g weight by weight, (3, weights), from parts (K, weights).
 
     With one part, the plain products; with more parts, the mean over pairs of different parts.
+
+    Parameters
+    ----------
+    c, g : numpy.ndarray
+        (K, weights): the two gradients of every part.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, weights)
+
+    Examples
+    --------
+    >>> c, g = np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])
+    >>> paired_products(c, g).ravel()  # (1 · 5 + 2 · 3) / 2, 1 · 2, 3 · 5
+    array([ 5.5,  2. , 15. ])
     """
     k = len(c)
     pairs = ((c, g), (c, c), (g, g))
@@ -73,13 +89,47 @@ def paired_products(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def cosine_of(sums: Iterable[float]) -> float:
-    """Compute c·g / √(c·c g·g) from the three sums; NaN where a squared norm is not positive."""
+    """Compute c·g / √(c·c g·g) from the three sums; NaN if a squared norm is not positive.
+
+    Parameters
+    ----------
+    sums : iterable of float
+        c·g, c·c and g·g.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> cosine_of([3, 1, 25])
+    0.6
+    """
     cg, cc, gg = (float(s) for s in sums)
     return cg / math.sqrt(cc * gg) if cc > 0 and gg > 0 else math.nan
 
 
 def bootstrap(products: npt.NDArray[Any], rng: np.random.Generator) -> tuple[float, float]:
-    """Return the middle 95 % of the cosines of resampled weights; NaN where many resamples give no cosine."""
+    """Return the middle 95 % of the cosines of resampled weights; NaN if over 5 % of the resamples give no cosine.
+
+    Parameters
+    ----------
+    products : numpy.ndarray
+        (3, weights), from `paired_products`.
+    rng : numpy.random.Generator
+        Draws 1,000 resamples.
+
+    Returns
+    -------
+    low, high : float
+
+    Examples
+    --------
+    >>> c, g = np.array([[1.0, 2.0, 2.0]]), np.array([[1.0, 2.0, -2.0]])
+    >>> low, high = bootstrap(paired_products(c, g), np.random.default_rng(0))
+    >>> bool(low < cosine(c[0], g[0]) < high)
+    True
+    """
     weights = products.shape[1]
     drawn = (cosine_of(products[:, rng.integers(0, weights, weights)].sum(axis=1)) for _ in range(RESAMPLES))
     cosines = [c for c in drawn if not math.isnan(c)]
@@ -91,7 +141,24 @@ def bootstrap(products: npt.NDArray[Any], rng: np.random.Generator) -> tuple[flo
 
 
 def jackknife(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return cosine ± 1.96 standard errors, from leaving out one part at a time; NaN with two parts."""
+    """Return cosine ± 1.96 standard errors, from estimates without one part each; NaN with two parts.
+
+    Parameters
+    ----------
+    c, g : numpy.ndarray
+        (K, weights): the two gradients of every part, K > 1.
+
+    Returns
+    -------
+    low, high : float
+
+    Examples
+    --------
+    >>> c = g = np.array([[1.0, 2.0]] * 3)  # without noise
+    >>> low, high = jackknife(c, g)
+    >>> round(low, 9), round(high, 9)
+    (1.0, 1.0)
+    """
     k = len(c)
     if k == 2:
         return math.nan, math.nan
@@ -102,10 +169,10 @@ def jackknife(c: npt.NDArray[Any], g: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def root(square: float) -> float:
-    """Return √square, NaN below 0."""
+    """Return √square; NaN below 0."""
     return math.sqrt(square) if square >= 0 else math.nan
 
 
 def divide(a: float, b: float) -> float:
-    """Return a / b, NaN where b is 0."""
+    """Return a / b; NaN if b is 0."""
     return a / b if b else math.nan

@@ -20,6 +20,11 @@ class BatchNorm(Module):
     eps : float
         Added to the variance.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `channels` is not a positive int, `momentum` not a number from 0 to 1, or `eps` not a number from 0 on.
+
     Examples
     --------
     >>> norm = BatchNorm(1)
@@ -98,6 +103,11 @@ class PReLU(Module):
     start : number
         The first value of the slopes.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `channels` is not a positive int, or `start` not a finite number.
+
     References
     ----------
     He et al., Delving Deep into Rectifiers, ICCV 2015.
@@ -142,6 +152,11 @@ class Clip(Module):
     low, high : number
         Each may be infinite.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not a number, or `low` is not below `high`.
+
     Examples
     --------
     >>> Clip(0, 1)(Tensor([-1.0, 0.3, 2.0])).data
@@ -174,6 +189,11 @@ class PadChannels(Module):
         Number of output channels.
     front : bool
         Add them in front: the sum of a path with zeros behind and a path with zeros in front has both channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `channels` is not a positive int, `front` not a bool, or an input has more channels.
 
     Examples
     --------
@@ -225,6 +245,11 @@ class Dropout(Module):
     rng : numpy.random.Generator
     channels : bool
         Zero whole channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is not a number from 0 to below 1, `rng` not a generator, or `channels` not a bool.
 
     Examples
     --------

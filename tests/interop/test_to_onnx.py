@@ -93,7 +93,7 @@ def test_nothing_is_written_of_what_is_refused(rng, path):
     with pytest.raises(TypeError, match="to_onnx: about must be"):
         interop.to_onnx(path, nn.Sequential(nn.ReLU()), (4,), ["mean"])
     for mean in (np.array([0.5]), [float("nan")]):
-        with pytest.raises(ValueError, match="to_onnx: about must hold what JSON can: "):
+        with pytest.raises(ValueError, match="to_onnx: about must hold values of JSON: "):
             interop.to_onnx(path, nn.Sequential(nn.ReLU()), (4,), {"mean": mean})
     assert path.read_text() == "before" and [entry.name for entry in path.parent.iterdir()] == [path.name]
 
