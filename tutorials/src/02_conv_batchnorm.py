@@ -4,7 +4,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/02_conv_batchnorm.ipynb)
 #
 # Two layers do most of the work in an image network. You write both from their definitions, derive their
-# gradients on paper, and hold every line against numerical gradients and against `duonet`.
+# gradients on paper, and check every line against numerical gradients and against `duonet`.
 
 # %% tags=["hide-input"]
 import subprocess
@@ -86,23 +86,26 @@ plt.show()
 # > batch norm and its gradient twice, once node by node and once in closed form.
 # >
 # > **Learn** why the backward pass of copying is adding; why a convolution is a matrix product, and what makes
-# > that fast; why batch norm's gradient is a projection; why binary networks put it before every quantiser.
+# > the product fast; why batch norm's gradient is a projection; why binary networks put batch norm before every
+# > quantiser.
 # >
 # > **Need** NumPy, the chain rule, the product of two matrices, and tutorial 1: `Tensor`, `Function`, the
 # > upstream gradient `dy`, `check_gradients`.
 # >
-# > **Time** Runs in 10 s on two cores (measured); an hour and a half to read and work through. In a browser
-# > it only prints what it measures; the floors of section 5 are those of the full run.
+# > **Time** Runs in 10 s on two cores (measured); an hour and a half to read and work through. In a browser it
+# > only prints the ratios that it measures; the floors of section 5 hold for the full run.
 #
-# The figure shows the first half in small. Above, forwards: a window of the image x becomes a row of the matrix
-# `cols`, and its product with the kernel one number of y. Below, backwards: the pixel in the middle was copied
-# into four rows, so its gradient is the sum of the four marked numbers.
+# The figure shows the first half in miniature. The upper row is the forward pass: a window of the image x becomes
+# a row of the matrix `cols`, and its product with the kernel becomes one number of y. The lower row is the
+# backward pass: the pixel in the middle was copied into four rows, so its gradient is the sum of the four marked
+# numbers.
 #
-# Words and shapes used throughout. A batch of images is `x (N, H, W, C)`: N images of H rows and W columns, with
-# C numbers (*channels*) at every pixel; the channels come last. A bank of kernels is `w (KH, KW, C, OC)`: each
-# of the OC kernels is a small image of KH rows and KW columns with C channels. The result is
-# `y (N, OH, OW, OC)`. L is the loss, one number; `dy` is the gradient of L with respect to `y`, the *upstream
-# gradient*, of `y`'s shape, and `dx`, `dw` are what we want to compute from it.
+# These words and shapes are used throughout. A batch of images is `x (N, H, W, C)`: N images of H rows and W
+# columns, with C numbers (*channels*) at every pixel; the channels come last. A bank of kernels is
+# `w (KH, KW, C, OC)`: each of the OC kernels is a small image of KH rows and KW columns with C channels. The
+# result is `y (N, OH, OW, OC)`. L is the loss, one number; `dy` is the gradient of L with respect to `y`, the
+# *upstream gradient*, and has the shape of `y`. From it we want to compute `dx` and `dw`, the gradients with
+# respect to `x` and `w`.
 
 # %% [markdown]
 # ## 1. A convolution by hand
@@ -141,15 +144,15 @@ assert y[0, 0] == 37 and y[1, 1] == 77
 print(y)
 
 # %% [markdown]
-# A mathematician's convolution would turn the kernel by half a turn first; this one, without the turn, is called
-# cross-correlation. Deep learning says convolution for it, and since the kernel is learned, nothing is lost. The
-# turned kernel will come back by itself, in the last exercise, in the backward pass.
+# A mathematician's convolution turns the kernel by half a turn first; the same operation without the turn is
+# called cross-correlation. In deep learning it is called convolution as well, and since the kernel is learned,
+# nothing is lost. The turned kernel comes back by itself in the backward pass, as the last exercise shows.
 #
 # Two options decide where the windows lie. With *stride* s the kernel moves s pixels at a time. With *padding*
 # P the image first gets P rows and columns of zeros on each side, so that the kernel may hang over the edge.
 #
-# **Exercise (★).** How many windows fit along one axis? Work it out for an axis of `size` pixels, a kernel of
-# `k`, with stride and padding, then check it.
+# **Exercise (★).** How many windows fit along one axis? Work out the number for an axis of `size` pixels and a
+# kernel of `k` pixels, with stride and padding, then check it.
 
 
 # %%
@@ -184,12 +187,12 @@ def windows_along(size, k, stride, padding):
 
 
 # %% [markdown]
-# Now the whole definition. Window (i, j) starts at pixel (s i, s j) of the padded image; the sum runs over the
-# kernel's rows p, columns q and the channels c, and there is one y for each kernel o:
+# Here is the whole definition. Window (i, j) starts at pixel (s i, s j) of the padded image; the sum runs over
+# the kernel's rows p, columns q and the channels c, and there is one y for each kernel o:
 #
 # $$y_{n,i,j,o} = \sum_{p,\,q,\,c} x^{\text{padded}}_{n,\; s\,i+p,\; s\,j+q,\; c}\; w_{p,q,c,o}$$
 #
-# Seven indices. We leave the images n to NumPy's slice and write six loops for the others.
+# The formula has seven indices. We leave the images n to NumPy's slice and write six loops for the others.
 # `np.ndindex(OH, OW, OC)` runs through three nested loops, so the two `for` lines below are the six.
 
 
@@ -210,10 +213,10 @@ def conv_loops(x, w, stride=1, padding=0):
 
 
 # %% [markdown]
-# `duonet.functional` keeps a version with six loops as well, `conv2d_reference`. It adds in the same order, so
-# the two must agree to the last bit. `duonet.functional.conv2d`, the fast one, adds in another order.
-# Floating-point sums depend on the order in their last digits, so it is held to a tolerance of 1e-12, and to
-# every bit where no sum is ever rounded: on small whole numbers.
+# `duonet.functional` keeps a version with six loops as well, `conv2d_reference`. It adds in the same order as our
+# version, so the two must agree to the last bit. The fast version, `duonet.functional.conv2d`, adds in another
+# order. The last digits of a floating-point sum depend on the order, so the fast version must agree to 1e-12. On
+# small whole numbers no sum is ever rounded, and it must agree in every bit.
 
 # %%
 rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
@@ -239,9 +242,10 @@ print(x.shape, "convolved with", w.shape, "gives", y.shape)
 #
 # $$\text{cols}\;(N \cdot OH \cdot OW,\; KH \cdot KW \cdot C)$$
 #
-# NumPy can do that in one indexing step. `rows` holds, for every window and every place inside it, the pixel's
-# row s i + p; `columns` holds its column s j + q. Four axes: window (i, j), place (p, q). (`np.ogrid[:a, :b]`
-# gives the numbers 0 to a − 1 as a column and 0 to b − 1 as a row; their sum is a table.)
+# NumPy can build `cols` in one indexing step. For every window and every place inside it, `rows` holds the
+# pixel's row s i + p, and `columns` holds its column s j + q. The index has four axes: window (i, j) and place
+# (p, q). (`np.ogrid[:a, :b]` gives the numbers 0 to a − 1 as a column and 0 to b − 1 as a row; their sum is a
+# table.)
 
 
 # %%
@@ -263,12 +267,12 @@ print(cols)
 
 # %% [markdown]
 # The four rows are the four windows of section 1. To fetch numbers from computed places, as
-# `small[:, rows, columns]` does, is called a *gather*. It calculates nothing: every number of cols is a copy of a
-# number of x.
+# `small[:, rows, columns]` does, is called a *gather*. A gather calculates nothing: every number of cols is a
+# copy of a number of x.
 #
-# **Predict.** The figure at the top showed that the pixel in the middle is copied four times. How often is one in
-# a corner, and one in the middle of an edge? How many numbers does cols hold for each number of x, when the image
-# is large and the kernel 3 × 3 with stride 1?
+# **Predict.** The figure at the top showed that the pixel in the middle is copied four times. How often is a
+# pixel in a corner copied, and how often a pixel in the middle of an edge? How many numbers does cols hold for
+# each number of x, when the image is large and the kernel 3 × 3 with stride 1?
 #
 # <details><summary>Answer</summary>
 #
@@ -278,8 +282,8 @@ print(cols)
 # </details>
 #
 # A gather is a *linear map*: every output is a sum of inputs with fixed coefficients, here a single 1 among
-# zeros. So it has a matrix, G, with cols = G x when both are written as long vectors. Its k-th column is what
-# the gather makes of the k-th unit image, which is 1 at one pixel and 0 elsewhere.
+# zeros. So it has a matrix, G, with cols = G x when cols and x are written as long vectors. Column k of G is the
+# gather of the k-th unit image, which is 1 at one pixel and 0 elsewhere.
 
 # %%
 units = np.eye(9).reshape(9, 3, 3, 1)
@@ -321,11 +325,11 @@ right.set(xticks=range(3), yticks=range(3))
 plt.show()
 
 # %% [markdown]
-# Left: the matrix of the gather, 16 × 9; the lines separate the four windows. Every row has a single 1. Right:
-# its column sums, one for each pixel, are the numbers of windows that hold the pixel.
+# The left panel shows the matrix of the gather, 16 × 9; the lines separate the four windows. Every row has a
+# single 1. The right panel shows its column sums, one for each pixel: the number of windows that hold this pixel.
 #
 # Nobody stores G: for a single image of 28 × 28 pixels and 16 channels and a 3 × 3 kernel it would have over a
-# billion entries, nearly all 0. But G tells us at once what the backward pass must be.
+# billion entries, nearly all 0. But G shows at once what the backward pass must be.
 #
 # ### The backward pass of a gather is a scatter-add
 #
@@ -337,8 +341,8 @@ plt.show()
 #
 # Row k of Gᵀ has a 1 at every place to which pixel k was copied. So dx at a pixel is the *sum* of dcols over all
 # its copies: each copy influences the loss, and the influences add up. Where the gather read from
-# `rows, columns`, the backward pass *adds into* the same places: a *scatter-add*. For windows it is called
-# *col2im*. NumPy's is `np.add.at`.
+# `rows, columns`, the backward pass *adds into* the same places. This is called a *scatter-add*, and for windows
+# *col2im*. In NumPy it is `np.add.at`.
 #
 # **Predict.** Let dcols be all ones. What is dx for the 3 × 3 image? And what would
 # `dx[:, rows, columns] += dcols` give instead of `np.add.at`?
@@ -347,7 +351,7 @@ plt.show()
 #
 # Gᵀ times ones is the vector of column sums of G: 1 at the corners, 2 at the edges, 4 in the middle. The `+=`
 # reads all old values, adds, and writes all of them back; where an index occurs several times the last write
-# wins. Every pixel is written as 0 + 1, so dx would be all ones: contributions are lost without a word.
+# wins. Every pixel is written as 0 + 1, so dx would be all ones: contributions are lost, and no error says so.
 #
 # </details>
 
@@ -361,9 +365,9 @@ assert np.array_equal(dx[0, :, :, 0], copies) and np.array_equal(wrong, np.ones(
 print(dx[0, :, :, 0])
 
 # %% [markdown]
-# For any linear map the backward pass is its transpose, and there is a test of that which needs no derivative:
-# for random images x and random z of cols' shape, ⟨G x, z⟩ = ⟨x, Gᵀ z⟩, where ⟨a, b⟩ is the sum of the products.
-# We put both maps into functions and test them so, with a stride of 2.
+# The backward pass of a linear map is the transposed map, and a test of this needs no derivative: for random
+# images x and random z of cols' shape, ⟨G x, z⟩ = ⟨x, Gᵀ z⟩, where ⟨a, b⟩ is the sum of the products. We put both
+# maps into functions and test them in this way, with a stride of 2.
 
 
 # %%
@@ -399,10 +403,10 @@ np.testing.assert_allclose(
 print("im2col and col2im are each other's transpose, and equal to duonet's")
 
 # %% [markdown]
-# **Exercise (★★).** `np.add.at` is safe but slow, as it goes through the indices one by one. There is a way
-# round: for one fixed place (p, q), different windows hold *different* pixels, and these form a regular pattern,
-# every `stride`-th row from p and every `stride`-th column from q. So a plain `+=` on a slice is right, KH · KW
-# times. Write col2im that way.
+# **Exercise (★★).** `np.add.at` is safe but slow, because it goes through the indices one by one. There is a
+# faster way. For one fixed place (p, q), different windows hold *different* pixels, and these pixels form a
+# regular pattern: every `stride`-th row from p and every `stride`-th column from q. So a plain `+=` on a slice is
+# right, once for each of the KH · KW places. Write col2im in this way.
 
 
 # %%
@@ -439,15 +443,15 @@ def col2im_slices(cols, shape, KH, KW, stride):
 # %% [markdown]
 # ## 3. One matrix product
 #
-# With the windows in rows, flatten the kernels alike: `w.reshape(KH·KW·C, OC)` has one column for each kernel,
-# and its rows stand in the order of cols' columns, since both were flattened from the axes (p, q, c). Then
+# The windows are rows now. Flatten the kernels in the same way: `w.reshape(KH·KW·C, OC)` has one column for each
+# kernel, and its rows have the order of cols' columns, since both were flattened from the axes (p, q, c). Then
 #
 # $$\underbrace{y}_{N \cdot OH \cdot OW \,\times\, OC} \;=\;
 # \underbrace{\text{cols}}_{N \cdot OH \cdot OW \,\times\, KH \cdot KW \cdot C} \;\;
 # \underbrace{w}_{KH \cdot KW \cdot C \,\times\, OC}$$
 #
-# A general matrix product, or GEMM, is among the most carefully optimised routines there are; NumPy calls a BLAS
-# library for it. And as the channels come last, y needs only a reshape to be a batch of images again.
+# A general matrix product, or GEMM, is one of the most carefully optimised routines; NumPy calls a BLAS library
+# for it. Because the channels come last, y needs only a reshape to become a batch of images again.
 
 
 # %%
@@ -470,20 +474,22 @@ print("one product equals six loops: to 1e-12, and on whole numbers to the bit")
 # %% [markdown]
 # ## 4. The backward pass, by the same steps in reverse
 #
-# Forwards: pad, gather, multiply. Each has a backward pass of its own, and they are taken in reverse order.
+# The forward pass has three steps: pad, gather, multiply. Each step has a backward pass of its own, and these run
+# in reverse order.
 #
 # **Multiply.** Write r for a row of cols, k for a column: $y_{ro} = \sum_k \text{cols}_{rk}\, w_{ko}$. Which
-# outputs does $w_{ko}$ touch? $y_{ro}$ for every r, each with the slope $\text{cols}_{rk}$. The chain rule adds
-# them up, and alike for $\text{cols}_{rk}$, which touches $y_{ro}$ for every o, with the slope $w_{ko}$:
+# outputs depend on $w_{ko}$? Every $y_{ro}$ does, for each r with the slope $\text{cols}_{rk}$. The chain rule
+# adds up these contributions. In the same way, every $y_{ro}$ depends on $\text{cols}_{rk}$, for each o with the
+# slope $w_{ko}$:
 #
 # $$dw_{ko} = \sum_r \text{cols}_{rk}\, dy_{ro} \qquad\qquad \text{dcols}_{rk} = \sum_o dy_{ro}\, w_{ko}$$
 #
-# Read as matrices, these are products again: **dw = colsᵀ dy** and **dcols = dy wᵀ**. (If you forget which is
-# transposed, the shapes leave only one way to put it together.)
+# As matrices, these sums are products again: **dw = colsᵀ dy** and **dcols = dy wᵀ**. (If you forget which factor
+# is transposed, the shapes allow only one way.)
 #
-# **Gather.** dx of the padded image = col2im(dcols), by section 2.
+# **Gather.** By section 2, dx of the padded image is col2im(dcols).
 #
-# **Pad.** A zero in the border is a constant, no part of x, so its gradient is dropped: cut the border off.
+# **Pad.** A zero in the border is a constant and no part of x, so we drop its gradient: we cut the border off.
 #
 # **Predict.** x is (2, 7, 6, 3), w is (3, 2, 3, 4), stride 2, padding 1. What are the shapes of cols and dcols?
 #
@@ -515,10 +521,10 @@ class ScratchConv(Function):
 
 
 # %% [markdown]
-# cols is gathered anew in the backward pass rather than kept: it is KH · KW times as large as x, and memory is
-# dearer than copying. Now `check_gradients`, with a random upstream gradient, for several strides and paddings;
-# then the library's gradients for the same dy. (`gradients` runs an op on the tape and returns the gradients of
-# its inputs.)
+# The backward pass gathers cols again instead of keeping it: cols is KH · KW times as large as x, and memory
+# costs more than copying. Now `check_gradients` checks the op, with a random upstream gradient, for several
+# strides and paddings. Then we compare with the library's gradients for the same dy. (`gradients` runs an op on
+# the tape and returns the gradients of its inputs.)
 
 # %%
 from functools import partial
@@ -543,9 +549,9 @@ for a, b in zip(ours, library):
 print("dx", ours[0].shape, "and dw", ours[1].shape, "equal duonet's to 1e-12")
 
 # %% [markdown]
-# What if the scatter had been the `+=` that loses contributions? The forward pass is untouched, and training would
-# even run. Only a gradient check finds the mistake. We plant it, and print the first lines of the check's
-# complaint.
+# Suppose that the scatter were the `+=` that loses contributions. The forward pass would still be right, and
+# training would even run. Only a gradient check finds the mistake. We plant it, and print the first lines of the
+# check's message.
 
 
 # %%
@@ -569,12 +575,12 @@ else:
     raise AssertionError("the planted mistake was not found")
 
 # %% [markdown]
-# The check compares slopes along a random direction, finds them apart, and then lists the coordinates, the worst
-# first.
+# The check compares slopes along a random direction, finds that they differ, and then lists the coordinates, the
+# worst first.
 #
-# **Exercise (★★).** There is a second way to find the same backward pass, from the loops alone. In
-# `y[:, i, j, o] += x[…] * w[p, q, c, o]`, one y gets its share from one x. Backwards, that x gets its share from
-# that y, over the same six loops. Write dx and dw so, without im2col (stride s, no padding).
+# **Exercise (★★).** The loops alone lead to the same backward pass. In `y[:, i, j, o] += x[…] * w[p, q, c, o]`,
+# one y gets its share from one x. Backwards, this x gets its share from this y, over the same six loops. Write dx
+# and dw in this way, without im2col (stride s, no padding).
 
 
 # %%
@@ -611,28 +617,30 @@ def conv_backward_loops(dy, x, w, stride):
 
 
 # %% [markdown]
-# ## 5. Why that is fast
+# ## 5. Why one product is fast
 #
 # All versions above do the same arithmetic: for each output KH · KW · C multiplications and as many additions,
 # counted together as *flops* (floating-point operations),
 #
 # $$\text{flops} = 2 \cdot N \cdot OH \cdot OW \cdot KH \cdot KW \cdot C \cdot OC.$$
 #
-# They differ in two other things. *Python statements*: each costs a fraction of a microsecond at least, however
-# little it does. And *bytes moved*: each NumPy call reads its inputs from memory and writes its result there.
-# The number of flops done for each byte moved is called *arithmetic intensity*. If a core can do F flops a
-# second and memory delivers B bytes a second, then the time is at least the larger of flops / F and bytes / B.
-# Below an intensity of F / B the core waits for memory, however fast it is.
+# They differ in two other numbers. The first is the number of *Python statements*: each statement costs a
+# fraction of a microsecond at least, however little it does. The second is the number of *bytes moved*: each
+# NumPy call reads its inputs from memory and writes its result to memory. The number of flops for each byte moved
+# is called *arithmetic intensity*. If a core can do F flops a second and memory delivers B bytes a second, then
+# the time is at least the larger of flops / F and bytes / B. Below an intensity of F / B the core waits for
+# memory, however fast the core is.
 #
-# Take a layer of a small network and count, as if nothing stayed anywhere near between two calls. In the loops a
+# Take a layer of a small network, and count as if nothing stayed in fast memory between two calls. In the loops a
 # statement reads x, writes the product, reads the product, reads y and writes y: 5 N numbers of 4 bytes
-# (float32). The matrix version is two statements, the gather and the product: read x, write cols; read cols,
-# read w, write y.
+# (float32). The matrix version has two statements. The gather reads x and writes cols; the product reads cols and
+# w and writes y.
 #
-# The library goes one step further. It takes a few images at a time, so few that their cols, about a megabyte,
-# stay in the core's own fast memory, the *cache*; then only x, w and y travel, for two statements a chunk. And
-# the chunks are shared out among threads. (It has other tricks: where channels are few it unrolls the width of the
-# windows alone, where they are many it needs fewer multiplications. `docs/speed.md` in the repository lists them.)
+# The library goes one step further. It takes a *chunk* of a few images at a time, so few that their cols, about a
+# megabyte, stay in the core's own fast memory, the *cache*. Then only x, w and y travel, for two statements a
+# chunk. And several threads share the chunks. (The library has other tricks: for few channels it unrolls only the
+# width of the windows, and for many channels it needs fewer multiplications. `docs/speed.md` in the repository
+# lists them.)
 
 # %%
 from duonet import parallel
@@ -661,8 +669,8 @@ print(len(chunks), "chunks of at most", max(c.stop - c.start for c in chunks), "
 #
 # <details><summary>Answer</summary>
 #
-# Count in units of x, as y is just as large (OC = C) and w is tiny. One product: 1 for x, 9 + 9 for writing and
-# reading cols, 1 for y, 20 in all. Chunks: 1 + 1. A factor of 10.
+# Count in units of x: y is just as large (OC = C), and w is tiny. One product moves 1 for x, 9 + 9 for writing
+# and reading cols, and 1 for y: 20 in all. Chunks move 1 + 1. The factor is 10.
 #
 # </details>
 
@@ -699,15 +707,16 @@ axes[0].invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# Both axes are logarithmic. Left, fewer is better: the matrix product does away with over a million statements.
-# Right, more is better. The dotted line is F / B for a core of, say, 100 billion flops a second with 10 billion
-# bytes a second from memory: an example, yours will differ. One product over the whole batch lies left of it and
-# waits for memory; chunks lie right of it and wait for arithmetic.
+# Both axes are logarithmic. In the left panel fewer is better: the matrix product does away with over a million
+# statements. In the right panel more is better. The dotted line is an example: F / B for a core that does 100
+# billion flops a second and gets 10 billion bytes a second from memory. Your core will differ. One product over
+# the whole batch lies left of the line and waits for memory; chunks lie right of the line and wait for
+# arithmetic.
 #
 # So far this is a model. Does the clock agree? Timings jump about on a shared machine, so `measure` lets the
-# versions take turns, several times, and takes the median of each. The loops get a smaller layer, for your
-# patience. No two runs have the same ratios, so we print a floor instead, a round number well below what we
-# expect; `more_than` makes sure that the ratio is above it.
+# versions take turns, several times, and takes the median of each. The loops get a smaller layer, because they
+# take so long. No two runs have the same ratios, so we print a floor in place of each ratio, a round number well
+# below the ratio that we expect; `more_than` makes sure that the ratio is above its floor.
 #
 # To be fair to the one product, `conv_views` gathers faster than an index can. `sliding_window_view` copies
 # nothing: it only says where in memory each window lies. The reshape then copies, and since the channels come
@@ -777,9 +786,9 @@ print("one product, gathered by an index → library's chunks:", more_than(2, by
 print("one product, gathered by a view → library's chunks:", more_than(1, by_view, chunked))
 
 # %% [markdown]
-# Your machine knows the exact ratios; the first exercise at the end asks for them. Part of the second gain is the
-# cache, part the threads (the library gives BLAS one thread and shares out the chunks itself), and part, with as
-# few channels as here, the unrolling of the width alone.
+# The first exercise at the end asks for the exact ratios on your machine. The second gain has three causes: the
+# cache, the threads (the library gives BLAS one thread and shares out the chunks itself), and, with as few
+# channels as here, the unrolling of the width alone.
 #
 # ### When every input is 0 or 1: four products in one look-up
 #
@@ -788,21 +797,21 @@ print("one product, gathered by a view → library's chunks:", more_than(1, by_v
 # pattern selects one of 16 sums of four rows of w. Compute these 16 sums once and keep them in a table. From then
 # on four multiplications and four additions are one look-up and one addition.
 #
-# With four inputs and one output, by hand: let w be 3, −1, 2, 5 and read the bits 1, 0, 1, 1 as a number, the
-# first bit counting 1, the others 2, 4 and 8. The number is 1 + 4 + 8 = 13, and entry 13 of the table is
-# 3 + 2 + 5 = 10.
+# Here is an example with four inputs and one output. Let w be 3, −1, 2, 5, and read the bits 1, 0, 1, 1 as a
+# number: the first bit counts 1, the others count 2, 4 and 8. The number is 1 + 4 + 8 = 13, and entry 13 of the
+# table is 3 + 2 + 5 = 10.
 #
-# The trick is the *method of the four Russians* (Arlazarov, Dinic, Kronrod and Faradžev, 1970), who multiplied
-# matrices of bits by it.
+# The trick is called the *method of the four Russians*, after Arlazarov, Dinic, Kronrod and Faradžev, who
+# multiplied matrices of bits with it in 1970.
 #
-# **Predict.** A table for four rows of w costs 16 sums. How many windows must look sums up before the table pays
-# for itself, when we count additions of rows?
+# **Predict.** A table for four rows of w costs 16 sums. How many windows must look up sums before the table pays
+# for itself, if we count additions of rows?
 #
 # <details><summary>Answer</summary>
 #
-# Without the table a window adds four rows, with it one: each window saves three additions. The 16 sums cost at
-# most one addition each, because every pattern is a smaller one plus one more row. So it takes 6 windows. A layer
-# has thousands.
+# Without the table a window adds four rows, and with the table it adds one row: each window saves three
+# additions. The 16 sums cost at most one addition each, because every pattern is a smaller pattern plus one more
+# row. So the table pays for itself after 6 windows. A layer has thousands of windows.
 #
 # </details>
 #
@@ -845,16 +854,16 @@ def product_by_tables(bits, w):
 #
 # ## 6. Batch norm forwards
 #
-# A convolution's outputs may be large or small, around 0 or far from it, and this changes while the weights
-# before it learn. *Batch norm* puts every channel in its place. Take the values of one channel over the whole
-# batch: all images, all pixels, M = N · OH · OW numbers $x_1, \dots, x_M$. Then
+# A convolution's outputs may be large or small, around 0 or far from 0, and their place and size change while the
+# weights learn. *Batch norm* gives every channel a fixed place and size. Take the values of one channel over the
+# whole batch: all images, all pixels, M = N · OH · OW numbers $x_1, \dots, x_M$. Then
 #
 # $$\mu = \frac1M \sum_m x_m \qquad v = \frac1M \sum_m (x_m - \mu)^2 \qquad \sigma = \sqrt{v + \varepsilon} \qquad
 # \hat x_m = \frac{x_m - \mu}{\sigma} \qquad y_m = \gamma\, \hat x_m + \beta$$
 #
-# μ is the mean, v the variance, ε a small number (10⁻⁵) that keeps us from dividing by 0. γ and β, one of each a
-# channel, are learned. In code x is (M, C), one column a channel; images (N, H, W, C) become that by a reshape.
-# By hand, with M = 8:
+# μ is the mean, v the variance, ε a small number (10⁻⁵) that keeps us from dividing by 0. γ and β are learned,
+# one of each for every channel. In code x is (M, C), with one column for each channel; a reshape gives images
+# (N, H, W, C) this shape. The cell ends with an example of M = 8 values.
 
 
 # %%
@@ -875,8 +884,9 @@ assert xhat.ravel().tolist() == [-1.5, -0.5, -0.5, -0.5, 0, 0, 1, 2]
 print(xhat.ravel())
 
 # %% [markdown]
-# Mean 5, σ = 2: 9 lies 4 above the mean, so x̂ = 2. The x̂ of a channel always sum to 0, and their squares have
-# the mean v / (v + ε): 1 if ε = 0, a little less otherwise. Keep these two facts; the gradient lives on them.
+# The mean is 5 and σ = 2. The value 9 lies 4 above the mean, so its x̂ is 2. The x̂ of a channel always sum to 0,
+# and their squares have the mean v / (v + ε): 1 if ε = 0, a little less otherwise. Remember these two facts,
+# because the gradient rests on them.
 
 # %%
 rng = np.random.default_rng([SEED, 6])  # this section's own, so that it can run again
@@ -898,8 +908,8 @@ print("equal to duonet's to 1e-12")
 #
 # <details><summary>Answer</summary>
 #
-# Nothing. Adding 3 moves the mean by 3 as well, and x − μ is what it was. Multiplying by 10 multiplies both
-# x − μ and σ. Batch norm forgets where the values lay and how far they spread.
+# Nothing. Adding 3 moves the mean by 3 as well, so x − μ does not change. Multiplying by 10 multiplies both x − μ
+# and σ by 10. Batch norm forgets where the values lay and how far they spread.
 #
 # </details>
 
@@ -913,10 +923,10 @@ print("y has not changed")
 # %% [markdown]
 # ## 7. Backwards, node by node
 #
-# In y all M values of a channel meet in μ and in v, so $x_1$ influences every $y_m$. The computational graph of
-# tutorial 1 keeps this in order: take one small step for each node, then go backwards through the nodes, and add
+# All M values of a channel meet in μ and in v, so $x_1$ influences every $y_m$. The computational graph of
+# tutorial 1 keeps track of this: take one small step for each node, then go backwards through the nodes, and add
 # up wherever a value was used twice. As with dy, dc is the gradient of L with respect to c, and so on; each line
-# uses those below it.
+# uses the lines below it.
 #
 # | forwards | backwards, from the bottom up |
 # |---|---|
@@ -927,15 +937,15 @@ print("y has not changed")
 # | x̂ = c / σ | dx̂ = γ dy |
 # | y = γ x̂ + β | dβ = Σ dy, dγ = Σ dy · x̂ |
 #
-# Three of the slopes deserve a line. x̂ = c / σ has the slope 1/σ in c and −c/σ² in σ. σ² = v + ε gives 2σ
+# Three of the slopes need a derivation. x̂ = c / σ has the slope 1/σ in c and −c/σ² in σ. σ² = v + ε gives 2σ
 # ∂σ/∂v = 1, so the slope of σ in v is 1/(2σ). And v is a mean of squares, with the slope 2c/M in each c.
 #
-# Each sum is there because a single number (μ, σ, γ, β) was spread to all M values: copying forwards, adding
-# backwards, as in section 2. A mean does the reverse, so its backward pass spreads one number, divided by M, to
-# all.
+# Each sum is there because a single number (μ, σ, γ, β) was copied to all M values: copying forwards is adding
+# backwards, as in section 2. A mean does the reverse, so its backward pass copies one number, divided by M, to
+# all values.
 #
-# **Exercise (★).** A warm-up with the first two rows only: y = x − mean(x), for each column of x (M, C). What is
-# dx?
+# **Exercise (★).** As a warm-up, take the first two rows only: y = x − mean(x), for each column of x (M, C). What
+# is dx?
 
 
 # %%
@@ -961,7 +971,7 @@ def centre_backward(dy):
 
 
 # %% [markdown]
-# Now the whole table, line by line.
+# Now we write the whole table, line by line.
 
 
 # %%
@@ -980,8 +990,8 @@ def norm_backward_nodes(dy, gamma, kept):
 
 
 # %% [markdown]
-# Two judges: the tape, which walks the same graph composed of `duonet`'s small ops, and `functional.batch_norm`,
-# which is one op with a gradient worked out by hand. All three must agree to a relative 1e-10.
+# There are two judges: the tape, which walks the same graph of `duonet`'s small ops, and `functional.batch_norm`,
+# a single op whose gradient was worked out by hand. All three must agree to a relative 1e-10.
 
 
 # %%
@@ -1006,7 +1016,7 @@ print("nodes, tape and duonet's batch norm agree")
 # %% [markdown]
 # ## 8. The closed form, and what it means
 #
-# Put the table's lines into each other. From dx̂ = γ dy and c = σ x̂,
+# Substitute the table's lines into each other. From dx̂ = γ dy and c = σ x̂,
 #
 # $$d\sigma = -\sum_m \gamma\, dy_m \frac{\sigma \hat x_m}{\sigma^2}
 #           = -\frac{\gamma}{\sigma} \sum_m dy_m\, \hat x_m$$
@@ -1057,26 +1067,26 @@ check_gradients(norm_with(closed_form), x, gamma, beta)
 print("the two derivations agree, and with the numerical gradient")
 
 # %% [markdown]
-# What does it mean? Write **1** for the vector of M ones and take ε = 0. Then **1** and x̂ are perpendicular
-# (the x̂ sum to 0), and both have squared length M. So mean(dy) · **1** is the part of dy along **1**, and
-# x̂ · mean(dy x̂) the part along x̂. The closed form *removes* these two parts and scales what is left: up to
-# γ/σ, dx is the orthogonal projection of dy onto the vectors perpendicular to **1** and to x̂,
+# What does the closed form mean? Write **1** for the vector of M ones and take ε = 0. Then **1** and x̂ are
+# perpendicular (the x̂ sum to 0), and both have squared length M. So mean(dy) · **1** is the part of dy along
+# **1**, and x̂ · mean(dy x̂) is the part along x̂. The closed form *removes* these two parts and scales the rest:
+# up to the factor γ/σ, dx is the orthogonal projection of dy onto the vectors perpendicular to **1** and to x̂,
 #
 # $$dx = \frac{\gamma}{\sigma}\, P\, dy, \qquad
 # P = I - \frac{\mathbf 1 \mathbf 1^\top}{M} - \frac{\hat x \hat x^\top}{M},
 # \qquad P^2 = P.$$
 #
-# It had to be a projection. Section 6 showed that y, and hence the loss, does not change when a constant is added
-# to x, a step along **1**, or when x is stretched about its mean, a step along x̂. Along a direction in which the
-# loss does not change, the gradient has no component.
+# The gradient had to be a projection. Section 6 showed that y, and hence the loss, does not change when a
+# constant is added to x, a step along **1**, or when x is stretched about its mean, a step along x̂. Along a
+# direction in which the loss does not change, the gradient has no component.
 #
 # **Predict.** The projection takes 2 directions away from M. What is dx if the batch has only two values a
 # channel, M = 2?
 #
 # <details><summary>Answer</summary>
 #
-# Two directions, both taken: dx = 0, whatever dy is (for ε = 0). Two different values always become −1 and +1,
-# however far apart they were, so the loss cannot depend on them.
+# There are only two directions, and the projection takes both away: dx = 0 for every dy (if ε = 0). Two different
+# values always become −1 and +1, however far apart they were, so the loss cannot depend on them.
 #
 # </details>
 
@@ -1095,13 +1105,13 @@ np.testing.assert_allclose(closed_form(dy[:2], xhat, 1, sigma), 0, atol=1e-12)
 print("P keeps", M - 2, "of", M, "directions; with two values it keeps none")
 
 # %% [markdown]
-# With ε > 0 the sum of dx is still exactly 0, but scaling x is no longer quite without effect: a small part
-# along x̂ remains, the fraction ε / σ² of what was there. The next cell asserts it.
+# With ε > 0 the sum of dx is still exactly 0, but scaling x now has a small effect on y. So a small part of dy
+# along x̂ remains, the fraction ε / σ². The next cell asserts this.
 #
 # There is a second picture of the same projection. Plot dy over x, one point for each value. A straight line
 # a + b x is a combination of **1** and x̂. Removing the parts along both means removing the best such line:
-# mean(dy) + x̂ mean(dy x̂) is the *least-squares line* of dy over x, and σ dx / γ is what the line leaves over,
-# its residuals.
+# mean(dy) + x̂ mean(dy x̂) is the *least-squares line* of dy over x, and σ dx / γ are the residuals, the
+# distances of dy from this line.
 
 # %%
 x, dy = rng.standard_normal((30, 1)), rng.standard_normal((30, 1))
@@ -1137,17 +1147,17 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# Left: 30 values of dy with an offset and a trend. Right: both are gone. A layer before batch norm never hears
-# "all of you, go up" or "spread out more": β and γ grant those two wishes instead, since dβ = Σ dy and dγ = Σ dy
-# x̂ are just the two parts that batch norm takes out.
+# The left panel shows 30 values of dy with an offset and a trend. In the right panel both are gone. A layer
+# before batch norm never hears "all of you, go up" or "spread out more". β and γ grant these two wishes in its
+# place: dβ = Σ dy and dγ = Σ dy x̂ are just the two parts that batch norm takes out.
 #
-# **Predict.** Networks with batch norm leave out the bias of the convolution before it. What would that bias'
-# gradient be?
+# **Predict.** Networks with batch norm leave out the bias of the convolution before it. What would the gradient
+# of this bias be?
 #
 # <details><summary>Answer</summary>
 #
 # The bias adds one constant to all values of a channel, so its gradient is the sum of dx over the channel: 0,
-# always. It would never learn, and need not: batch norm would subtract it again, and β does its work.
+# always. The bias would never learn, and need not learn: batch norm would subtract it again, and β does its work.
 #
 # </details>
 
@@ -1167,8 +1177,8 @@ print("the bias' gradient is 0, to rounding; that of the weights is not")
 
 # %% [markdown]
 # **Exercise (★★): change this.** Some networks leave out the centring: *RMS norm* is x̂ = x / σ with
-# σ = √(mean(x²) + ε), and y = γ x̂. Change the derivation, then write its dx. Which direction does it remove?
-# (`gamma` and `sigma` are (C,).)
+# σ = √(mean(x²) + ε), and y = γ x̂. Change the derivation, then write dx of RMS norm. Which direction does it
+# remove from dy? (`gamma` and `sigma` are (C,).)
 
 
 # %%
@@ -1207,8 +1217,9 @@ def rms_backward(dy, xhat, gamma, sigma):
 # ## 9. Ways to get it wrong
 #
 # **A forgotten dependence.** It is easy to treat μ as a constant and to forget that it depends on x. Then the
-# term mean(dy) is missing. Or σ is taken for a constant, and the last term is missing. Or both. The forward pass
-# is right in each case. We make the first mistake on purpose and look at the check's table.
+# term mean(dy) is missing. If σ is taken for a constant, the last term is missing. One can make both mistakes as
+# well. The forward pass is right in each case. We make the first mistake on purpose and look at the check's
+# table.
 
 
 # %%
@@ -1236,8 +1247,8 @@ else:
 
 # %% [markdown]
 # Look down the last column: every coordinate is off by the same amount. This amount is the signature of the
-# mistake, because one number is missing for the whole channel, γ/σ · mean(dy). A gradient that differs by a
-# constant points to a mean, one whose error grows with x̂ to a scale. The next cell asserts both signatures.
+# mistake, because one number is missing for the whole channel, γ/σ · mean(dy). A constant error points to a
+# forgotten mean; an error that grows with x̂ points to a forgotten scale. The next cell asserts both signatures.
 
 # %%
 rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
@@ -1264,8 +1275,8 @@ for formula in (forgets_mean, forgets_sigma, forgets_both):
 #
 # dy = **1** lies wholly along **1**, so the correct dx is 0. A backward pass that forgets σ gives
 # γ/σ · (1 − 1) = 0 too, and so does one that returns zeros without looking at dy. Both agree with the numerical
-# gradient. Ones are the worst upstream gradient for batch norm: all that a check can do is to refuse, as
-# `check_gradients` does in tutorial 1, to call two zeros a pass.
+# gradient. Ones are the worst upstream gradient for batch norm: a check can only refuse to call two zeros a pass,
+# as `check_gradients` does in tutorial 1.
 #
 # </details>
 
@@ -1281,8 +1292,9 @@ print(
 )
 
 # %% [markdown]
-# **A batch of one.** With M = 1 the mean is the value itself: x̂ = 0, and the output is β whatever goes in. The
-# library refuses to train on that, and says so. One *image* is allowed, as its pixels make M = H · W.
+# **A batch of one.** With M = 1 the mean is the value itself, so x̂ = 0 and the output is β for every input. The
+# library refuses to train on such a batch, and says why. A single *image* is allowed, because its pixels make
+# M = H · W.
 
 # %%
 try:
@@ -1296,18 +1308,19 @@ functional.batch_norm(
 )
 
 # %% [markdown]
-# **Evaluation mode.** In use there may be a single image, and its class must not depend on what else is in the
-# batch. So during training batch norm follows μ and the variance in *running averages*, each batch moving them
-# by a tenth of the way (`momentum=0.1`) from their start, mean 0 and variance 1. In evaluation these stand in
-# for the batch's. Then μ and σ *are* constants, and the gradient is γ/σ · dy: `forgets_both` is the right
-# formula there, and wrong only in training.
+# **Evaluation mode.** A trained network may get a single image, and its class must not depend on the other images
+# of a batch. So during training batch norm keeps *running averages* of μ and of the variance. They start at mean
+# 0 and variance 1, and each batch moves them a tenth of the way to its own values (`momentum=0.1`). In evaluation
+# the running averages replace the batch's values. Then μ and σ *are* constants, and the gradient is γ/σ · dy:
+# `forgets_both` is the right formula in evaluation, and wrong only in training.
 #
 # **Predict.** A channel has mean 5 in every batch. What is the running mean after one batch, and after 20?
 #
 # <details><summary>Answer</summary>
 #
-# After one: 0.1 · 5 = 0.5. After k batches the start still has the weight 0.9ᵏ, so it is 5 (1 − 0.9ᵏ): after 20
-# about 4.39. A network evaluated after a few batches uses statistics that it never saw.
+# After one batch it is 0.1 · 5 = 0.5. After k batches the start still has the weight 0.9ᵏ, so the running mean is
+# 5 (1 − 0.9ᵏ): about 4.39 after 20 batches. A network that is evaluated after only a few batches uses statistics
+# that it never saw.
 #
 # </details>
 
@@ -1332,15 +1345,15 @@ print("running mean after 20 batches:", state["running_mean"].round(2))
 # ## 10. Why batch norm stands before every quantiser
 #
 # In a binary-activation network a convolution is followed by batch norm and then by a *quantiser*: `Binary()`
-# gives 1 where its input h, the *pre-activation*, is at least ½, and 0 elsewhere. Its derivative is 0 wherever
-# it exists, so training replaces it by that of a *surrogate*: `Clip(0, 1)` lets dy pass where 0 < h < 1, its
-# *window*, and stops it elsewhere (tutorial 3 is about such surrogates, tutorial 4 about what they cost). So two
-# things depend on where h lies: whether the outputs are a mixture of 0 and 1, and what share of the gradient
+# gives 1 where its input h, the *pre-activation*, is at least ½, and 0 elsewhere. Its derivative is 0 wherever it
+# exists, so training replaces it by the derivative of a *surrogate*: `Clip(0, 1)` lets dy pass where 0 < h < 1,
+# its *window*, and stops it elsewhere (tutorial 3 is about such surrogates, tutorial 4 about their cost). So two
+# things depend on the values of h: whether the outputs are a mixture of 0 and 1, and what share of the gradient
 # passes.
 #
 # Take 64 images and two layers with the initial weights that BinaryDuo's authors use. We look at the
-# pre-activations h of the second layer, without and with batch norm, for images of three scales: as they are,
-# ten times darker, ten times brighter.
+# pre-activations h of the second layer, without and with batch norm, for images at three scales: unchanged, ten
+# times darker and ten times brighter.
 
 # %%
 from duonet.data import fashion_mini
@@ -1366,7 +1379,8 @@ def layer(x, w, norm):
 # <details><summary>Answer</summary>
 #
 # About 34 %: a normal variable lies within one standard deviation of its mean in 68 % of all cases, and the
-# window is one half of that. It does not depend on the scale, for section 6 showed that y does not (but for ε).
+# window is one half of that. The share does not depend on the scale, because y does not (section 6), except
+# through ε.
 #
 # </details>
 
@@ -1414,26 +1428,26 @@ axes[0].set(ylabel="share of values (log)", ylim=(1e-5, 3))
 plt.show()
 
 # %% [markdown]
-# The shaded strip is the surrogate's window, the dotted line the threshold ½. Without batch norm over 80 % of
-# the second layer's pre-activations are exactly 0, since the first layer said 0 all around, and fewer than one
-# in a thousand reach the threshold. The layer says 0 almost everywhere and 6 % of the gradient passes. What
-# passes depends on how bright the images are: with ten times darker ones nothing at all gets through, with ten
-# times brighter ones a quarter.
+# The shaded strip is the surrogate's window, and the dotted line is the threshold ½. Without batch norm over 80 %
+# of the second layer's pre-activations are exactly 0, because all outputs of the first layer around them are 0,
+# and fewer than one in a thousand reach the threshold. The layer's output is 0 almost everywhere, and 6 % of the
+# gradient passes. This share depends on the brightness of the images: with images ten times darker nothing
+# passes, and with images ten times brighter a quarter passes.
 #
-# With batch norm a third of the gradient passes whatever comes in, over a quarter of the outputs are 1, and γ
-# and β can move and widen the distribution under the window where that helps. A float network may learn to live
-# with badly scaled layers; one whose quantiser has a *fixed* window needs its inputs placed there.
+# With batch norm a third of the gradient passes at every scale, over a quarter of the outputs are 1, and γ and β
+# can move and widen the distribution under the window where this helps. A float network may learn to live with
+# badly scaled layers; a network whose quantiser has a *fixed* window needs its inputs in that window.
 #
-# It also explains how BinaryDuo can shift thresholds: an amount added to β moves all pre-activations of a
-# channel relative to the threshold by just that amount. Splitting a ternary activation into two binary ones is
-# done that way, with β − ¼ and β + ¼.
+# Batch norm also explains how BinaryDuo can shift thresholds: an amount added to β moves all pre-activations of a
+# channel by just this amount relative to the threshold. In this way a ternary activation is split into two binary
+# activations, with β − ¼ and β + ¼.
 
 # %% [markdown]
 # ## Recap
 #
 # * A convolution is a gather, which lays windows out as rows, and one matrix product: y = cols w.
 # * Backwards it is two products and a scatter-add: dw = colsᵀ dy, dcols = dy wᵀ, dx = col2im(dcols). Copying
-#   forwards is adding backwards; `+=` with a repeated index loses what it should add.
+#   forwards is adding backwards; `+=` with a repeated index loses contributions.
 # * One product replaces a million statements; chunks that fit the cache then cut the bytes moved.
 # * Bits select rows: where the inputs are 0 or 1, one look-up in a table of 16 sums does four products.
 # * Batch norm's gradient is dx = γ/σ (dy − mean(dy) − x̂ mean(dy x̂)): dy without its parts along **1** and x̂,
@@ -1442,15 +1456,15 @@ plt.show()
 #   would hide.
 # * Before a quantiser, batch norm places the pre-activations in the surrogate's window.
 #
-# Next: what the quantiser does to the gradient.
+# Tutorial 3 shows what the quantiser does to the gradient.
 
 # %% [markdown]
 # ## Exercises
 #
 # **1 (★) Your own ratios.** Print `loops / product`, `by_index / chunked` and `by_view / chunked` of section 5's
-# measurements. Then measure `functional.conv2d` inside `with plain_ops():` (from `duonet`), which makes the
-# library take the whole batch at once, and outside; for C = OC = 16, and for 64. (No test: your machine is the
-# judge.)
+# measurements. Then measure `functional.conv2d` as it is and inside `with plain_ops():` (from `duonet`), which
+# makes the library take the whole batch at once. Do this for C = OC = 16, and for 64. (This exercise has no test:
+# your machine is the judge.)
 #
 # **2 (★) A bias.** y = conv(x, w) + b with b (OC,). Which sum is db? Check it against the library.
 
@@ -1481,9 +1495,9 @@ def bias_gradient(dy):
 
 
 # %% [markdown]
-# **3 (★★) Max pooling.** y is the largest value of each 2 × 2 window, windows side by side (stride 2), H and W
-# even. Each dy goes to the pixel that was the largest; if several are equally large, to the first of them, row
-# by row. A reshape to (N, OH, 2, OW, 2, C) puts the windows on axes of their own.
+# **3 (★★) Max pooling.** y is the largest value of each 2 × 2 window. The windows lie side by side (stride 2),
+# and H and W are even. Each dy goes to the largest pixel of its window; if several pixels are equally large, it
+# goes to the first of them, row by row. A reshape to (N, OH, 2, OW, 2, C) puts the windows on axes of their own.
 
 
 # %%
@@ -1522,8 +1536,8 @@ def max_pool_backward(dy, x):
 
 # %% [markdown]
 # **4 (★★) Fold it.** In evaluation batch norm is γ (h − μ)/√(v + ε) + β with constants, and the convolution
-# before it is linear. So the two are one convolution with other weights and a bias. Find them. (`mean` and `var`
-# are the running averages.)
+# before it is linear. So the two are one convolution with other weights and a bias. Find these weights and this
+# bias. (`mean` and `var` are the running averages.)
 
 
 # %%
@@ -1602,9 +1616,10 @@ def layer_norm_backward(dy, xhat, gamma, sigma):
 
 
 # %% [markdown]
-# **6 (★★★) The kernel turns.** For stride 1, dx is itself a convolution: of dy, padded, with the kernels turned
-# by half a turn and their inputs and outputs exchanged. Derive it: which windows hold pixel (a, b), and at which
-# place? Then write it with `conv_gemm`, for square kernels of size K and padding P < K, without any scatter.
+# **6 (★★★) The kernel turns.** For stride 1, dx is itself a convolution: the convolution of the padded dy with
+# the kernels turned by half a turn, their inputs and outputs exchanged. Derive this: which windows hold pixel
+# (a, b), and at which place? Then write dx with `conv_gemm`, for square kernels of size K and padding P < K,
+# without any scatter.
 
 
 # %%
@@ -1650,8 +1665,8 @@ def dx_as_convolution(dy, w, padding):
 #   Optimization?](https://arxiv.org/abs/1805.11604), NeurIPS 2018. Doubts the explanation in that paper's title,
 #   with experiments, and its bound on the gradient holds the two removed parts of section 8.
 # * S. Williams, A. Waterman, D. Patterson, [Roofline: An Insightful Visual Performance Model for Multicore
-#   Architectures](https://doi.org/10.1145/1498765.1498785), Communications of the ACM 52(4), 2009. Where the
-#   model of section 5 comes from.
+#   Architectures](https://doi.org/10.1145/1498765.1498785), Communications of the ACM 52(4), 2009. The model of
+#   section 5 comes from this paper.
 # * V. L. Arlazarov, E. A. Dinic, M. A. Kronrod, I. A. Faradžev, On economical construction of the transitive
 #   closure of an oriented graph, Soviet Mathematics Doklady 11(5), 1970. The tables of section 5.
 # * H. Kim, K. Kim, J. Kim, J.-J. Kim, [BinaryDuo: Reducing Gradient Mismatch in Binary Activation Network by
