@@ -51,6 +51,14 @@ def untrue(text):
     return lost + [number for number in stated if number not in told]
 
 
+def test_the_seconds_of_the_tutorials_are_those_of_the_index():
+    index = (ROOT / "README.md").read_text(encoding="utf-8")
+    seconds = {int(n): int(s) for n, s in re.findall(r"^\| (\d) \[.*\| (\d+) s \|$", index, re.M)}
+    assert seconds.pop(6) == 180 and {seconds.pop(n) for n in (3, 4)} == {75} and max(seconds.values()) == 15
+    said = "tutorial 6 computes for three minutes, tutorials 3 and 4 for 75 seconds each, and every other tutorial"
+    assert f"{said} for at most 15 seconds" in " ".join(PLAN.split())
+
+
 @each
 def test_a_deck_has_about_fifteen_slides_with_notes_and_sources_that_bear_them_out(week):
     slides = make_slides.slides(DECKS[week])

@@ -50,6 +50,8 @@ class Parser(argparse.ArgumentParser):
         command = commands.get(options.word, self)
         if rest:
             unknown = next((word for word in rest if word.startswith("-") and word != "--"), rest[0])
+            if options.word is None and any(unknown in each.flags() for each in commands.values()):
+                self.error(f"{unknown} stands after a command: {', '.join(commands)}")
             command.error(_unexpected(unknown.partition("=")[0], command, {*command.flags(), *self.flags()}))
         if options.word is None:
             self.error(f"a command is missing: {', '.join(commands)}")

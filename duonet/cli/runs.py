@@ -239,7 +239,13 @@ def _evaluate(options):
     if scores["top5"] is not None:
         accuracies += f", top-5 {100 * scores['top5']:.2f} %"
     answer(options.json, scores, f"{score_table(scores)}\n\n{accuracies} of {scores['images']:,} images")
-    plot_confusion(scores, figure)
+    try:
+        plot_confusion(scores, figure)
+    except OSError as error:
+        if options.figure is not None:
+            raise
+        complain(f"duonet: evaluate: {said(error)}; --figure FILE draws the confusion matrix elsewhere")
+        return
     if not options.quiet:
         print(visible(f"confusion matrix in {figure}"))
 

@@ -1,5 +1,6 @@
 """Images with labels, and their split into training, validation and test."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,32 @@ SPLIT_SEED = 0  # of hold_out: which images validate must never depend on a run'
 
 class DataError(ValueError):
     """A data file that is missing, damaged or of the wrong kind; the message names it and says what to do."""
+
+
+def bad_file(path: Path, error: Exception, guess: str) -> DataError:
+    """Say why a file could not be read: what the system says of it, or else a guess at what is wrong inside.
+
+    Parameters
+    ----------
+    path : Path
+    error : Exception
+        Of the reader.
+    guess : str
+
+    Returns
+    -------
+    DataError
+
+    Examples
+    --------
+    >>> bad_file(Path("a.gz"), PermissionError(13, "Permission denied"), "truncated")
+    DataError('a.gz: cannot be read (Permission denied)')
+    >>> bad_file(Path("a.gz"), EOFError("no end"), "truncated")
+    DataError('a.gz: truncated (no end)')
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{path}: cannot be read ({error.strerror})")
+    return DataError(f"{path}: {guess} ({error})")
 
 
 class Dataset(NamedTuple):

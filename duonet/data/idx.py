@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from duonet.backend import Array
-from duonet.data.dataset import DataError, Dataset, Splits, hold_out
+from duonet.data.dataset import DataError, Dataset, Splits, bad_file, hold_out
 from duonet.data.fashion import CLASS_NAMES
 from duonet.data.fetch import find_file, find_place, locate, sha256_of, warn_of_files
 
@@ -142,7 +142,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Array:
             found = file.read(len(header))
             raw = file.read(expected + 1)  # never more, whatever the file would unpack to
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated, or not gzip ({error})") from None
+        raise bad_file(path, error, "truncated, or not gzip") from None
     if len(found) < len(header):
         raise DataError(f"{path}: truncated, its header has {len(found)} of {len(header)} bytes")
     if found[:4] != header[:4]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from duonet import arguments
 from duonet.backend import Array
-from duonet.data.dataset import DataError
+from duonet.data.dataset import DataError, bad_file
 
 GREY = ("1", "L", "LA")  # Pillow's modes of one channel and 8 bits or fewer
 MAX_PIXELS = 2**26  # 67 million: a photograph, but no small file that unpacks to gigabytes
@@ -65,7 +65,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None, grey: bool
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image that can be read (neither PNG nor JPEG)") from None
     except Exception as error:  # Pillow raises a dozen kinds, struct.error and TypeError among them
-        raise DataError(f"{path}: not an image that can be read ({error})") from None
+        raise bad_file(path, error, "not an image that can be read") from None
 
 
 def _check_header(path, file):

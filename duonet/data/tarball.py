@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from duonet.data.dataset import DataError
+from duonet.data.dataset import DataError, bad_file
 
 SPARE = 2**24  # bytes that an archive may unpack to beside the files that are wanted
 
@@ -46,7 +46,7 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
     except DataError:
         raise
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: truncated, or not a tar.gz archive ({error})") from None
+        raise bad_file(path, error, "truncated, or not a tar.gz archive") from None
     if missing := [name for name in sizes if name not in found]:
         raise DataError(f"{path}: has no {', '.join(missing)}")
     return found

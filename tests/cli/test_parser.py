@@ -109,6 +109,7 @@ def test_the_usage_is_that_of_the_command(words, command, said, capsys):
 def test_without_a_command_all_are_named(capsys):
     error = refused([], capsys)
     assert error.startswith("usage: duonet [-h]") and all(word in error.splitlines()[-1] for word in COMMANDS)
+    assert "\nduonet: --json stands after a command: train, " in refused(["--json"], capsys)
 
 
 PRINTED = {

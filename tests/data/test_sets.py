@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from duonet import data
-from duonet.data import DataError, cifar
+from duonet.data import DataError, cifar, tarball
 from duonet.data import idx as files
 from duonet.data.fetch import cache_folder, fetch
 
@@ -95,6 +95,15 @@ def test_a_spoilt_idx_file_is_refused_by_name(digits, spoil, message):
     spoil(digits)
     with pytest.raises(DataError, match=message):
         data.mnist(digits, 10)
+
+
+def test_what_the_system_does_not_open_is_not_called_damaged(tmp_path):
+    (tmp_path / "a.gz").mkdir()
+    for read in (lambda path: files.read_idx(path, (2,)), lambda path: tarball.read_members(path, {"a": 1})):
+        with pytest.raises(DataError, match=r"a.gz: cannot be read \(Is a directory|Permission denied\)"):
+            read(tmp_path / "a.gz")
+    with pytest.raises(DataError, match=r"x.png: cannot be read \("):
+        data.read_image(tmp_path / f"{'x' * 300}.png")
 
 
 def small(archive, n=20):

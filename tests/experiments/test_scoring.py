@@ -1,6 +1,7 @@
 """Scores are those of a pencil; images and data sets that do not fit are refused by name."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,19 @@ def test_evaluate_prints_draws_and_gives_json(run, tmp_path, capsys):
     assert f"top-1 {100 * run[1]['val_accuracy']:.2f} %" in capsys.readouterr().out
     assert (run[0] / "best_validation_confusion.png").exists()
     assert (run[0] / "best_confusion.png").exists()
+
+
+def test_a_figure_that_nobody_asked_for_costs_no_result(run, tmp_path, capsys):
+    """The run may lie where its reader cannot write."""
+    shutil.copy(run[0] / "best.npz", tmp_path / "best.npz")
+    (tmp_path / "best_confusion.png").mkdir()
+    words = ["evaluate", str(tmp_path / "best.npz"), "fashion-mini", "--json"]
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["top1"] == run[1]["test_accuracy"]
+    said = "best_confusion.png: is a folder; --figure FILE draws the confusion matrix elsewhere\n"
+    assert printed.err == f"duonet: evaluate: {tmp_path}/{said}"
+    assert main([*words, "--figure", str(tmp_path / "best_confusion.png")]) == 2
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duonet import interop, methods, nn, quant
+from duonet import Tensor, interop, methods, nn, quant
 from duonet.checkpoint import save_checkpoint
 from duonet.cli import main
 from duonet.methods import XNORWeights
@@ -63,6 +63,20 @@ def test_sums_of_signs_are_exact(rng, path, logits):
     x = rng.normal(size=(20, 7, 7, 8)).astype("float32")
     interop.to_onnx(path, model, (7, 7, 8))
     assert np.array_equal(np.moveaxis(answers(path, x), 1, -1), logits(model, x))
+
+
+def test_a_step_differs_only_where_rounding_decides(rng, path):
+    """Sums of tenths, a twentieth of them on the threshold: in float32 either side of it may be right."""
+    product = nn.Conv2d(3, 8, 3, rng=rng)
+    product.weight.data[...] = rng.integers(-3, 4, product.weight.shape) / np.float32(10)
+    product.bias.data[...] = 0
+    model = nn.Sequential(product, nn.QuantActivation(quant.Binary(), quant.Clip(0, 1))).eval()
+    x = rng.integers(-2, 3, (40, 7, 7, 3)).astype("float32")
+    interop.to_onnx(path, model, (7, 7, 3))
+    steps, sums = model(Tensor(x)).data, product(Tensor(x)).data
+    other = steps != np.moveaxis(answers(path, x), 1, -1)
+    tied = abs(sums - 0.5) < 1e-5
+    assert tied.sum() > 100 and not other[~tied].any()
 
 
 @pytest.mark.parametrize("entry", methods.entries(), ids=lambda e: e.name)
