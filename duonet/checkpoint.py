@@ -87,6 +87,8 @@ def save_checkpoint(
     ------
     CheckpointError
         If the model, optimizer or schedule holds something that no file can rebuild; the message names it.
+    OSError
+        If the file cannot be written; an older file then stays.
 
     Examples
     --------
@@ -215,6 +217,11 @@ def save_weights(path: str | Path, model: Module) -> None:
     ----------
     path : str or Path
     model : Module
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an older file then stays.
 
     Examples
     --------

@@ -256,7 +256,7 @@ def _(layer: nn.BatchNorm, path, want):
 @_want_of.register
 def _(layer: nn.Residual, path, want):
     body, shortcut = paths_of(layer)
-    own = None if want is None else Want(*want)  # another object: the two paths need not share it
+    own = None if want is None else Want(*want)  # new: `at_body is own` shows a body without norm
     at_body, found = wanted(body, join(path, "body"), own)
     at_shortcut, below = (None, {}) if shortcut is None else wanted(shortcut, join(path, "shortcut"), None)
     if own is not None and at_body is own:

@@ -95,7 +95,7 @@ class FlatParameters:
             parallel.run(rule, chunks)
 
     def _seen_by(self, rate, decay):
-        """Return a view of the optimiser with the learning rate and weight decay of a group."""
+        """Return the optimiser with the learning rate and weight decay of a group."""
         if (rate, decay) == (1, None):
             return self.optimizer
         seen = object.__new__(type(self.optimizer))

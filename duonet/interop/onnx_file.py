@@ -52,8 +52,12 @@ def to_onnx(
         the layer.
     ValueError
         If images of this shape do not fit, a number is not finite, or `about` holds something that JSON cannot.
+    TypeError
+        If `model` is not a Module, or `in_shape` is not a tuple of one or three ints.
     RuntimeError
         If onnx is not installed.
+    OSError
+        If the file cannot be written; an older file then stays.
 
     Examples
     --------

@@ -104,6 +104,8 @@ def save_safetensors(path: str | Path, model: nn.Module, in_shape: tuple[int, ..
         refuses such a file.
     RuntimeError
         If safetensors is not installed.
+    OSError
+        If the file cannot be written; an older file then stays.
 
     Examples
     --------
