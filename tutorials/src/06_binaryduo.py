@@ -3,9 +3,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/duonet/duonet/blob/main/tutorials/06_binaryduo.ipynb)
 #
-# You will run the whole method on real images, hold it against the network it wants to beat and against controls
-# that it may not beat, and find out how much a handful of training runs can say. The method does not have to
-# win.
+# You run the whole method on real images, compare it with the network that it is meant to beat and with controls
+# that it may not beat, and find out how much a handful of training runs can say. The method does not have to win.
 
 # %% tags=["hide-input"]
 import subprocess
@@ -62,16 +61,16 @@ plt.show()
 
 # %% [markdown]
 # > **Do** Train six kinds of network, each with six seeds, on 2,000 images of clothes: couple, decouple,
-# > fine-tune, and every control that the result needs.
+# > fine-tune, and run every control that the result needs.
 # >
 # > **Learn** How to choose settings without looking at the test images, how to compare two methods seed by seed,
 # > what a spread, a standard error and a sign test can say, and which control answers which question.
 # >
 # > **Need** Coupling and decoupling (tutorial 5); for section 10 the cosine of gradient mismatch (tutorial 4);
-# > mean and standard deviation. You know what an epoch, a batch and a learning rate are.
+# > mean and standard deviation; epochs, batches and learning rates.
 # >
 # > **Time** Runs in 180 s on two cores (measured); an hour and a half to read and work through. In a browser it
-# > trains less; the numbers in the text are those of the full run.
+# > trains less; the numbers in the text come from the full run.
 
 # %% [markdown]
 # ## 1. The claim, and the rules for testing it
@@ -85,21 +84,21 @@ plt.show()
 # make your favourite win. So we write the rules down before we train anything.
 #
 # 1. **Equal data.** Every method sees the same images, and in the first stage in the same order.
-# 2. **Equal training.** The same number of epochs in all: 9, of which BinaryDuo spends 6 coupled and 3
+# 2. **Equal training.** Every method trains for 9 epochs in all; BinaryDuo spends 6 of them coupled and 3
 #    decoupled.
 # 3. **Equal size.** No method has more weights than the baseline.
-# 4. **Several seeds**, the same ones for every method. All of them are reported.
-# 5. **Choices by validation images.** The test images are looked at once, when everything is chosen.
-# 6. **Controls.** BinaryDuo differs from the baseline in more than one thing at a time: in the architecture
-#    after decoupling, in the restart of the learning rate, and in the coupling itself. One control has the
-#    architecture alone, one the restart alone; coupling gets no credit for what they do as well. The figure above
-#    shows all of it: six networks, the same 9 epochs, and the learning rate as the height.
+# 4. **Several seeds.** Every method has the same seeds, and the result of each seed is reported.
+# 5. **Choices by validation images.** We look at the test images once, when everything is chosen.
+# 6. **Controls.** BinaryDuo differs from the baseline in more than one thing at a time: in the architecture after
+#    decoupling, in the restart of the learning rate, and in the coupling itself. One control has the architecture
+#    alone, another the restart alone; coupling gets no credit for a gain that a control has as well. The figure
+#    above shows the plan: six networks, the same 9 epochs, and the learning rate as the height.
 #
 # ## 2. Images in three parts
 #
-# The package holds 15,000 images of Fashion-MNIST: 28×28 grey pixels, 10 kinds of clothes, equally many of each.
-# They come in three parts, for three purposes: *training* images to learn from, *validation* images to choose
-# settings by, *test* images to say how good the choice is. To be quick, we learn from 2,000 images only.
+# The package holds 15,000 images of Fashion-MNIST: 28×28 grey pixels, 10 kinds of clothes, equally many images of
+# each kind. They come in three parts, for three purposes: *training* images to learn from, *validation* images to
+# choose settings by, *test* images to say how good the choice is. To be quick, we learn from 2,000 images only.
 
 # %%
 from duonet import data
@@ -128,11 +127,11 @@ assert (
 
 # %% [markdown]
 # `normalize` turns pixels into numbers of mean 0 and standard deviation 1. Its mean and standard deviation come
-# from the training images alone. Even they are something learned: taken from the images that we judge by, they
-# would leak a little of them.
+# from the training images alone. Even these two numbers are learned: if they came from the images by which we
+# judge, they would leak a little about those images.
 #
-# **Your turn.** Write what `normalize` does: subtract the mean of the *training* pixels, divide by their
-# standard deviation. (There is one channel, so one mean and one deviation for all pixels.)
+# **Your turn.** Write a function that does the same as `normalize`: subtract the mean of the *training* pixels,
+# and divide by their standard deviation. (There is one channel, so one mean and one deviation for all pixels.)
 
 
 # %%
@@ -163,10 +162,11 @@ def standardise(images, training_images):
 # %% [markdown]
 # ## 3. Five networks, one budget
 #
-# The network is a perceptron with six hidden layers of 64 units: linear, batch norm, activation, six times, and
-# a linear classifier. It has six quantised activations in a row, so that the coarse gradient has six staircases
-# to get wrong. The *variants* differ in the activation: ReLU ("float"), binary ("baseline"), ternary at the same
-# widths ("ternary"), ternary at narrower widths ("coupled"). `rng` draws the initial weights.
+# The network is a perceptron. It has six hidden layers of 64 units, each with a linear map, batch norm and an
+# activation, and then a linear classifier. Its six quantised activations in a row give the coarse gradient six
+# staircases to get wrong. The *variants* differ in the activation: ReLU ("float"), binary
+# ("baseline"), ternary at the same widths ("ternary"), ternary at narrower widths ("coupled"). `rng` draws the
+# initial weights.
 
 # %%
 from duonet import decouple, models, summary
@@ -212,21 +212,22 @@ assert 1 < learned["decoupled"] / learned["baseline"] < 1.01  # two batch norms 
 assert weights["float"] == weights["ternary"] == weights["baseline"] == 71_296
 
 # %% [markdown]
-# The decoupled network has at most the baseline's weights, and within 1 % as many learned numbers in all (batch
-# norm comes twice). That is rule 3. The narrowing is uneven: the rule of `coupled_widths` (tutorial 5) takes the
-# first layers down to 45 and 46 and spends what this saves on the others. So the decoupled network is a network
-# of another *shape*: narrower in front, with up to 128 binary activations behind. Keep that in mind; shape alone
-# may be worth something, in either direction.
+# The decoupled network has no more weights than the baseline. With the numbers of batch norm, which it has twice,
+# it has at most 1 % more learned numbers. So rule 3 holds. The narrowing is uneven: the rule of `coupled_widths`
+# (tutorial 5) narrows the first layers to 45 and 46 units and spends the saved weights on the others. So the
+# decoupled network has another *shape*: narrower in front, with up to 128 binary activations behind. Keep this in
+# mind: the shape alone may help or hurt.
 #
 # ## 4. One epoch by hand
 #
-# All of our training is done by `duonet.fit`. To know what it does, we write one epoch of it ourselves. Batches
-# of 64 images come from a `DataLoader`, which shuffles with a generator of its own; two loaders of the same seed
-# give the same batches. The optimiser is AdamW. The learning rate falls to zero along half a cosine,
+# `duonet.fit` does all of our training. To see how it works, we write one epoch ourselves. Batches of 64 images
+# come from a `DataLoader`, which shuffles with a generator of its own; two loaders with the same seed give the
+# same batches. The optimiser is AdamW. The learning rate falls to zero along half a cosine,
 #
 # $$\text{rate}(t) = \text{rate}_0 \cdot \tfrac12\left(1 + \cos\frac{\pi t}{T}\right),$$
 #
-# with $t$ the time in epochs, counted in fractions batch by batch, and $T$ the epochs in all.
+# where $t$ is the time in epochs, which grows by a fraction with every batch, and $T$ is the number of epochs in
+# all.
 
 # %%
 from duonet import Tensor, optim
@@ -255,8 +256,8 @@ def epoch_by_hand(model, loader, optimizer, schedule):
 #
 # <details><summary>Answer</summary>
 #
-# To the last bit: the same operations on the same numbers in the same order. Where two programs that should do
-# the same differ in the last digits, the order of some operations differs, and it is worth knowing where.
+# To the last bit: both do the same operations on the same numbers in the same order. If two programs for the same
+# task differ in the last digits, the order of some operations differs, and it is worth finding out where.
 #
 # </details>
 
@@ -274,10 +275,10 @@ for (name, array), other in zip(ours.state_dict().items(), theirs.state_dict().v
 print(f"{len(ours.state_dict())} arrays equal, running means and variances among them")
 
 # %% [markdown]
-# **Your turn.** Now the other half: the accuracy of a model. Set it to evaluation mode (`model.eval()`: batch
-# norm uses its running statistics), go through the batches, take the class with the largest logit, and return
-# the share of *images* that is right. Beware of averaging the accuracies of batches: the last batch may be
-# smaller.
+# **Your turn.** The other half is the accuracy of a model. Set the model to evaluation mode (`model.eval()`:
+# batch norm uses its running statistics), go through the batches, take the class with the largest logit, and
+# return the share of *images* whose class is right. Beware of averaging the accuracies of batches: the last batch
+# may be smaller.
 
 
 # %%
@@ -313,8 +314,8 @@ def accuracy_by_hand(model, loader):
 
 
 # %% [markdown]
-# From here on `train` stands for all of this: some epochs, a fresh AdamW, a cosine from `rate` to zero. It
-# returns the validation accuracy after every epoch, in percent. (The validation batches are made into a list, so
+# From here on the function `train` does all of this: some epochs, a fresh AdamW, a cosine from `rate` to zero. It
+# returns the validation accuracy after every epoch, in percent. (The validation batches are kept in a list, so
 # that they are normalised once and not after every epoch.)
 
 # %%
@@ -342,8 +343,8 @@ def train(model, epochs, rate, seed, stage=1):
 # %% [markdown]
 # ## 5. Couple, decouple, fine-tune
 #
-# The method itself, once, step by step. **First stage:** train the coupled network for 6 epochs. The initial
-# rate of 0.016 is justified in the next section.
+# We run the method once, step by step. **First stage:** train the coupled network for 6 epochs. The next section
+# justifies the initial rate of 0.016.
 
 # %% tags=["slow"]
 RATE = 0.016
@@ -353,10 +354,11 @@ print("validation accuracy after each epoch:", " ".join(f"{a:.1f}" for a in coup
 assert coupled_curve[-1] > (65 if FULL else 25)
 
 # %% [markdown]
-# **Decouple.** One call. Is it the same function? Tutorial 5 proved that it is, in real numbers; here we look at
-# a trained network and 2,000 validation images. The activations come from the same comparisons, but sums run
-# over twice as many terms, in another order. In float64 that is too little to see. In float32 a sum that lies
-# within a rounding of a threshold can fall to the other side, now and then.
+# **Decouple.** One call decouples the network. Does the new network compute the same function? Tutorial 5 proved
+# that it does, in real numbers; here we check a trained network on 2,000 validation images. The activations come
+# from the same comparisons, but the sums have twice as many terms, in another order. In float64 the difference is
+# too small to see. In float32 a sum that lies within a rounding of a threshold can now and then fall on the other
+# side.
 
 # %%
 import copy
@@ -373,9 +375,9 @@ for dtype in (np.float64, np.float32):
         np.testing.assert_allclose(after, before, atol=1e-10)
 
 # %% [markdown]
-# So nothing is won or lost yet: all activations are binary now, and the accuracy is the coupled network's. But the
-# network now has more freedom to learn. The two copies of an activation shared their weights, and from now on they
-# do not.
+# So nothing is won or lost yet: all activations are binary now, and the accuracy is still the coupled network's.
+# But the network has more freedom to learn. The two copies of an activation shared their weights before, and now
+# each copy has its own.
 #
 # **Second stage:** fine-tune for 3 epochs, with a quarter of the rate. (Two of the three tuned recipes of `duonet
 # compare` take a quarter as well, the third an eighth.)
@@ -418,7 +420,7 @@ else:
 # <details><summary>Answer</summary>
 #
 # Nothing happens to it, and there is no error. The optimiser holds the parameters of the *coupled* network, and
-# steps those, with whatever gradients they still have. The decoupled network stays as it is, however long one
+# moves them by the gradients that they still have. The decoupled network does not change, however long one
 # trains.
 #
 # </details>
@@ -436,8 +438,8 @@ print("gradients everywhere, and not one parameter has moved")
 
 # %% [markdown]
 # The remedy is a fresh optimiser for `binary.parameters()`. The running averages of the old optimiser cannot be
-# carried over: they belong to weights of other shapes, and the library says which. (The message lists all that do
-# not fit; we print its beginning.)
+# carried over: they belong to weights of other shapes, and the library names these weights. (The message lists
+# every array that does not fit; we print its beginning.)
 
 # %%
 fresh = optim.AdamW(new.parameters(), RATE / 4)
@@ -450,8 +452,9 @@ else:
 
 # %% [markdown]
 # **Your turn.** Over both stages the learning rate follows a curve with a jump: the two hills in the row
-# "BinaryDuo" of the figure at the top. Write it down: `rate_at(t)` for a time $t$ in epochs, $0 \le t < 9$, with
-# the first stage's cosine from `rate` to 0 over 6 epochs, and the second's from `rate / 4` to 0 over 3.
+# "BinaryDuo" of the figure at the top. Write this curve as `rate_at(t, rate)` for a time $t$ in epochs,
+# $0 \le t < 9$, with the first stage's cosine from `rate` to 0 over 6 epochs, and the second stage's cosine from
+# `rate / 4` to 0 over 3 epochs.
 
 
 # %%
@@ -485,10 +488,10 @@ def rate_at(t, rate):
 # %% [markdown]
 # ## 6. Choose the learning rate, on validation images
 #
-# Each method is now a function of a rate and a seed that returns a trained network and its validation curve.
-# *Two stages* differ in what happens in between: for BinaryDuo `decouple`; for the *restarted* baseline nothing.
-# *Decoupled from scratch* is BinaryDuo's architecture with fresh random weights: the same network, never
-# coupled.
+# Each method is now a function of a rate and a seed that returns a trained network and its validation curve. The
+# methods with *two stages* differ in the step between the stages: BinaryDuo calls `decouple`, and the *restarted*
+# baseline does nothing. *Decoupled from scratch* is BinaryDuo's architecture with fresh random weights: the same
+# network, never coupled.
 
 
 # %%
@@ -529,13 +532,13 @@ COLOURS = dict(zip(METHODS, (GREY, BLUE, RED, GREEN, SKY, ORANGE)))
 # the baseline, BinaryDuo and its control from scratch, with three seeds (100 to 102) that take no part in the
 # comparison later. And we look at validation images only.
 #
-# **Predict.** At a tenth of a good rate everything learns more slowly. Will BinaryDuo or the baseline lose more
-# by that, and what does it do to a comparison at that rate?
+# **Predict.** At a tenth of a good rate everything learns more slowly. Which loses more, BinaryDuo or the
+# baseline, and how does this change a comparison at that rate?
 #
 # <details><summary>Answer</summary>
 #
-# BinaryDuo loses less than the baseline, as the figure below shows. (Why, these runs do not say.) A comparison
-# at a rate that is too small flatters it.
+# BinaryDuo loses less than the baseline, as the figure below shows. (These runs do not say why.) A comparison at
+# a rate that is too small flatters BinaryDuo.
 #
 # </details>
 
@@ -578,9 +581,10 @@ for axes, title in ((ax, "validation accuracy, %"), (gap, "BinaryDuo's lead, poi
 plt.show()
 
 # %% [markdown]
-# Dots are runs, lines their means. The rate 0.016 is the best for each of the three, so it serves for all. (A
-# finer grid would be better, and needs more seeds, because neighbouring rates differ less.) The other three
-# methods take it over untuned: what we find about them, we find at this rate. Now the lesson of this section:
+# Dots are runs, and lines are their means. The rate 0.016 is the best for each of the three methods, so all three
+# get it. (A finer grid would be better, and needs more seeds, because neighbouring rates differ less.) The other
+# three methods get the same rate without tuning, so our findings about them hold at this rate alone. The next
+# cell has the lesson of this section.
 
 # %%
 lead = dict(zip(RATES, (tuning[1] - tuning[0]).mean(axis=1)))
@@ -593,26 +597,26 @@ if FULL:
     ).min() > 3  # each method loses by the small rate
 
 # %% [markdown]
-# At a tenth of the rate every method is more than 3 points worse, but BinaryDuo less so than the baseline: its
-# lead looks larger than it is at the rate that suits everyone. (Of the lead at ten times the rate, look first
-# how far the runs of one method lie apart there.) Nobody would have to cheat to publish the larger number: it is
-# enough to take a default and not to tune. **A comparison in which the rival is not tuned measures how badly the
-# rival was tuned.** The repository's page
-# [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) found the same with a deep
-# convolutional network: a lead of 3.7 points at a quarter of the best rate, of which 1.4 were left at the best
-# (`python tools/tune_compare.py`).
+# At a tenth of the rate every method is more than 3 points worse, but BinaryDuo loses less than the baseline: its
+# lead looks larger than at the rate that suits all three. (Before you trust the lead at ten times the rate, look
+# how far the runs of one method lie apart there.) Nobody has to cheat to publish the larger number: a default
+# rate without tuning is enough. **A comparison in which the rival is not tuned measures how badly the rival was
+# tuned.** The repository's page [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md)
+# found the same with a deep convolutional network: a lead of 3.7 points at a quarter of the best rate, of which
+# 1.4 were left at the best rate (`python tools/tune_compare.py`).
 #
-# One setting stays untuned: the fine-tuning rate, which is a quarter. To tune it would give BinaryDuo more tries
-# than the others have.
+# One setting stays untuned: the fine-tuning rate, a quarter of the initial rate. Tuning it would give BinaryDuo
+# more tries than the others have.
 #
 # **Change this.** In `two_stages`, replace the quarter by a half, then by an eighth, and run
-# `METHODS["BinaryDuo"](RATE, seed)[1][-1]` for the tuning seeds each time. Does the validation accuracy change
-# by more than the seeds differ? Put the quarter back before you continue.
+# `METHODS["BinaryDuo"](RATE, seed)[1][-1]` for the tuning seeds each time. Does the validation accuracy change by
+# more than it differs from seed to seed? Put the quarter back before you continue.
 #
 # ## 7. The comparison
 #
-# Everything is chosen. Six seeds, 0 to 5, six methods. Only now do the test images come in, and each trained
-# network sees them once. We keep for each image whether it was right, which tells more than an accuracy.
+# Everything is chosen. We train six methods with six seeds, 0 to 5. Only now do the test images come in, and each
+# trained network sees them once. For each image we keep whether its predicted class was right, which tells more
+# than an accuracy.
 
 # %% tags=["slow"]
 SEEDS = range(6)
@@ -672,11 +676,11 @@ bars.set(xlabel="test accuracy, % (bar: mean)")
 plt.show()
 
 # %% [markdown]
-# The float network is far ahead of everything quantised. Few levels cost this much at this size, but the levels
-# are not the only difference: the float network has ReLU, while the ramp of tutorial 3, a float activation as
-# well, was closer to ternary. How far apart are the quantised methods, compared with the seeds of one method? The
-# next section answers with numbers. Behind the dashed line the learning rate of the two-stage methods starts anew,
-# larger than it was just before; their curves rise from epoch 7 to 9, as it falls to zero once more.
+# The float network is far ahead of all quantised networks. The few levels are not the only difference: the float
+# network has ReLU, and the ramp of tutorial 3, a float activation as well, was closer to ternary. How far apart
+# are the quantised methods, compared with the seeds of one method? The next section answers with numbers. At the
+# dashed line the learning rate of the two-stage methods starts again, larger than just before the line; their
+# curves rise from epoch 7 to 9, while the rate falls to zero once more.
 
 # %%
 means = {method: a.mean() for method, a in accuracy.items()}
@@ -697,18 +701,18 @@ if FULL:
 # %% [markdown]
 # ## 8. How sure can six seeds make us?
 #
-# The same seed gives every method the same batches. So the fair measure is the *paired difference*: for
-# each seed $j$, $d_j = a_j - b_j$, the accuracy of one method minus that of the other. Of $n$ differences we
-# take the mean $\bar d$ and its *standard error*,
+# The same seed gives every method the same batches. So the fair measure is the *paired difference*: for each seed
+# $j$, $d_j = a_j - b_j$, the accuracy of one method minus the accuracy of the other. Of $n$ differences we take
+# the mean $\bar d$ and its *standard error*,
 #
 # $$\text{error} = \frac{\text{deviation of the } d_j}{\sqrt n}, \qquad
 # \text{deviation} = \sqrt{\frac{1}{n-1} \sum_j (d_j - \bar d)^2}.$$
 #
 # The deviation says how much one run differs from another. The error says how far the mean of $n$ runs typically
 # is from the mean of infinitely many. A table that prints "±" should say which of the two it means. In this
-# tutorial it is the deviation.
+# tutorial it means the deviation.
 #
-# **Your turn.** Write it.
+# **Your turn.** Write a function that returns the mean and the error.
 
 
 # %%
@@ -746,8 +750,8 @@ def paired(a, b):
 # The mean of few runs lies within two standard errors of the truth less often than one thinks, because the
 # deviation itself is estimated from few runs. For normally distributed differences, *Student's t* distribution
 # gives the right factor for an interval that covers the truth 95 times in 100: 4.303 for three runs, 2.571 for
-# six. These are numbers from a table; a simulation checks them, and shows how little six runs know of their own
-# deviation.
+# six. These numbers come from a table; a simulation checks them, and shows how little six runs tell about their
+# own deviation.
 
 # %%
 rng = np.random.default_rng(SEED)  # this section's own, so that it can run again
@@ -766,8 +770,8 @@ assert 0.38 < low < 0.44 and 1.5 < high < 1.7
 
 # %% [markdown]
 # The factors hold. But with six runs the deviation that we estimate may be anything from 0.4 to 1.6 times the
-# true one, and 5 times in 100 it is not even that. Now the comparison that the method is about. An interval that
-# does not contain 0 earns a verdict, "ahead" or "behind"; any other is "not settled".
+# true deviation, and 5 times in 100 it lies outside even of this range. Now we compare BinaryDuo with the
+# baseline. An interval that does not contain 0 earns a verdict, "ahead" or "behind"; any other is "not settled".
 
 
 # %%
@@ -794,13 +798,14 @@ print(
 # The verdict has limits. It is about *this* network, 2,000 images, 9 epochs, and the same 5,000 test
 # images. And it is about these six runs.
 #
-# **Predict.** We train the baseline of seed 0 once more, same batches, same initial weights, except that each
-# weight of the first layer is moved to the next larger float32, by about one part in ten million. In how many of
-# 100 validation images will the two trained networks disagree? And two networks of different seeds?
+# **Predict.** We train the baseline of seed 0 once more, with the same batches and the same initial weights,
+# except that each weight of the first layer is moved to the next larger float32, by about one part in ten
+# million. On how many of 100 validation images will the two trained networks disagree? On how many will two
+# networks with different seeds disagree?
 #
 # <details><summary>Answer</summary>
 #
-# In about as many: a rounding is as good as a new seed. Somewhere a pre-activation lies so close to its
+# On about as many: a rounding has the effect of a new seed. Somewhere a pre-activation lies so close to its
 # threshold that the last digit decides, an activation flips from 0 to 1, and from there on the two runs part.
 #
 # </details>
@@ -824,9 +829,8 @@ assert rounding > 0.5 * seeds > 4 or not FULL
 # %% [markdown]
 # So on another machine, which rounds sums in another order, the whole table above changes as if the seeds had
 # changed, and a verdict can change. The machine has no defect. This sensitivity is one more reason to report the
-# interval, and to believe nothing that hangs by a few tenths of a point. It also shows how little two methods have
-# in common when they share a seed: the paired interval is valid either way, but here pairing cannot narrow it
-# much.
+# interval, and to believe no difference of a few tenths of a point. It also shows how little two methods have in
+# common when they share a seed: the paired interval is valid either way, but here pairing cannot narrow it much.
 #
 # ### What three seeds would have said
 #
@@ -865,15 +869,15 @@ np.testing.assert_allclose(wide, ordered[3:].mean() - ordered[:3].mean())
 
 # %% [markdown]
 # Method, network and data were the same in all 20 reports: the luckiest three are the upper half of the
-# differences, the unluckiest the lower half. Choosing the seeds after the runs is choosing the result. (And a loop
-# over seeds that stops "when it looks good" does just that.)
+# differences, the unluckiest the lower half. Choosing the seeds after the runs is choosing the result. (A loop
+# over seeds that stops "when it looks good" chooses the result as well.)
 #
 # ### A test that assumes less: signs
 #
 # Student's t assumes normal differences. The *sign test* only counts. If neither method were better, each
-# difference would be positive or negative like a coin, whatever the other seeds gave. The *p-value* is the
-# probability that $n$ coins fall at least as unevenly as ours did, in either direction. With $k$ the smaller of
-# the two counts and differences of exactly 0 left out,
+# difference would be positive or negative by the toss of a coin, independently of the other seeds. The *p-value*
+# is the probability that $n$ coins fall at least as unevenly as ours, in either direction. Leave out differences
+# of exactly 0, and let $k$ be the smaller of the two counts. Then
 #
 # $$p = \min\Bigl(1,\; 2 \cdot 2^{-n} \sum_{i=0}^{k} \binom{n}{i}\Bigr).$$
 #
@@ -882,8 +886,8 @@ np.testing.assert_allclose(wide, ordered[3:].mean() - ordered[:3].mean())
 #
 # <details><summary>Answer</summary>
 #
-# Three coins fall all alike with probability $2 \cdot \tfrac18 = 0.25$: no three seeds can give less. Five in
-# agreement give 0.0625, six 0.03125. Six is the least number with which this test can come below 0.05 at all.
+# Three coins fall all alike with probability $2 \cdot \tfrac18 = 0.25$: no three seeds can give less. Five seeds
+# in agreement give 0.0625, and six give 0.03125. So this test needs at least six seeds to come below 0.05.
 #
 # </details>
 #
@@ -930,8 +934,8 @@ def sign_test(d):
 
 
 # %% [markdown]
-# For our six differences, by counting all $2^6 = 64$ ways in which six coins can fall. With one seed of the six
-# against the rest it is $2 \cdot (1 + 6)/64 \approx 0.22$ already.
+# For our six differences we count all $2^6 = 64$ ways in which six coins can fall. If one seed of the six
+# disagrees with the rest, $p$ is already $2 \cdot (1 + 6)/64 \approx 0.22$.
 
 # %%
 signs = np.sign(gain[gain != 0])
@@ -952,8 +956,8 @@ assert (
 )
 
 # %% [markdown]
-# The sign test may disagree with the interval above. It looks at less, the signs and not the sizes, and assumes
-# less. Where the two disagree, an honest report gives both results.
+# The sign test may disagree with the interval above. The sign test uses less, the signs without the sizes, and
+# assumes less. Where the two disagree, an honest report gives both results.
 #
 # ### How many seeds would settle half a point?
 #
@@ -962,10 +966,10 @@ assert (
 #
 # $$n = \left(\frac{(1.96 + 0.84)\, s}{g}\right)^2$$
 #
-# runs, with $s$ the deviation of the paired differences (1.96 and 0.84 are the 97.5 % and 80 % points of a
-# normal distribution; Student's larger factors make a small $n$ a little too small). The deviation we have is
-# itself uncertain: by the simulation above, the true one may be anything from about 0.6 to 2.5 times the measured
-# one.
+# runs, where $s$ is the deviation of the paired differences (1.96 and 0.84 are the 97.5 % and 80 % points of a
+# normal distribution; Student's larger factors make a small $n$ a little too small). Our measured deviation is
+# itself uncertain: by the simulation above, the true deviation may be anything from about 0.6 to 2.5 times as
+# large.
 
 # %%
 s = gain.std(ddof=1)
@@ -982,15 +986,16 @@ for name, deviation in (
 assert 0.58 < 1 / high < 0.66 and 2.3 < 1 / low < 2.6
 
 # %% [markdown]
-# Compare with the six that we have. The number grows with the square of the deviation, so that twice the spread
-# takes four times the seeds. (Section 11 has runs that spread less.)
+# Compare these numbers with our six seeds. The number of seeds grows with the square of the deviation: twice the
+# spread takes four times the seeds. (Section 11 has runs with a smaller spread.)
 #
 # ### The other source of chance: the test images
 #
-# The seeds vary the initial weights and the order of the batches, nothing else. Other test images would have
-# given other accuracies, and as all six seeds are judged by the same images, more seeds do not help against
-# this. To see how much it matters, average for each image over the seeds (how often was BinaryDuo right, minus
-# how often the baseline was), and take the standard error over the images.
+# The seeds vary the initial weights and the order of the batches, and nothing else. Other test images would have
+# given other accuracies. All six seeds are judged by the same images, so more seeds do not reduce this
+# uncertainty. To see how large it is, average for each image over the seeds: the share of seeds in which
+# BinaryDuo was right, minus the share in which the baseline was right. Then take the standard error over the
+# images.
 
 # %%
 per_image = 100 * (
@@ -1006,13 +1011,13 @@ print(
 assert 0.1 < by_images < 1
 
 # %% [markdown]
-# Compare the two: the second does not go to 0, however many seeds one runs. And there are sources that we have
-# not varied at all, the 2,000 training images first among them. An honest interval names what it has varied.
+# Compare the two errors: the second does not fall to 0, however many seeds one runs. And there are sources of
+# chance that we have not varied at all, first among them the 2,000 training images. An honest interval names the
+# sources that it covers.
 #
 # ## 9. What is the gain made of?
 #
-# Whatever BinaryDuo gains over the baseline, the baseline differs from it in several ways. Each control changes
-# one of them.
+# BinaryDuo differs from the baseline in several ways. Each control shows one of them.
 #
 # | comparison | what differs | question |
 # |---|---|---|
@@ -1021,15 +1026,15 @@ assert 0.1 < by_images < 1
 # | BinaryDuo − decoupled from scratch | coupled first, and a restart | is it the training? |
 # | restarted − baseline | the learning rate starts twice | is it the restart? |
 # | BinaryDuo − restarted | all but the restart | is it more than the restart? |
-# | ternary − BinaryDuo | a third level, full width | how far is the network that has what BinaryDuo imitates? |
+# | ternary − BinaryDuo | a third level, full width | how far is BinaryDuo from the network that it imitates? |
 #
-# **Predict.** "BinaryDuo beats the baseline, so coupling helps." Which comparison of the table could speak
-# against that conclusion, even if the first sentence is true?
+# **Predict.** "BinaryDuo beats the baseline, so coupling helps." Which comparison of the table could contradict
+# the conclusion, even if the first half of the sentence is true?
 #
 # <details><summary>Answer</summary>
 #
 # BinaryDuo − decoupled from scratch. If the same architecture does as well without ever having been coupled, the
-# gain is the architecture's.
+# gain comes from the architecture.
 #
 # </details>
 
@@ -1060,8 +1065,8 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# Green is "ahead", red "behind", grey "not settled". The second and third rows add up to the first, seed by
-# seed: the gain is the architecture's part plus the training's part.
+# Green is "ahead", red "behind", grey "not settled". The second and third rows add up to the first, seed by seed:
+# the gain is the part of the architecture plus the part of the training.
 
 # %%
 whole, shape, training, restart = [differences[f"{a} − {b}"] for a, b in PAIRS[:4]]
@@ -1079,18 +1084,18 @@ if FULL:
     assert restart.mean() < whole.mean()
 
 # %% [markdown]
-# The lines above are computed, not written: they say what your run found. Whatever they say, three things hold.
-# The restart alone does less than the whole method, so it is no explanation of its gain. The control "decoupled
-# from scratch" has to be subtracted before coupling gets any credit. (What is left is coupling *and* restart: one
-# may help while the other hurts. An exercise below takes them apart.) And "not settled" is no proof that there
-# is no effect: it is the absence of a proof that there is one.
+# The lines above are computed: they report the results of your run. Whatever your run found, three things hold.
+# The restart alone does less than the whole method, so it does not explain the method's gain. The control
+# "decoupled from scratch" has to be subtracted before coupling gets any credit. (The rest is coupling *and*
+# restart: one may help while the other hurts. An exercise below separates them.) And "not settled" does not prove
+# that there is no effect: it says only that an effect is not proved.
 #
 # ### Six questions at once
 #
-# Six intervals of 95 % each: about one time in four at least one of them misses its truth, if they were
-# independent. (They are not: they share runs.) *Bonferroni's* remedy holds in any case. Let each miss only
-# 0.05/6 of the time; then at least one of the six misses at most 0.05 of the time. The price is a larger factor
-# in place of 2.571. The simulation of section 8 gives it.
+# If six intervals of 95 % were independent, at least one of them would miss its true value about one time in
+# four. (They are not independent: they share runs.) *Bonferroni's* remedy holds in any case. Let each interval
+# miss only 0.05/6 of the time; then at least one of the six misses at most 0.05 of the time. The price is a
+# larger factor in place of 2.571. The simulation of section 8 gives this factor.
 
 # %%
 rng = np.random.default_rng([SEED, 9])  # this section's own, so that it can run again
@@ -1109,27 +1114,27 @@ for name, d in differences.items():
 assert abs(1 - 0.95**6 - 0.26) < 0.006 and abs(factor - 4.22) < 0.05
 
 # %% [markdown]
-# Which column counts? The first row is the question that we set out with in section 1, before any run; one
-# question, named in advance, needs no such correction. Whoever runs through all the rows and reports what turned
-# out "ahead" or "behind" has asked six, and must take the right column.
+# Which column counts? The first row is the question of section 1, asked before any run; a single question that is
+# named in advance needs no such correction. Whoever goes through all the rows and reports those that are "ahead"
+# or "behind" has asked six questions, and must take the right column.
 
 # %% [markdown]
 # ## 10. The mismatch, before and after
 #
 # The method's explanation is *gradient mismatch*: ternary activations give a coarse gradient that fits the loss
 # better. Tutorial 4 has the instrument. The cosine between the coarse gradient and the coordinate discrete
-# gradient is 1 where they agree. Noise lowers it just as mismatch does, and measured on several parts of the
-# images the noise can be taken out. We measure on 8,000 images that no network here was trained on: 6,000
-# training images that were left over, and the 2,000 for validation. Two seeds, four trained networks, and of
-# each two layers: the last hidden one, `linear6`, with one staircase behind it, and the classifier. We sample
-# 128 weights of each layer.
+# gradient is 1 where they agree. Noise lowers the cosine just as mismatch does, but measurements on several parts
+# of the images show how much noise there is, so that we can take it out. We measure on 8,000 images that no
+# network here was trained on: the other 6,000 training images and the 2,000 validation images. We take two seeds,
+# four trained networks, and two layers of each network: the last hidden layer, `linear6`, with one staircase
+# behind it, and the classifier. We sample 128 weights of each layer.
 #
 # **Predict.** What is the cosine of the last layer, the classifier, and why?
 #
 # <details><summary>Answer</summary>
 #
-# It is 1. There is no staircase behind the classifier: the loss is smooth in its weights, and back-propagation
-# is exact there (up to the curvature over a step of 0.1). It is the control of the instrument.
+# It is 1. There is no staircase behind the classifier: the loss is smooth in its weights, and back-propagation is
+# exact there (up to the curvature over a step of 0.1). So the classifier is the control of the instrument.
 #
 # </details>
 
@@ -1143,10 +1148,10 @@ assert len(labels) == 8000
 LAYERS, NETWORKS = ("linear6", "classifier"), ("baseline", "coupled", "decoupled", "BinaryDuo")
 mismatch = {}
 for seed in (0, 1):
-    coupled = build("coupled", seed)
-    train(coupled, FIRST, RATE, seed)  # the first stage of section 7 once more
+    halfway = build("coupled", seed)
+    train(halfway, FIRST, RATE, seed)  # the first stage of section 7 once more
     baseline, tuned = trained["binary baseline", seed], trained["BinaryDuo", seed]
-    for name, model in zip(NETWORKS, (baseline, coupled, decouple(coupled), tuned)):
+    for name, model in zip(NETWORKS, (baseline, halfway, decouple(halfway), tuned)):
         draw = {"coordinates": 128 if FULL else 16, "rng": np.random.default_rng(seed)}
         mismatch[name, seed] = measure(
             model.eval(),
@@ -1168,41 +1173,44 @@ for (name, seed), result in mismatch.items():
 assert all(abs(result["classifier"].cosine - 1) < 0.01 for result in mismatch.values())
 
 # %% [markdown]
-# "Noise" is its share of the smoothed gradient's squared length. The classifier has its 1: the instrument works.
-# In `linear6`, compare the raw cosines of the coupled networks with the baselines': higher ones alone would not
-# mean much, because noise lowers a raw cosine. With the noise taken out, compare the intervals: do those of the
-# baseline lie below those of the coupled networks, in both seeds? A NaN says that noise hides the value, and an
-# interval that is wider than ±0.25 says little. Decoupling changes the window of the surrogate, and what a step
-# of 0.1 means, because each copy has half the weight; fine-tuning then moves the weights. Do their cosines stay
-# nearer to the coupled networks' or to the baselines'?
+# The column "noise" is the noise's share of the smoothed gradient's squared length. The classifier has the cosine
+# 1, so the instrument works. In `linear6`, compare the raw cosines of the coupled networks with those of the
+# baselines. Higher raw cosines alone would not mean much, because noise lowers a raw cosine. Then compare the
+# intervals without noise: do the intervals of the baselines lie below the intervals of the coupled networks, in
+# both seeds? A NaN says that noise hides the value, and an interval that is wider than ±0.25 says little.
+# Decoupling changes the window of the surrogate and the meaning of a step of 0.1, because each copy has half the
+# weight; fine-tuning then moves the weights. Are the cosines of the decoupled and fine-tuned networks nearer to
+# the coupled networks or to the baselines?
 #
-# The values that can be trusted agree or disagree with the explanation in *this* layer, which is the easiest
-# layer. Layers further in front are noisier still, as
-# [docs/mismatch.md](https://github.com/duonet/duonet/blob/main/docs/mismatch.md) shows for a deep network on these
-# images, and two seeds are two seeds. A higher cosine is not yet the reason for a higher accuracy either: in
-# tutorial 3 the identity as surrogate trained a binary network to a higher accuracy than the clip, and yet its
-# cosine was the worst in the toy network of tutorial 4.
+# Values with little noise can support or contradict the explanation, but only in *this* layer, the easiest layer.
+# Layers further in front are noisier still, as
+# [docs/mismatch.md](https://github.com/duonet/duonet/blob/main/docs/mismatch.md) shows for a deep network on
+# these images, and two seeds are few. Nor does a higher cosine alone explain a higher accuracy: in tutorial 3 the
+# identity as surrogate trained a binary network to a higher accuracy than the clip, and yet its cosine was the
+# worst in the toy network of tutorial 4.
 #
 # ## 11. Larger runs, read in the same way
 #
 # The repository has two larger comparisons, with the commands that produce them. From
-# [docs/training.md](https://github.com/duonet/duonet/blob/main/docs/training.md), `duonet train vgg7
-# fashion-mnist --width 16 --epochs 20` with 55,000 training images and three seeds: BinaryDuo 88.68 ± 0.22,
-# baseline 87.61 ± 0.01, restarted baseline 87.51 ± 0.15. From
-# [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md), `duonet compare --seeds 3
-# --ablation` with 4,000 images and a convolutional network of nine quantised activations: BinaryDuo 82.55 ±
-# 0.97, baseline 81.46 ± 0.81, decoupled from scratch 82.45 ± 0.82. (± is the deviation.) The pages give means
-# and deviations, so we take the error of a difference of two independent means, the root of the summed squares.
-# The right factor for two groups of three is at most that of one group, 4.303, and we take that, to be on the
-# safe side.
+# [docs/training.md](https://github.com/duonet/duonet/blob/main/docs/training.md),
+# `duonet train vgg7 fashion-mnist --width 16 --epochs 20` with 55,000 training images and three seeds: BinaryDuo
+# 88.68 ± 0.22, baseline 87.61 ± 0.01, restarted baseline 87.51 ± 0.15. From
+# [docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md),
+# `duonet compare --seeds 3 --ablation` with 4,000 images and a convolutional network of nine quantised
+# activations: BinaryDuo 82.55 ± 0.97, baseline 81.46 ± 0.81, decoupled from scratch 82.45 ± 0.82. (± is the
+# deviation.) The pages give means and deviations, so we take the error of a difference of two independent means,
+# the root of the summed squares. The right factor for two groups of three is at most the factor of one group,
+# 4.303; we take 4.303, to be on the safe side.
 #
-# **Predict.** Which of the leads is settled: in the first comparison that over the baseline, and that over the
-# restarted baseline; in the second that over the baseline, and that over the control "from scratch"?
+# **Predict.** The first comparison has a lead over the baseline and a lead over the restarted baseline. The
+# second has a lead over the baseline and a lead over the control "from scratch". Which of these four leads are
+# settled?
 #
 # <details><summary>Answer</summary>
 #
-# The first two: more than a point, at a spread of a fifth of a point. The others are not: at a spread of almost
-# a point, three seeds settle neither a lead of a tenth nor one of a point.
+# The first two leads are settled: they are more than a point, at a spread of a fifth of a point. The other two
+# are not: at a spread of almost a point, three seeds settle neither a lead of a tenth of a point nor a lead of a
+# whole point.
 #
 # </details>
 
@@ -1220,12 +1228,13 @@ for name, ((mean, s), (other, t)) in pages.items():
     assert (mean - other > reach) == name.startswith("training")
 
 # %% [markdown]
-# Three seeds are few, but what few seeds can say depends on the spread. With more data and a longer training,
+# Three seeds are few, but how much they can say depends on the spread. With more data and a longer training,
 # BinaryDuo was more than a point ahead of both baselines. In the smaller comparison three seeds do not settle a
-# lead of the same size. So its page repeats it with eight, and takes differences seed by seed: 1.1 ± 0.3 over the
-# baseline and −0.1 ± 0.4 over its own architecture from scratch, this time with errors of the mean. Now the lead
-# is settled, and most of it is the architecture's. The control "from scratch" is not among the runs of the larger
-# page: whether coupling itself is what helps there is open.
+# lead of the same size. So its page repeats the comparison with eight seeds, and takes differences seed by seed:
+# 1.1 ± 0.3 over the baseline and −0.1 ± 0.4 over BinaryDuo's own architecture from scratch, where ± is the error
+# of the mean. Now the lead is settled, and the architecture alone has it as well. The first comparison has no
+# control "from scratch", so it is open whether coupling itself helps there. On CIFAR-10, with two seeds, the same
+# page has this control, and the control has most of the lead.
 #
 # ## Recap
 #
@@ -1236,7 +1245,7 @@ for name, ((mean, s), (other, t)) in pages.items():
 # * A mean without its spread says nothing. Three seeds cannot give a sign test below $p = 0.25$; six can reach
 #   0.031.
 # * Subtract the controls before coupling gets the credit: architecture and restart. Six questions need wider
-#   intervals than one.
+#   intervals than one question.
 # * "Not settled" is a result. So is a method that does not win.
 #
 # ## Exercises
@@ -1312,10 +1321,10 @@ def flip_test(d):
 
 
 # %% [markdown]
-# **★★ What looking at the test images buys.** Someone tries $k$ settings that are equally good in truth; their
-# test accuracies differ only by chance, with deviation $s$. He reports the best. How many points does he gain by
-# that, on average? Estimate the expected maximum of $k$ normal numbers of mean 0 and deviation $s$ from 20,000
-# draws. (For $k = 2$ it is $s/\sqrt\pi$.)
+# **★★ What looking at the test images buys.** Someone tries $k$ settings that are equally good in truth, and
+# reports the best. The test accuracies differ only by chance, with deviation $s$. How many points does this
+# choice gain, on average? Estimate the expected maximum of $k$ normal numbers of mean 0 and deviation $s$ from
+# 20,000 draws. (For $k = 2$ it is $s/\sqrt\pi$.)
 
 
 # %%
@@ -1343,13 +1352,13 @@ def optimism(k, s, rng):
 
 
 # %% [markdown]
-# **★★ The missing row.** BinaryDuo's training differs from the control's in two ways, coupling and restart.
-# Train "decoupled from scratch, restarted": one line with `two_stages` and `from_scratch`, six seeds. Before you
-# run it: is it a fair choice to add it *after* having seen the results? Decide first what each outcome would
-# mean. ([docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) has this row.)
+# **★★ The missing row.** BinaryDuo's training differs from the control's in two ways, coupling and restart. Train
+# "decoupled from scratch, restarted": one line with `two_stages` and `from_scratch`, six seeds. Before you run
+# it, ask: is it fair to add a control *after* the results are known? Decide first what each outcome would mean.
+# ([docs/compare.md](https://github.com/duonet/duonet/blob/main/docs/compare.md) has this row.)
 #
 # **★★★ Depth.** Repeat sections 6 to 9 with two hidden layers, and with ten. Tune each by validation images
-# first. Write down what you expect before you run it: where is there more mismatch to reduce?
+# first. Write down what you expect before you run them: at which depth is there more mismatch to reduce?
 #
 # **★★★ A network with convolutions.** `duonet compare --seeds 3 --ablation` on the command line runs a deep
 # convolutional network, with one more control than ours. It takes far longer than this notebook: start it before a
@@ -1371,6 +1380,7 @@ def optimism(k, s, rng):
 # * X. Bouthillier et al.: *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021, [arXiv
 #   2103.03098](https://arxiv.org/abs/2103.03098). How much seeds, data and settings each add to the spread.
 # * I. Loshchilov, F. Hutter: *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, [arXiv
-#   1608.03983](https://arxiv.org/abs/1608.03983). The cosine, and restarts: why one is a control of its own.
+#   1608.03983](https://arxiv.org/abs/1608.03983). The cosine, and the restarts that make the restarted baseline a
+#   control of its own.
 # * I. Loshchilov, F. Hutter: *Decoupled Weight Decay Regularization*, ICLR 2019, [arXiv
 #   1711.05101](https://arxiv.org/abs/1711.05101). AdamW. (Its "decoupled" has nothing to do with ours.)
