@@ -126,6 +126,7 @@ def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys, monkeypatch
     @dataclasses.dataclass(frozen=True)
     class Quick(experiments.MismatchSettings):
         steps: tuple = (0.1,)
+        parts: int = 3
         directions: tuple = (0.2,)
         measured_images: int = 24
         training_steps: int = 1
@@ -133,7 +134,8 @@ def test_mismatch_prints_tables_and_writes_figures(tmp_path, capsys, monkeypatch
         network_epochs: int = 2
 
     monkeypatch.setattr(experiments, "MismatchSettings", Quick)
-    monkeypatch.setitem(COMPARED[real_network.MODEL], "width", 6)
+    monkeypatch.setitem(COMPARED[real_network.MODEL], "width", 4)
+    monkeypatch.setattr(real_network, "LAYERS", ("conv5", "conv10"))
     monkeypatch.setattr(mismatch_study, "ANGLES", mismatch_study.ANGLES[::4])
     for name in ("4 bits", "3 bits"):
         monkeypatch.delitem(ACTIVATIONS, name)

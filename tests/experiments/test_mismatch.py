@@ -23,16 +23,17 @@ from duonet.models import mlp
 from duonet.quant import Binary, Clip, Identity, Ternary, Triangle
 
 SMALL = MismatchSettings(
-    seeds=2, width=8, steps=(0.1,), samples=500, training_steps=2, network_images=128, network_epochs=2, measured_images=24,
-    coordinates=2, directions=(0.2,),
+    seeds=2, width=6, steps=(0.1,), samples=300, parts=3, training_steps=2, network_images=128, network_epochs=2,
+    measured_images=24, coordinates=2, directions=(0.2,),
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow():
-    """Measure a narrow network on real images, and every third angle of the ground truth."""
+    """Measure two layers of a narrow network on real images, and every third angle of the ground truth."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(COMPARED[real_network.MODEL], "width", 6)
+        patch.setitem(COMPARED[real_network.MODEL], "width", 4)
+        patch.setattr(real_network, "LAYERS", ("conv5", "conv10"))
         patch.setattr(mismatch_study, "ANGLES", mismatch_study.ANGLES[::3])
         yield
 
@@ -51,7 +52,7 @@ def test_it_keeps_every_measurement(study):
     toy = rows_of(results, "toy", surrogate="clip", seed=0)
     assert len(toy) == 7 * 2 * 4 and {row["activation"] for row in toy} == set(ACTIVATIONS)
     assert len(rows_of(results, "toy", activation="binary", state="start", seed=1)) == 4 * len(SURROGATES)
-    assert len(rows_of(results, "truth")) == 2 * 3 * 3 and len(rows_of(results, "network", seed=0)) == 6 * 6
+    assert len(rows_of(results, "truth")) == 2 * 3 * 3 and len(rows_of(results, "network", seed=0)) == 6 * 2
     assert {r["estimator"] for r in rows_of(results, "evolution")} == {"coordinate", "gaussian", "orthogonal"}
     assert [path.name for path in out.glob(".*")] == [".lock"]
 
