@@ -19,6 +19,9 @@ if (
 ):  # a suite in the background, and what it starts, hears no Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Of URLs, which no notebook's check needs: jsonschema would compile their grammars for 3 s where nbformat is imported.
+sys.modules["rfc3987_syntax"] = None
+
 # No deadline: a busy machine is not a bug. Derandomised: a run can be repeated.
 hypothesis.settings.register_profile("duonet", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("duonet")
@@ -35,6 +38,12 @@ def pytest_runtest_setup(item):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def nothing_drawn(monkeypatch):
+    """Whole networks, built to be counted, have weights of zero: to draw millions would take most of the time."""
+    monkeypatch.setattr("duonet.nn.init._normal", lambda name, rng, shape, std: np.zeros(shape, np.float32))
 
 
 @pytest.fixture
