@@ -3,6 +3,7 @@
 The package's own classes are known, and classes in the argument `classes`; no name in a file is imported.
 """
 
+import functools
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -285,7 +286,7 @@ def _class(name, classes):
 
 def _make(cls, arguments, arrays, path):
     """Call the class if its arrays would have the shapes of the file's arrays; weights are not drawn."""
-    signature = inspect.signature(cls)
+    signature = _signature(cls)
     if "rng" in signature.parameters and "rng" not in arguments:
         arguments["rng"] = np.random.default_rng(0)  # any generator: the weights of the file replace its draws
     bound = signature.bind(**arguments)
@@ -298,6 +299,9 @@ def _make(cls, arguments, arrays, path):
     layer = cls(*bound.args, **bound.kwargs)
     layer.init = init
     return layer
+
+
+_signature = functools.cache(inspect.signature)  # of a class; a checkpoint asks a thousand times
 
 
 def _zeros(rng, shape, stride):
@@ -316,7 +320,7 @@ def _check_shapes(shapes, arrays, path):
 def _arguments(value):
     """Return the constructor's arguments, which are attributes of the same names."""
     arguments = {}
-    for name, parameter in inspect.signature(type(value)).parameters.items():
+    for name, parameter in _signature(type(value)).parameters.items():
         if name == "parameters" or (name == "rng" and not hasattr(value, "rng")):
             continue
         given = value.base_lr if name == "lr" and isinstance(value, optim.Optimizer) else getattr(value, name)
