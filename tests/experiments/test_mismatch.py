@@ -68,7 +68,7 @@ def test_the_measurements_are_those_of_the_problem(study):
     assert all(row["raw"] < 0.95 for row in binary)
     errors = [(row["cosine"] - row["exact"]) / max(row["high"] - row["cosine"], 0.02)
               for row in rows_of(results, "truth") if row["low"] is not None]  # fmt: skip
-    assert np.sqrt(np.mean(np.square(errors))) < 1.5
+    assert np.sqrt(np.mean(np.square(errors))) < 1
 
 
 def leave_out(monkeypatch, *parts):
