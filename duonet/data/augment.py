@@ -30,9 +30,9 @@ def random_flip(images: Array, rng: np.random.Generator) -> Array:
     Raises
     ------
     ValueError
-        If `images` has not four axes.
+        If `images` does not have four axes.
     TypeError
-        If `images` is no array, or `rng` no generator.
+        If `images` is not an array, or `rng` not a generator.
 
     Examples
     --------
@@ -66,9 +66,9 @@ def pad_and_crop(images: Array, rng: np.random.Generator, padding: int = 4) -> A
     Raises
     ------
     ValueError
-        If `images` has not four axes or `padding` is negative.
+        If `images` does not have four axes or `padding` is negative.
     TypeError
-        If `padding` is not an integer, `images` no array, or `rng` no generator.
+        If `padding` is not an integer, `images` not an array, or `rng` not a generator.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def pad_and_crop(images: Array, rng: np.random.Generator, padding: int = 4) -> A
 
 
 def cutout(images: Array, rng: np.random.Generator, size: int = 8) -> Array:
-    """Black out one square of each image, its middle anywhere in the image and its overhang cut off.
+    """Black out a square in each image; its centre lies anywhere in the image, and its overhang is cut off.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def cutout(images: Array, rng: np.random.Generator, size: int = 8) -> Array:
     Raises
     ------
     ValueError
-        If `images` has not four axes or `size` is negative.
+        If `images` does not have four axes or `size` is negative.
     TypeError
-        If `size` is not an integer, `images` no array, or `rng` no generator.
+        If `size` is not an integer, `images` not an array, or `rng` not a generator.
 
     References
     ----------
@@ -220,7 +220,7 @@ class Normalize:
         return cls(images.mean(axis=(0, 1, 2)), images.std(axis=(0, 1, 2)))
 
     def __call__(self, images: Array) -> Array:
-        """(N, H, W, C) uint8 to float32."""
+        """Map images (N, H, W, C) uint8 to float32."""
         # Without this check grey images and three means would silently broadcast to three channels.
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3:] != self.mean.shape:
             raise ValueError(

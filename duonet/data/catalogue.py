@@ -43,7 +43,7 @@ def load(
     Raises
     ------
     DataError
-        If there is no such set or folder, or a file is missing or damaged.
+        If the set or folder is unknown, or a file is missing or damaged.
 
     Examples
     --------

@@ -108,11 +108,11 @@ def cifar10(folder: str | Path | None = None, validation: int = VALIDATION) -> S
     Parameters
     ----------
     folder : str or Path, optional
-        Where `cifar-10-binary.tar.gz`, the folder in it, or that folder's files are, up to two folders deeper,
-        or the archive itself; downloaded on first use by default. The archive is read in place, never unpacked to
-        disk. Files that differ from the published ones, or of which no checksum is known, are used with a warning.
+        The folder of `cifar-10-binary.tar.gz`, of its folder or of the files, up to two folders deeper, or the
+        archive itself; by default, the archive is downloaded on first use. It is read in place, never unpacked to
+        disk. Files that differ from the published files, or have no known checksum, are used with a warning.
     validation : int
-        Training images set aside, as many of each class, always the same ones.
+        The number of training images set aside: always the same images, equally many of each class.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def cifar10(folder: str | Path | None = None, validation: int = VALIDATION) -> S
     Raises
     ------
     DataError
-        If a file is missing, damaged or of another size, or is of the version in pickles; names it.
+        If a file is missing, damaged, of another size, or of the version in pickles; the message names it.
 
     References
     ----------
@@ -143,11 +143,11 @@ def cifar100(folder: str | Path | None = None, validation: int = VALIDATION) -> 
     Parameters
     ----------
     folder : str or Path, optional
-        Where `cifar-100-binary.tar.gz`, the folder in it, or that folder's files are, up to two folders deeper,
-        or the archive itself; downloaded on first use by default. The archive is read in place, never unpacked to
-        disk. Files that differ from the published ones, or of which no checksum is known, are used with a warning.
+        The folder of `cifar-100-binary.tar.gz`, of its folder or of the files, up to two folders deeper, or the
+        archive itself; by default, the archive is downloaded on first use. It is read in place, never unpacked to
+        disk. Files that differ from the published files, or have no known checksum, are used with a warning.
     validation : int
-        Training images set aside, as many of each class, always the same ones.
+        The number of training images set aside: always the same images, equally many of each class.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def cifar100(folder: str | Path | None = None, validation: int = VALIDATION) -> 
     Raises
     ------
     DataError
-        If a file is missing, damaged or of another size, or is of the version in pickles; names it.
+        If a file is missing, damaged, of another size, or of the version in pickles; the message names it.
 
     References
     ----------

@@ -7,21 +7,21 @@ import numpy as np
 
 from duonet import arguments
 
-SPLIT_SEED = 0  # of hold_out: which images validate must never depend on a run's own seed
+SPLIT_SEED = 0  # of hold_out: the images of validation must never depend on the seed of a run
 
 
 class DataError(ValueError):
-    """A data file that is missing, damaged or of the wrong kind; the message names it and says what to do."""
+    """A data file that is missing, damaged or of the wrong kind; the message names the file and a remedy."""
 
 
 def bad_file(path: Path, error: Exception, guess: str) -> DataError:
-    """Say why a file could not be read: what the system says of it, or else a guess at what is wrong inside.
+    """Return the error for an unreadable file: the system's reason, or else a guess at its damage.
 
     Parameters
     ----------
     path : Path
     error : Exception
-        Of the reader.
+        The error of the reader.
     guess : str
 
     Returns
@@ -90,13 +90,13 @@ class Splits(NamedTuple):
 
 
 def hold_out(dataset: Dataset, n: int) -> tuple[Dataset, Dataset]:
-    """Set `n` images aside for validation, in equal numbers of each class, always the same ones.
+    """Set `n` images aside for validation: always the same images, equally many of each class.
 
     Parameters
     ----------
     dataset : Dataset
     n : int
-        Number of images. A class with too few images gives all but one.
+        Number of images. A class with too few images gives all but one image.
 
     Returns
     -------

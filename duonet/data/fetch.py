@@ -12,7 +12,7 @@ from duonet.data.dataset import DataError
 from duonet.text import printable
 
 VARIABLE = "DUONET_DATA"
-TEMPORARY = re.compile("tmp[a-z0-9_]{8}")  # what pooch calls a file until it is whole
+TEMPORARY = re.compile("tmp[a-z0-9_]{8}")  # pooch's name of an incomplete file
 
 
 def cache_folder() -> Path:
@@ -43,7 +43,7 @@ def fetch(name: str, file: str, sha256: str, addresses: Sequence[str]) -> Path:
     Parameters
     ----------
     name : str
-        Of the data set: a folder in the cache, and the word in messages.
+        The name of the data set: a folder in the cache, and the word in messages.
     file : str
     sha256 : str
     addresses : sequence of str
@@ -56,7 +56,7 @@ def fetch(name: str, file: str, sha256: str, addresses: Sequence[str]) -> Path:
     Raises
     ------
     DataError
-        If no address gives the right file; the message says what each address gave.
+        If no address gives the right file; the message has the answer of each address.
     """
     folder = cache_folder() / name
     reasons = []
@@ -85,10 +85,10 @@ def fetch(name: str, file: str, sha256: str, addresses: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def _downloading(folder):
-    """Hold a lock that says that a download is going on, after removing what killed ones left, if none else is."""
+    """Hold a lock during a download; if no other download runs, first remove the files of killed downloads."""
     try:
         import fcntl
-    except ImportError:  # on Windows they stay
+    except ImportError:  # on Windows these files stay
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -99,7 +99,7 @@ def _downloading(folder):
                 if TEMPORARY.fullmatch(path.name) and path.is_file():
                     path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # the system lets go of it, however this process ends
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # the system releases it at any end of this process
         yield
     finally:
         os.close(descriptor)
@@ -110,22 +110,22 @@ def _words(error):
     chain = [error]
     while inner := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(inner)
-    # What the system said is the innermost; around it libraries tell of their objects.
+    # The innermost error is the system's; the errors around it speak of the libraries' objects.
     for inner in reversed(chain):
         if isinstance(inner, OSError) and inner.strerror:
             return printable(f"{inner.strerror}{f': {inner.filename}' if inner.filename else ''}")
-    # What a server answered, or a wrong checksum, is worth its words; a failed connection has too many.
+    # The words of a server's answer or of a wrong checksum help; those of a failed connection are too many.
     told = isinstance(error, ValueError) or getattr(error, "response", None) is not None
     return printable(str(error)) if told else type(error).__name__
 
 
 def locate(name: str, folder: str | Path | None, file: str, sha256: str, addresses: Sequence[str]) -> Path:
-    """Return a data file from the user's folder where one is given, else from the cache.
+    """Return a data file from the user's folder if there is one, else from the cache.
 
     Parameters
     ----------
     name, file, sha256, addresses
-        As for `fetch`.
+        As in `fetch`.
     folder : str, Path or None
         May contain the file under its name, with a dot for the hyphen before "idx", without ".gz", or in a folder
         with such a name.
@@ -137,7 +137,7 @@ def locate(name: str, folder: str | Path | None, file: str, sha256: str, address
     Raises
     ------
     DataError
-        If the folder has no such file, or as for `fetch`.
+        If the folder has no such file; further as `fetch`.
     """
     if folder is None:
         return fetch(name, file, sha256, addresses)
@@ -175,10 +175,10 @@ def find_place(name: str, folder: Path, holds: Callable[[Path], object]) -> Path
     Parameters
     ----------
     name : str
-        Of the data set, for the message.
+        The name of the data set, for the message.
     folder : Path
     holds : callable
-        Whether a folder holds it.
+        From a folder to whether it holds the data set.
 
     Returns
     -------

@@ -41,11 +41,11 @@ def mnist(folder: str | Path | None = None, validation: int = VALIDATION) -> Spl
     Parameters
     ----------
     folder : str or Path, optional
-        Where the four idx files are, packed or not, up to two folders deeper; downloaded on first use by default.
-        Files that differ from the published ones, or are not packed and so have no checksum, are used with a
-        warning.
+        The folder of the four idx files, packed or not, up to two folders deeper; by default, the files are
+        downloaded on first use. Files that differ from the published files, or are not packed and so have no
+        checksum, are used with a warning.
     validation : int
-        Training images set aside, as many of each class, always the same ones.
+        The number of training images set aside: always the same images, equally many of each class.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def mnist(folder: str | Path | None = None, validation: int = VALIDATION) -> Spl
     Raises
     ------
     DataError
-        If a file is missing, damaged or of another shape; names it.
+        If a file is missing, damaged or of another shape; the message names it.
 
     References
     ----------
@@ -76,11 +76,11 @@ def fashion_mnist(folder: str | Path | None = None, validation: int = VALIDATION
     Parameters
     ----------
     folder : str or Path, optional
-        Where the four idx files are, packed or not, up to two folders deeper; downloaded on first use by default.
-        Files that differ from the published ones, or are not packed and so have no checksum, are used with a
-        warning.
+        The folder of the four idx files, packed or not, up to two folders deeper; by default, the files are
+        downloaded on first use. Files that differ from the published files, or are not packed and so have no
+        checksum, are used with a warning.
     validation : int
-        Training images set aside, as many of each class, always the same ones.
+        The number of training images set aside: always the same images, equally many of each class.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def fashion_mnist(folder: str | Path | None = None, validation: int = VALIDATION
     Raises
     ------
     DataError
-        If a file is missing, damaged or of another shape; names it.
+        If a file is missing, damaged or of another shape; the message names it.
 
     References
     ----------
@@ -140,7 +140,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Array:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             found = file.read(len(header))
-            raw = file.read(expected + 1)  # never more, whatever the file would unpack to
+            raw = file.read(expected + 1)  # never more, even if the file unpacks to more
     except (OSError, EOFError, zlib.error) as error:
         raise bad_file(path, error, "truncated, or not gzip") from None
     if len(found) < len(header):

@@ -9,9 +9,9 @@ from duonet.backend import Array
 from duonet.data.dataset import DataError, bad_file
 
 GREY = ("1", "L", "LA")  # Pillow's modes of one channel and 8 bits or fewer
-MAX_PIXELS = 2**26  # 67 million: a photograph, but no small file that unpacks to gigabytes
+MAX_PIXELS = 2**26  # 67 million: enough for a photograph, too few for a small file that unpacks to gigabytes
 PNG = b"\x89PNG\r\n\x1a\n"
-COLOUR_TYPES = {0: "I", 2: "RGB", 4: "LA", 6: "RGBA"}  # what byte 25 of a PNG file says of its channels
+COLOUR_TYPES = {0: "I", 2: "RGB", 4: "LA", 6: "RGBA"}  # the channels, by byte 25 of a PNG file
 
 
 def read_image(path: str | Path, size: tuple[int, int] | None = None, grey: bool | None = None) -> Array:
@@ -23,17 +23,17 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None, grey: bool
     size : (int, int), optional
         (H, W) to scale and crop to.
     grey : bool, optional
-        One channel, or three; by default one where the file has shades of grey without a palette.
+        One channel, or three; by default one if the file has shades of grey without a palette.
 
     Returns
     -------
     numpy.ndarray
-        (H, W, C) uint8, C 1 or 3, turned upright as the camera noted; transparency is dropped.
+        (H, W, C) uint8, with C 1 or 3, upright by the camera's note, without transparency.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, of another format under whatever name, of more than 8 bits per channel,
+        If the file is missing, damaged, of another format under any name, of more than 8 bits per channel,
         animated, or of more than 67 million pixels.
     TypeError, ValueError
         If `size` is not two positive ints, or has more than 67 million pixels.
@@ -64,12 +64,12 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None, grey: bool
         raise DataError(f"{path}: No such file or directory") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image that can be read (neither PNG nor JPEG)") from None
-    except Exception as error:  # Pillow raises a dozen kinds, struct.error and TypeError among them
+    except Exception as error:  # Pillow raises a dozen kinds, such as struct.error and TypeError
         raise bad_file(path, error, "not an image that can be read") from None
 
 
 def _check_header(path, file):
-    """Look at a PNG's own words; Pillow halves 16 bits without a word where there is more than one channel."""
+    """Check the header of a PNG: Pillow silently halves 16 bits if there is more than one channel."""
     head = file.read(26)
     file.seek(0)
     if head.startswith(PNG):
@@ -85,7 +85,7 @@ def _pixels(path, image, size, grey):
 
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{path}: {image.width}×{image.height} pixels are too many, at most {MAX_PIXELS:,}")
-    if image.format == "PNG" and image.n_frames > 1:  # of a JPEG, a phone's preview or depth may follow
+    if image.format == "PNG" and image.n_frames > 1:  # in a JPEG, a phone's preview or depth may follow
         raise DataError(f"{path}: an animation of {image.n_frames} images; save one of them")
     image = ImageOps.exif_transpose(image)
     image.info.pop("transparency", None)

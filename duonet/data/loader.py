@@ -24,7 +24,7 @@ class DataLoader:
     normalize : callable
         uint8 images to float32, such as `Normalize`; called in the thread, so it must not draw.
     rng : numpy.random.Generator, optional
-        Shuffles anew at every iteration; without it the order is the data set's.
+        Shuffles at every iteration; without it, the order is that of the data set.
     augment : callable, optional
         `augment(images, rng)` on each uint8 batch, such as `random_flip`.
     device : {"cpu", "gpu"}
@@ -32,15 +32,15 @@ class DataLoader:
     Attributes
     ----------
     images : int
-        Images that one iteration yields.
+        The number of images of one iteration.
 
     Raises
     ------
     ValueError
         If images and labels do not fit together, there are no images, `batch_size` is not positive, `augment` is
-        given without `rng`, the only image is to be shuffled, or there is no such device.
+        given without `rng`, a single image is to be shuffled, or `device` is unknown.
     TypeError
-        If `dataset` is no pair of arrays, `batch_size` not an integer, `rng` not a generator, or `normalize` or
+        If `dataset` is not a pair of arrays, `batch_size` not an integer, `rng` not a generator, or `normalize` or
         `augment` not callable.
 
     Examples
@@ -86,11 +86,11 @@ class DataLoader:
             raise ValueError("DataLoader: augment needs rng, the generator that it draws from")
         arguments.one_of("DataLoader", "device", device, backend.DEVICES)
         self.dataset = Dataset(images, labels.astype(np.int64, copy=False))
-        if self.dataset.labels.min() < 0:  # looked at here, as on a GPU a loss does not look
+        if self.dataset.labels.min() < 0:  # a check here, because on a GPU a loss makes none
             raise ValueError(f"DataLoader: labels must not be negative, got {labels.min()}..{labels.max()}")
         self.batch_size, self.normalize = batch_size, normalize
         self.rng, self.augment, self.device = rng, augment, device
-        # Batch norm cannot train on one image: a last batch of one is left out, of a shuffled epoch only.
+        # Batch norm cannot train on one image: a shuffled epoch leaves out a last batch of one image.
         alone = rng is not None and batch_size > 1 and len(images) % batch_size == 1
         self.images = len(images) - alone
         if self.images == 0:
@@ -101,12 +101,12 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         images, labels = self.dataset
-        rng: Any = self.rng  # which augmenting needs
+        rng: Any = self.rng  # `augment` needs it
         order = None if rng is None else rng.permutation(len(images))
         if order is None:
-            images = images.view()  # of which the batches are parts, so that nobody may write into them
+            images = images.view()  # batches are parts of it, so nobody may write into them
             images.flags.writeable = False
-        # What draws runs here, one batch ahead and never for the next epoch; the thread has the rest of the work.
+        # Random draws happen here, one batch ahead and never for the next epoch; the thread does the other work.
         with workers.worker("duonet-loader") as worker:
             waiting: Any = None
             for start in range(0, self.images, self.batch_size):

@@ -1,4 +1,4 @@
-"""Files out of a tar.gz archive, in memory; an unusual archive is refused."""
+"""Files of a tar.gz archive, read into memory; an unusual archive is refused."""
 
 import gzip
 import tarfile
@@ -9,11 +9,11 @@ from typing import Any
 
 from duonet.data.dataset import DataError, bad_file
 
-SPARE = 2**24  # bytes that an archive may unpack to beside the files that are wanted
+SPARE = 2**24  # bytes that an archive may hold beside the wanted files
 
 
 def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
-    """Read files out of an archive, and read the archive to its end, where the checksum is.
+    """Read files of an archive, and read the archive to its end, where the checksum is.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
             with tarfile.open(fileobj=bounded, mode="r|") as tar:
                 for member in tar:
                     _collect(path, tar, member, sizes, found)
-                # gzip's checksum stands behind the end of what tar reads.
+                # gzip's checksum stands behind the bytes that tar reads.
                 while rest := tar.fileobj.read(2**20):
                     if rest.strip(b"\0"):
                         raise DataError(f"{path}: damaged, or two archives in one: there are bytes behind its end")

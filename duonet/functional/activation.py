@@ -71,7 +71,7 @@ def clip(x: Tensor, low: float, high: float) -> Tensor:
     ----------
     x : Tensor
     low, high : number
-        May be infinite.
+        Each may be infinite.
 
     Raises
     ------

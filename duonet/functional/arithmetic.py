@@ -99,7 +99,7 @@ def pow(x: Tensor, exponent: float) -> Tensor:
     Raises
     ------
     TypeError
-        If `exponent` is no number; write exp(n * log(x)) for a power that is itself learned.
+        If `exponent` is not a number; write exp(n * log(x)) for a learned power.
     ValueError
         If `exponent` is not finite, or beyond the range of x's dtype.
     """

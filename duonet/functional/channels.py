@@ -29,7 +29,7 @@ def per_channel_numbers(owner: str, name: str, value: npt.ArrayLike) -> npt.NDAr
     Raises
     ------
     ValueError
-        If `value` is anything else.
+        If `value` is not such a number or array.
 
     Examples
     --------

@@ -79,7 +79,7 @@ class Conv2d(Function):
             dx = (windows @ flipped(w).reshape(-1, c)).reshape(x.shape)
         elif wants_x:
             dx = col2im(rows @ w.reshape(-1, oc).T, x.shape, kh, kw, stride, padding)
-        if wants_w:  # the windows are laid out again, rather than kept: they are KH KW times the image
+        if wants_w:  # windows take KH KW times the image's memory, so they are made again instead of kept
             dw = (im2col(x, kh, kw, stride, padding, padding).T @ rows).reshape(w.shape)
         return dx, dw, sum_rows(rows) if wants_bias else None
 
@@ -87,7 +87,7 @@ class Conv2d(Function):
 def conv2d_reference(x: Array, w: Array, bias: Array | None = None, stride: int = 1, padding: int = 0) -> Array:
     """Compute `conv2d` by six plain loops: the definition, forwards only, on raw arrays x, w and bias.
 
-    Shapes, `stride`, `padding` and errors are those of `conv2d`.
+    Shapes, `stride`, `padding` and errors are as in `conv2d`.
 
     Examples
     --------

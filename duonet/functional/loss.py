@@ -77,7 +77,7 @@ def squared_hinge_loss(logits: Tensor, labels: Tensor | npt.ArrayLike) -> Tensor
     """Average over classes and images: y = mean max(0, 1 − t logits)², t = 1 for the right class, else −1.
 
     dlogits = −2 dy t max(0, 1 − t logits) / (N C). The shapes, the errors and
-    the argument `labels` are those of `softmax_cross_entropy`.
+    the argument `labels` are as in `softmax_cross_entropy`.
 
     References
     ----------
@@ -121,7 +121,7 @@ def _onehot(name, logits, labels):
     if not logits.size:
         raise ValueError(f"{name}: logits {logits.shape} are empty: there is no mean")
     classes = logits.shape[1]
-    # Looking at a GPU array would stall the training step, so there the check is left to the loader.
+    # A look at a GPU array would stall the training step, so the loader checks labels there.
     if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"{name}: labels must lie in 0..{classes - 1}, got {labels.min()}..{labels.max()}")
     return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)

@@ -24,7 +24,7 @@ def dropout(x: Tensor, p: float, rng: np.random.Generator, channels: bool = Fals
     Raises
     ------
     TypeError, ValueError
-        If `p` is not in its range, `rng` is no generator, or `channels` is True and x has fewer than two axes.
+        If `p` is out of range, `rng` is not a generator, or `channels` is True and x has fewer than two axes.
 
     References
     ----------

@@ -71,7 +71,7 @@ class MaxPool2d(Function):
 def avg_pool2d(x: Tensor, size: int = 2, stride: int | None = None) -> Tensor:
     """Average each window; dx = dy / size², summed over the windows that contain x.
 
-    The arguments size and stride, shapes and errors are those of `max_pool2d`; there is no padding.
+    The arguments size and stride, shapes and errors are as in `max_pool2d`; there is no padding.
     """
     size, stride = _window("avg_pool2d", size, stride)
     return AvgPool2d.apply(x, size=size, stride=stride)

@@ -1,4 +1,4 @@
-"""Moving elements about: the gradient goes back the way the elements came."""
+"""Ops that move elements: the gradient takes the same way back."""
 
 import copy
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Reshape(Function):
 def transpose(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
     """Permute the axes of x: axis i of the result is `axes[i]`, reversed by default; dx is dy permuted back.
 
-    TypeError or ValueError if `axes` is no permutation.
+    TypeError or ValueError if `axes` is not a permutation.
     """
     return Transpose.apply(x, axes=axes)
 
@@ -160,7 +160,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     Raises
     ------
     IndexError
-        If there is no such element.
+        If x has no such element.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class Getitem(Function):
     @staticmethod
     def forward(ctx, x, *, index):
         ctx.shape = x.shape
-        if ctx.needs[0]:  # a copy: the caller may fill an array of indices anew before the backward pass
+        if ctx.needs[0]:  # a copy: the caller may change an array of indices before the backward pass
             ctx.index = copy.deepcopy(index)
         return x[index]
 

@@ -29,7 +29,7 @@ class Sequential(_Layers):
     Raises
     ------
     TypeError
-        If something is not a Module.
+        If an argument is not a Module.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class ModuleList(_Layers):
     Raises
     ------
     TypeError
-        If something is not a Module.
+        If an argument is not a Module.
 
     Examples
     --------
@@ -155,7 +155,7 @@ class Residual(Module):
 
 
 class AverageCopies(Module):
-    """The tensor that K copies represent, y = Σ shares[k] · copy k: C channels from K C. Made by `decouple`.
+    """The tensor that K copies represent, y = Σ shares[k] · copy k: C channels from K C. `decouple` makes it.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class AverageCopies(Module):
 
 
 class Replicate(Module):
-    """The channels (the last axis) repeated: all of copy 1, then all of copy 2, ... Made by `decouple`.
+    """The channels (the last axis) repeated: all of copy 1, then all of copy 2, ... `decouple` makes it.
 
     Parameters
     ----------

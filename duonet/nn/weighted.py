@@ -44,18 +44,18 @@ class _Weighted(Module):
         sources.begin(self, weight)
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
-        """Draw the weights anew and reset the quantiser's Parameters; the bias becomes 0."""
+        """Draw the weights again and reset the quantiser's Parameters; the bias becomes 0."""
         if self.weight_quantizer is not None:
             self.weight_quantizer.reset_parameters(rng)
         self._draw(rng)
 
     def after_step(self) -> None:
-        """Have the quantiser project the weight, unless it is frozen or comes from a source."""
+        """Let the quantiser project the weight, unless the weight is frozen or comes from a source."""
         if self.weight_quantizer is not None and self.weight is not None and self.weight.requires_grad:
             self.weight_quantizer.project(self.weight)
 
     def used_weight(self) -> Tensor:
-        """Return the factor of the inputs: the quantised weight, which its source may make."""
+        """Return the weight in use: quantised if there is a quantiser, and made by the source if there is one."""
         w = self.weight if self.weight_source is None else self.weight_source()
         return w if self.weight_quantizer is None else self.weight_quantizer(w)
 
@@ -82,7 +82,7 @@ class Linear(_Weighted):
     weight_source : WeightSource, optional
         A child that makes the latent weight from other arrays; `weight` is then None.
     init : callable
-        `init(rng, shape, stride)`; by default that of the authors of BinaryDuo.
+        `init(rng, shape, stride)`; by default `binaryduo_normal`.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class Linear(_Weighted):
         weight_source: WeightSource | None = None,
         **others: object,
     ) -> dict[str, tuple[int, ...]]:
-        """Shapes of weight and bias."""
+        """Return the shapes of weight and bias."""
         return sources.arrays((inputs, outputs), weight_source, bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class Conv2d(_Weighted):
     weight_source : WeightSource, optional
         A child that makes the latent weight from other arrays; `weight` is then None.
     init : callable
-        `init(rng, shape, stride)`; by default that of the authors of BinaryDuo.
+        `init(rng, shape, stride)`; by default `binaryduo_normal`.
 
     Examples
     --------
@@ -189,7 +189,7 @@ class Conv2d(_Weighted):
         weight_source: WeightSource | None = None,
         **others: object,
     ) -> dict[str, tuple[int, ...]]:
-        """Shapes of weight and bias."""
+        """Return the shapes of weight and bias."""
         return sources.arrays((kernel_size, kernel_size, channels, out_channels), weight_source, bias)
 
     def forward(self, x: Tensor) -> Tensor:
