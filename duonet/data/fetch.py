@@ -229,7 +229,7 @@ def warn_of_files(name: str, differing: Sequence[Path | str] = (), unknown: Sequ
     Parameters
     ----------
     name : str
-        Of the data set.
+        The name of the data set.
     differing, unknown : list of Path or str
     """
     for files, what in (

@@ -14,7 +14,7 @@ OTHER_IMAGES = (
     ".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm",
     ".tga", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-LITTER = (".DS_Store", ".gitkeep", "Thumbs.db", "desktop.ini")  # put there by systems, for themselves
+LITTER = (".DS_Store", ".gitkeep", "Thumbs.db", "desktop.ini")  # files of the systems
 PARTS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val"),
@@ -29,8 +29,8 @@ def image_folder(
 
     `folder` contains either the classes' folders, whose images are then split into three parts, always in the same
     way, or `train` and `test`, and perhaps `validation` (or `valid`, or `val`), each with the classes' folders.
-    With folders for the parts, new files can be added at any time; without, a new file changes which images are in
-    which part. No image is ignored: an image that lies deeper, beside the classes' folders or in another format is
+    With folders for the parts, new files can be added at any time; without them, a new file changes the images of
+    each part. No image is ignored: an image that lies deeper, beside the classes' folders or in another format is
     refused. Hidden files, and files whose names are not image names, are counted in a warning.
 
     Parameters
@@ -42,7 +42,7 @@ def image_folder(
     grey : bool, optional
         One channel, or three; by default the files' own number, which must then be the same for all.
     held : float
-        Share of the images for validation, and for testing, where these parts have no folders.
+        Share of the images for validation, and for testing, if these parts have no folders.
 
     Returns
     -------
@@ -101,12 +101,12 @@ def part_folders(folder: Path) -> dict[str, Path]:
     Returns
     -------
     dict
-        From "train", "test" and perhaps "validation" to a folder; empty where the folders belong to classes.
+        From "train", "test" and perhaps "validation" to a folder; empty if the folders belong to classes.
 
     Raises
     ------
     DataError
-        If only one of train and test is there, or a part is there under two names.
+        If only one of train and test exists, or a part exists under two names.
     """
     names = _folders(folder)
     called = {part: [name for name in names if name.lower() in words] for part, words in PARTS.items()}
@@ -137,7 +137,7 @@ def _hidden(path):
 
 
 def _image_files(folder, class_names):
-    """Return the (file, label) of each image of a part, and whatever else lies there."""
+    """Return the (file, label) of each image of a part, and the other files there."""
     if unknown := sorted(set(_folders(folder)) - set(class_names)):
         raise DataError(f"image_folder: {folder} has {', '.join(unknown)}, which is not among the classes")
     files, rest = [], [path for path in _entries(folder) if path.name not in class_names]
@@ -181,7 +181,7 @@ def _read(folder, class_names, files, size, grey):
     empty = [name for i, name in enumerate(class_names) if all(label != i for _, label in files)]
     if empty:
         raise DataError(f"image_folder: {folder}: no PNG or JPEG file of {', '.join(empty)}")
-    # Shuffled once, so that the first n images are of all classes.
+    # Shuffled once, so that the first n images belong to all classes.
     order = np.random.default_rng(SPLIT_SEED).permutation(len(files))
     images = None
     for position, i in sorted(enumerate(order), key=lambda pair: pair[1]):

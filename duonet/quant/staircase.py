@@ -123,7 +123,7 @@ class FoldedStaircase(Staircase):
     thresholds : (K, C) array
     levels : sequence of K + 1 numbers
     falls : (C,) array of bool
-        Channels whose output falls where x rises: those with a negative γ.
+        Channels whose output falls where x rises, because γ is negative.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def save(figure: "Figure", path: str | Path) -> Path:
     ----------
     figure : matplotlib Figure
     path : str or Path
-        Its suffix says the format; without a suffix it is PNG.
+        Its suffix sets the format; without a suffix it is PNG.
 
     Returns
     -------
