@@ -232,6 +232,6 @@ def test_quiet_prints_the_table_alone_and_a_finished_study_again_without_computi
     assert main(["compare", "--resume", out, "--epochs", "3"]) == 2
     assert "--resume takes settings and folder from the study" in capsys.readouterr().err
     assert main(["mismatch", "--resume", out]) == 2
-    assert "is no results.json of duonet mismatch" in capsys.readouterr().err
+    assert "is not a results.json of duonet mismatch" in capsys.readouterr().err
     assert main(["compare", "--resume", str(tmp_path)]) == 2
     assert f"{tmp_path} holds no study of duonet compare: it has no results.json" in capsys.readouterr().err

@@ -54,8 +54,8 @@ def run(module, *words):
 @pytest.mark.parametrize(
     "damage, said",
     [
-        (lambda text: "", "coupling.json is no JSON file"),
-        (lambda text: text[:-9], "coupling.json is no JSON file"),
+        (lambda text: "", "coupling.json is not a JSON file"),
+        (lambda text: text[:-9], "coupling.json is not a JSON file"),
         (lambda text: "[]", "coupling.json has wrong contents: the file must be dict"),
         (lambda text: text.replace('"12 layers"', '"13 layers"'), "coupling.json has no condition of 12 layers"),
         (
@@ -156,7 +156,7 @@ def test_trainings_are_continued_and_kept(tmp_path, monkeypatch):
     results = tmp_path / "runs" / "low-rates" / "0" / "results.json"
     whole = results.read_text()
     for text, said in (
-        ("", "is no JSON file"),
+        ("", "is not a JSON file"),
         (
             whole.replace('"complete": true', '"complete": false'),
             "has no seed that is finished under every condition",

@@ -44,7 +44,7 @@ def test_a_table_takes_the_place_of_an_old_one_and_no_more(tool, monkeypatch):
     [
         (["binary"], "contest: expected NAME=FOLDER, got 'binary'"),
         (["../a=runs"], "contest: expected NAME=FOLDER, got '../a=runs'"),
-        (["new={kept}", "binary={bad}"], "bad is no JSON file"),
+        (["new={kept}", "binary={bad}"], "bad is not a JSON file"),
         (["binary={short}"], "row binaryduo must have an accuracy for each of its seeds"),
         (["binary={kept}"], "methods_compared.md must end <!-- binary accuracy --> by <!-- end -->"),
     ],

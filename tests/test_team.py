@@ -177,7 +177,7 @@ def test_ctrl_c_ends_all(way, tmp_path):
     "size, words, message",
     [
         (2, [], "train: --shards must be at least as many as the 2 processes, got 1"),
-        (2, ["--shards", "32"], "train: --shards of 32 need 2 images each, but a batch has 41"),
+        (2, ["--shards", "32"], "train: --shards must leave 2 images to each of 32 shards, but a batch has 41"),
         (3, ["--shards", "4"], "train: --shards cannot be divided among 3 processes; let them be a power of two"),
     ],
 )

@@ -28,13 +28,18 @@ def collect(folders: Sequence[str | Path]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `settings` that all have; `runs`, a list of dicts with method, seed, accuracies, seconds, versions and the
-        history; `costs` by method.
+        `settings` that all runs share; `runs`, a list of dicts with method, seed, accuracies (shares of images),
+        seconds, versions and the history; `costs` by method.
 
     Raises
     ------
     ValueError
-        If a run is not finished, or the settings of two differ; names them.
+        If a run is not finished or has no test accuracy, if two runs differ in another setting or in their images,
+        or if two have the same method and seed; the message names them.
+
+    Examples
+    --------
+    >>> print(runs_table(collect(["runs/a", "runs/b"])))  # doctest: +SKIP
     """
     if not folders:
         raise ValueError("runs: no run folder was given")
@@ -48,14 +53,16 @@ def collect(folders: Sequence[str | Path]) -> dict[str, Any]:
         if differ := [
             f"{k} {settings[k]} and {common[k]}" for k in common if k != "dataset" and settings[k] != common[k]
         ]:
-            raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: {', '.join(differ)}")
+            raise ValueError(f"runs: {folder} cannot be compared with {folders[0]}: {', '.join(differ)}")
         if not own.test:
             raise ValueError(f"runs: {folder} was not scored on test images, so it has no test accuracy")
         result, rows = read_result(folder / "result.json", own), read_history(folder / "history.csv")
         saved, about = load_run(folder, settings=own)
         same_data = same_data or [about.get(key) for key in DATA]
         if same_data != [about.get(key) for key in DATA]:
-            raise ValueError(f"runs: {folder} cannot stand beside {folders[0]}: it was trained on other images")
+            raise ValueError(
+                f"runs: {folder} cannot be compared with {folders[0]}: it was trained on other images"
+            )
         kept = {key: result[key] for key in KEPT}
         runs.append({"method": own.method, "seed": own.seed, "history": rows, **kept})
         if own.method not in costs:
@@ -79,7 +86,7 @@ def runs_table(collected: dict[str, Any]) -> str:
     Parameters
     ----------
     collected : dict
-        As from `collect`.
+        The result of `collect`.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The paper's comparison on real images: binary baseline, coupled, decoupled and fine-tuned, and the controls.
 
-A list of training runs and a table. Every method gets the same images, the same number of epochs in all and at
-most the baseline's weights. Test images are looked at once, after training; nothing is chosen by them.
+A comparison is a list of training runs and a table. Every method gets the same images, the same number of epochs
+in all and at most the baseline's weights. Test images are used once, after training; they choose nothing.
 """
 
 import dataclasses
@@ -36,19 +36,20 @@ class CompareSettings:
     model : str
         A key of `COMPARED`.
     seeds : int
-        Runs of each method, with seeds 0, 1, ...
+        Number of runs of each method, with seeds 0, 1, ...
     epochs, images, width : int or None
-        Epochs in all; training images; width of the baseline's first layer, the others in proportion.
+        Epochs of both stages together; number of training images; width of the baseline's first layer, to which
+        the other layers keep their proportion.
     weights : str
-        Of the quantised networks, "float", "binary" or `module:Name`; the float network is float throughout.
+        Weights of the quantised networks: "float", "binary" or `module:Name`; the float network has float weights.
     activations : str
         A method of the shelf, or `module:Name`, in place of the baseline's activations.
     surrogate : str
-        Of all staircases, as for `RunSettings`.
+        Surrogate of all staircases, as in `RunSettings`.
     ablation : bool
-        Train the extra rows as well.
+        Train full-width ternary and restarted networks as well.
     three : bool
-        Also 2 bits decoupled into three copies, and that architecture from scratch.
+        Train 2-bit networks as well, decoupled into three copies, and the decoupled architecture from scratch.
     device : {"cpu", "gpu"}
     tf32 : bool
         Round the factors of the GPU's float32 products to TF32; see `duonet.backend.allow_tf32`.
@@ -56,7 +57,12 @@ class CompareSettings:
     Raises
     ------
     BadSetting
-        Naming the setting, what was expected and what came; a ValueError.
+        If a setting is wrong; a ValueError that names the setting, the expected and the given value.
+
+    Examples
+    --------
+    >>> [name for name, run in CompareSettings(model="mlp").runs()]
+    ['float-0', 'baseline-0', 'binaryduo-0', 'control-0']
     """
 
     model: str = "vgg_deep"
@@ -78,7 +84,7 @@ class CompareSettings:
         least = {"seeds": 1, "epochs": 2, "images": 2 * COMPARED[self.model]["batch_size"], "width": 2}
         check_fields("compare", self, least, {} if is_own(self.weights) else {"weights": WEIGHTS})
         with asked_by("compare", {}):
-            self.runs()  # refuses whatever else makes no sense
+            self.runs()  # refuses all other wrong settings
 
     def runs(self) -> list[tuple[str, RunSettings]]:
         """List the runs, (name, RunSettings), in the order in which they are made."""
@@ -110,19 +116,19 @@ def compare(
     ----------
     settings : CompareSettings
     out : str or Path
-        A new folder, or one of the same comparison: finished runs are not made again, one that was stopped
-        continues. It holds a folder for each run and results.json.
+        A new folder, or a folder of the same comparison: finished runs are kept, and a stopped run continues. It
+        gets a folder for each run, and results.json.
     progress : bool
         Show progress.
     crew : Crew, optional
-        Processes that share the runs; no number in results.json depends on it but the seconds. By default this
-        process makes one run after the other.
+        Processes that share the runs; in results.json only the seconds depend on it. By default this process makes
+        one run after the other.
 
     Returns
     -------
     dict
-        What results.json holds. Where a crew shared the runs, `failed` says by name of those that went wrong what
-        did; the others are finished all the same.
+        The content of results.json. If a crew shared the runs, `failed` has the error of each failed run by name;
+        the other runs are finished.
 
     Raises
     ------
@@ -131,7 +137,11 @@ def compare(
     ValueError
         If `out` holds a comparison with other settings.
     RunInUse, RuntimeError
-        If another process is at work in `out`; if a GPU is asked for and there is none.
+        If another process works in `out`; if `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> print(compare_table(compare(CompareSettings(model="mlp"), "runs/small")))  # doctest: +SKIP
     """
     runs = settings.runs()
     with asked_by("compare", {}):
@@ -146,7 +156,7 @@ def compare(
 
 
 def _share(runs, study, crew, progress):
-    """Make the runs that are not finished, in any order, and keep what all found in the order of the runs."""
+    """Make the unfinished runs in any order, and keep all results in the order of the runs."""
     found = {name: study.finished(name, run) for name, run in runs.items()}
     tasks = [study.task(name, runs[name], progress and crew.alone) for name in runs if found[name] is None]
     failed: dict[str, str] = {}
@@ -188,7 +198,7 @@ def _rows(found):
 
 
 def _differences(runs, found):
-    """List what decoupling changed in each run that has it."""
+    """List what decoupling changed in each run that decouples."""
     results = [(runs[name].seed, result) for name, result in found.items() if result]
     return [{"seed": seed, **result["decoupling"]} for seed, result in results if "decoupling" in result]
 
@@ -199,7 +209,7 @@ def compare_table(results: dict[str, Any]) -> str:
     Parameters
     ----------
     results : dict
-        As `compare` returns.
+        The result of `compare`, finished or not.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Every method of the shelf against the binary baseline, alike in all but itself, and with its gradient mismatch.
+"""Every method of the shelf against the binary baseline, all else equal, and the gradient mismatch of each.
 
-Two rounds of independent jobs. In the first, each method is trained at each learning rate; accuracy on validation
-images chooses its rate, and the best methods. Then begins the second round, with seeds of its own, whose networks
-are scored on the test images, once.
+A contest has two rounds of independent jobs. The first trains each method at each learning rate; accuracy on
+validation images chooses the method's rate, and the best methods. The second round has other seeds, and scores its
+networks on the test images, once.
 """
 
 import dataclasses
@@ -36,22 +36,30 @@ class ContestSettings:
     weights : {"float", "binary"}
         With float weights, methods for activations are compared; with binary ones, methods for weights.
     rates : tuple of float
-        Learning rates that every method is tried at; a second stage starts at a quarter.
+        Learning rates to try with every method; a second stage starts at a quarter of the rate.
     tuning_seeds, seeds, best_seeds : int
-        Seeds of the first round; of the second; of the second for the best methods, BinaryDuo, its architecture
-        from scratch and the baseline. No seed is in both rounds.
+        Number of seeds in the first round; in the second; in the second for the best methods, BinaryDuo, its
+        architecture from scratch and the baseline. No seed is in both rounds.
     best : int
-        How many methods count as the best, by the first round.
+        Number of methods that count as the best after the first round.
     epochs, images, validation_images, width : int or None
+        Epochs of all stages together; numbers of images; width of the first layer.
     measured_seeds, measured_images, coordinates, layers : int
-        Seeds of the second round whose mismatch is measured, 0 for none; training images, also those that no run
-        is trained on; weights of each layer; layers, those nearest to the last staircase.
+        Size of the mismatch measurement: seeds of the second round, 0 for none; first training images, more than a
+        run trains on if need be; weights of each layer; layers, the nearest to the last staircase.
     device : {"cpu", "gpu"}
 
     Raises
     ------
     BadSetting
-        Naming the setting, what was expected and what came; a ValueError.
+        If a setting is wrong; a ValueError that names the setting, the expected and the given value.
+
+    Examples
+    --------
+    >>> ContestSettings(rates=(0.02, 0.01))
+    Traceback (most recent call last):
+        ...
+    duonet.experiments.fields.BadSetting: contest: rates must be different and in rising order, got (0.02, 0.01)
     """
 
     model: str = "vgg_deep"
@@ -94,14 +102,14 @@ class ContestSettings:
         return RunSettings(self.model, "fashion-mini", seed=seed, test=test, **recipe, **row.settings).resolved()
 
     def measured(self, seed: int) -> Measured | None:
-        """Say whether and how the mismatch of the second round's seed is measured."""
+        """Return how to measure the mismatch with this seed of the second round; None measures nothing."""
         if seed >= self.tuning_seeds + self.measured_seeds:
             return None
         return Measured(self.measured_images, self.coordinates, self.layers)
 
 
 def first_round(settings: ContestSettings, rows: list[Contestant]) -> list[Job]:
-    """List the jobs that choose the learning rates; no test image is looked at.
+    """List the jobs that choose the learning rates; they use no test images.
 
     Parameters
     ----------
@@ -111,6 +119,12 @@ def first_round(settings: ContestSettings, rows: list[Contestant]) -> list[Job]:
     Returns
     -------
     list of Job
+
+    Examples
+    --------
+    >>> rows = chosen("float", ("pact",))
+    >>> [job.name for job in first_round(ContestSettings(rates=(0.01,), tuning_seeds=1), rows)]
+    ['tune-baseline-0.01-0', 'tune-pact-0.01-0']
     """
     return [
         Job(f"tune-{row.name}-{rate:g}-{seed}", settings.run(row, rate, seed, test=False))
@@ -128,7 +142,7 @@ def second_round(settings: ContestSettings, rows: list[Contestant], rates: dict[
     settings : ContestSettings
     rows : list of Contestant
     rates : dict
-        As `tuned` returns.
+        The result of `tuned`.
 
     Returns
     -------
@@ -146,19 +160,19 @@ def second_round(settings: ContestSettings, rows: list[Contestant], rates: dict[
 
 
 def tuned(settings: ContestSettings, rows: list[Contestant], records: dict[str, dict]) -> dict[str, dict]:
-    """Choose the learning rate of each method by its mean validation accuracy; the smallest of equals.
+    """Choose the learning rate of each method by its mean validation accuracy, the smallest of equally good rates.
 
     Parameters
     ----------
     settings : ContestSettings
     rows : list of Contestant
     records : dict
-        Of the finished jobs of the first round, by name.
+        Records of the first round's finished jobs, by name.
 
     Returns
     -------
     dict
-        By name `rate`, `means` for each rate, and `diverged`, how many runs did; of methods with all their jobs.
+        For each method whose jobs are all finished: `rate`, `means` by rate, and `diverged`, a number of runs.
     """
     found = {}
     for row in rows:
@@ -189,10 +203,10 @@ def contest(
     ----------
     settings : ContestSettings
     out : str or Path
-        A new folder, or one of a comparison with the same settings, whose finished jobs are not made again, for
-        whichever methods it was. It holds a folder of each run, a record of each job, and results.json.
+        A new folder, or the folder of a contest with the same settings and any methods; its finished jobs stay. It
+        gets a folder for each run, a record of each job, and results.json.
     names : tuple of str
-        Methods to compare, beside the baseline; all by default.
+        Methods to compare with the baseline; all by default.
     progress : bool
         Show progress.
     crew : Crew, optional
@@ -201,17 +215,21 @@ def contest(
     Returns
     -------
     dict
-        What results.json holds. `left_out` says by method why the model cannot take it; `failed` by job what went
-        wrong; the others are finished all the same.
+        The content of results.json. `left_out` has the reason for each method that the model cannot take, and
+        `failed` the error of each failed job; the other jobs are finished.
 
     Raises
     ------
     FileExistsError
         If `out` holds something else.
     ValueError
-        If there is no method of a name, or `out` holds a comparison with other settings.
+        If a name is unknown, or `out` holds a contest with other settings.
     RunInUse, RuntimeError
-        If another process is at work in `out`; if a GPU is asked for and there is none.
+        If another process works in `out`; if `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> results = contest(ContestSettings(model="mlp"), "runs/pact", ("pact",))  # doctest: +SKIP
     """
     rows = chosen(settings.weights, names)
     with asked_by("contest", {}):

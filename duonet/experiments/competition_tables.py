@@ -1,4 +1,4 @@
-"""What `contest` found as aligned tables: accuracy, costs, mismatch, and whether mismatch predicts accuracy."""
+"""The results of `contest` as tables: accuracy, costs, mismatch, and whether mismatch predicts accuracy."""
 
 import math
 import statistics
@@ -13,9 +13,11 @@ from duonet.experiments.records import spread
 from duonet.experiments.study_tables import cell
 from duonet.text import aligned
 
-NORMAL = 1.959964  # of 95 %
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of 95 %, by degrees of freedom from 1
-FEWEST = 5  # methods that a correlation is worth computing of
+# Half the width of a 95 % interval in standard errors: of the normal distribution, and of Student's t with 1, 2
+# and more degrees of freedom.
+NORMAL = 1.959964
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+FEWEST = 5  # methods for which a correlation is worth computing
 SIDES = {"better": "Significantly better", "worse": "Significantly worse", "open": "No significant difference"}
 STATES = {"start": "at the start", "trained": "after training"}
 
@@ -26,10 +28,11 @@ class Difference(NamedTuple):
     Attributes
     ----------
     mean, error : float
-        Of the differences, and their standard error, NaN for a single seed.
+        Mean of the differences, and its standard error, NaN for a single seed.
     half : float
         Half the width of the 95 % interval by Student's t.
     seeds : int
+        Number of seeds that both methods have.
     """
 
     mean: float
@@ -39,15 +42,15 @@ class Difference(NamedTuple):
 
 
 class Correlation(NamedTuple):
-    """Spearman's rank correlation of cosine and the gain in accuracy over the baseline, over methods.
+    """Spearman's rank correlation, over methods, of a layer's cosine and the gain in accuracy over the baseline.
 
     Attributes
     ----------
     state, layer : str
     value, low, high : float
-        With its 95 % interval; NaN of too few methods.
+        The correlation and its 95 % interval; NaN for too few methods.
     methods : int
-        Whose cosine is told from noise.
+        Number of methods whose cosine stands out from noise.
     """
 
     state: str
@@ -59,18 +62,24 @@ class Correlation(NamedTuple):
 
 
 def against(results: dict[str, Any], name: str, other: str = "baseline") -> Difference:
-    """Pair two methods by seed.
+    """Compare two methods seed by seed.
 
     Parameters
     ----------
     results : dict
-        As `contest` returns.
+        The result of `contest`.
     name, other : str
 
     Returns
     -------
     Difference
-        NaN where they share no seed.
+        NaN if the methods share no seed.
+
+    Examples
+    --------
+    >>> shares = {"pact": 0.5, "baseline": 0.25}
+    >>> against({"methods": {k: {"seeds": [0], "accuracy": [v]} for k, v in shares.items()}}, "pact")
+    Difference(mean=0.25, error=nan, half=nan, seeds=1)
     """
     rows = (results["methods"].get(key, {"seeds": [], "accuracy": []}) for key in (name, other))
     own, base = (dict(zip(row["seeds"], row["accuracy"])) for row in rows)
@@ -92,18 +101,18 @@ def _student(freedom):
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
     """Compute Spearman's rank correlation and its 95 % interval.
 
-    ρ is the correlation of the ranks, of equals their mean. The interval is Fisher's, tanh(artanh ρ ± 1.96 s),
-    with the variance of Bonett and Wright (2000), s² = (1 + ρ²/2) / (n − 3).
+    ρ is the correlation of the ranks; equal values share the mean of their ranks. The interval is Fisher's,
+    tanh(artanh ρ ± 1.96 s), with the variance of Bonett and Wright (2000), s² = (1 + ρ²/2) / (n − 3).
 
     Parameters
     ----------
     x, y : sequence of float
-        Of n pairs.
+        The two values of n pairs.
 
     Returns
     -------
     value, low, high : float
-        NaN where n < 5 or all of one are equal.
+        NaN if n < 5, or if all x or all y are equal.
 
     Examples
     --------
@@ -157,7 +166,7 @@ def cosines(results: dict[str, Any], name: str, state: str, layer: str) -> list[
 
 
 def correlations(results: dict[str, Any]) -> list[Correlation]:
-    """Compute for each measured layer whether methods of less mismatch end at higher accuracy.
+    """Compute, for each measured layer, whether methods with less mismatch end at higher accuracy.
 
     Parameters
     ----------
@@ -177,7 +186,7 @@ def correlations(results: dict[str, Any]) -> list[Correlation]:
 
 
 def points_of(results: dict[str, Any], state: str, layer: str) -> list[tuple[str, float, float]]:
-    """List (name, mean cosine, mean difference to the baseline) of the methods whose cosine is told from noise.
+    """List (name, mean cosine, mean gain over the baseline) of the methods whose cosine stands out from noise.
 
     Parameters
     ----------
@@ -200,7 +209,7 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
     Parameters
     ----------
     results : dict
-        As `contest` returns, finished or not.
+        The result of `contest`, finished or not.
 
     Returns
     -------
@@ -218,9 +227,9 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def ranked(results: dict[str, Any]) -> list[str]:
-    """Sort what was scored by its difference to the baseline, best first, and last what shares no seed with it.
+    """Sort the scored methods by their difference from the baseline, best first.
 
-    Means of other seeds cannot be held against each other.
+    A method that shares no seed with the baseline comes last: means over different seeds cannot be compared.
 
     Parameters
     ----------
@@ -254,7 +263,7 @@ def _accuracy(results):
 
 
 def _verdict(results):
-    """Sort the methods by whether their interval lies above 0, below, or on both sides."""
+    """Sort the methods by whether their interval lies above 0, below 0, or on both sides."""
     sides: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for name, row in _best_first(results):
         mean, _, half, _ = against(results, name)
@@ -284,7 +293,7 @@ def _gap(difference):
 
 
 def _time(row, base):
-    """Give the median over seeds of the processor's time as a multiple of the baseline's."""
+    """Return the median over seeds of the processor's time, as a multiple of the baseline's."""
     other = dict(zip(base["seeds"], base["cpu_seconds"]))
     pairs = [(spent, other.get(seed)) for seed, spent in zip(row["seeds"], row["cpu_seconds"])]
     ratios = [mine / theirs for mine, theirs in pairs if mine and theirs]
@@ -299,7 +308,7 @@ def _costs(results):
             row["label"], f"{row['weights']:,}", f"{row['weight_bits']}/{row['activation_bits']}",
             f"{row['operations'] / 1e6:.3f} M", f"{row['mbit']:.3f}", f"{row['extra'] - extra:+,}",
         ))  # fmt: skip
-    return _titled("Costs; extra: numbers beside the weights, less the baseline's", lines)
+    return _titled("Costs; extra: numbers besides the weights, minus the baseline's", lines)
 
 
 def _rates(results):
@@ -320,7 +329,7 @@ def _mismatch(results):
     for name, row in _best_first(results):
         found = [cosines(results, name, state, layer) for state in STATES for layer in layers]
         lines.append((row["label"], *(cell(rows) if rows else "" for rows in found)))
-    return _titled("Gradient mismatch, noise taken out; a dot: noise hides it", lines)
+    return _titled("Gradient mismatch, corrected for noise; a dot: noise hides it", lines)
 
 
 def _correlation(results):

@@ -1,4 +1,4 @@
-"""Which methods of the shelf can be held against the binary baseline, and how each is put into a network."""
+"""The methods of the shelf that can be compared with the binary baseline, and the settings that select each."""
 
 from typing import Any, NamedTuple
 
@@ -8,21 +8,21 @@ from duonet import arguments
 from duonet.experiments.shelf import shelf_rows
 from duonet.methods import Entry, entries
 
-# On one bit these are the baseline's own function and gradient, so that they have no row of their own.
+# With one bit these have the baseline's own function and gradient, so they get no row of their own.
 SAME = {
     "float": ("dorefa-activations", "wrpn-activations"),
     "binary": ("dorefa-1-bit-weights", "dorefa-weights"),
 }
 KIND = {"float": "activations", "binary": "weights"}
-MORE = {"abc-weights": 2}  # the fewest bases that it has
+MORE = {"abc-weights": 2}  # the fewest bases of the method
 OURS = ("baseline", "control", "binaryduo", "control3", "binaryduo3")
 LABELS = (
     "binary baseline", "decoupled from scratch", "BinaryDuo", "decoupled into three, from scratch",
     "BinaryDuo of 2 bits",
 )  # fmt: skip
-# Its lowest level is learned; only copies of 0 can stand beside a convolution's padding.
+# It learns its lowest level, but a convolution's padding is 0: decoupled copies need 0 as their lowest level.
 UNCOUPLED = ("dsq-activations",)
-COUPLED, THREE = "-coupled", 3  # the end of a name: activations of 2 bits that are decoupled into so many
+COUPLED, THREE = "-coupled", 3  # the end of a name for 2-bit activations to decouple, and their number of copies
 
 
 class Contestant(NamedTuple):
@@ -32,9 +32,9 @@ class Contestant(NamedTuple):
     ----------
     name, label : str
     reference : int or None
-        Number in the list of references of BinaryDuo; None for its own networks.
+        Number in BinaryDuo's list of references; None for BinaryDuo's own networks.
     settings : dict
-        Of `RunSettings`, what tells it from the baseline.
+        The fields of `RunSettings` that set the method apart.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Contestant(NamedTuple):
 
 
 def contestants(weights: str) -> list[Contestant]:
-    """List what is compared, the baseline first.
+    """List the rows of a comparison, the baseline first.
 
     Parameters
     ----------
     weights : {"float", "binary"}
-        With float weights, every method whose activations have one bit. With binary ones, every method whose
-        weights have one bit, and ABC-Net's two bases, before the baseline's activations. BinaryDuo and its
-        architecture from scratch stand in both, with ternary activations and with 2 bits; with float weights so do
-        methods of 2 bits, coupled, decoupled into three and fine-tuned.
+        With "float", every method whose activations have one bit. With "binary", every method whose weights have
+        one bit, and ABC-Net with two bases, all with the baseline's activations. Both lists have BinaryDuo and its
+        architecture from scratch, with ternary activations and with 2 bits. The list of "float" also has methods
+        with 2 bits that start coupled, are decoupled into three, and fine-tuned.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def contestants(weights: str) -> list[Contestant]:
 
 
 def _bits(entry: Entry, size: int | None) -> int | None:
-    """Return the bits that a method has with so many bits or bases; None where it does not come in them."""
+    """Return the bits of a method made with this number of bits or bases; None if it refuses the number."""
     try:
         return entry.make(np.random.default_rng(0), size=size).bits
     except ValueError:
@@ -94,13 +94,13 @@ def _bits(entry: Entry, size: int | None) -> int | None:
 
 
 def chosen(weights: str, names: tuple[str, ...]) -> list[Contestant]:
-    """List the contestants of some names, and always the baseline.
+    """List the baseline, and the contestants with the given names.
 
     Parameters
     ----------
     weights : {"float", "binary"}
     names : tuple of str
-        All where there are none.
+        Names of contestants; an empty tuple stands for all.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def chosen(weights: str, names: tuple[str, ...]) -> list[Contestant]:
     Raises
     ------
     ValueError
-        If there is none of a name; the message suggests the nearest.
+        If a name is unknown; the message suggests the nearest.
 
     Examples
     --------

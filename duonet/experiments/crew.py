@@ -1,6 +1,6 @@
 """Do the tasks of a study in this process, one after the other, or on workers of Dask (`duonet[scale]`).
 
-This file alone knows Dask, which finds a worker for each task, and another worker where one dies.
+Only this file knows Dask, which finds a worker for each task, and another worker if that one dies.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from duonet.files import replacing
 from duonet.progress import Tally
 from duonet.version import VERSION
 
-ANSWER_SECONDS = 10  # within which a scheduler must answer
-# In this order the files make a run that can be resumed, whenever the writing stops.
+ANSWER_SECONDS = 10  # the longest wait for a scheduler
+# Written in this order, the files make a run that can be resumed, whenever the writing stops.
 FIRST, LAST = "settings.toml", ("last.npz", "result.json")
 CONFIG = {
     "distributed.deploy.lost-worker-timeout": "365d",  # else a busy machine's worker that starts again is given up
@@ -42,11 +42,11 @@ class Task(NamedTuple):
     name : str
         No two tasks of a study share it.
     work : callable
-        An importable function. What it returns must be picklable.
+        An importable function that returns a picklable value.
     arguments : tuple
     folder : Path or None
-        Where the work's files belong. The work takes a folder after its arguments: this one where the process is
-        alone; on a worker a temporary one, which begins with the files of this one. They come back as bytes.
+        The folder for the work's files. The work takes a folder after its arguments: this one if the process is
+        alone; on a worker a temporary folder with copies of the files, which come back as bytes.
     """
 
     name: str
@@ -64,27 +64,27 @@ class SchedulerLost(RuntimeError):
 
 
 class WorkerDied(RuntimeError):
-    """Each worker that was given the task died with it."""
+    """Every worker that got the task died."""
 
 
 class Crew:
-    """Does tasks in this process, or on several; their values are the same to the last bit.
+    """Does tasks in this process or in several; the values are the same to the last bit.
 
-    A context manager: what it starts, at the first task, it stops at the end.
+    A crew is a context manager: it starts its workers at the first task, and stops them at the end.
 
     Parameters
     ----------
     workers : int
-        Processes of this machine, of one thread each unless `DUONET_THREADS` says otherwise. They are reached
-        through 127.0.0.1 alone; a script that starts them begins with `if __name__ == "__main__":`. With 1
-        everything happens in this process, and Dask is not needed.
+        Processes on this machine, each with one thread unless `DUONET_THREADS` is set. They listen on 127.0.0.1
+        alone. A script that starts them must do so under `if __name__ == "__main__":`. With 1, everything happens
+        in this process, without Dask.
     scheduler : str, optional
         Address of a Dask scheduler instead, such as "tcp://10.0.0.1:8786", whose workers do the tasks.
 
     Raises
     ------
     BadSetting
-        If both are given, or Dask is missing; a ValueError.
+        If `workers` is not 1 to 9,999, both arguments are given, or Dask is missing; a ValueError.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Crew:
                 arguments.instance("Crew", "scheduler", scheduler, str)
         self.scheduler = scheduler
         if scheduler is not None and workers != 1:
-            raise BadSetting("Crew", "workers", "cannot be given beside a scheduler, which has its own")
+            raise BadSetting("Crew", "workers", "cannot be given with a scheduler, which has its own")
         if not self.alone and importlib.util.find_spec("distributed") is None:
             name = "workers" if scheduler is None else "scheduler"
             raise BadSetting("Crew", name, "needs Dask, which is not installed: pip install duonet[scale]")
@@ -122,17 +122,17 @@ class Crew:
     def each(
         self, tasks: Iterable[Task], title: str = "", done: int = 0, progress: bool = True
     ) -> Iterator[tuple[Task, Any, Exception | None]]:
-        """Do the tasks, and yield each when it has ended, in any order; its files lie in its folder by then.
+        """Do the tasks, and yield each at its end, in any order, with its files in its folder.
 
         Parameters
         ----------
         tasks : iterable of Task
         title : str
-            In front of the bar.
+            Title of the bar.
         done : int
-            How many other tasks of the study were finished before, for the bar.
+            Number of other tasks of the study that were finished before, for the bar.
         progress : bool
-            Show a bar for all tasks in a terminal, elsewhere a line for each. One process alone shows none.
+            Show a bar for all tasks in a terminal, or a line for each elsewhere. One process alone shows none.
 
         Yields
         ------
@@ -142,7 +142,8 @@ class Crew:
         Raises
         ------
         OtherVersion, SchedulerLost, CannotWrite
-            Finished tasks are kept.
+            If a worker has another duonet, the scheduler is lost, or a file cannot be written; finished tasks
+            are kept.
         """
         if self.alone:
             for task in tasks:
@@ -158,6 +159,7 @@ class Crew:
         Raises
         ------
         OtherVersion, SchedulerLost
+            If a worker has another version of duonet, or the scheduler does not answer.
         """
         if not self.alone and self._client is None:
             self._client = self._start()
@@ -188,7 +190,7 @@ class Crew:
         client = self._stack.enter_context(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
         for worker, found in client.run(_version, on_error="return").items():
             if found != VERSION:
-                found = f"duonet {found}" if isinstance(found, str) else f"no such duonet ({found})"
+                found = f"duonet {found}" if isinstance(found, str) else f"no usable duonet ({found})"
                 raise OtherVersion(f"the worker {worker} has {found}, and this is duonet {VERSION}")
         return client
 
@@ -196,7 +198,7 @@ class Crew:
         client, waiting, running, ended = self._client, tasks[::-1], {}, queue.SimpleQueue()
         try:
             while waiting or running:
-                # No more than can run: a worker that dies is blamed on every task that it was given.
+                # No more than can run: Dask blames a worker's death on every task that the worker had.
                 while waiting and len(running) < self._room():
                     future = self._submit(waiting[-1])
                     running[future.key] = future, waiting.pop()
@@ -220,11 +222,11 @@ class Crew:
         except OSError:
             raise self._lost() from None
         if threads == 0 and self.scheduler is not None:
-            warnings.warn(f"no worker has come to {self.scheduler} yet; this waits for one", stacklevel=2)
+            warnings.warn(f"no worker has joined {self.scheduler} yet; waiting for one", stacklevel=2)
         return max(1, threads)
 
     def _lost(self):
-        return SchedulerLost("the connection to Dask's scheduler is lost; what was finished is kept")
+        return SchedulerLost("the connection to Dask's scheduler is lost; finished tasks are kept")
 
     def _submit(self, task):
         call = pickle.dumps((task.work, task.arguments, None if task.folder is None else _packed(task.folder)))
@@ -239,11 +241,11 @@ class Crew:
             value, files = future.result()
         except (OtherVersion, KeyboardInterrupt):
             raise
-        except BaseException as error:  # in some versions a cancelled future's is no Exception
+        except BaseException as error:  # in some versions a cancelled future's error is not an Exception
             if future.status == "cancelled" or self._client.status != "running":
                 raise self._lost() from None
             if isinstance(error, KilledWorker):
-                error = WorkerDied("every worker that was given it died, perhaps for want of memory")
+                error = WorkerDied("every worker that got the task died, perhaps because memory ran out")
             if not isinstance(error, Exception):
                 raise
             return None, error
@@ -254,7 +256,7 @@ class Crew:
 
 
 async def _call(address):
-    """Connect once and give up in time; a client waits for minutes where something else listens."""
+    """Connect once and give up in time; a client would wait for minutes if another program listens there."""
     from distributed import Security
     from distributed.comm import connect
 
@@ -267,7 +269,7 @@ async def _call(address):
 
 @contextlib.contextmanager
 def _silent(*names):
-    """Keep Dask's logs from the terminal, where an error is one sentence."""
+    """Keep Dask's logs off the terminal, where an error is one sentence."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -280,7 +282,7 @@ def _silent(*names):
 
 @contextlib.contextmanager
 def _ctrl_c_later():
-    """Hear Ctrl-C at the end of the block; what begins in it, a thread or its processes, hears it never."""
+    """Let Ctrl-C wait for the end of the block; threads and processes that start in it never get Ctrl-C."""
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
@@ -308,7 +310,7 @@ def _version():
 def _on_worker(version, call):
     """Do a task in a worker's process, which only values leave."""
     if version != VERSION:
-        raise OtherVersion(f"a worker has duonet {VERSION}, and the study is of duonet {version}")
+        raise OtherVersion(f"a worker has duonet {VERSION}, but the study runs on duonet {version}")
     os.environ.setdefault("DUONET_THREADS", "1")  # before the first product
     parallel.keep_memory()
     work, given, files = pickle.loads(call)
@@ -322,7 +324,7 @@ def _on_worker(version, call):
 
 
 def _packed(folder):
-    """Read the files of a folder, if it exists, without the hidden ones."""
+    """Read the files of a folder, if it exists; hidden files are left out."""
     if not folder.is_dir():
         return {}
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}

@@ -1,4 +1,4 @@
-"""How far a decoupled network is from the coupled one it was made of."""
+"""How far a decoupled network is from the coupled network that it was made of."""
 
 import copy
 from collections.abc import Callable
@@ -11,21 +11,22 @@ from duonet.module import Module
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
-DOUBLE_CHECKED_IMAGES = 1000  # on which decoupling is checked in float64
+DOUBLE_CHECKED_IMAGES = 1000  # for the check of decoupling in float64
 
 
 def decoupling_difference(
     coupled: Module, decoupled: Module, images: Dataset, loader: Callable[[Dataset], DataLoader]
 ) -> dict[str, Any]:
-    """Hold the decoupled network against the coupled one, in float64 and in float32.
+    """Compare the decoupled network with the coupled network, in float64 and in float32.
 
-    The two sum the same products in another order. In float64 that is all the difference there is, where weights
-    are divided by a power of 2: W/3 was rounded when a float32 network was decoupled. In float32 rounding now and
-    then carries a pre-activation over a threshold.
+    The two networks sum the same products in different orders. In float64, the rounding of these sums is their
+    only difference if decoupling divided weights by a power of 2; W/3 was rounded when the float32 network was
+    decoupled. In float32, rounding occasionally carries a pre-activation over a threshold.
 
     Parameters
     ----------
     coupled, decoupled : Module
+        Networks with logits (N, classes).
     images : duonet.data.Dataset
     loader : callable
         From a data set to an iterable of (x, labels).
@@ -33,8 +34,8 @@ def decoupling_difference(
     Returns
     -------
     dict
-        `float64_images`, `float64_relative_difference` (the largest of the logits, relative to the largest logit),
-        `float32_images`, `float32_changed_predictions`.
+        `float64_images` and `float32_images`, numbers of images; `float64_relative_difference`, the largest
+        difference of two logits divided by the largest logit; `float32_changed_predictions`, a number of images.
     """
     few = images.take(min(DOUBLE_CHECKED_IMAGES, len(images.labels)))
     exact, _, checked = _compared(

@@ -15,6 +15,11 @@ def versions() -> dict[str, str]:
     Returns
     -------
     dict
+
+    Examples
+    --------
+    >>> sorted(versions())
+    ['duonet', 'kernels', 'numpy', 'platform', 'python']
     """
     return {
         "duonet": VERSION,
@@ -26,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_mib() -> float | None:
-    """Return the largest memory this process has held, or None where the system does not say.
+    """Return the largest memory that this process has held, in MiB, or None if the system does not report it.
 
     Returns
     -------

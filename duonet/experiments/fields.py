@@ -1,4 +1,4 @@
-"""Settings that are refused, each in the words of whoever gave it: a flag, an argument, a file."""
+"""Checks of settings; a refusal names the setting as the caller gave it: as a flag, an argument or in a file."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,22 @@ from duonet import arguments, backend
 
 
 class BadSetting(ValueError):
-    """A setting that cannot be; `name` says which, `problem` what was expected and what came."""
+    """A setting has a wrong value.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the command, class or function that has the setting.
+    name : str
+        Name of the setting.
+    problem : str
+        The rest of the message: the expected and the given value.
+
+    Examples
+    --------
+    >>> str(BadSetting("train", "width", "must be an int at least 1, got 0"))
+    'train: width must be an int at least 1, got 0'
+    """
 
     def __init__(self, owner: str, name: str, problem: str) -> None:
         super().__init__(f"{owner}: {name}{'' if problem.startswith(':') else ' '}{problem}")
@@ -21,23 +36,36 @@ class BadSetting(ValueError):
 
 
 class NoGPU(BadSetting, RuntimeError):
-    """A setting that needs a GPU where none can be used."""
+    """A setting needs a GPU, but none can be used."""
 
 
 @contextlib.contextmanager
 def asked_by(owner: str, names: Mapping[str, str]) -> Iterator[None]:
-    """Let a refused setting bear the name under which `owner` took it.
+    """Let the refusal of a setting use the name under which `owner` took the setting.
 
     Parameters
     ----------
     owner : str
-        Of the command or function that was called.
+        Name of the command or function that was called.
     names : dict
-        From a setting to its name there, such as a flag; the others keep theirs.
+        From a setting to its name there, such as a flag; other settings keep their names.
 
     Yields
     ------
     None
+
+    Raises
+    ------
+    BadSetting
+        The refusal, with the owner and the name replaced.
+
+    Examples
+    --------
+    >>> with asked_by("train", {"width": "--width"}):
+    ...     raise BadSetting("RunSettings", "width", "must be an int at least 1, got 0")
+    Traceback (most recent call last):
+        ...
+    duonet.experiments.fields.BadSetting: train: --width must be an int at least 1, got 0
     """
     try:
         yield
@@ -47,18 +75,23 @@ def asked_by(owner: str, names: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def settings_of(owner: str, names: Mapping[str, str]) -> Iterator[None]:
-    """Turn the refusal of an argument into one of the setting that it was made of.
+    """Turn the refusal of an argument into the refusal of the setting from which the argument was made.
 
     Parameters
     ----------
     owner : str
-        Of the function that took the settings.
+        Name of the function that took the settings.
     names : dict
         From an argument to its setting. "vgg7: in_shape must be ..." becomes "train: size: in_shape must be ...".
 
     Yields
     ------
     None
+
+    Raises
+    ------
+    BadSetting
+        In place of a ValueError or TypeError that names an argument in `names`.
     """
     try:
         yield
@@ -81,30 +114,30 @@ def check_device(owner: str, device: str) -> None:
     Raises
     ------
     NoGPU
-        Says what was looked for.
+        If `device` is "gpu" and no GPU can be used; the message says why.
     """
     if device == "gpu" and not backend.gpu_available():
         raise NoGPU(owner, "device", f"cannot be gpu: {backend.why_no_gpu()}")
 
 
 def check_fields(owner: str, settings: Any, least: Mapping[str, float], choices: Mapping[str, Any]) -> None:
-    """Check the fields of a frozen dataclass by their types, and make NumPy's numbers Python's.
+    """Check the fields of a frozen dataclass by their types, and turn NumPy's numbers into Python's.
 
     Parameters
     ----------
     owner : str
-        Of the class or command, for messages.
+        Name of the class or command, for messages.
     settings : dataclass
-        Fields may be None where that is their default; tuples hold positive numbers.
+        A field may be None if None is its default; tuples hold positive numbers.
     least : dict
         From a field's name to its smallest number.
     choices : dict
-        From a field's name to the words that it may be.
+        From a field's name to its allowed words.
 
     Raises
     ------
     BadSetting
-        Naming the setting, what was expected and what came.
+        If a field is wrong; the message names the field, the expected and the given value.
     """
     names = {field.name: field.name for field in dataclasses.fields(settings)}
     for field in dataclasses.fields(settings):
@@ -112,7 +145,7 @@ def check_fields(owner: str, settings: Any, least: Mapping[str, float], choices:
         if value is None and field.default is None:
             continue
         bounds = {"at_least": least[field.name]} if field.name in least else {}
-        with settings_of(owner, names):  # a wrong type too: from a file it is a wrong value
+        with settings_of(owner, names):  # for a wrong type as well: from a file it is a wrong value
             if field.name in choices:
                 value = arguments.one_of(owner, field.name, value, choices[field.name])
             else:
@@ -129,13 +162,13 @@ def _checked(owner, name, value, kind, bounds):
         numbers = arguments.instance(owner, name, value, tuple)
         return tuple(arguments.number(owner, name, number, above=0) for number in numbers)
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        problem = f"is no text that a file can hold in UTF-8, {value!r}; rename the folder"
+        problem = f"must be text that UTF-8 can encode, got {value!r}; rename the folder"
         raise BadSetting(owner, name, problem)
     return arguments.instance(owner, name, bool(value) if isinstance(value, np.bool_) else value, kind)
 
 
 def kind_of(field: dataclasses.Field) -> type:
-    """Return the type of a setting: str, int, float, bool or tuple, where None is allowed beside it or not.
+    """Return the type of a setting, str, int, float, bool or tuple, whether or not the setting may be None.
 
     Parameters
     ----------

@@ -31,12 +31,13 @@ def combinations(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any], Ru
     Returns
     -------
     list of (name, given, run)
-        A name for the folder; the run's values of the lists; all its settings, resolved.
+        The name of the run's folder; its values from the lists; all its settings, resolved.
 
     Raises
     ------
     BadSetting, ValueError
-        If a list is empty, two combinations are the same, or there are more than 9,999.
+        If a setting is wrong, the model or data set is missing, a list is empty, two combinations are the same, or
+        there are more than 9,999.
 
     Examples
     --------
@@ -45,10 +46,10 @@ def combinations(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any], Ru
     ['1-0.004-0', '2-0.004-1', '3-0.008-0', '4-0.008-1']
     """
     if missing := [name for name in ("model", "dataset") if name not in settings]:
-        raise ValueError(f"sweep: the settings do not say {' and '.join(missing)}")
+        raise ValueError(f"sweep: the settings do not give {' and '.join(missing)}")
     varied = {name: values for name, values in settings.items() if isinstance(values, list)}
     if empty := [name for name, values in varied.items() if not values]:
-        raise BadSetting("sweep", empty[0], "must be a value or a list of some, got []")
+        raise BadSetting("sweep", empty[0], "must be a value or a list of values, got []")
     count = math.prod(map(len, varied.values()))
     if count > MOST:
         sizes = ", ".join(f"{name} {len(values)}" for name, values in varied.items())
@@ -78,8 +79,8 @@ def sweep(
     settings : dict
         Fields of `RunSettings`; a list stands for each of its values in turn.
     out : str or Path
-        A new folder, or one of the same grid, whose finished runs are not made again. It holds a folder of each
-        run, as `train` writes it, and results.json.
+        A new folder, or a folder of the same grid, whose finished runs are kept. It gets a folder for each run, as
+        `train` writes it, and results.json.
     progress : bool
         Show progress.
     crew : Crew, optional
@@ -95,9 +96,14 @@ def sweep(
     FileExistsError
         If `out` holds something else.
     ValueError
-        If the settings make no sense, or `out` holds a sweep with other settings.
+        If a setting is wrong, or `out` holds a sweep with other settings.
     RunInUse, RuntimeError
-        If another process is at work in `out`; if a GPU is asked for and there is none.
+        If another process works in `out`; if `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> grid = {"model": "mlp", "dataset": "fashion-mini", "lr": [0.004, 0.008], "seed": [0, 1, 2]}
+    >>> print(sweep_table(sweep(grid, "runs/grid")))  # doctest: +SKIP
     """
     runs = combinations(settings)
     with asked_by("sweep", {}):
@@ -150,12 +156,21 @@ def sweep_table(results: dict[str, Any]) -> str:
     Parameters
     ----------
     results : dict
-        As `sweep` returns.
+        The result of `sweep`, finished or not.
 
     Returns
     -------
     str
         Combinations in the order of the grid.
+
+    Examples
+    --------
+    >>> runs = [{"given": {"lr": lr}, "val_accuracy": 0.75 + lr, "test_accuracy": 0.75} for lr in (0.02, 0.04)]
+    >>> print(sweep_table({"settings": {"model": "mlp", "lr": [0.02, 0.04]}, "runs": runs}))
+    lr    seeds  validation %  test accuracy %
+    ------------------------------------------
+    0.02      1         77.00            75.00
+    0.04      1         79.00            75.00
     """
     settings = results["settings"]
     varied = [name for name, values in settings.items() if isinstance(values, list) and name != "seed"]

@@ -35,13 +35,13 @@ from duonet.train import TrainingDiverged
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What `measure` is to do with a job's network, before and after training.
+    """How to measure the mismatch of a job's network, before and after training.
 
     Attributes
     ----------
     images, coordinates, layers, parts : int
-        The first training images, also those that no run is trained on; weights of a layer; how many layers, those
-        nearest to the last staircase; disjoint parts.
+        Numbers of first training images, more than the run trains on if need be; of weights in a layer; of layers,
+        the nearest to the last staircase; of disjoint parts of the images.
     step : float
         ε of the coordinate discrete gradient.
     """
@@ -55,15 +55,15 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of a study, as settings alone: it can be pickled, compared and made anywhere.
+    """One run of a study, as settings alone: it can be pickled and compared, and any process can do it.
 
     Attributes
     ----------
     name : str
-        Of its folder and its record; no two jobs of a study share it.
+        Name of its folder and its record; no two jobs of a study share it.
     run : RunSettings
     measured : Measured or None
-        Whether the mismatch is measured as well.
+        How to measure the mismatch; None measures nothing.
     """
 
     name: str
@@ -72,24 +72,24 @@ class Job:
 
 
 def perform(job: Job, folder: str | Path) -> dict[str, Any]:
-    """Make one job's run, or continue it, and return what it found.
+    """Make one job's run, or continue it, and return its record.
 
     Parameters
     ----------
     job : Job
     folder : str or Path
-        Of the run; a new one, or that of the same job.
+        The run's folder: a new folder, or the folder of the same job.
 
     Returns
     -------
     dict
-        `validation` and, if they were scored, `test` accuracy; `cpu_seconds` of the processor
-        (None for a run that was continued); the network's costs; `mismatch`, rows of each layer at the `start` and
-        when `trained`. A run whose loss became infinite has `diverged`, and an accuracy of 0.
+        `validation` accuracy, and `test` accuracy or None; `cpu_seconds`, the processor's time for training (None
+        for a continued run); the network's costs; `mismatch`, rows for each layer at the `start` and when
+        `trained`. A run whose loss became infinite has `diverged`, a message, and a `validation` accuracy of 0.
     """
     folder, run = Path(folder), job.run.resolved()
     begun = (folder / "settings.toml").is_file()
-    # The network that is measured at the start is another one than that which is trained, with the same weights.
+    # At the start, a second network with the same weights is measured in place of the one to train.
     mismatch = {"start": _mismatch(job, None)} if job.measured else {}
     started = time.process_time()
     try:
@@ -106,7 +106,7 @@ def perform(job: Job, folder: str | Path) -> dict[str, Any]:
 
 
 def _costs(model, shape):
-    """Count what the network costs; `extra` are the numbers that it keeps beside weights, but running averages."""
+    """Count the network's costs; `extra` counts its numbers besides weights, without running averages."""
     counted = summary(model, shape)
     learned = counted.parameters - counted.weights
     kept = sum(m.size for _, q in model.modules() if isinstance(q, Quantizer) for _, m in q.named_buffers())
@@ -117,7 +117,7 @@ def _costs(model, shape):
 
 
 def _mismatch(job, model):
-    """Measure the layers in front of the last staircases, of a network to be trained if `model` is None."""
+    """Measure the layers in front of the last staircases; if `model` is None, of a network before training."""
     wanted, run = job.measured, job.run.resolved()
     splits, more = load_splits(run), load_splits(dataclasses.replace(run, images=wanted.images)).train
     images = data.Normalize.of(splits.train.images)(more.images)
@@ -177,9 +177,9 @@ def finish(
     ----------
     jobs : iterable of Job
     out : str or Path
-        Holds a folder of each run in `runs`, and a record of each finished job in `jobs`.
+        A folder with a folder for each run in `runs`, and a record of each finished job in `jobs`.
     progress : bool
-        Say which job begins.
+        Print the name of each job that begins.
     act : callable
         Makes a job in a folder, and returns its record.
     crew : Crew, optional
@@ -190,12 +190,12 @@ def finish(
     records : dict
         From the names of finished jobs to their records, with their settings, in the order of `jobs`.
     failed : dict
-        From the names of others to what went wrong.
+        From the names of failed jobs to their errors.
 
     Raises
     ------
     ValueError
-        If a record is damaged, or of a job with other settings.
+        If a record is damaged, or belongs to a job with other settings.
     """
     out, jobs, crew = Path(out), list(jobs), crew or Crew()
     records = {job.name: found for job in jobs if (found := _kept(out, job)) is not None}
@@ -237,9 +237,9 @@ def _kept(out, job):
             check_shape(record, JOB | scored | (MEASURED if job.measured else {}), "the record")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = str(error).removeprefix(f"{path} is damaged: ")
-        raise ValueError(f"{path} is damaged: {why}; remove it, and the job is made again") from None
+        raise ValueError(f"{path} is damaged: {why}; remove the file to do the job again") from None
     if found != dataclasses.replace(job, run=job.run.resolved()):
-        raise ValueError(f"{path} is of a job with other settings")
+        raise ValueError(f"{path} belongs to a job with other settings")
     return record
 
 

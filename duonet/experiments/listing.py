@@ -1,4 +1,4 @@
-"""Training runs side by side, a row each: settings that differ, progress, accuracies."""
+"""A row for each of several training runs: settings that differ, progress, accuracies."""
 
 import dataclasses
 import os
@@ -21,11 +21,17 @@ def runs_in(folders: Iterable[str | Path]) -> list[Path]:
     Parameters
     ----------
     folders : iterable of str or Path
-        A path without a run stays, to be refused by name later; a study's results.json is left out.
+        A path without a run stays in the list, so that its reader refuses it by name; a study's results.json is
+        left out.
 
     Returns
     -------
     list of Path
+
+    Examples
+    --------
+    >>> [path.name for path in runs_in(["runs/nosuch", "runs/sweep/results.json"])]
+    ['nosuch', 'results.json']
     """
     found: list[Path] = []
     for folder in map(Path, folders):
@@ -46,13 +52,18 @@ def list_runs(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        For each `folder`, `settings`, `finished`, `epochs` made and `of` how many in all, `val_accuracy` (the best
-        of the last stage so far, or what the result says) and `test_accuracy`; None where there is none yet.
+        For each run `folder`, `settings`, `finished`, `epochs` (trained so far), `of` (the number of all epochs),
+        `val_accuracy` (the result's, or the best of the last stage so far) and `test_accuracy`, shares of the
+        images; None if there is none yet.
 
     Raises
     ------
     ValueError
-        If a folder holds no run, or a file of one is damaged; names it.
+        If a folder holds no run, or a file of a run is damaged; the message names it.
+
+    Examples
+    --------
+    >>> print(list_table(list_runs(["runs/a", "runs/b"])))  # doctest: +SKIP
     """
     return [_run(Path(folder)) for folder in folders]
 
@@ -74,12 +85,12 @@ def _run(folder):
 
 
 def alike(runs: list[dict[str, Any]]) -> bool:
-    """Say whether runs are finished, scored on test images, and differ in nothing but method and seed.
+    """Tell whether runs are finished, scored on test images, and differ in method and seed alone.
 
     Parameters
     ----------
     runs : list of dict
-        As from `list_runs`.
+        The result of `list_runs`.
 
     Returns
     -------
@@ -97,12 +108,21 @@ def list_table(runs: list[dict[str, Any]]) -> str:
     Parameters
     ----------
     runs : list of dict
-        As from `list_runs`.
+        The result of `list_runs`.
 
     Returns
     -------
     str
-        An unfinished run says so.
+
+    Examples
+    --------
+    >>> run = {"settings": {"lr": 0.1}, "epochs": 4, "of": 4, "val_accuracy": 0.8, "test_accuracy": 0.75}
+    >>> other = run | {"settings": {"lr": 0.2}, "epochs": 1, "test_accuracy": None}
+    >>> print(list_table([run | {"folder": "a", "finished": True}, other | {"folder": "b", "finished": False}]))
+    run   lr  epochs  validation %  test %       state
+    --------------------------------------------------
+    a    0.1  4 of 4         80.00   75.00    finished
+    b    0.2  1 of 4         80.00          unfinished
     """
     differ = _differing(runs)
     rows = [("run", *differ, "epochs", "validation %", "test %", "state")]

@@ -1,4 +1,4 @@
-"""What a run is made of: images, batches, network, and whether they fit together."""
+"""The parts of a run, images, batches and network, and a check that they fit together."""
 
 from typing import Any, cast
 
@@ -21,11 +21,12 @@ LOADED = {"name": "dataset", "folder": "data", "size": "size", "grey": "grey"}  
 
 
 def checked(settings: RunSettings) -> data.Splits:
-    """Refuse what cannot be trained here, before anything is written, and load the images.
+    """Load the images of a run, and refuse a run that cannot be trained here, before anything is written.
 
     Parameters
     ----------
     settings : RunSettings
+        Resolved.
 
     Returns
     -------
@@ -34,9 +35,13 @@ def checked(settings: RunSettings) -> data.Splits:
     Raises
     ------
     ValueError
-        If there are fewer images than the settings ask for, or the network does not take them.
+        If there are fewer images than the settings need, or the network does not take them.
     RuntimeError
-        If a GPU is asked for and there is none.
+        If `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> splits = checked(RunSettings("mlp", "fashion-mini", images=640).resolved())  # doctest: +SKIP
     """
     check_device("train", settings.device)
     if settings.tf32:
@@ -58,11 +63,12 @@ def checked(settings: RunSettings) -> data.Splits:
 def make_loader(
     settings: RunSettings, dataset: data.Dataset, normalize: data.Normalize, rng: np.random.Generator | None = None
 ) -> data.DataLoader:
-    """Make the batches of a data set: with `rng` those to train on, shuffled and augmented, else those to score.
+    """Make the batches of a data set: with `rng` shuffled and augmented, to train on; else in order, to score.
 
     Parameters
     ----------
     settings : RunSettings
+        Resolved.
     dataset : duonet.data.Dataset
     normalize : duonet.data.Normalize
     rng : numpy.random.Generator, optional
@@ -91,7 +97,7 @@ def load_splits(settings: RunSettings) -> data.Splits:
     Raises
     ------
     ValueError
-        If there are fewer images than the settings ask for.
+        If there are fewer images than the settings need.
     """
     size = None if settings.size is None else (settings.size, settings.size)
     with settings_of("train", LOADED):
@@ -117,9 +123,9 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
     Raises
     ------
     BadSetting
-        If it has none of them, or the method does not come in so many bits.
+        If the network has none, or the method does not come in that number of bits.
     """
-    rng = np.random.default_rng([settings.seed, 0, 1])  # of those that draw: other numbers than the weights'
+    rng = np.random.default_rng([settings.seed, 0, 1])  # methods that draw get other numbers than the weights
     for kind, bits in (("activations", settings.activation_bits), ("weights", settings.weight_bits)):
         name = getattr(settings, kind)
         if name is None or name in WEIGHTS:
@@ -151,7 +157,7 @@ def take_from_shelf(model: Module, settings: RunSettings) -> None:
 
 
 def _give_surrogate(model, settings, surrogate):
-    """Put another surrogate into every activation that is a staircase and nothing more."""
+    """Put another surrogate into every activation that is a plain staircase."""
     places = [place for place in _activations(model) if type(getattr(*place)) is QuantActivation]
     if not places:
         where = f"has no place in the {settings.method} network"
@@ -166,7 +172,7 @@ def _activations(model):
 
 
 def try_network(settings: RunSettings, splits: data.Splits) -> None:
-    """Build the networks of both stages, to see whether they can be.
+    """Build the networks of both stages, to find out whether that is possible.
 
     Parameters
     ----------
@@ -187,7 +193,7 @@ def try_network(settings: RunSettings, splits: data.Splits) -> None:
 
 
 def _check_kept(model, setting, name):
-    """Refuse what no checkpoint could rebuild, before an epoch has been trained."""
+    """Refuse a network that no checkpoint could rebuild, before an epoch has been trained."""
     try:
         describe(model, Generators())
     except (ValueError, TypeError, AttributeError) as error:
@@ -205,6 +211,12 @@ def build_network(settings: RunSettings, splits: data.Splits) -> Module:
     Returns
     -------
     Module
+        On the settings' device.
+
+    Raises
+    ------
+    BadSetting
+        If a setting does not fit the model or the images.
     """
     method = METHODS[settings.method]
     variant = cast(str, method.variant)  # of a method that can be trained

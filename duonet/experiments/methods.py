@@ -1,4 +1,4 @@
-"""What can be trained, a row for each method: commands, tables and figures read this list and no other."""
+"""The list of methods that can be trained, a row each; commands, tables and figures all read this list."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,23 +8,24 @@ from duonet.module import Module
 
 
 class Method(NamedTuple):
-    """One way to come by a network.
+    """One way to get a network.
 
     Attributes
     ----------
     label : str
         Its name in tables and figures.
     variant : str or None
-        Which variant of the model is built; None for a network that another method's run makes on its way.
+        The variant of the model to build; None for a network that another method's run makes on its way.
     color, line, hatch : object
-        Of its curve and its bar, told apart in grey as well; without a line it is drawn as a bar alone.
+        Style of its curve and its bar, distinct in grey as well; a method without a line has a bar alone.
     begin : callable or None
-        From the built model and a generator to the model that is trained, where they differ.
+        Takes the built model and a generator, and returns the model to train; None trains the built model.
     second : callable or None
-        From the network of the first stage to the one that the second stage trains; None where there is one stage.
+        Takes the first stage's network, and returns the network that the second stage trains; None if there is no
+        second stage.
     on_the_way : tuple of str
-        What the tables call the first stage's network and the one that the second stage starts from, where both
-        are results of their own.
+        Names in the tables of the first stage's network and of the network from which the second stage starts, if
+        both are results.
     """
 
     label: str
@@ -38,7 +39,7 @@ class Method(NamedTuple):
 
 
 def _from_scratch(model: Module, rng) -> Module:
-    """Take the architecture of the decoupled network, with weights of its own."""
+    """Return the architecture of the decoupled network, with new weights."""
     model = decouple(model.eval()).train()  # in evaluation, where no basis follows the batch
     model.reset_parameters(rng)
     return model

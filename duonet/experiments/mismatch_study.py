@@ -1,7 +1,7 @@
 """The paper's study of gradient mismatch: precision against surrogate, in a toy problem and on real images.
 
-Every cosine is taken on disjoint parts of the samples with the noise taken out (`duonet.mismatch.statistics`);
-without that, a small step or a layer near the input looks like mismatch where there is only noise.
+Every cosine is computed on disjoint parts of the samples and corrected for noise (`duonet.mismatch.statistics`).
+Without the correction, noise alone makes a small step, or a layer near the input, look like mismatch.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from duonet.experiments.toy import ACTIVATIONS, REFERENCE_STEP, SURROGATES, WIDT
 from duonet.mismatch import Mismatch, coarse_gradient, coordinate_gradient, measure, sample_coordinates, yin
 from duonet.mismatch.objective import cut
 
-# A layer's weights to measure where all of them would take long: few distinct rows make the fast form fast.
+# Number of weights to measure in a layer where all would take long: the fast form needs few distinct rows.
 SAMPLED = {"float": 48, "4 bits": 128, "3 bits": 256}
 LEAST = {
     "seeds": 1, "width": 2, "parts": 3, "training_steps": 1, "network_epochs": 2, "network_images": 128,
@@ -38,9 +38,9 @@ class MismatchSettings:
     Attributes
     ----------
     seeds : int
-        Runs, with seeds 0, 1, ...; each has its own teacher, student, data and networks.
+        Number of runs, with seeds 0, 1, ...; each has its own teacher, student, data and networks.
     width : int
-        Of the toy networks' input and hidden layers.
+        Width of the toy networks' input and hidden layers.
     steps : tuple of float
         ε of the coordinate discrete gradient.
     samples : int
@@ -48,23 +48,32 @@ class MismatchSettings:
     parts : int
         Disjoint parts that the samples are cut into.
     training_steps : int
-        Of the toy student; then it is measured again.
+        Training steps of the toy student, which is measured before and after them.
     network_images, network_epochs : int
         Images and epochs that train `compare`'s network.
     network_steps : tuple of float
+        ε for that network.
     measured_images : int
+        Images for one measurement of that network.
     coordinates : int
-        Weights of each layer of that network to measure.
+        Number of weights to measure in each layer of that network.
     directions : tuple of float
-        Of evolution strategies, as multiples of the number of weights.
+        Numbers of directions of evolution strategies, as multiples of the number of weights.
     activations, surrogate : str
-        One more precision, and one more surrogate for binary activations, of the toy problem: names as for
+        One more precision, and one more surrogate for binary activations, in the toy problem; names as in
         `RunSettings`.
 
     Raises
     ------
     BadSetting
-        Naming the setting, what was expected and what came; a ValueError.
+        If a setting is wrong; a ValueError that names the setting, the expected and the given value.
+
+    Examples
+    --------
+    >>> MismatchSettings(steps=(0.5,))
+    Traceback (most recent call last):
+        ...
+    duonet.experiments.fields.BadSetting: mismatch: steps must hold 0.1, got (0.5,)
     """
 
     seeds: int = 2
@@ -115,18 +124,18 @@ def mismatch(
     ----------
     settings : MismatchSettings
     out : str or Path
-        A new folder, or one of the same study, which continues with the parts that it lacks.
+        A new folder, or a folder of the same study, which continues with its missing parts.
     progress : bool
-        Show a bar for each part where someone watches, else print a line as it begins.
+        Show a bar for each part in a terminal; elsewhere print a line when a part begins.
     crew : Crew, optional
-        Processes that share the parts; no number in results.json depends on it but the seconds and the memory. By
-        default this process makes one after the other.
+        Processes that share the parts; in results.json only seconds and memory depend on it. By default this
+        process does one part after the other.
 
     Returns
     -------
     dict
-        What results.json holds. Where a crew shared the parts and some went wrong, `failed` says by part what did;
-        the others are finished all the same.
+        The content of results.json. If a crew shared the parts, `failed` has the error of each failed part; the
+        other parts are finished.
 
     Raises
     ------
@@ -135,7 +144,11 @@ def mismatch(
     ValueError
         If `out` holds a study with other settings.
     RunInUse
-        If another process is at work in `out`.
+        If another process works in `out`.
+
+    Examples
+    --------
+    >>> results = mismatch(MismatchSettings(seeds=1), "runs/mismatch")  # doctest: +SKIP
     """
     with asked_by("mismatch", {"images": "network_images", "epochs": "network_epochs"}):
         real_network.check_images(settings)
@@ -145,7 +158,7 @@ def mismatch(
 
 
 def parts(settings: MismatchSettings) -> list[Part]:
-    """List the independent pieces of the study, in the order in which it keeps what they find.
+    """List the independent pieces of the study, in the order of their rows in the results.
 
     Parameters
     ----------
@@ -167,7 +180,7 @@ def parts(settings: MismatchSettings) -> list[Part]:
 
 
 def _toy_parts(settings, seed):
-    """List all that is measured with one seed in small networks."""
+    """List the pieces that measure small networks with one seed."""
     rows = [("ground truth", {"kind": "truth"}, functools.partial(_ground_truth, settings, seed))]
     rows += [
         (f"toy, {name}", {"kind": "toy", "activation": name}, functools.partial(_toy, settings, seed, name))
@@ -212,7 +225,7 @@ def _population_gradient(v, w, v_star, w_star, step):
 
 
 def _toy(settings, seed, activation, tick=unheard):
-    """Measure students of one precision, at initialisation and on their way, and binary with every surrogate."""
+    """Measure a student of one precision before and after training, a binary one with every surrogate."""
     rows = []
     lesson = Lesson(seed, settings.width)
     pieces = cut(lesson.batch(settings.samples), settings.parts)

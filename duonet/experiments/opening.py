@@ -1,4 +1,4 @@
-"""The folder of a run: made or taken up, held by one process, with its settings."""
+"""Make or open the folder of a run, for one process alone, and keep the run's settings there."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ def saved_settings(out: str | Path) -> RunSettings:
     Parameters
     ----------
     out : Path
+        The folder.
 
     Returns
     -------
@@ -23,19 +24,26 @@ def saved_settings(out: str | Path) -> RunSettings:
     Raises
     ------
     ValueError
-        If the folder holds no run.
+        If the folder holds no run, or its settings.toml is damaged.
+
+    Examples
+    --------
+    >>> saved_settings("nosuch")
+    Traceback (most recent call last):
+        ...
+    ValueError: nosuch holds no run of duonet train: it has no settings.toml
     """
     path = Path(out) / "settings.toml"
     if not path.is_file():
         raise ValueError(f"{out} holds no run of duonet train: it has no settings.toml")
     values = read_toml(path)
     if missing := [name for name in ("model", "dataset") if name not in values]:
-        raise ValueError(f"{path} is damaged: it does not say {' and '.join(missing)}")
+        raise ValueError(f"{path} is damaged: it does not give {' and '.join(missing)}")
     return made_settings(path, values)
 
 
 def check_resumed(out: Path, settings: RunSettings) -> None:
-    """Refuse settings that are not those of the run in a folder, and images that are no longer there.
+    """Refuse settings that differ from those of the run in a folder, and images that are no longer there.
 
     Parameters
     ----------
@@ -46,12 +54,13 @@ def check_resumed(out: Path, settings: RunSettings) -> None:
     Raises
     ------
     ValueError
+        If a setting differs, or the folder of images is gone; the message names the differences.
     """
     if differences := saved_settings(out).differences(settings):
         raise ValueError(f"{out} was started with other settings: {'; '.join(differences)}")
     if settings.dataset not in data.NAMES and not Path(settings.dataset).is_dir():
         raise ValueError(
-            f"the images of {out} are no longer in {settings.dataset}; say where they are: "
+            f"the images of {out} are no longer in {settings.dataset}; give their folder: "
             f"duonet train {settings.model} FOLDER --resume {out}"
         )
 
@@ -64,7 +73,7 @@ def opened(out: Path, resume: bool) -> Iterator[None]:
     ----------
     out : Path
     resume : bool
-        Whether it is there already.
+        Whether the folder is there already.
 
     Yields
     ------
@@ -73,11 +82,12 @@ def opened(out: Path, resume: bool) -> Iterator[None]:
     Raises
     ------
     FileExistsError, RunInUse, CannotWrite
+        If a new folder is not empty; if another process trains in it; if it cannot be written to.
     """
     if not resume:
         _make_folder(out)
     with locked(out):
-        for leftover in out.glob(".*.part*"):  # of a run that was killed while it wrote
+        for leftover in out.glob(".*.part*"):  # from a run that was killed while it wrote
             leftover.unlink()
         yield
 
@@ -91,6 +101,10 @@ def write_settings(out: Path, settings: RunSettings, resume: bool) -> None:
     settings : RunSettings
     resume : bool
         Whether the run was there already.
+
+    Raises
+    ------
+    CannotWrite
     """
     if not resume or saved_settings(out) != settings:  # the data may lie elsewhere now
         with writing(out / "settings.toml"):
@@ -98,7 +112,7 @@ def write_settings(out: Path, settings: RunSettings, resume: bool) -> None:
 
 
 def _make_folder(out):
-    """Make the folder; one that exists is taken if a run was killed in it before it had written anything."""
+    """Make the folder; an empty one may exist, as when a run was killed before it had written anything."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

@@ -54,7 +54,7 @@ SURROGATES: dict[str, Callable[..., Surrogate]] = {
 
 
 def is_own(name: object) -> bool:
-    """Say whether a setting names a class of the user's, `module:Name`.
+    """Tell whether a setting names a user's class, `module:Name`.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def surrogate(owner: str, name: str) -> Surrogate:
     Parameters
     ----------
     owner : str
-        For messages.
+        Name of the command or function, for messages.
     name : str
-        A key of `SURROGATES`, alone or as in "tanh:4"; or `module:Name` of a class of the user's.
+        A key of `SURROGATES`, alone or as in "tanh:4"; or `module:Name` of a user's class.
 
     Returns
     -------
@@ -114,16 +114,16 @@ def surrogate(owner: str, name: str) -> Surrogate:
 
 
 def entry(owner: str, kind: str, name: str) -> Entry:
-    """Return a user's method in the form of a row of the shelf.
+    """Return a user's method as a row of the shelf.
 
     Parameters
     ----------
     owner : str
-        For messages.
+        Name of the command or function, for messages.
     kind : {"activations", "weights"}
         Also the name of the setting.
     name : str
-        `module:Name` of a Quantizer class, or for activations of a Staircase class.
+        `module:Name` of a Quantizer class or, for activations, of a Staircase class.
 
     Returns
     -------
@@ -134,6 +134,11 @@ def entry(owner: str, kind: str, name: str) -> Entry:
     BadSetting
         If the module has not been imported, or has no class of this name and kind; the message suggests the
         nearest name.
+
+    Examples
+    --------
+    >>> entry("train", "activations", "duonet.quant:Ternary").make(np.random.default_rng(0))
+    QuantActivation(Ternary(), Clip(low=0, high=1, closed=False))
     """
     kinds = (Quantizer, Staircase) if kind == "activations" else (Quantizer,)
     cls = _found(owner, kind, name, kinds)
@@ -147,14 +152,14 @@ def entry(owner: str, kind: str, name: str) -> Entry:
 
 
 def pair(owner: str, name: str) -> tuple[Staircase, Surrogate]:
-    """Return the staircase and the surrogate of a method of activations, as it starts.
+    """Return the staircase and the surrogate of a method of activations at its start.
 
     Parameters
     ----------
     owner : str
-        For messages.
+        Name of the command or function, for messages.
     name : str
-        As `duonet methods` lists it, or `module:Name`.
+        A name that `duonet methods` lists, or `module:Name`.
 
     Returns
     -------
@@ -164,7 +169,12 @@ def pair(owner: str, name: str) -> tuple[Staircase, Surrogate]:
     Raises
     ------
     BadSetting
-        If no method has that name, or it is no staircase.
+        If no method has that name, or the method is not a staircase.
+
+    Examples
+    --------
+    >>> pair("mismatch", "duonet.quant:Ternary")
+    (Ternary(), Clip(low=0, high=1, closed=False))
     """
     try:
         method = entry(owner, "activations", name) if is_own(name) else find(name)
@@ -175,17 +185,17 @@ def pair(owner: str, name: str) -> tuple[Staircase, Surrogate]:
     quantizer = method.make(np.random.default_rng(0)).eval()
     fixed = quantizer.known("fixed")
     if fixed is None:
-        raise BadSetting(owner, "activations", f"is {name}, which is no staircase that can be held as it starts")
+        raise BadSetting(owner, "activations", f"is {name}, which does not start as a staircase")
     return fixed().staircase, fixed().surrogate
 
 
 def classes() -> list[type]:
-    """List this process's layers, quantisers and the like from outside the package; of equal names the latest.
+    """List this process's layers, quantisers and the like from outside the package, for `load_checkpoint`.
 
     Returns
     -------
     list of type
-        As `load_checkpoint` takes them.
+        One class of each name, the latest.
     """
     for name in named_modules():
         importlib.import_module(name)
@@ -199,7 +209,7 @@ def classes() -> list[type]:
 
 
 def load(path: str | Path, device: str = "cpu") -> Checkpoint:
-    """Load a checkpoint with the classes that have been imported.
+    """Load a checkpoint, which may use all classes that have been imported.
 
     Parameters
     ----------
@@ -213,17 +223,17 @@ def load(path: str | Path, device: str = "cpu") -> Checkpoint:
     Raises
     ------
     CheckpointError
-        As `load_checkpoint`; for an unknown class it says how to name its module.
+        As in `load_checkpoint`; for an unknown class, the message says how to import its module.
     """
     try:
         return load_checkpoint(path, device, classes())
     except CheckpointError as error:
-        advice = "import its module first, in a command by --import MODULE"
+        advice = "import its module first; in a command, with --import MODULE"
         raise CheckpointError(str(error).replace("pass it in classes=[...]", advice)) from error
 
 
 def named_modules() -> list[str]:
-    """List the modules that DUONET_IMPORT names, with commas: the environment of processes that a study starts.
+    """List the modules in the environment's DUONET_IMPORT, between commas: a study's processes import them.
 
     Returns
     -------
@@ -233,25 +243,25 @@ def named_modules() -> list[str]:
 
 
 def _found(owner, setting, name, kinds):
-    """Return a module's class by name, if it is of these kinds and somebody has imported or named the module.
+    """Return a module's class by name, if it is of these kinds and the user has imported or named the module.
 
-    Nothing but such a class is ever called: the name may come from a file.
+    Only such a class is ever called, because the name may come from a file.
     """
     place, _, inner = name.partition(":")
     module = importlib.import_module(place) if place in named_modules() else sys.modules.get(place)
     if module is None:
-        problem = f"is {name}, and no name in a file imports a module: import {place} first, in a command by "
+        problem = f"is {name}, but no name in a file imports a module: import {place} first; in a command, with "
         raise BadSetting(owner, setting, f"{problem}--import {place}")
     there = {k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, kinds)}
     if inner not in there:
         wanted = " or ".join(f"a {kind.__name__}" for kind in kinds)
-        problem = f"is {name}, but {place} has no class {inner} of {wanted}"
+        problem = f"is {name}, but {place} has no class {inner} that is {wanted}"
         raise BadSetting(owner, setting, problem + arguments.nearest(inner, there))
     return there[inner]
 
 
 def _made(owner, setting, name, cls, **given):
-    """Make an object of a class; after any error in its lines, the message names the setting."""
+    """Make an object of a class; the message of any error in the class names the setting."""
     try:
         return cls(**given)
     except Exception as error:

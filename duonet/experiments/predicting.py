@@ -1,4 +1,4 @@
-"""What a trained network makes of single image files."""
+"""The answers of a trained network to single image files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ PICTURES = 64  # of predict's image files, which may be large, in memory at once
 def predict(
     checkpoint: str | Path, images: Iterable[str | Path], resize: bool = False, device: str = "cpu"
 ) -> tuple[list[str], Array]:
-    """Give the probability of each class for image files.
+    """Compute the probability of each class for image files.
 
     Parameters
     ----------
     checkpoint : str or Path
-        A file of `duonet train`, or a run folder, which stands for its best network.
+        A checkpoint of `duonet train`, or a run folder, which stands for its best network.
     images : sequence of str or Path
         PNG or JPEG files.
     resize : bool
@@ -43,7 +43,14 @@ def predict(
     Raises
     ------
     ValueError
-        If there are no files, or one is not an image or has another size or other channels; names it.
+        If there are no files, or a file is not an image or has another size or other channels; the message names
+        it.
+    RuntimeError
+        If `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> class_names, probabilities = predict("runs/a", ["shoe.png"], resize=True)  # doctest: +SKIP
     """
     class_names, answers = predict_each(checkpoint, images, resize, device)
     rows = []
@@ -57,23 +64,23 @@ def predict(
 def predict_each(
     checkpoint: str | Path, images: Iterable[str | Path], resize: bool = False, device: str = "cpu"
 ) -> tuple[list[str], Iterator[tuple[str | Path, Array | ValueError]]]:
-    """Answer image files one after the other, a few in memory at a time; a bad one costs no other its answer.
+    """Answer image files one after the other, a few in memory at a time; a bad file does not stop the others.
 
     Parameters
     ----------
     checkpoint, images, resize, device
-        As for `predict`.
+        As in `predict`.
 
     Returns
     -------
     class_names : list of str
     answers : iterator
-        For each file (path, probabilities (classes,) float64), or (path, the ValueError that says what is wrong).
+        For each file (path, probabilities (classes,) float64), or (path, a ValueError with the problem).
 
     Raises
     ------
     ValueError
-        If there are no files, or the checkpoint is none.
+        If there are no files, or `checkpoint` is not the checkpoint of a training run.
     """
     images = list(images)
     if not images:
@@ -90,15 +97,16 @@ def answers(
     resize: bool = False,
     device: str = "cpu",
 ) -> Iterator[tuple[str | Path, Array | ValueError]]:
-    """Answer image files one after the other by any function from a Tensor of images to a Tensor of logits.
+    """Answer image files one after the other, by any function from images to logits.
 
     Parameters
     ----------
     model : callable
+        Takes a Tensor (N, H, W, C) of normalised images, and returns a Tensor (N, classes).
     about : dict
         `in_shape`, `mean` and `std`.
     images, resize, device
-        As for `predict`.
+        As in `predict`.
 
     Yields
     ------

@@ -20,10 +20,10 @@ from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
 PARTS = 6
-# Nearer to the input noise hides the gradient of any number of images that can be measured in reasonable time.
+# Nearer to the input, noise hides the gradient of as many images as can be measured in reasonable time.
 LAYERS = ("conv5", "conv6", "conv7", "conv8", "conv9", "conv10")
 MODEL = "vgg_deep"
-# What is measured: its name, the method whose run it comes from, and which network of that run.
+# Each measured network: its name, the method whose run has it, and its place in that run.
 NETWORKS = (
     ("baseline", "baseline", "start"),
     ("coupled", "binaryduo", "start"),
@@ -35,10 +35,10 @@ NETWORKS = (
 
 
 def parts(settings: Any, seed: int) -> list[Part]:
-    """List what is measured of one seed's networks, before and after training.
+    """List the parts that measure one seed's networks, before and after training.
 
-    Each trains the network that it measures, unless its folder holds that run. To measure takes so much longer
-    that no part waits for another's training.
+    Each part trains the network that it measures, unless its folder already holds that run. Measuring takes so
+    much longer than training that no part waits for another part's training.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def check_images(settings: Any) -> None:
     Raises
     ------
     BadSetting
-        If there are fewer images than the networks are to be trained on.
+        If there are fewer images than `network_images`.
     """
     load_splits(_run_settings(settings, 0, "baseline"))
 
@@ -121,11 +121,12 @@ def _take_statistics_of_first(n, model, x):
 
 
 def take_statistics(model: Module, x: Array) -> None:
-    """Give every batch norm the statistics of a batch, as training would; fresh ones would leave no unit active.
+    """Give every batch norm the statistics of a batch, as training would; with fresh ones, no unit is active.
 
     Parameters
     ----------
     model : Module
+        Left in evaluation mode.
     x : array
         (N, H, W, C)
     """

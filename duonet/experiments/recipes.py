@@ -1,8 +1,8 @@
-"""How each network is trained: the authors' recipe for theirs, a tuned one for the small ones.
+"""How each network is trained: the authors' networks by their recipe, the small networks by a tuned recipe.
 
-For VGG-7, AlexNet and ResNet-18: optimiser, learning rate, decay, batch and milestones of the published code of
-Kim et al. (ICLR 2020). It does not say which rates the published runs started and fine-tuned with: 0.1, the code's
-default, stands here for both. Nor does it say, but for VGG-7, after how many epochs a stage ends: the lengths are
+VGG-7, AlexNet and ResNet-18 have the optimiser, learning rate, decay, batch and milestones of the published code
+of Kim et al. (ICLR 2020). The code does not state at which rates the published runs started and were fine-tuned;
+its default, 0.1, stands here for both. It states the length of a stage for VGG-7 alone; the other lengths are
 choices. ResNetE-18 and the BinaryDenseNets take ResNet-18's recipe.
 """
 
@@ -14,19 +14,19 @@ FLIPPED = ("fashion-mini", "fashion-mnist", "cifar10", "cifar100")  # digits are
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A recipe.
+    """How a network is trained.
 
     Attributes
     ----------
     epochs : (int, int)
-        Of the two stages; their sum is what a single-stage method gets.
+        Epochs of the two stages; a method with a single stage gets their sum.
     milestones : (tuple, tuple)
-        Epochs of each stage at which the learning rate falls to a tenth, where `schedule` is "steps".
+        Epochs of each stage at which the learning rate falls to a tenth, if `schedule` is "steps".
     schedule : {"steps", "cosine"}
     optimizer : {"sgd", "adamw"}
-        "sgd" is with Nesterov momentum 0.9.
+        "sgd" has Nesterov momentum 0.9.
     lr, finetune_lr : float
-        Of the first stage, or the only one; of the second.
+        Learning rate at the start of the first or only stage; of the second.
     weight_decay : float
     batch_size : int
     """

@@ -1,4 +1,4 @@
-"""What the mismatch study keeps: flat records, and their mean and spread over seeds."""
+"""The flat records that the mismatch study keeps, and their mean and spread over seeds."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from duonet.mismatch.report import LayerMismatch
 from duonet.progress import tqdm_bar
 from duonet.text import tell, watched
 
-HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts with an interval and a share of noise no larger than these
+HALF_WIDTH, NOISE = 0.25, 0.8  # a cosine counts if its interval and its share of noise are no larger than these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Part:
     ----------
     name : str
     where : dict
-        Values that its rows have, and no others.
+        Values that the part's rows have, and no other rows.
     work : callable
-        Returns its rows, as `record` makes them. Takes the path of `folder`, if there is one, and as `tick` a
-        function that it tells the share of its work done.
+        Returns the part's rows, as `record` makes them. Takes the path of `folder`, if there is one, and `tick`, a
+        function to call with each share of the work that is done.
     folder : str or None
-        Of the run that it measures.
+        Folder of the run that the part measures.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Records(Study):
     ----------
     settings : dataclass
     out : str or Path
-        A new folder, or one of a study with the same settings.
+        A new folder, or the folder of a study with the same settings.
     fresh : dict
-        As for `Study`.
+        As in `Study`.
     parts : list of Part
         In the order of their rows in the results, whichever is finished first.
     progress : bool
-        As for `Study`.
+        As in `Study`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Records(Study):
     ) -> None:
         settings = json.loads(json.dumps(dataclasses.asdict(settings)))  # as a file holds them
         kept: dict[str, Any] = {"records": [], "finished": []}
-        super().__init__("mismatch", out, settings, fresh, kept, None, progress)  # some thousand records in a line
+        super().__init__("mismatch", out, settings, fresh, kept, None, progress)  # some thousand records on a line
         self.parts = parts
 
     def measure(self, crew: Crew, progress: bool) -> dict[str, Any]:
@@ -74,12 +74,17 @@ class Records(Study):
         ----------
         crew : Crew
         progress : bool
-            Show a bar where someone watches, else print a line for each part.
+            Show a bar in a terminal; elsewhere print a line for each part.
 
         Returns
         -------
         dict
-            The content of results.json; where a crew shared the parts, `failed` has the error of each failed part.
+            The content of results.json; if a crew shared the parts, `failed` has the error of each failed part.
+
+        Raises
+        ------
+        Exception
+            The error of the first part that fails, if this process does all parts.
         """
         waiting = {part.name: part for part in self.parts if part.name not in self.values["finished"]}
         failed: dict[str, str] = {}
@@ -121,16 +126,17 @@ class Records(Study):
 
 
 def unheard(share: float) -> None:
-    """Take the share of a part's work that is done, where nobody asks for it.
+    """Ignore the share of a part's work that is done.
 
     Parameters
     ----------
     share : float
+        From 0 to 1.
     """
 
 
 def record(kind: str, row: LayerMismatch, **where: Any) -> dict[str, Any]:
-    """Lay out one layer's mismatch, and where it was measured.
+    """Make a record of one layer's mismatch, and of where it was measured.
 
     Parameters
     ----------
@@ -142,7 +148,7 @@ def record(kind: str, row: LayerMismatch, **where: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        What JSON can hold.
+        Of types that JSON has.
     """
     (values,) = Mismatch([row]).to_dict()["layers"]
     # Six digits: more than the noise leaves, and a file half the size.
@@ -154,7 +160,7 @@ def record(kind: str, row: LayerMismatch, **where: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _bar(label, progress):
-    """Show a bar that the yielded function moves on by shares of the whole, or one line where nobody watches."""
+    """Show a bar that the yielded function advances by shares of the whole, or one line outside a terminal."""
     seen = watched(sys.stderr)
     if progress and not seen:
         tell(label)
@@ -169,12 +175,19 @@ def rows_of(results: dict[str, Any], kind: str, **where: Any) -> list[dict[str, 
     Parameters
     ----------
     results : dict
-        As results.json holds.
+        The content of results.json.
     kind : {"truth", "toy", "evolution", "network"}
+    **where
+        Values that the records must have.
 
     Returns
     -------
     list of dict
+
+    Examples
+    --------
+    >>> rows_of({"records": [{"kind": "toy", "seed": 0}, {"kind": "toy", "seed": 1}]}, "toy", seed=1)
+    [{'kind': 'toy', 'seed': 1}]
     """
     return [
         row
@@ -184,15 +197,22 @@ def rows_of(results: dict[str, Any], kind: str, **where: Any) -> list[dict[str, 
 
 
 def told_from_noise(row: dict[str, Any]) -> bool:
-    """Say whether a record's cosine can be told from noise, by its interval and by the gradients' own noise.
+    """Tell whether a record's cosine stands out from noise, by its interval and by the gradients' own noise.
 
     Parameters
     ----------
     row : dict
+        With `cosine`, `low`, `high`, `coarse_noise` and `noise`.
 
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> row = {"cosine": 0.5, "low": 0.4, "high": 0.6, "coarse_noise": 0.1, "noise": 0.3}
+    >>> told_from_noise(row), told_from_noise(row | {"noise": 0.9})
+    (True, False)
     """
     if any(row[name] is None for name in ("cosine", "low", "high", "coarse_noise", "noise")):
         return False
@@ -201,17 +221,17 @@ def told_from_noise(row: dict[str, Any]) -> bool:
 
 
 def spread(rows: list[dict[str, Any]]) -> tuple[float, float, int]:
-    """Return mean, standard deviation (NaN for one seed) and number of the resolved records' cosines.
+    """Return mean, standard deviation (NaN for one seed) and number of the cosines that stand out from noise.
 
     Parameters
     ----------
     rows : list of dict
-        One for each seed.
+        Records, one for each seed.
 
     Returns
     -------
     tuple
-        (NaN, NaN, 0) where fewer than half of the records are resolved.
+        (NaN, NaN, 0) if fewer than half of the cosines stand out from noise.
     """
     values = [row["cosine"] for row in rows if told_from_noise(row)]
     if not values or 2 * len(values) < len(rows):

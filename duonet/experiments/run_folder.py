@@ -1,4 +1,4 @@
-"""What a run folder holds, checked before it is used, as files may be damaged or another program's; its lock."""
+"""Checks of the files in a run folder, which may be damaged or another program's, and the folder's lock."""
 
 import contextlib
 import csv
@@ -22,7 +22,7 @@ from duonet.module import Module
 from duonet.tape import no_grad
 from duonet.tensor import Tensor
 
-PIXELS = 1 << 26  # of one image; more would be a fault, and not a network's input
+PIXELS = 1 << 26  # the most in one image; more would be a fault, and not a network's input
 COSTS = ("weights", "parameters", "macs", "weight_bits", "activation_bits")  # of a `Summary`
 NETWORK = {"name": str, "epochs": str, "accuracy": float, "loss": float, "validation": [float]} | dict.fromkeys(
     COSTS, int
@@ -43,25 +43,32 @@ class CannotWrite(RuntimeError):
 
 
 def check_about(path: Path, about: Any) -> None:
-    """Check what a checkpoint says of its run.
+    """Check a checkpoint's description of its run.
 
     Parameters
     ----------
     path : Path
-        Of the checkpoint, for messages.
+        The checkpoint, for messages.
     about : object
-        As it was read.
+        The description, as it was read.
 
     Raises
     ------
     ValueError
-        Naming the file and what is wrong.
+        If something is missing or wrong; the message names the file and the problem.
+
+    Examples
+    --------
+    >>> check_about(Path("a.npz"), None)
+    Traceback (most recent call last):
+        ...
+    ValueError: a.npz is not the checkpoint of a training run: it does not describe one
     """
     if not isinstance(about, dict):
-        raise ValueError(f"{path} is no checkpoint of a training run: it says nothing about one")
+        raise ValueError(f"{path} is not the checkpoint of a training run: it does not describe one")
     missing = [key for key in ("in_shape", "class_names", "mean", "std", "train_sha256") if key not in about]
     if missing:
-        raise ValueError(f"{path} is no checkpoint of a training run: it does not say {', '.join(missing)}")
+        raise ValueError(f"{path} is not the checkpoint of a training run: it does not give {', '.join(missing)}")
     shape, names = about["in_shape"], about["class_names"]
     fits = _list(shape, lambda n: _whole(n) and n > 0) and len(shape) == 3 and math.prod(shape) <= PIXELS
     _must(fits, path, "in_shape", shape)
@@ -75,7 +82,7 @@ def check_about(path: Path, about: Any) -> None:
 
 
 def check_network(path: Path, model: Module, about: dict[str, Any], device: str) -> None:
-    """Check that a network is finite, takes one image of the run and tells its classes apart."""
+    """Refuse, by a ValueError, a network that is not finite, or does not fit the images or classes of its run."""
     if (where := first_not_finite(model)) is not None:
         raise ValueError(f"{path} is damaged: {where} of its network is not finite")
     image = backend.to_device(np.zeros((1, *about["in_shape"]), np.float32), device)
@@ -91,7 +98,7 @@ def check_network(path: Path, model: Module, about: dict[str, Any], device: str)
 
 
 def made_settings(path: Path, values: Any) -> RunSettings:
-    """Return the settings that a file holds as a dict, or say what is wrong with them."""
+    """Make the settings that a file holds as a dict; a ValueError names the file and the wrong setting."""
     _must(isinstance(values, dict), path, "settings", values)
     known = RunSettings.__dataclass_fields__
     odd = sorted({"model", "dataset"} - values.keys()) or sorted(map(str, values.keys() - known.keys()))
@@ -103,10 +110,10 @@ def made_settings(path: Path, values: Any) -> RunSettings:
 
 
 def check_agreement(path: Path, about: dict[str, Any], settings: RunSettings) -> None:
-    """Check that a checkpoint is of the run that settings.toml beside it speaks of."""
+    """Refuse a checkpoint of another run than the run in the settings.toml beside it, by a ValueError."""
     differences = made_settings(path, about.get("settings")).differences(settings)
     if differences:
-        raise ValueError(f"{path} is not of the run beside it: {'; '.join(differences)}")
+        raise ValueError(f"{path} does not belong to the run beside it: {'; '.join(differences)}")
 
 
 def check_progress(
@@ -119,9 +126,14 @@ def check_progress(
     path : Path
     saved : Checkpoint
     epochs : list of int
-        The most of each stage.
+        The largest number for each stage.
     stop : callable, optional
         From the history of a stage to whether it ends; see `early_stop`.
+
+    Raises
+    ------
+    ValueError
+        If it cannot; the message names the file and the problem.
     """
     about: Any = saved.about
     stage, earlier = about.get("stage"), about.get("earlier")
@@ -145,11 +157,11 @@ def _made(rows, epochs, stop):
 
 
 def check_rows(path: Path, rows: Any, empty: bool = False) -> list[dict[str, Any]]:
-    """Return the rows of a history, or say what is wrong with them."""
+    """Return the rows of a history; a ValueError names the file and the first wrong value."""
     _must(isinstance(rows, list) and (empty or rows), path, "history", rows)
     for row in rows:
         _must(isinstance(row, dict), path, "history", row)
-        for name in (*COLUMNS, *(row.keys() - set(COLUMNS))):  # others: a penalty, and what follows time
+        for name in (*COLUMNS, *(row.keys() - set(COLUMNS))):  # others: a penalty, and values that follow time
             value = row.get(name)
             fits = _number(value) or (name == "val_loss" and isinstance(value, float))  # which may overflow
             fits = fits and (name not in ("accuracy", "val_accuracy") or _share(value))
@@ -168,12 +180,12 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Of floats.
+        A row of floats for each epoch.
 
     Raises
     ------
     ValueError
-        Naming the file and what is wrong.
+        If the file is damaged; the message names it and the problem.
     """
     rows: list[list[str]] = []
     for line in csv.reader(_text(path).splitlines()):
@@ -196,7 +208,7 @@ def read_result(path: Path, settings: RunSettings) -> dict[str, Any]:
     ----------
     path : Path
     settings : RunSettings
-        Of the run, resolved.
+        The run's settings, resolved.
 
     Returns
     -------
@@ -205,7 +217,7 @@ def read_result(path: Path, settings: RunSettings) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        Naming the file and what is wrong.
+        If the file is damaged or belongs to another run; the message names it and the problem.
     """
     try:
         result = json.loads(_text(path))
@@ -213,7 +225,7 @@ def read_result(path: Path, settings: RunSettings) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from None
     _must(isinstance(result, dict), path, "contents", result)
     if differences := made_settings(path, result.get("settings")).differences(settings):
-        raise ValueError(f"{path} is not of the run beside it: {'; '.join(differences)}")
+        raise ValueError(f"{path} does not belong to the run beside it: {'; '.join(differences)}")
     for name in ("test_accuracy", "val_accuracy") if settings.test else ("val_accuracy",):
         _must(_share(result.get(name)), path, name, result.get(name))
     best, seconds = result.get("best_epoch"), result.get("training_seconds")
@@ -225,7 +237,7 @@ def read_result(path: Path, settings: RunSettings) -> dict[str, Any]:
 
 
 def _check_networks(path, result, settings):
-    """Check what a result says of each network that was scored, and of decoupling."""
+    """Check a result's rows of the scored networks, and of decoupling."""
     on_the_way = METHODS[settings.method].on_the_way
     names = [*on_the_way, settings.method] if settings.test else []
     try:
@@ -279,7 +291,7 @@ def _float(text):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say what could not be written, and that what was there before still is.
+    """Turn an OSError into a message that names the file, and that earlier files are whole.
 
     Parameters
     ----------
@@ -292,19 +304,20 @@ def writing(path: Path) -> Iterator[None]:
     Raises
     ------
     CannotWrite
+        In place of an OSError.
     """
     try:
         yield
     except OSError as error:
         raise CannotWrite(
-            f"{path} cannot be written ({error.strerror or error}); what was written before is whole, and "
-            "the run can be resumed"
+            f"{path} cannot be written ({error.strerror or error}); all earlier files are whole, and the run can "
+            "be resumed"
         ) from error
 
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep a second process out of a folder; the system frees the lock even of a killed one.
+    """Keep a second process out of a folder; the system frees the lock even if this process is killed.
 
     Parameters
     ----------
@@ -317,6 +330,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises
     ------
     RunInUse, CannotWrite
+        If another process holds the lock; if the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 

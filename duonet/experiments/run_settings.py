@@ -41,7 +41,7 @@ LEAST = {
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """What to train, on what and how; None stands for the recipe of the model.
+    """What to train, on which images and how; None stands for the model's recipe.
 
     Attributes
     ----------
@@ -54,64 +54,71 @@ class RunSettings:
         between, which shows what the second start of the learning rate is worth. "binaryduo3", "control3",
         "coupled3": with activations of 2 bits, and three binary copies of each.
     epochs, finetune_epochs : int
-        Epochs of both stages together, and of the second among them; milestones keep their place.
+        Epochs of both stages together, and epochs of the second stage; milestones scale with their stage.
     seed : int
-        Of weights, order and augmentation.
+        Seed of weights, order and augmentation.
     width : int
-        Of the baseline's first layer; the others keep their proportion.
+        Width of the baseline's first layer; the other layers keep their proportion.
     weights : str
-        "float", "binary", a method of the shelf, as `duonet methods` lists them, or `module:Name` of one's own.
+        "float", "binary", a method of the shelf that `duonet methods` lists, or `module:Name` of your own.
     activations : str
         A method of the shelf, or `module:Name`, in place of the model's binary or ternary activations.
     surrogate : str
-        Of those activations that are a staircase: a key of `duonet.experiments.own.SURROGATES`, with a number as
-        in "tanh:4", or `module:Name`.
+        Surrogate of the activations that are a staircase: a key of `duonet.experiments.own.SURROGATES`, alone or
+        with a number as in "tanh:4", or `module:Name`.
     weight_bits, activation_bits : int
-        Of those methods, where they have a choice: bits, or bases.
+        Bits, or bases, of the methods in `weights` and `activations`, if the method comes in several.
     shortcut : {"block", "conv"}
     optimizer : {"sgd", "adamw"}
     schedule : {"steps", "cosine"}
     lr, finetune_lr, weight_decay : float
     decay_scales : bool
-        Whether weight decay acts on all that is learned, or only on weights: not on biases, batch norm's numbers,
+        Whether weight decay acts on all parameters, or on weights alone: not on biases, batch norm's numbers,
         scales and learned ranges.
     clip : float
-        The largest norm of a step's gradient, of all parameters together; none by default.
+        The largest norm of a step's gradient, over all parameters together; by default there is no limit.
     early_stop : int
-        A stage ends when its best validation accuracy is so many epochs old; by default it makes all its epochs.
+        A stage ends when its best validation accuracy is this many epochs old; by default all epochs are trained.
     batch_size : int
     flip : bool
-        Random horizontal flips; by default where the data set's things have no left and right.
+        Random horizontal flips; by default if the data set's objects have no left and right.
     padding, cutout : int
-        Pixels of pad-and-crop, and side of the blacked-out square; 0 leaves it out.
+        Pixels of pad-and-crop, and side of the blacked-out square in pixels; 0 for none.
     images, validation_images : int
-        Train on the first so many only; score the first so many only after every epoch.
+        Number of first training images to train on, and of first validation images to score after every epoch; by
+        default all.
     select : {"best", "last"}
-        Which epoch's network a stage hands on: the best on the validation images, or the last.
+        Which epoch's network a stage keeps: the best on the validation images, or the last.
     test : bool
-        Score the networks on the test images at the end. A search for settings must not.
+        Score the networks on the test images at the end. A search for settings must not do so.
     data : str
         Folder of the files of a named data set.
     size : int
-        Side that the images of a folder are scaled and cropped to.
+        Side in pixels to which a folder's images are scaled and cropped.
     grey : bool
         Read a folder of images as grey.
     device : {"cpu", "gpu"}
     tf32 : bool
         Round the factors of the GPU's float32 products to TF32; see `duonet.backend.allow_tf32`.
     shards : int
-        Pieces of every batch, a power of two, which go through the network one by one or in several processes.
-        Batch norm sees each alone. Weights depend on it, and not on the number of processes.
+        Number of pieces of every batch, a power of two; the pieces go through the network one by one, or in
+        several processes. The weights depend on this number, but not on the number of processes.
     batch_norm : {"shard", "batch"}
-        Whose statistics batch norm uses. With "batch" the number of processes changes the weights, as rounding
-        does.
+        Whether batch norm uses the statistics of each shard alone or of the whole batch. With "batch", the number
+        of processes changes the weights, but only by rounding.
     compress : {"sign"}
         Send one bit for each weight instead of its gradient, with error feedback.
 
     Raises
     ------
     BadSetting
-        Naming the setting, what was expected and what came; a ValueError.
+        If a setting is wrong; a ValueError that names the setting, the expected and the given value.
+
+    Examples
+    --------
+    >>> settings = RunSettings("mlp", "fashion-mini", epochs=6).resolved()
+    >>> settings.optimizer, settings.lr, [epochs for epochs, lr, schedule in settings.stages()]
+    ('adamw', 0.008, [4, 2])
     """
 
     model: str
@@ -160,7 +167,7 @@ class RunSettings:
             if getattr(self, bits) is not None and (of is None or of in WEIGHTS):
                 raise BadSetting("RunSettings", bits, f"needs a method of the shelf that has bits, got {of}")
         if self.clip == 0:
-            raise BadSetting("RunSettings", "clip", "must be a number above 0, got 0; leave it away for none")
+            raise BadSetting("RunSettings", "clip", "must be a number above 0, got 0; leave it out for no limit")
         if self.tf32 and self.device != "gpu":
             raise BadSetting("RunSettings", "tf32", "needs device gpu, got cpu")
         self._check_shards()
@@ -178,7 +185,7 @@ class RunSettings:
         if shards & (shards - 1):
             raise BadSetting("RunSettings", "shards", f"must be a power of two, got {shards}")
         if batch_size is not None and batch_size < 2 * shards and shards > 1:
-            problem = f"of {shards} need 2 images each, but a batch has {batch_size}"
+            problem = f"must leave 2 images to each of {shards} shards, but a batch has {batch_size}"
             raise BadSetting("RunSettings", "shards", problem)
 
     @property
@@ -187,7 +194,7 @@ class RunSettings:
         return METHODS[self.method].second is not None
 
     def resolved(self) -> "RunSettings":
-        """Return the settings with the recipe's values in place of None, where it has one."""
+        """Return the settings with the recipe's values in place of None."""
         recipe = RECIPES[self.model]
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         chosen = {
@@ -237,7 +244,7 @@ class RunSettings:
         return data.Compose(*steps) if steps else None
 
     def differences(self, other: "RunSettings") -> list[str]:
-        """List in words where other settings differ from these; the place of the data may, which is no content."""
+        """Describe how other settings differ from these; the data may lie in another place."""
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
         moved = not {self.dataset, other.dataset} <= data.NAMES.keys()
         return [
@@ -247,9 +254,9 @@ class RunSettings:
         ]
 
     def save(self, path: str | Path) -> None:
-        """Write them as TOML, whole; None is left out."""
+        """Write the settings as a TOML file, whole or not at all; None is left out."""
         lines = [
-            f"{name} = {json.dumps(v, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")  # TOML alone minds it
+            f"{name} = {json.dumps(v, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")  # TOML refuses it
             for name, v in dataclasses.asdict(self).items()
             if v is not None
         ]
@@ -263,7 +270,7 @@ class _Sized:
     Parameters
     ----------
     augment : callable
-        `(images, rng, size)` to images.
+        From `(images, rng, size)` to images.
     size : int
     """
 
@@ -271,7 +278,7 @@ class _Sized:
         self.augment, self.size = augment, size
 
     def __call__(self, images, rng):
-        """(N, H, W, C) to the same."""
+        """Augment images (N, H, W, C); the shape stays."""
         return self.augment(images, rng, self.size)
 
 
@@ -285,12 +292,12 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Names of `RunSettings` only.
+        Its keys are fields of `RunSettings`; the values are not checked.
 
     Raises
     ------
     ValueError
-        If it is not TOML in UTF-8, or has a name that is not a setting; says which.
+        If the file is not TOML in UTF-8, or has an unknown setting; the message names it.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -300,10 +307,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8-sig")  # an editor may have put a byte order mark in front
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not TOML: it is not written in UTF-8; save it so") from None
+        raise ValueError(f"{path} is not TOML: it is not written in UTF-8; save it in UTF-8") from None
     try:
         values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # an endless number is a ValueError, no TOMLDecodeError
+    except (ValueError, RecursionError) as error:  # an endless number gives a plain ValueError
         raise ValueError(f"{path} is not TOML: {error}") from None
     names = {field.name for field in dataclasses.fields(RunSettings)}
     if unknown := sorted(values.keys() - names):

@@ -11,7 +11,7 @@ from duonet.text import visible
 
 
 def show(study: str, path: str | Path) -> str:
-    """Lay out the tables of a study from what it wrote.
+    """Lay out the tables of a study from its results.json.
 
     Parameters
     ----------
@@ -22,14 +22,18 @@ def show(study: str, path: str | Path) -> str:
     Returns
     -------
     str
-        Under the tables of a study that was stopped, which of its parts are finished.
+        The tables; for a stopped study, the last line names its finished parts.
 
     Raises
     ------
     OSError
         If there is no such file.
     ValueError
-        If it is no results.json of that study; says where it departs from one.
+        If the file is not a results.json of that study; the message names the first difference.
+
+    Examples
+    --------
+    >>> print(show("compare", "runs/small"))  # doctest: +SKIP
     """
     results = read_study(study, path)
     if study == "compare":
@@ -41,9 +45,7 @@ def show(study: str, path: str | Path) -> str:
         tables = mismatch_tables(results) if study == "mismatch" else contest_tables(results)
         text = "\n\n".join(tables.values())
     return (
-        text
-        if results["complete"]
-        else f"{text}\n\nStopped before its end; finished are: {visible(done or 'none')}"
+        text if results["complete"] else f"{text}\n\nStopped before its end; finished: {visible(done or 'none')}"
     )
 
 

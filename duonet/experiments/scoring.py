@@ -1,4 +1,4 @@
-"""What a trained network makes of a data set."""
+"""The scores of a trained network on a data set."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from duonet.tensor import Tensor
 from duonet.text import aligned
 
 BATCH = 250
-BEST = "best.npz"  # what a run folder calls the network to use
+BEST = "best.npz"  # the file in a run folder with the network to use
 
 
 @parallel.threads()
@@ -33,7 +33,7 @@ def score(
     Parameters
     ----------
     checkpoint : str or Path
-        A file of `duonet train`, or a run folder, which stands for its best network.
+        A checkpoint of `duonet train`, or a run folder, which stands for its best network.
     dataset : str
         A name that `duonet.data.load` knows, or a folder of images, which are scaled to the network's input.
     folder : str or Path, optional
@@ -44,17 +44,22 @@ def score(
     Returns
     -------
     dict
-        `part`; `top1` and `top5` (shares of the images whose class is the likeliest, or among the five
-        likeliest; None with fewer than six classes),
-        `images`, `class_names`, `per_class` (top1 of each class's images), `confusion` (a row for each true class,
-        a column for each answer).
+        `part`; `images`, their number; `top1` and `top5`, the shares of images whose class is the likeliest, or
+        among the five likeliest (None with fewer than six classes); `class_names`; `per_class`, top1 of each
+        class's images; `confusion`, numbers of images, a row for each true class, a column for each answer.
 
     Raises
     ------
     ValueError
-        If the checkpoint does not say what its network takes, the data set's images or classes are not those, or
-        a folder's may have been trained on: without folders called train and test, or where the training
-        was, its training images must be those of the training, whatever the path.
+        If the checkpoint does not describe its network's input; if the images or classes of the data set do not
+        fit; or if images of a folder may have been trained on. The training images must be the run's, under any
+        path, if the folder is the run's own, or has no subfolders train and test.
+    RuntimeError
+        If `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> print(score_table(score("runs/a", "fashion-mini")))  # doctest: +SKIP
     """
     check_device("evaluate", device)
     saved, about = load_run(checkpoint, device)
@@ -67,7 +72,7 @@ def score(
     if list(splits.class_names) != about["class_names"]:
         raise ValueError(
             f"evaluate: {dataset} has {len(splits.class_names)} classes, {_some(splits.class_names)}, but the "
-            f"network tells {len(about['class_names'])} apart, {_some(about['class_names'])}"
+            f"network knows {len(about['class_names'])}, {_some(about['class_names'])}"
         )
     _refuse_trained_on(dataset, splits, part, about)
     classes = len(splits.class_names)
@@ -79,7 +84,7 @@ def score(
         for x, labels in loader:
             logits = backend.to_device(model(Tensor(x)).data, "cpu")
             labels = backend.to_device(labels, "cpu")
-            order = np.argsort(-logits, axis=1, kind="stable")  # of equals the first, as argmax has it
+            order = np.argsort(-logits, axis=1, kind="stable")  # the first of equals, as in argmax
             np.add.at(confusion, (labels, order[:, 0]), 1)
             among_five += int((order[:, :5] == labels[:, None]).sum())
     images = confusion.sum(axis=1)
@@ -87,7 +92,7 @@ def score(
         "part": part,
         "images": int(images.sum()),
         "top1": float(confusion.trace() / images.sum()),
-        "top5": among_five / int(images.sum()) if classes > 5 else None,  # of five or fewer all are among them
+        "top5": among_five / int(images.sum()) if classes > 5 else None,  # five or fewer are all among five
         "class_names": list(splits.class_names),
         "per_class": [float(hit / n) if n else None for hit, n in zip(confusion.diagonal(), images)],
         "confusion": confusion.tolist(),
@@ -100,11 +105,20 @@ def score_table(scores: dict[str, Any]) -> str:
     Parameters
     ----------
     scores : dict
-        As from `score`.
+        The result of `score`.
 
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> confusion = [[3, 1], [1, 1]]
+    >>> print(score_table({"class_names": ["bag", "shoe"], "per_class": [0.75, 0.5], "confusion": confusion}))
+    class  images  right %  most taken for
+    --------------------------------------
+    bag         4     75.0        shoe (1)
+    shoe        2     50.0         bag (1)
     """
     confusion = np.array(scores["confusion"])
     rows = [("class", "images", "right %", "most taken for")]
@@ -116,7 +130,7 @@ def score_table(scores: dict[str, Any]) -> str:
 
 
 def describe_input(splits: data.Splits, normalize: data.Normalize) -> dict[str, Any]:
-    """Say what a network trained on these images takes, for its checkpoint; `score` and `predict` need it.
+    """Describe the input of a network trained on these images, for its checkpoint; `score` and `predict` read it.
 
     Parameters
     ----------
@@ -138,7 +152,7 @@ def describe_input(splits: data.Splits, normalize: data.Normalize) -> dict[str, 
 
 
 def digest(datasets: Iterable[data.Dataset]) -> str:
-    """Tell data apart: the SHA-256 of all images and labels, their order and the parts they are in.
+    """Compute the SHA-256 of all images and labels, in their order and parts, to tell data apart.
 
     Parameters
     ----------
@@ -169,11 +183,18 @@ def run_file(path: str | Path) -> Path:
     Raises
     ------
     ValueError
-        If a folder has none.
+        If the path is a folder without a best network.
+
+    Examples
+    --------
+    >>> run_file("runs/a/last.npz").name
+    'last.npz'
     """
     path = Path(path)
     if path.is_dir() and not (path / BEST).is_file():
-        raise ValueError(f"{path} holds no run of duonet train, or one without a finished epoch: it has no {BEST}")
+        raise ValueError(
+            f"{path} holds no run of duonet train, or a run without a finished epoch: it has no {BEST}"
+        )
     return path / BEST if path.is_dir() else path
 
 
@@ -185,21 +206,22 @@ def load_run(
     Parameters
     ----------
     path : str or Path
-        A file of `duonet train`, or a run folder, which stands for its best network.
+        A checkpoint of `duonet train`, or a run folder, which stands for its best network.
     device : {"cpu", "gpu"}
     settings : RunSettings, optional
-        Of the run that it must be of.
+        Settings of the run to which the checkpoint must belong.
 
     Returns
     -------
     saved : Checkpoint
+        Its model is in training mode.
     about : dict
-        What `describe_input` says, and the run's settings.
+        The values of `describe_input`, and the run's settings.
 
     Raises
     ------
     ValueError
-        If it is no such checkpoint, does not say what its network takes, or is of another run.
+        If the file is not such a checkpoint, does not describe its network's input, or belongs to another run.
     """
     path = run_file(path)
     saved = own.load(path, device)
@@ -224,25 +246,32 @@ def _refuse_trained_on(dataset, splits, part, about):
     if same or not apart:
         what = "has changed since" if same else "is not the folder of"
         raise ValueError(
-            f"evaluate: {dataset} {what} the training: its {part} part may hold images that were "
-            "trained on; folders called train and test would keep them apart"
+            f"evaluate: {dataset} {what} the training: its {part} part may hold training images; "
+            "folders called train and test would keep them apart"
         )
 
 
 def check_image_shape(what: str, shape: Sequence[int], expected: Sequence[int], advice: str = "") -> None:
-    """Refuse images of another shape than the network takes.
+    """Refuse images whose shape the network does not take.
 
     Parameters
     ----------
     what, advice : str
-        Before and after the message.
+        Text before and after the message.
     shape, expected : sequence of int
         (H, W, C)
 
     Raises
     ------
     ValueError
-        Naming both shapes.
+        If the shapes differ; the message names both.
+
+    Examples
+    --------
+    >>> check_image_shape("evaluate: photos", (32, 32, 3), (28, 28, 1))
+    Traceback (most recent call last):
+        ...
+    ValueError: evaluate: photos: images are 32×32×3, but the network takes 28×28×1
     """
     if tuple(shape) != tuple(expected):
         found, takes = ("×".join(map(str, s)) for s in (shape, expected))

@@ -1,4 +1,4 @@
-"""The table of the method shelf: `duonet methods` prints it, the docs hold it."""
+"""The table of the method shelf, for `duonet methods` and the docs."""
 
 import math
 from collections.abc import Iterable
@@ -23,14 +23,16 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
     Parameters
     ----------
     entry : Entry
-        Of activations: between the layers, behind batch norm. Of weights: in the last layer, which reads a ternary
-        activation. A penalty: in front of a ternary activation. Of pre-activations: in front of batch norm.
+        A method of activations goes between the layers, behind batch norm; a method of weights into the last
+        layer, which reads a ternary activation; a penalty in front of a ternary activation; a method of
+        pre-activations in front of batch norm.
     rng : numpy.random.Generator
     inputs, classes : int
 
     Returns
     -------
     Module
+        From (N, inputs) to (N, classes).
     """
     weights = entry.for_layer(rng) if entry.kind == "weights" else {}
     ternary = nn.QuantActivation(Ternary(), Clip(0, 1))
@@ -42,20 +44,27 @@ def small_network(entry: Entry, rng: np.random.Generator, inputs: int = 6, class
 
 
 def shelf_rows(shelf: Iterable[Entry] | None = None) -> list[dict[str, object]]:
-    """Describe methods, each by what its class says and does.
+    """Describe methods by the tags of their classes, and by trying them.
 
     Parameters
     ----------
     shelf : iterable of Entry, optional
-        All by default.
+        By default all methods.
 
     Returns
     -------
     list of dict
         With `reference`, `method`, `kind`, `made_by` (class or function), `latent` (class of the weight source, or
         None), `weight_bits`, `activation_bits`, `gradient_bits`, `learns` (Parameters), `follows` (buffers),
-        `copies` (how many binary ones `decouple` makes of an activation, tried in a small network; 0 where it
-        refuses), `divided` (whether the weights behind them are divided, or repeated) and `source`.
+        `copies` (the number of binary activations that `decouple` makes of one, tried in a small network; 0 if it
+        refuses), `divided` (whether the weights behind the copies are divided, or repeated) and `source`.
+
+    Examples
+    --------
+    >>> from duonet.methods import find
+    >>> row = shelf_rows([find("pact")])[0]
+    >>> row["made_by"], row["activation_bits"], row["learns"], row["copies"]
+    ('PACT', 2, ['alpha'], 3)
     """
     return [_row(entry) for entry in (entries() if shelf is None else shelf)]
 
@@ -83,7 +92,7 @@ def _row(entry):
 
 
 def _decoupled(entry):
-    """Try `decouple`, for a tag may promise too much."""
+    """Try `decouple`, because a tag may promise too much."""
     model = small_network(entry, np.random.default_rng(0)).eval()
     try:
         layers = list(decouple(model))

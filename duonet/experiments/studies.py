@@ -1,4 +1,4 @@
-"""A study is a list of independent runs, each in a folder of its own, and one file of what they found."""
+"""A study is a list of independent runs, each in its own folder, and one file with all results."""
 
 import dataclasses
 import json
@@ -18,36 +18,36 @@ from duonet.text import tell
 
 
 class Study:
-    """A folder of runs and its results.json, which is rewritten whole whenever something is finished.
+    """A folder of runs and its results.json, which is rewritten whole whenever a run is finished.
 
     Parameters
     ----------
     name : str
-        Of the command, for messages.
+        Name of the command, for messages.
     out : str or Path
-        A new folder, or one of a study with the same settings, which continues.
+        A new folder, or the folder of a study with the same settings, which continues.
     settings : dict
-        What JSON can hold.
+        Settings, of types that JSON has.
     fresh : dict
-        What the file holds besides, made anew whenever the study continues.
+        Other values of the file, made anew whenever the study continues.
     kept : dict, optional
-        What it holds at the start, and keeps.
+        First values of entries that a continued study keeps.
     indent : int or None
-        As `json.dumps` takes it.
+        As in `json.dumps`.
     progress : bool
-        Say how to continue a study that is stopped, unless it is complete.
+        Print how to continue the study, unless it is complete.
 
     Attributes
     ----------
     values : dict
-        What results.json holds: settings, versions, whether the study is complete, seconds, and what it finds.
+        The content of results.json: settings, versions, whether the study is complete, seconds, and results.
 
     Raises
     ------
     FileExistsError
         If `out` holds something else.
     ValueError
-        If it holds a study with other settings; says which differ.
+        If `out` holds a study with other settings; the message names the differences.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Study:
         values = {"complete": False, "settings": settings, "versions": versions(), "seconds": 0.0}
         self.out.mkdir(parents=True, exist_ok=True)
         begun = (self.out / RESULTS).is_file()
-        # What is hidden was left by a process that was killed before it had written anything.
+        # Hidden files are left over from a process that was killed before it had written anything.
         if not begun and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise FileExistsError(self.out)
         values = self._earlier(settings) if begun else values
@@ -86,7 +86,7 @@ class Study:
         return values
 
     def finished(self, name: str, settings: RunSettings) -> dict[str, Any] | None:
-        """Return what the run in the folder `name` found, or None if it is not finished.
+        """Return the result of the run in the folder `name`, or None if it is not finished.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class Study:
         Returns
         -------
         dict or None
-            What the run's result.json holds.
+            The content of the run's result.json.
         """
         path = self.out / name / "result.json"
         if not path.is_file() or saved_settings(path.parent).differences(settings.resolved()):
@@ -121,7 +121,7 @@ class Study:
         return Task(name, _trained, (settings, progress), self.out / name)
 
     def finish(self) -> dict[str, Any]:
-        """Mark the study complete and return what its file holds."""
+        """Mark the study complete, and return the content of its file."""
         self.values |= {"complete": True, "peak_memory_mib": peak_memory_mib()}
         self.save()
         return self.values
@@ -167,26 +167,33 @@ def saved_study(name: str, folder: str | Path, kind: Any) -> Any:
     Parameters
     ----------
     name : str
-        Of the command, for messages.
+        Name of the command, for messages.
     folder : str or Path
     kind : type
-        Of the settings.
+        Class of the settings.
 
     Returns
     -------
     object
-        Of that kind.
+        The settings, of that class.
 
     Raises
     ------
     ValueError
         If the folder holds no such study.
+
+    Examples
+    --------
+    >>> saved_study("compare", "nosuch", dict)
+    Traceback (most recent call last):
+        ...
+    ValueError: compare: --resume takes the folder of a study, and nosuch is not a folder
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"{name}: --resume takes the folder of a study, and {folder} is none")
+        raise ValueError(f"{name}: --resume takes the folder of a study, and {folder} is not a folder")
     values = read_study(name, folder, continued=True)["settings"]
     if odd := sorted(values.keys() - kind.__dataclass_fields__.keys()):
-        raise ValueError(f"{name}: {folder}: its study has settings unknown here: {', '.join(odd)}")
+        raise ValueError(f"{name}: {folder}: its study has unknown settings: {', '.join(odd)}")
     try:
         return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
     except ValueError as error:

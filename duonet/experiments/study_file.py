@@ -1,4 +1,4 @@
-"""What a study's results.json holds, checked before it is used: it may be damaged, edited or another program's."""
+"""The content of a study's results.json, checked before use: it may be damaged, edited or another program's."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 RESULTS = "results.json"
 LARGEST = 1 << 26  # bytes; the largest study writes some 3 MB
 
-# What is read of it: a type, a list of one kind, alternatives, or a dict with at least these names.
+# The shapes of its values: a type, [the shape of all items], (a shape, None), or a dict with at least these names.
 NUMBER, SHARE = (float, None), float
 METHOD = {
     "name": str, "epochs": str, "accuracy": [SHARE], "mean": SHARE, "std": NUMBER,
@@ -62,19 +62,19 @@ STUDIES = {
     "sweep": {"complete": bool, "settings": dict, "runs": [SWEPT]},
     "tune": {"complete": bool, "settings": {"model": str}},
 }
-CONTINUED = {"seconds": float, "versions": dict}  # what a study that continues reads besides
+CONTINUED = {"seconds": float, "versions": dict}  # needed to continue a study
 
 
 def read_study(study: str, path: str | Path, continued: bool = False) -> dict[str, Any]:
-    """Read what a study wrote, finished or not.
+    """Read the results.json of a study, finished or not.
 
     Parameters
     ----------
     study : {"compare", "mismatch", "contest", "sweep", "tune"}
     path : str or Path
-        Its folder, or its results.json under any name.
+        The study's folder, or its results.json under any name.
     continued : bool
-        Whether the study is to continue, which reads more of it.
+        Check also the values that continuing the study needs.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
     OSError
         If there is no such file.
     ValueError
-        If it is no results.json of that study; says where it departs from one.
+        If the file is not a results.json of that study; the message names the first difference.
     """
     path = Path(path)
     if path.is_dir() and not (path / RESULTS).exists():
@@ -94,7 +94,7 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
     results = read_json(study, path)
     try:
         check_shape(results, STUDIES[study] | (CONTINUED if continued else {}), "the file")
-        if study == "mismatch" and (continued or "finished" in results):  # not all that are complete have it
+        if study == "mismatch" and (continued or "finished" in results):  # some complete files lack it
             check_shape(results, {"finished": [str]}, "the file")
         for name, row in results["methods"].items() if study == "compare" else ():
             check_shape(row, METHOD, f"row {name}")
@@ -108,7 +108,7 @@ def read_study(study: str, path: str | Path, continued: bool = False) -> dict[st
         for i, row in enumerate(results["records"] if study == "mismatch" else ()):
             check_shape(row, OWN.get(row["kind"], {}), f"row {i}")
     except ValueError as error:
-        raise ValueError(f"{study}: {path} is no {RESULTS} of duonet {study}: {error}") from None
+        raise ValueError(f"{study}: {path} is not a {RESULTS} of duonet {study}: {error}") from None
     return results
 
 
@@ -118,7 +118,7 @@ def read_json(owner: str, path: Path) -> Any:
     Parameters
     ----------
     owner : str
-        For messages.
+        Name of the command or function, for messages.
     path : Path
 
     Returns
@@ -131,7 +131,7 @@ def read_json(owner: str, path: Path) -> Any:
     OSError
         If there is no such file, or it may not be read.
     ValueError
-        If it is no file, larger than any study's, or no JSON; names it.
+        If the path is not a file, the file is larger than any study's, or it is not JSON; the message names it.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{owner}: {path} is neither a folder nor a file")
@@ -140,25 +140,32 @@ def read_json(owner: str, path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{owner}: {path} is no JSON file ({type(error).__name__})") from None
+        raise ValueError(f"{owner}: {path} is not a JSON file ({type(error).__name__})") from None
 
 
 def check_shape(value: Any, shape: Any, where: str) -> None:
-    """Refuse a value of another shape, and numbers that no table can hold.
+    """Refuse a value of another shape, and numbers that are too large for a table.
 
     Parameters
     ----------
     value : object
-        As JSON holds it.
+        A value from JSON.
     shape : type, tuple, list or dict
-        A type; one beside None; a list of one kind; a dict with at least these names.
+        A type; (a shape, None) for a value that may be None; [a shape] for a list; a dict of the least content.
     where : str
-        For the message.
+        Place of the value, for the message.
 
     Raises
     ------
     ValueError
-        Naming the place, what was expected and what came.
+        If the shape is another; the message names the place, the expected and the given value.
+
+    Examples
+    --------
+    >>> check_shape({"rates": [0.1, "low"]}, {"rates": [float]}, "the file")
+    Traceback (most recent call last):
+        ...
+    ValueError: rates of the file, 1 must be float, got 'low'
     """
     if isinstance(shape, tuple):
         if value is not None:

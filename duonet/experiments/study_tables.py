@@ -16,7 +16,7 @@ def mismatch_tables(results: dict[str, Any]) -> dict[str, str]:
     Parameters
     ----------
     results : dict
-        As `mismatch` returns.
+        The result of `mismatch`, finished or not.
 
     Returns
     -------
@@ -37,17 +37,23 @@ def mismatch_tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def cell(rows: list[dict[str, Any]]) -> str:
-    """Write mean ± standard deviation over seeds, and how many were resolved where not all were.
+    """Format mean ± standard deviation over seeds, with the number of seeds if noise hides some of them.
 
     Parameters
     ----------
     rows : list of dict
-        One for each seed.
+        Records, one for each seed.
 
     Returns
     -------
     str
-        A dot where noise hides the value.
+        A dot if noise hides the value.
+
+    Examples
+    --------
+    >>> row = {"cosine": 0.5, "low": 0.4, "high": 0.6, "coarse_noise": 0.1, "noise": 0.3}
+    >>> cell([row, row | {"cosine": 0.6}]), cell([row, row | {"noise": 0.9}]), cell([row | {"noise": 0.9}])
+    ('0.55 ±0.07', '0.50 (1)', '·')
     """
     mean, deviation, count = spread(rows)
     if not count:
@@ -57,12 +63,12 @@ def cell(rows: list[dict[str, Any]]) -> str:
 
 
 def raw_cell(rows: list[dict[str, Any]]) -> str:
-    """Write mean ± standard deviation over seeds of the cosine with the noise in it.
+    """Format mean ± standard deviation over seeds of the cosine with the noise in it.
 
     Parameters
     ----------
     rows : list of dict
-        One for each seed.
+        Records, one for each seed.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The figures of a run as event files, which TensorBoard draws while it trains."""
+"""The figures of a run as event files, which TensorBoard draws while the run trains."""
 
 import time
 from pathlib import Path
@@ -36,7 +36,9 @@ class Events:
         if self.writer is None:
             self.folder.mkdir(exist_ok=True)
             self.step = len(rows) - 1
-            self.writer = self.make(str(self.folder / "events"), f".{len(rows)}")  # two of one second differ
+            self.writer = self.make(
+                str(self.folder / "events"), f".{len(rows)}"
+            )  # so that two files of one second differ
         for step, row in enumerate(rows[self.step :], self.step + 1):
             for name, value in row.items():
                 if name not in ("epoch", "stage"):

@@ -1,4 +1,4 @@
-"""The toy problem of the mismatch study: a student network learns a teacher of its own shape."""
+"""The toy problem of the mismatch study: a student network learns from a teacher network of the same shape."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ HIDDEN = ("linear1", "linear2", "linear3")
 REFERENCE_STEP = 0.1
 BATCH_SIZE = 256
 
-# From most to fewest levels. The float activation is what the {0, ..., 1} staircases approach.
+# From most to fewest levels. The {0, ..., 1} staircases approach the float activation.
 ACTIVATIONS: dict[str, tuple[Staircase, Surrogate] | None] = {
     "float": None,
     "4 bits": (Uniform(4), Clip(0, 1)),
@@ -42,7 +42,7 @@ ACTIVATIONS: dict[str, tuple[Staircase, Surrogate] | None] = {
     "sign": (Sign(), Clip(-1, 1, closed=True)),
 }
 
-# For the binary staircase. ZeroOne carries those made for sign over to the window (0, 1).
+# For the binary staircase. ZeroOne moves surrogates for sign to the window (0, 1).
 SURROGATES: dict[str, Surrogate] = {
     "clip": Clip(0, 1),
     "identity": Identity(),
@@ -65,17 +65,22 @@ def network(
     Parameters
     ----------
     activation : str
-        A key of `ACTIVATIONS`, or what `own.pair` knows.
+        A key of `ACTIVATIONS`, or a name that `own.pair` takes.
     rng : numpy.random.Generator
     surrogate : Surrogate, optional
         In place of the activation's own.
     width : int
-        Of the input and of every hidden layer.
+        Width of the input and of every hidden layer.
 
     Returns
     -------
     Sequential
-        (N, width) to (N, 1), in evaluation mode.
+        From (N, width) to (N, 1), in evaluation mode.
+
+    Examples
+    --------
+    >>> network("ternary", np.random.default_rng(0), width=4)(Tensor(np.zeros((2, 4), "float32"))).shape
+    (2, 1)
     """
     layers: dict[str, Module] = {}
     pair = ACTIVATIONS[activation] if activation in ACTIVATIONS else own.pair("mismatch", activation)
@@ -96,6 +101,14 @@ class Lesson:
     ----------
     seed : int
     width : int
+        Width of all networks.
+
+    Examples
+    --------
+    >>> lesson = Lesson(0, width=4)
+    >>> x, answers = lesson.batch(10)
+    >>> x.shape, answers.shape
+    ((10, 4), (10, 1))
     """
 
     def __init__(self, seed: int, width: int = WIDTH) -> None:
@@ -103,9 +116,9 @@ class Lesson:
         self.teacher = network("float", np.random.default_rng([seed, 0]), width=width)
 
     def student(self, activation: str) -> nn.Sequential:
-        """Build a student at initialisation, its output bias such that its mean error is zero.
+        """Build a student at initialisation, with the output bias that makes its mean error zero.
 
-        Otherwise the first gradients are about that offset and nothing else.
+        With another bias, the first gradients would only correct that offset.
         """
         model = network(activation, np.random.default_rng([self.seed, 1]), width=self.width)
         x, target = self._draw(np.random.default_rng([self.seed, 4]), 20 * BATCH_SIZE)
@@ -114,13 +127,13 @@ class Lesson:
         return model
 
     def batch(self, samples: int, stream: int = 0) -> tuple[Array, Array]:
-        """Draw inputs from N(0, I), and the teacher's answers; another `stream` is independent."""
+        """Draw inputs (samples, width) from N(0, I), and the teacher's answers; each `stream` is independent."""
         return self._draw(np.random.default_rng([self.seed, 2, stream]), samples)
 
     def train(self, student: nn.Sequential, steps: int, lr: float = 1e-3) -> tuple[nn.Sequential, float]:
         """Train by Adam on squared error with fresh data at every step.
 
-        The rate is constant and training stops on the way: where it has converged, the gradient is gone and its
+        The rate is constant, and training stops before it converges: after that, the gradient is gone and its
         direction is noise. Returns the student and its mean squared error over the last tenth of the steps.
         """
         rng = np.random.default_rng([self.seed, 3])
@@ -165,7 +178,7 @@ def with_surrogate(model: nn.Sequential, surrogate: Surrogate) -> nn.Sequential:
 
 
 def area(staircase: Staircase, surrogate: Surrogate, reach: float = 50.0, points: int = 2_000_001) -> float:
-    """Compute ∫ |staircase(x) − surrogate(x)| dx, the indirect measure of mismatch; infinite for some.
+    """Compute ∫ |staircase(x) − surrogate(x)| dx, the indirect measure of mismatch.
 
     Parameters
     ----------
@@ -174,11 +187,17 @@ def area(staircase: Staircase, surrogate: Surrogate, reach: float = 50.0, points
     reach : float
         Integrated from −reach to reach, by the rectangle rule.
     points : int
+        Number of points of the rule.
 
     Returns
     -------
     float
-        Infinity where the two still differ at ±reach.
+        Infinity if the two still differ at ±reach.
+
+    Examples
+    --------
+    >>> round(area(Binary(), Clip(0, 1), points=20_001), 3), area(Binary(), Identity(), points=20_001)
+    (0.25, inf)
     """
     x = np.linspace(-reach, reach, points)
     difference = np.abs(staircase(x) - surrogate.value(x))

@@ -44,7 +44,7 @@ __all__ = ["saved_settings", "train"]
 
 LAST, FIRST = "last.npz", "first_stage.npz"
 
-DATA = ("data_sha256", "class_names")  # what tells images apart, wherever they lie
+DATA = ("data_sha256", "class_names")  # the content of the images, wherever they lie
 
 
 @parallel.threads()
@@ -58,18 +58,18 @@ def train(
     label: str | None = None,
     world: World | None = None,
 ) -> dict[str, Any]:
-    """Train one network, in two stages where the method has them.
+    """Train one network, in two stages if the method has two.
 
     Parameters
     ----------
     settings : RunSettings
     out : str or Path
-        A new folder, or with `resume` that of a run. Written during the run, each file whole: settings.toml,
-        last.npz (to resume from), best.npz (the epoch of the best validation accuracy, the earliest of equals, or
-        the last one, as `settings.select` says; first_stage.npz that of the first stage), history.csv, and at the
-        end result.json.
+        A new folder or, with `resume`, the folder of a run. The run writes these files, each whole: settings.toml;
+        last.npz, to resume from; best.npz, the network of the epoch that `settings.select` chooses: the best
+        validation accuracy, the earliest of equals, or the last epoch; first_stage.npz, the same for the first
+        stage; history.csv; and at the end result.json.
     resume : bool
-        Go on with the run in `out`. It ends with the same bits as one that was never stopped.
+        Continue the run in `out`. It ends with the same bits as a run that was never stopped.
     on_epoch : callable, optional
         Called with the rows of the history after every epoch.
     progress : bool
@@ -77,15 +77,15 @@ def train(
     prepare : callable, optional
         Called with the new network and the normalised training images before the first epoch.
     label : str, optional
-        What progress calls the run, where it is one of several; the method by default.
+        Name of the run in the display of progress, if it is one of several; the method by default.
     world : World, optional
-        The processes that train together; each calls this. The first alone reads the run folder, and writes it.
+        The processes that train together; each calls this function. Only the first reads and writes the folder.
 
     Returns
     -------
     dict
-        What result.json holds. The test images are looked at once, by each network that is a result: the selected
-        epoch's, and for BinaryDuo the coupled one and its decoupled form.
+        The content of result.json. Each network that is a result is scored once on the test images: the selected
+        epoch's, and for BinaryDuo also the coupled network and its decoupled form.
 
     Raises
     ------
@@ -94,12 +94,19 @@ def train(
     RunInUse
         If another process is training there.
     CannotWrite
-        If the disk is full, or the folder not to be written to; what had been written is whole.
+        If the disk is full, or the folder cannot be written to; all earlier files are whole.
     ValueError
-        If there is nothing to resume, or the settings or the data are not those of the run; says which differ. The
-        data are told by their content: they may lie elsewhere now, under another name.
+        If there is nothing to resume, or settings or data differ from the run's; the message names the
+        differences. Data are compared by content: they may lie elsewhere now, under another name.
+    TrainingDiverged
+        If the loss or a parameter becomes infinite or NaN.
     RuntimeError
-        If a GPU is asked for and there is none.
+        If `device` is "gpu" and there is no GPU.
+
+    Examples
+    --------
+    >>> settings = RunSettings("mlp", "fashion-mini", epochs=4)
+    >>> train(settings, "runs/a")["test_accuracy"]  # doctest: +SKIP
     """
     world = World() if world is None else world
     out, settings = Path(out), world.agreed(settings.resolved)
@@ -122,14 +129,14 @@ def _team(settings, world):
 
 
 class _Run:
-    """What one run knows: its data, its folder and the figures of all its epochs."""
+    """The state of one run: its data, its folder and the rows of all its epochs."""
 
     def __init__(self, settings, splits, out, on_epoch, progress, prepare, label, team):
         self.settings, self.splits, self.out = settings, splits, out
         self.on_epoch, self.prepare, self.label = on_epoch, prepare, label
         self.world, self.progress = team.world, progress and team.rank == 0
         divided = settings.shards > 1 or settings.compress is not None
-        self.team = team if divided else None  # a whole batch takes the ordinary way
+        self.team = team if divided else None  # an undivided batch takes the ordinary way
         self.method = METHODS[settings.method]
         self.normalize = data.Normalize.of(splits.train.images)
         self.stages = settings.stages()
@@ -151,7 +158,7 @@ class _Run:
             )
 
     def take_up(self):
-        """Load what the folder holds, if it is of this run, of these images and whole."""
+        """Load the last checkpoint in the folder, if it is whole and belongs to this run and these images."""
         self.saved = self.world.share(self._last)
 
     def _last(self):
@@ -169,7 +176,7 @@ class _Run:
         return self.saved
 
     def run(self):
-        """Train what is left to train, and return the result."""
+        """Train the remaining epochs, and return the result."""
         started = time.perf_counter()
         if self.progress and self.label is None and not (self.out / "result.json").exists():
             tell(f"stop at any moment; continue with: duonet train --resume {self.out}")
@@ -197,7 +204,7 @@ class _Run:
                 return None  # the first process decides
             about = self.about | {"stage": i + 1, "earlier": self.earlier}
             accuracies = history["val_accuracy"]
-            # The selected one first: a run killed between the two resumes before this epoch and writes both again.
+            # The selected network first: a run killed between the files repeats this epoch, and writes both again.
             if self.settings.select == "last" or accuracies.index(max(accuracies)) == len(accuracies) - 1:
                 self._save(best, model, history=history, about=about)
             self._save(
@@ -231,7 +238,7 @@ class _Run:
         return model
 
     def _second_network(self):
-        """Take up the selected network of the first stage."""
+        """Make the second stage's network from the selected network of the first stage."""
         return self.method.second(self._load(FIRST, "cpu")).train().to(self.settings.device)
 
     def _loader(self, dataset, rng=None):
@@ -279,7 +286,7 @@ class _Run:
             part.write_text(json.dumps(result, indent=1) + "\n")
 
     def _score(self):
-        """Look at the test images with every network that is a result."""
+        """Score every network that is a result on the test images."""
         made = [str(sum(row["stage"] == i + 1 for row in self.earlier)) for i in range(len(self.stages))]
         named = []
         if self.method.on_the_way:

@@ -79,11 +79,11 @@ def test_runs_on_one_folder_stand_together_however_its_path_is_written(tmp_path,
 def test_runs_that_do_not_belong_together_are_refused(folders, tmp_path, capsys):
     other = tmp_path / "other"
     train(dataclasses.replace(TINY, lr=0.5), other, progress=False)
-    with pytest.raises(ValueError, match=rf"{other} cannot stand beside {folders[0]}: lr 0.5 and 0.008"):
+    with pytest.raises(ValueError, match=rf"{other} cannot be compared with {folders[0]}: lr 0.5 and 0.008"):
         collect([folders[0], other])
     trained_elsewhere(folders[0], tmp_path / "elsewhere")
     with pytest.raises(
-        ValueError, match=f"elsewhere cannot stand beside {folders[0]}: it was trained on other im"
+        ValueError, match=f"elsewhere cannot be compared with {folders[0]}: it was trained on other im"
     ):
         collect([folders[0], tmp_path / "elsewhere"])
     shutil.copytree(folders[0], tmp_path / "copy")

@@ -220,7 +220,7 @@ def test_what_is_coupled_keeps_its_lowest_level_beside_zero_padding():
     [
         (lambda text: text[:-9], "is damaged: "),
         (lambda text: text.replace('"validation": 0', '"validation": 7'), "is damaged: validation cannot be 7"),
-        (lambda text: text.replace('"epochs": 2', '"epochs": 3'), "is of a job with other settings"),
+        (lambda text: text.replace('"epochs": 2', '"epochs": 3'), "belongs to a job with other settings"),
         (lambda text: text.replace('"test": null', '"tset": null'), "is damaged: the record has no test"),
         (lambda text: text.replace('"extra": 1', '"extra": "1"'), "is damaged: extra of the record must be int"),
         (

@@ -275,7 +275,7 @@ def test_a_scheduler_that_dies_leaves_what_was_finished(tmp_path):
     try:
         with (
             Crew(scheduler=own.address) as shared,
-            pytest.raises(SchedulerLost, match="what was finished is kept"),
+            pytest.raises(SchedulerLost, match="finished tasks are kept"),
         ):
             seen.extend(task.name for task, _, _ in shared.each(tasks, progress=False))
     finally:
@@ -292,7 +292,7 @@ def test_workers_of_another_version_are_refused(cluster, monkeypatch, tmp_path):
     ):
         ended(shared, [Task("a", crew_work.about, (1,))])
     monkeypatch.undo()
-    with pytest.raises(OtherVersion, match="a worker has duonet 0.* and the study is of duonet 9.9"):
+    with pytest.raises(OtherVersion, match="a worker has duonet 0.* but the study runs on duonet 9.9"):
         crew._on_worker("9.9", b"never read")
 
 
@@ -342,7 +342,7 @@ def test_without_dask_one_line_says_what_to_install(study, flags, tmp_path, monk
         ({"workers": 0}, "workers must be an int at least 1 "),
         ({"workers": 2.5}, "workers must be an int"),
         ({"scheduler": 8786}, "scheduler must be a str"),
-        ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "workers cannot be given beside a scheduler"),
+        ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "workers cannot be given with a scheduler"),
     ],
 )
 def test_a_crew_that_makes_no_sense_is_refused(given, message):

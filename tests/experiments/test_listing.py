@@ -57,7 +57,7 @@ def test_the_command_prints_a_sweep_and_its_json(sweep, capsys):
     assert main([*words, "--json"]) == 0 and json.loads(capsys.readouterr().out) == list_runs(sweep)
     assert main(["runs", str(sweep[0])]) == 0 and "binary baseline" in capsys.readouterr().out, "mean and spread"
     assert main([*words, "--figure", str(sweep[0].parent / "a.png")]) == 2
-    assert "cannot stand beside" in capsys.readouterr().err
+    assert "cannot be compared with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("other, together", [("set", True), ("./set", True), ("set2", False), ("mnist", False)])

@@ -133,16 +133,18 @@ def test_a_run_is_trained_saved_resumed_and_scored(imported, folder):
 def test_a_command_imports_what_was_typed_and_nothing_else(folder, capsys, monkeypatch):
     words = ["train", "mlp", "fashion-mini", "--method", "baseline", "--images", "128", "--width", "4"]
     assert main([*words, "--surrogate", "my_own:Sort", "--out", "run"]) == 2
-    assert "my_own has no class Sort of a Surrogate; did you mean 'Soft'?" in capsys.readouterr().err
+    assert "my_own has no class Sort that is a Surrogate; did you mean 'Soft'?" in capsys.readouterr().err
     layer = QuantActivation(quant.Binary(), sys.modules.pop("my_own").Soft())
     save_checkpoint(folder / "a.npz", layer, about={"in_shape": [3, 3, 1]})
     (folder / "run").mkdir()
     RunSettings("mlp", "fashion-mini", "baseline", surrogate="my_own:Soft").resolved().save("run/settings.toml")
     assert main(["train", "--resume", "run", "--quiet"]) == 2
-    said = "is my_own:Soft, and no name in a file imports a module: import my_own first, in a command by --import"
+    said = (
+        "is my_own:Soft, but no name in a file imports a module: import my_own first; in a command, with --import"
+    )
     assert (error := capsys.readouterr().err).endswith(f"{said} my_own\n") and error.count("\n") == 1
     assert main(["summary", "a.npz"]) == 2
-    said = "'Soft' is not one of duonet's own: import its module first, in a command by --import MODULE"
+    said = "'Soft' is not one of duonet's own: import its module first; in a command, with --import MODULE"
     assert said in capsys.readouterr().err and "my_own" not in sys.modules
     monkeypatch.setattr(own, "classes", lambda: [sys.modules["my_own"].Soft])
     assert main(["summary", "a.npz", "--import", "my_own"]) == 0
@@ -156,7 +158,7 @@ def test_a_command_imports_what_was_typed_and_nothing_else(folder, capsys, monke
     "given, said",
     [
         ({"surrogate": "tnah:4"}, "surrogate must be one of clip, .* got 'tnah:4'; did you mean 'tanh'"),
-        ({"surrogate": "nowhere:Soft"}, "surrogate is nowhere:Soft, and no name in a file imports a module"),
+        ({"surrogate": "nowhere:Soft"}, "surrogate is nowhere:Soft, but no name in a file imports a module"),
         (
             {"surrogate": "tnah"},
             "surrogate must be one of clip, .* or module:Name, got 'tnah'; did you mean 'tanh'",
@@ -166,19 +168,25 @@ def test_a_command_imports_what_was_typed_and_nothing_else(folder, capsys, monke
         ({"surrogate": "clip:nan"}, "surrogate clip takes a number above 0, got 'clip:nan'"),
         ({"surrogate": "identity:2"}, "surrogate identity takes no number, got 'identity:2'"),
         ({"surrogate": "tanh:2", "activations": "pact"}, "surrogate tanh:2 has no place in the baseline network"),
-        ({"surrogate": "my_own:Late"}, "surrogate is my_own:Late, but my_own has no class Late of a Surrogate"),
-        ({"activations": "nowhere:Mine"}, "activations is nowhere:Mine, and no name in a file imports a module"),
-        ({"activations": "my_own:Halvs"}, "no class Halvs of a Quantizer or a Staircase; did you mean 'Halves'"),
-        ({"activations": "my_own:Soft"}, "my_own has no class Soft of a Quantizer or a Staircase"),
+        (
+            {"surrogate": "my_own:Late"},
+            "surrogate is my_own:Late, but my_own has no class Late that is a Surrogate",
+        ),
+        ({"activations": "nowhere:Mine"}, "activations is nowhere:Mine, but no name in a file imports a module"),
+        (
+            {"activations": "my_own:Halvs"},
+            "no class Halvs that is a Quantizer or a Staircase; did you mean 'Halves'",
+        ),
+        ({"activations": "my_own:Soft"}, "my_own has no class Soft that is a Quantizer or a Staircase"),
         ({"activations": "my_own:Needing"}, "is my_own:Needing, which cannot be made: .* missing 1 required"),
         ({"activations": "my_own:Faulty"}, "activations is my_own:Faulty, which cannot be made: KeyError: 'top'"),
         ({"weights": "my_own:Faulty"}, "weights is my_own:Faulty, which cannot be made: KeyError: 'top'"),
-        ({"activations": "os:abort"}, "activations is os:abort, but os has no class abort of a Quantizer"),
+        ({"activations": "os:abort"}, "activations is os:abort, but os has no class abort that is a Quantizer"),
         (
             {"activations": "my_own:Halves", "activation_bits": 2},
             "activation_bits: methods: my_own:Halves has neither",
         ),
-        ({"weights": "my_own:Late"}, "weights is my_own:Late, but my_own has no class Late of a Quantizer"),
+        ({"weights": "my_own:Late"}, "weights is my_own:Late, but my_own has no class Late that is a Quantizer"),
         ({"weights": "my_own:"}, "weights must be one of float, binary, .* got 'my_own:'"),
     ],
 )
@@ -260,7 +268,7 @@ def test_a_class_that_was_not_imported_is_said_how_to_be(imported, folder, monke
     save_checkpoint(folder / "a.npz", QuantActivation(imported.Late(), quant.Clip(0, 1)))
     assert type(own.load(folder / "a.npz").model.staircase) is imported.Late
     monkeypatch.setattr(own, "classes", lambda: [])
-    with pytest.raises(CheckpointError, match="import its module first, in a command by --import MODULE"):
+    with pytest.raises(CheckpointError, match="import its module first; in a command, with --import MODULE"):
         own.load(folder / "a.npz")
 
 

@@ -188,5 +188,7 @@ def test_settings_of_another_width_are_refused(whole, tmp_path, name):
     path = tmp_path / "run" / "settings.toml"
     path.write_text(path.read_text().replace("width = 6", "width = 12"))
     read = readers(tmp_path / "run", None)["runs" if name == "best.npz" else "resume"]
-    with pytest.raises(ValueError, match="(npz|json) is not of the run beside it: width 12, the run has 6"):
+    with pytest.raises(
+        ValueError, match="(npz|json) does not belong to the run beside it: width 12, the run has 6"
+    ):
         read()

@@ -73,7 +73,7 @@ def test_a_comparison_that_stopped_is_printed_as_far_as_it_came(tmp_path, monkey
         "decoupled from scratch",
     ]  # fmt: skip
     assert "±" in lines[2] and "±" not in lines[3]
-    assert lines[-1].startswith("Stopped before its end; finished are: float network (2 of 2 seeds), binary base")
+    assert lines[-1].startswith("Stopped before its end; finished: float network (2 of 2 seeds), binary base")
     assert "decoupled from scratch (1 of 2 seeds)" in lines[-1]
     assert main(["compare", "--show", str(tmp_path / "run")]) == 0
     assert lines[-1] in capsys.readouterr().out.splitlines()
@@ -94,9 +94,7 @@ def test_a_mismatch_study_that_stopped_is_printed_as_far_as_it_came(tmp_path, mo
         mismatch(settings, tmp_path / "run", progress=False)
     text = show("mismatch", tmp_path / "run")
     assert "Ground truth: measured minus exact" in text and "float " in text
-    assert (
-        text.splitlines()[-1] == "Stopped before its end; finished are: seed 0: ground truth, seed 0: toy, float"
-    )
+    assert text.splitlines()[-1] == "Stopped before its end; finished: seed 0: ground truth, seed 0: toy, float"
 
 
 @pytest.mark.parametrize("kind", ["truth", "toy", "evolution", "network"])
@@ -104,7 +102,7 @@ def test_any_part_alone_can_be_printed(kind, tmp_path):
     records = [row for row in MEASURED["records"] if row["kind"] == kind]
     for some in (records, []):
         (tmp_path / "a.json").write_text(json.dumps(MEASURED | {"records": some, "complete": False}))
-        assert "finished are: none" in show("mismatch", tmp_path / "a.json")
+        assert "finished: none" in show("mismatch", tmp_path / "a.json")
 
 
 def changed(results, path, value):
@@ -151,7 +149,9 @@ FLOAT = ("methods", "float")
 )
 def test_what_is_no_results_file_is_refused_in_one_sentence(study, results, message, tmp_path, capsys):
     (tmp_path / "a.json").write_text(json.dumps(results))
-    with pytest.raises(ValueError, match=f"{study}: .*a.json is no results.json of duonet {study}: .*{message}"):
+    with pytest.raises(
+        ValueError, match=f"{study}: .*a.json is not a results.json of duonet {study}: .*{message}"
+    ):
         show(study, tmp_path / "a.json")
     assert main([study, "--show", str(tmp_path / "a.json")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -160,7 +160,7 @@ def test_what_is_no_results_file_is_refused_in_one_sentence(study, results, mess
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ud800", '{"a": 1' + "0" * 5000 + "}"])
 def test_what_is_no_json_is_refused(text, tmp_path):
     (tmp_path / "a.json").write_text(text, errors="surrogatepass")
-    with pytest.raises(ValueError, match=r"a.json is no JSON file \(.*Error\)"):
+    with pytest.raises(ValueError, match=r"a.json is not a JSON file \(.*Error\)"):
         show("compare", tmp_path / "a.json")
 
 

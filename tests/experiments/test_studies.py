@@ -103,9 +103,9 @@ def test_every_damaged_study_goes_on_or_is_refused_in_one_sentence(study, reques
 @pytest.mark.parametrize(
     "study, change, message",
     [
-        ("compare", {"seconds": 10**400}, "is no results.json of duonet compare: seconds of the file must be float"),
+        ("compare", {"seconds": 10**400}, "is not a results.json of duonet compare: seconds of the file must be float"),
         ("compare", {"settings": {"seeds": 1.5}}, "seeds of settings of the file must be int, got 1.5"),
-        ("compare", {"settings": {"seeds": 1, "pace": 2}}, "its study has settings unknown here: pace"),
+        ("compare", {"settings": {"seeds": 1, "pace": 2}}, "its study has unknown settings: pace"),
         ("compare", {"settings": {"seeds": 1, "model": None}}, "is damaged: compare: model must be one of"),
         ("compare", {"settings": {"seeds": 2}}, "images None and 200"),
         ("mismatch", {"finished": 7}, "finished of the file must be list, got 7"),
@@ -146,7 +146,7 @@ def test_a_study_that_stops_in_its_first_part_can_be_shown_and_goes_on(study, tm
     monkeypatch.setattr("duonet.experiments.studies.train", stops)
     monkeypatch.setattr(importlib.import_module("duonet.experiments.mismatch_study"), "_ground_truth", stops)
     assert main([study, "--out", str(tmp_path / "run")]) == 130
-    assert show(study, tmp_path / "run").endswith("Stopped before its end; finished are: none")
+    assert show(study, tmp_path / "run").endswith("Stopped before its end; finished: none")
     assert main([study, "--resume", str(tmp_path / "run")]) == 130
 
 
@@ -155,7 +155,9 @@ def test_a_network_of_another_run_is_refused(compared, tmp_path):
     duo = tmp_path / "run" / "binaryduo-0"
     (duo / "result.json").unlink()
     shutil.copy(compared / "control-0" / "best.npz", duo / "first_stage.npz")
-    with pytest.raises(ValueError, match="first_stage.npz is not of the run beside it: method .*binaryduo"):
+    with pytest.raises(
+        ValueError, match="first_stage.npz does not belong to the run beside it: method .*binaryduo"
+    ):
         go_on("compare", tmp_path / "run")
 
 

@@ -75,7 +75,7 @@ def test_a_run_that_fails_is_told_with_its_settings_and_made_again_by_the_same_c
     assert error.startswith("duonet: sweep: 2-0.5: AttributeError: no luck (model mlp, dataset fashion-mini, ")
     assert "seed 3" in error and "lr 0.5" in error and error.count("\n") == 1 and "0.1" in out
     assert main(["sweep", "--show", str(tmp_path / "out")]) == 0
-    assert "Stopped before its end; finished are: 1-0.1" in capsys.readouterr().out
+    assert "Stopped before its end; finished: 1-0.1" in capsys.readouterr().out
 
 
 def test_all_kinds_of_settings_can_be_lists_and_names_are_unique():
@@ -89,7 +89,7 @@ def test_all_kinds_of_settings_can_be_lists_and_names_are_unique():
     "text, message",
     [
         ("lrr = [0.1]\n", "a.toml: lrr is not among the settings .*; did you mean 'lr'?"),
-        ("lr = []\n", "a.toml: lr must be a value or a list of some, got []"),
+        ("lr = []\n", "a.toml: lr must be a value or a list of values, got []"),
         ("lr = [0.1, 0.1]\n", "sweep: the runs 1-0.1 and 2-0.1 have the same settings"),
         ("lr = [0.01, 0.010]\n", "have the same settings"),
         ('optimizer = ["adamw"]\nlr = [0.1, 0.2, 1e-1]\n', "sweep: the runs 1-adamw-0.1 and 3-adamw-0.1 have the same"),
@@ -118,7 +118,7 @@ def test_settings_without_a_model_a_missing_file_and_two_sources_are_refused(tmp
     (tmp_path / "a.toml").write_text("lr = [0.1]\n")
     file, out = str(tmp_path / "a.toml"), str(tmp_path / "out")
     for words, message in (
-        ([file, "--out", out], "the settings do not say model and dataset"),
+        ([file, "--out", out], "the settings do not give model and dataset"),
         ([], "give either FILE, or --resume STUDY"),
         ([file, "--resume", out], "give either FILE, or --resume STUDY"),
         (["--resume", out, "--out", out], "--resume names the folder; leave out --out"),
@@ -142,9 +142,9 @@ def test_a_folder_of_another_sweep_is_refused_and_says_what_differs(tmp_path, tr
     "old, new, message",
     [
         ('"lr"', '"lrr"', "has unknown settings: lrr"),
-        ('"runs": [', '"runs": [3, ', "is no results.json of duonet sweep"),
-        ('"given": {', '"given": 3, "more": {', "is no results.json of duonet sweep"),
-        ('"settings": {', '"settings": 3, "more": {', "is no results.json of duonet sweep"),
+        ('"runs": [', '"runs": [3, ', "is not a results.json of duonet sweep"),
+        ('"given": {', '"given": 3, "more": {', "is not a results.json of duonet sweep"),
+        ('"settings": {', '"settings": 3, "more": {', "is not a results.json of duonet sweep"),
         ("0.1\n", "-0.1\n", "results.json: lr must be a number at least 0"),
     ],
 )

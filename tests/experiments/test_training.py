@@ -292,7 +292,7 @@ def test_a_full_disk_loses_nothing(whole, tmp_path):
     process.join()
     (line,) = said.read_text().strip().splitlines()
     assert process.exitcode == 2
-    assert "cannot be written (File too large); what was written before is whole, and the run can be" in line
+    assert "cannot be written (File too large); all earlier files are whole, and the run can be" in line
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     train(TINY, out, resume=True, progress=False)
     assert_same(contents(out), contents(whole[0]))
@@ -376,7 +376,7 @@ def test_settings_choose_optimizer_schedule_and_augmentation():
         ({"lr": "fast"}, "RunSettings: lr must be a number at least 0, got str 'fast'"),
         (
             {"dataset": "by\udcff"},
-            "RunSettings: dataset is no text that a file can hold in UTF-8, 'by.udcff'; rename",
+            "RunSettings: dataset must be text that UTF-8 can encode, got 'by.udcff'; rename",
         ),
         ({"flip": 1}, "RunSettings: flip must be a bool, got int"),
         ({"seed": None}, "RunSettings: seed must be an int at least 0, got NoneType None"),
@@ -441,7 +441,7 @@ def test_damaged_runs_are_refused_by_name(whole, tmp_path, capsys):
         train(TINY, tmp_path / "run", resume=True, progress=False)
     (tmp_path / "run" / "settings.toml").write_text('model = "mlp"\n')
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
-    assert "settings.toml is damaged: it does not say dataset" in capsys.readouterr().err
+    assert "settings.toml is damaged: it does not give dataset" in capsys.readouterr().err
     (tmp_path / "a.toml").write_text('model = ["mlp"]\ndataset = "mnist"\n')
     assert main(["train", "--config", str(tmp_path / "a.toml")]) == 2
     assert f"train: {tmp_path}/a.toml: model must be one of vgg7, resnet20" in capsys.readouterr().err
@@ -583,7 +583,7 @@ def test_settings_that_an_editor_has_saved_are_read(tmp_path, mark, ends):
 @pytest.mark.parametrize("raw", ["epochs = 3".encode("utf-16"), b"epochs = 3 # \xe9", b"\xff\xfe"])
 def test_settings_in_another_encoding_are_refused_in_one_sentence(tmp_path, raw):
     (tmp_path / "a.toml").write_bytes(raw)
-    with pytest.raises(ValueError, match="a.toml is not TOML: it is not written in UTF-8; save it so"):
+    with pytest.raises(ValueError, match="a.toml is not TOML: it is not written in UTF-8; save it in UTF-8"):
         read_toml(tmp_path / "a.toml")
 
 

@@ -13,13 +13,14 @@ def plot_comparison(results: dict[str, Any], path: str | Path) -> Path:
     Parameters
     ----------
     results : dict
-        As `duonet.experiments.compare` returns.
+        The result of `duonet.experiments.compare`, finished or not.
     path : str or Path
-        Where to write the PNG.
+        The file to write; PNG without a suffix.
 
     Returns
     -------
     Path
+        The file.
     """
     figure = blank(10, 4.6)
     curves, bars = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -39,7 +40,7 @@ def plot_comparison(results: dict[str, Any], path: str | Path) -> Path:
 
 
 def _draw_curves(axes, results):
-    """Draw one line a method, the mean over the seeds; BinaryDuo continues where coupled ends."""
+    """Draw one line per method, the mean over the seeds; BinaryDuo continues where coupled ends."""
     first = results["stages"][0]
     for name, row in results["methods"].items():
         method = METHODS[name]
@@ -58,7 +59,7 @@ def _draw_curves(axes, results):
 
 
 def _draw_bars(axes, results):
-    """Draw one bar a method with its spread, and every seed as a dot."""
+    """Draw one bar per method with its spread, and every seed as a dot."""
     rows = list(results["methods"].items())
     for i, (method, row) in enumerate(rows):
         style = METHODS[method]

@@ -9,18 +9,19 @@ WORDED = 30  # more classes than this are drawn without names and numbers
 
 
 def plot_confusion(scores: dict[str, Any], path: str | Path) -> Path:
-    """Draw which classes are taken for which.
+    """Draw the classes that a network takes for each other, in percent of each true class.
 
     Parameters
     ----------
     scores : dict
-        As `duonet.experiments.score` returns.
+        The result of `duonet.experiments.score`.
     path : str or Path
-        Where to write the PNG.
+        The file to write; PNG without a suffix.
 
     Returns
     -------
     Path
+        The file.
     """
     names, counts = [without_formulas(name) for name in scores["class_names"]], scores["confusion"]
     worded = len(names) <= WORDED

@@ -9,25 +9,26 @@ import numpy as np
 from duonet.experiments.competition_tables import STATES, against, correlations, points_of, ranked
 from duonet.viz.canvas import blank, save, tidy, without_formulas
 
-# Points of accuracy: up to here the axis is linear, beyond it logarithmic, so that a failure hides no gain.
+# In points of accuracy. The axis is linear up to here and logarithmic beyond, so that a failure hides no gain.
 NEAR = 10
 TICKS = (-80, -40, -20, -10, -5, 0, 5, 10, 20, 40, 80)
-PANEL = (160, 95)  # about the width and height of a panel's points, in printer's points
+PANEL = (160, 95)  # width and height of a panel, about, in printer's points
 
 
 def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
-    """Draw what each method gains over the baseline, and that gain by cosine for each measured layer and state.
+    """Draw each method's gain over the baseline, and the gain by cosine for each measured layer and state.
 
     Parameters
     ----------
     results : dict
-        As `duonet.experiments.competition` returns.
+        The result of `duonet.experiments.contest`, finished or not.
     path : str or Path
-        Where to write it; PNG without a suffix.
+        The file to write; PNG without a suffix.
 
     Returns
     -------
     Path
+        The file.
     """
     found = [row for row in correlations(results) if row.methods > 1]
     columns = math.ceil(len(found) / 2)
@@ -48,7 +49,7 @@ def plot_contest(results: dict[str, Any], path: str | Path) -> Path:
 
 
 def _draw_gains(axes, results):
-    """Draw each method's difference to the baseline with its 95 % interval, the best on top."""
+    """Draw each method's difference from the baseline with its 95 % interval, the best method on top."""
     rows = ranked(results)[::-1]
     for i, name in enumerate(rows):
         gap = against(results, name)
@@ -87,7 +88,7 @@ def _draw_points(axes, results, row):
 
 
 def _offsets(points):
-    """Give each point's number the corner that is farthest from other points and numbers."""
+    """Put each point's number at the corner that is farthest from other points and numbers."""
     reach = np.ptp(points, axis=0)
     taken = list(points / np.where(reach > 0, reach, 1) * PANEL)
     corners = np.array([(7, 5), (7, -5), (-7, 5), (-7, -5)])

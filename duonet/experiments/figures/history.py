@@ -12,13 +12,14 @@ def plot_history(rows: list[dict[str, Any]], path: str | Path) -> Path:
     Parameters
     ----------
     rows : list of dict
-        As `duonet.experiments.train` keeps them, with the stage of each epoch.
+        Rows of the history of `duonet.experiments.train`, with the stage of each epoch.
     path : str or Path
-        Where to write the PNG.
+        The file to write; PNG without a suffix.
 
     Returns
     -------
     Path
+        The file.
     """
     figure = blank(10, 3.4)
     accuracy, loss, rate = figure.subplots(1, 3, width_ratios=(1.3, 1.3, 1))

@@ -14,7 +14,7 @@ from duonet.viz.canvas import blank, save, tidy
 
 STATES = {"start": "at initialisation", "trained": "in training"}
 
-# From many levels to few: from light to dark, and each with a marker of its own.
+# From many levels to few, from light to dark, each with its own marker.
 PRECISIONS = {
     "float": ("0.6", "o"),
     "4 bits": ("#b7d3ee", "v"),
@@ -40,12 +40,14 @@ def plot_mismatch(results: dict[str, Any], folder: str | Path) -> list[Path]:
     Parameters
     ----------
     results : dict
-        As `duonet.experiments.mismatch` returns.
+        The result of `duonet.experiments.mismatch`.
     folder : str or Path
+        The folder for the PNG files.
 
     Returns
     -------
     list of Path
+        The files.
     """
     folder = Path(folder)
     figures = {
@@ -60,14 +62,14 @@ def plot_mismatch(results: dict[str, Any], folder: str | Path) -> list[Path]:
 
 
 def _precisions(results):
-    """Return the style of every activation that was measured; those without one of their own share three."""
+    """Return the style of every measured activation; activations without a style share three."""
     measured = dict.fromkeys(row["activation"] for row in rows_of(results, "toy"))
     spare = itertools.cycle((("#5d8a3a", "<"), ("#8a3a7d", ">"), ("0.3", "p")))
     return {name: PRECISIONS.get(name) or next(spare) for name in measured}
 
 
 def _layers(results):
-    """Draw the cosine of each layer, one marker an activation, at the reference step."""
+    """Draw the cosine of each layer at the reference step, with one marker per activation."""
     figure = blank(10, 4)
     styles = _precisions(results)
     for axes, (state, words) in zip(figure.subplots(1, 2, sharey=True), STATES.items()):
@@ -86,7 +88,7 @@ def _layers(results):
 
 
 def _steps(results):
-    """Draw the cosine against ε, a panel a layer; dotted, what it seems to be with the noise left in."""
+    """Draw the cosine against ε, one panel per layer; dotted, the cosine with the noise left in."""
     figure = blank(11, 6.5)
     grid = figure.subplots(2, 3, sharey=True, sharex=True)
     styles = _precisions(results)
@@ -110,7 +112,7 @@ def _steps(results):
         axes.set_xlabel("step ε")
     _legend(figure, styles)
     figure.suptitle(
-        "Solid: noise taken out, where that leaves a value.  Dotted: as it seems on the same samples.", size=10
+        "Solid: noise taken out, where that leaves a value.  Dotted: noise left in, on the same samples.", size=10
     )
     return figure
 
@@ -169,7 +171,7 @@ def _gallery(results):
 
 
 def _areas(panels, results):
-    """Draw the indirect measure against the direct one at initialisation, a panel a layer."""
+    """Draw the indirect measure against the direct measure at initialisation, one panel per layer."""
     finite = [row["area"] for row in results["areas"] if row["area"] is not None]
     edge = 1.3 * max(finite)
     styles = _precisions(results)
@@ -201,7 +203,7 @@ def _areas(panels, results):
 
 
 def _truth(results):
-    """Draw exact cosines over the angle as lines and the measured ones, of one seed, as points with intervals."""
+    """Draw exact cosines over the angle as lines, and measured cosines of one seed as points with intervals."""
     figure = blank(7, 4.2)
     axes = figure.subplots()
     for name, (color, marker) in TRUTH.items():

@@ -10,18 +10,19 @@ from duonet.viz.canvas import blank, save, tidy, without_formulas
 def plot_runs(collected: dict[str, Any], path: str | Path) -> Path:
     """Draw validation accuracy by epoch: every seed as a thin line, and the mean over the seeds.
 
-    There is no mean where the seeds of a method made different numbers of epochs, as with `early_stop`.
+    A method has no mean if its seeds made different numbers of epochs, as with `early_stop`.
 
     Parameters
     ----------
     collected : dict
-        As from `duonet.experiments.collect`.
+        The result of `duonet.experiments.collect`.
     path : str or Path
-        Where to write the PNG.
+        The file to write; PNG without a suffix.
 
     Returns
     -------
     Path
+        The file.
     """
     figure = blank(7.5, 4)
     axes = figure.subplots()

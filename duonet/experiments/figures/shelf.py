@@ -1,4 +1,4 @@
-"""The figure of the method shelf: what each method makes of its input, and the gradient that it hands back."""
+"""The figure of the method shelf: the output and the gradient of each method, over its input."""
 
 import contextlib
 import math
@@ -17,24 +17,31 @@ BEFORE, AFTER, SOFT = "0.75", "#b2500f", "#123a6b"
 
 
 def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
-    """Draw methods, two panels each.
+    """Draw methods, in two panels each; the lower panel shows a derivative.
 
-    Activations, in evaluation mode: output (brown) and surrogate (blue), where there is one, over the input;
-    below, the gradient for dy = 1. Weights: a histogram of 4,000 Gaussian weights before (grey) and, on a scale of
-    its own, after (brown); below, the gradient of each for dy = 1. A penalty: over the mean of a Gaussian channel,
-    of standard deviation ¼ (brown) and 1 (blue); below, its derivative by the mean. Of pre-activations: what a
-    channel at 0 becomes, over the one that corrects it; below, its gradient.
+    A method of activations, in evaluation mode, has output (brown) and surrogate (blue, if there is one) over the
+    input; below, the gradient for dy = 1. A method of weights has a histogram of 4,000 Gaussian weights before
+    (grey) and, on its own scale, after (brown); below, the gradient of each for dy = 1. A penalty is drawn over
+    the mean of a Gaussian channel with standard deviation ¼ (brown) and 1 (blue); below, its derivative by the
+    mean. A method of pre-activations is drawn as the corrected value of a channel at 0, over the channel that
+    corrects it; below, its gradient.
 
     Parameters
     ----------
     shelf : sequence of Entry
         At least one.
     path : str or Path
-        Its suffix says the format.
+        The file to write; its suffix gives the format, PNG without one.
 
     Returns
     -------
     Path
+        The file.
+
+    Examples
+    --------
+    >>> from duonet.methods import find
+    >>> plot_shelf([find("pact"), find("lsq")], "pair.png")  # doctest: +SKIP
     """
     blocks = -(-len(shelf) // COLUMNS)
     figure = blank(14, 2.9 * blocks)
@@ -55,7 +62,7 @@ def plot_shelf(shelf: Sequence[Entry], path: str | Path) -> Path:
 
 
 def _made(entry):
-    """Make a method as it is when the training has ended."""
+    """Make a method in its state at the end of training."""
     quantizer = entry.make(np.random.default_rng(0)).astype("float64")
     quantizer.before_step(math.inf)
     return quantizer
@@ -87,7 +94,7 @@ def _weights(entry, top, bottom):
     bins = np.linspace(-2, 2, 81)
     top.hist(w.ravel(), bins, color=BEFORE)
     values, counts = np.unique(y.round(6), return_counts=True)
-    right = top.twinx()  # thousands stand on one value
+    right = top.twinx()  # thousands of weights have one value
     right.vlines(values, 0, counts, color=AFTER, linewidth=2)
     right.set_axis_off()
     right.set_ylim(0)
@@ -110,7 +117,7 @@ def _penalty(entry, top, bottom):
 
 
 def _penalised(layer, x):
-    """Return a penalty, and its derivative by the mean of what the layer reads."""
+    """Return a penalty, and its derivative by the mean of the layer's input."""
     tensor = Tensor(x, requires_grad=True)
     layer(tensor)
     penalty = layer.penalty()
