@@ -101,8 +101,10 @@ def made_settings(path: Path, values: Any) -> RunSettings:
     """Make the settings that a file holds as a dict; a ValueError names the file and the wrong setting."""
     _must(isinstance(values, dict), path, "settings", values)
     known = RunSettings.__dataclass_fields__
-    odd = sorted({"model", "dataset"} - values.keys()) or sorted(map(str, values.keys() - known.keys()))
-    _must(not odd, path, "settings", ", ".join(odd))
+    odd = [f"lack {name}" for name in ("model", "dataset") if name not in values]
+    odd += [f"have an unknown {name!r:.60}" for name in values if name not in known]
+    if odd:
+        raise ValueError(f"{path} is damaged: its settings {odd[0]}")
     try:
         return RunSettings(**values)
     except BadSetting as error:

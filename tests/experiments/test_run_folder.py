@@ -11,6 +11,7 @@ import pytest
 from duonet import data
 from duonet.checkpoint import load_checkpoint, save_checkpoint
 from duonet.experiments import RunSettings, collect, predict, runs_table, score, train
+from duonet.experiments.run_folder import read_result
 from duonet.experiments.training import saved_settings
 
 ODD = [
@@ -192,3 +193,17 @@ def test_settings_of_another_width_are_refused(whole, tmp_path, name):
         ValueError, match="(npz|json) does not belong to the run beside it: width 12, the run has 6"
     ):
         read()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "mlp"}, "lack dataset"),
+        ({"model": "mlp", "dataset": "mnist", "pace\n": 2}, r"have an unknown 'pace\\n'"),
+    ],
+)
+def test_settings_that_lack_or_add_a_name_are_refused_by_that_name(tmp_path, settings, words):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"settings": settings}))
+    with pytest.raises(ValueError, match=f"result.json is damaged: its settings {words}"):
+        read_result(path, RunSettings("mlp", "mnist").resolved())
