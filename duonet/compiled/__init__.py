@@ -1,8 +1,7 @@
-"""Twins compiled by numba (`pip install duonet[compiled]`), which use that activations are 0 or 1.
+"""Twins compiled by numba (`pip install duonet[compiled]`), which exploit that activations are 0 or 1.
 
-They are imported when the first op asks for them, not with the package: numba takes a fifth of a second. Where it
-is missing or broken, the twins of `duonet.fast` run in its place; `why_not` says why, `duonet --version` which
-run.
+The first op imports them, not the package, because numba takes a fifth of a second to import. If numba is missing
+or broken, the twins of `duonet.fast` run instead; `why_not` says why, and `duonet --version` says which twins run.
 """
 
 import functools
@@ -12,7 +11,7 @@ from duonet import engine
 
 @functools.cache
 def why_not() -> str:
-    """Import the compiled twins, and return one sentence saying why they cannot be, or an empty string.
+    """Import the compiled twins, and return one sentence on why that fails, or an empty string.
 
     Returns
     -------
@@ -32,7 +31,7 @@ def why_not() -> str:
     except Exception as error:  # a numba that does not fit NumPy, or lacks a library, fails in many ways
         return f"numba is installed, but cannot be imported ({_first_line(error)})"
     if numba.config.DISABLE_JIT:
-        return "NUMBA_DISABLE_JIT has numba compile nothing"
+        return "NUMBA_DISABLE_JIT keeps numba from compiling"
     try:
         from duonet.compiled import twins  # noqa: F401  (importing registers)
     except Exception as error:  # among them a cache folder that cannot be written
@@ -41,7 +40,7 @@ def why_not() -> str:
 
 
 def in_force() -> str:
-    """Return in words which kernels run on the CPU.
+    """Describe in words which kernels run on the CPU.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def _first_line(error):
 
 
 def _register():
-    """Import the twins where they can be; say so where numba is there and fails, which nobody asked for."""
+    """Import the twins if possible; warn if numba is there and fails, which no user chooses."""
     reason = why_not()
     if reason.startswith("numba") and "not installed" not in reason:
         import warnings

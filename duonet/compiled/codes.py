@@ -1,8 +1,8 @@
-"""Activations of two or three levels as small numbers: four binary ones, or three ternary ones, in a byte.
+"""Activations of two or three levels as small numbers: four binary or three ternary activations in a byte.
 
-A value is a digit, the number of levels below it; some neighbouring digits d make one index Σ b^i d_i, with b = 2
-levels 0 … 15 for four (a nibble), with b = 3 levels 0 … 26 for three. The staircase says which levels there are
-(`says_levels`), and nobody ever searches an array for them.
+Each value becomes a digit, the number of levels below it. Neighbouring digits d make one index Σ b^i d_i: with
+b = 2 levels, four digits give 0 … 15 (a nibble); with b = 3 levels, three digits give 0 … 26. The staircase tells
+its levels (`says_levels`), so no array is searched for them.
 """
 
 import functools
@@ -14,54 +14,61 @@ from duonet import engine
 from duonet.compiled.running import given, inlined, kernel, share
 from duonet.quant.staircase import Staircase
 
-TOGETHER = {2: 4, 3: 3}  # levels: digits in an index
+TOGETHER = {2: 4, 3: 3}  # number of levels: digits in an index
 
 
 class Code(NamedTuple):
-    """What the digits of an array stand for.
+    """The meaning of an array's digits.
 
     Attributes
     ----------
     levels : tuple of float
-        The value of each digit, rising.
+        The value of each digit, in rising order.
+
+    Examples
+    --------
+    >>> code = Code((0.0, 0.5, 1.0))
+    >>> code.base, code.together, code.rows
+    (3, 3, 27)
     """
 
     levels: tuple
 
     @property
     def base(self) -> int:
-        """How many levels there are."""
+        """Number of levels."""
         return len(self.levels)
 
     @property
     def together(self) -> int:
-        """How many digits make an index."""
+        """Number of digits in an index."""
         return TOGETHER[self.base]
 
     @property
     def rows(self) -> int:
-        """How many indices there are: the rows of a table."""
+        """Number of different indices, and of the rows of a table."""
         return self.base**self.together
 
     @property
     def zero(self) -> int:
-        """The index of zeros alone, where 0 is a level."""
+        """The index of zeros alone, if 0 is a level; else 0."""
         return self.levels.index(0.0) * (self.rows - 1) // (self.base - 1) if 0.0 in self.levels else 0
 
 
 def says_levels(y: np.ndarray, staircase: Staircase) -> np.ndarray:
-    """Attach to the output of a staircase which levels it has, where they are few enough.
+    """Attach to the output of a staircase its levels, if there are two or three.
 
     Parameters
     ----------
     y : numpy.ndarray
+        The output, of any shape.
     staircase : Staircase
-        A subclass that computes something of its own says nothing.
+        A subclass with its own computation gets nothing attached.
 
     Returns
     -------
     numpy.ndarray
-        `y`, read-only where something was said.
+        `y`, read-only if levels were attached.
 
     Examples
     --------
@@ -83,13 +90,13 @@ def _code(levels, bordered):
 
 
 def code_of(x: np.ndarray, bordered: bool) -> Code | None:
-    """Return how an array can be coded, from what the op that made it has said; None where it cannot.
+    """Return the code of an array by the levels that its op attached; None if it has no code.
 
     Parameters
     ----------
     x : numpy.ndarray
     bordered : bool
-        Whether a border of zeros will be laid around it, so that 0 is a level as well.
+        Whether a border of zeros will surround it, so that 0 is a level as well.
 
     Returns
     -------
@@ -108,19 +115,26 @@ def code_of(x: np.ndarray, bordered: bool) -> Code | None:
 def packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
     """Return the indices of neighbouring channels, with a border of zeros; the plain form is `plainly_packed`.
 
-    They are made of x, unless the op that made x has made them already and attached them.
+    They are computed from x, unless the op that made x has already attached them.
 
     Parameters
     ----------
     x : numpy.ndarray
-        (N, H, W, C), of the code's levels.
+        (N, H, W, C), with values among the code's levels.
     code : Code
     padding : int
+        Width of the border in pixels.
 
     Returns
     -------
     numpy.ndarray
         (N, H + 2 padding, W + 2 padding, ⌈C / together⌉), uint8; digits for channels that do not exist are 0.
+
+    Examples
+    --------
+    >>> x = np.array([1, 0, 1, 1, 0, 1], "float32").reshape(1, 1, 1, 6)
+    >>> packed(x, Code((0.0, 1.0)), padding=1).shape
+    (1, 3, 3, 2)
     """
     n, h, w, c = x.shape
     groups = -(-c // code.together)
@@ -131,19 +145,18 @@ def packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
     if (ready := engine.known(x, "indices")) is not None and engine.known(x, "levels") == code.levels:
         out[:, padding : padding + h, padding : padding + w] = ready
         return out
-    steps = np.array([*code.levels[1:], np.nan][:2], np.float32)  # nothing reaches a NaN
+    steps = np.array([*code.levels[1:], np.nan][:2], np.float32)  # no value reaches a NaN
     share(_pack, n * h, x.size / 16, given(x), steps, code.together, padding, out)
     return out
 
 
 def plainly_packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
-    """Do what `packed` does in NumPy, to be read.
+    """Compute the result of `packed` in plain NumPy, for readers.
 
     Parameters
     ----------
-    x : numpy.ndarray
-    code : Code
-    padding : int
+    x, code, padding
+        As in `packed`.
 
     Returns
     -------
@@ -165,7 +178,7 @@ def plainly_packed(x: np.ndarray, code: Code, padding: int = 0) -> np.ndarray:
 
 @inlined
 def gather(digits: np.ndarray, together: int, out: np.ndarray) -> None:
-    """Make an index of every four binary or three ternary digits that lie side by side."""
+    """Write to `out` an index for every four binary or three ternary digits side by side, of uint8 `digits`."""
     if together == 4:
         words = digits.view(np.uint32)  # the top byte of the product is d0 + 2 d1 + 4 d2 + 8 d3
         for i in range(out.size):

@@ -1,15 +1,15 @@
-"""Convolution of activations of two or three levels, by tables of sums of four rows; `tables` says why.
+"""Convolution of activations of two or three levels, by tables of sums of four rows; `tables` explains them.
 
-Forwards four neighbouring *channels* make an index: a window's row of KW C values is KW C/4 bytes that lie side
-by side, and each is looked up in the table of its four rows of weights. For dw four neighbouring *pixels* of a
-channel make an index, found at every pixel by shifted additions of bytes, and is looked up in the table of four
-rows of dy:
+Forwards, four neighbouring *channels* make an index: a window's row of KW C values is KW C/4 bytes side by side,
+and each is looked up in the table of its four rows of weights. For dw, four neighbouring *pixels* of a channel
+make an index; shifted additions of bytes give it at every pixel, and it is looked up in the table of four rows of
+dy:
 
     y[pixel]     = Σ over rows p of the kernel and indices j of  tables(w[p])[j, index[pixel + p, j]]
     dw[p, q, c]  = Σ over fours of pixels                    of  tables(dy[four])[index[four + (p, q), c]]
 
 A block of tables fits the first-level cache; a row of W outputs, W up to 32, stays in registers while it grows.
-Where W does not divide OC, the last block begins earlier, and computes what it shares with the one before again.
+If W does not divide OC, the last block begins earlier, and computes the outputs that it shares a second time.
 """
 
 import functools
@@ -25,13 +25,13 @@ from duonet.compiled.tables import grow, slide, spread
 from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
-PIXELS = 1024  # that a task goes through, for one row of outputs
+PIXELS = 1024  # of a task, for one row of outputs
 FORWARD_BYTES, BACKWARD_BYTES = 48 << 10, 24 << 10  # of a block of tables
 
 
 @engine.twin("compiled")
 class Conv2d(conv.Conv2d):
-    """As the plain op, for inputs that are known to have two or three levels."""
+    """The plain op's twin for inputs whose two or three levels are known."""
 
     @staticmethod
     def suits(x, w, bias, *, stride, padding):
@@ -58,12 +58,12 @@ class Conv2d(conv.Conv2d):
 
 
 def correlate(indices: np.ndarray, code: Code, w: np.ndarray, bias: np.ndarray | None, stride: int) -> np.ndarray:
-    """Compute y = im2col(x) @ w + bias of a coded x.
+    """Compute y = im2col(x) @ w + bias for a coded x.
 
     Parameters
     ----------
     indices : numpy.ndarray
-        (N, H, W, ⌈C / together⌉), with the border.
+        (N, H, W, ⌈C / together⌉), with the border, as `packed` makes them.
     code : Code
     w : numpy.ndarray
         (KH, KW, C, OC)
@@ -75,6 +75,12 @@ def correlate(indices: np.ndarray, code: Code, w: np.ndarray, bias: np.ndarray |
     -------
     numpy.ndarray
         (N, OH, OW, OC)
+
+    Examples
+    --------
+    >>> x, code = np.ones((1, 2, 2, 4), "float32"), Code((0.0, 1.0))
+    >>> correlate(packed(x, code), code, np.ones((2, 2, 4, 4), "float32"), None, stride=1).ravel()
+    array([16., 16., 16., 16.], dtype=float32)
     """
     kh, kw, c, oc = w.shape
     n, h, width, groups = indices.shape
@@ -95,12 +101,12 @@ def correlate(indices: np.ndarray, code: Code, w: np.ndarray, bias: np.ndarray |
 def weight_gradient(
     indices: np.ndarray, code: Code, dy: np.ndarray, shape: tuple[int, ...], stride: int
 ) -> np.ndarray:
-    """Compute dw = im2col(x)ᵀ @ dy of a coded x, a sum of parts that are summed by the same cuts everywhere.
+    """Compute dw = im2col(x)ᵀ @ dy for a coded x, as a sum over parts that depend on shapes alone.
 
     Parameters
     ----------
     indices : numpy.ndarray
-        (N, H, W, ⌈C / together⌉), with the border.
+        (N, H, W, ⌈C / together⌉), with the border, as `packed` makes them.
     code : Code
     dy : numpy.ndarray
         (N, OH, OW, OC)
@@ -115,7 +121,7 @@ def weight_gradient(
     """
     kh, kw, c, oc = shape
     lanes, starts = blocks(oc)
-    fours = dy.shape[1] * -(-dy.shape[2] // code.together)  # of an image, whatever the code's number together is
+    fours = dy.shape[1] * -(-dy.shape[2] // code.together)  # of an image, for any number together
     block = _block(fours, BACKWARD_BYTES, code, lanes)
     channels = indices.shape[3] * code.together
     count = parts(len(dy), kh * kw * channels * oc)
@@ -134,7 +140,7 @@ def weight_gradient(
 
 
 def _block(tables, size, code, lanes):
-    """Return how many tables make a block: all blocks about alike, none larger than `size` bytes."""
+    """Return the number of tables in a block: blocks of about equal size, none larger than `size` bytes."""
     most = max(1, size // (4 * lanes * code.rows))
     return -(-tables // -(-tables // most))
 

@@ -1,4 +1,4 @@
-"""Products of floats that NumPy is slow at: the first convolution, of few channels, and dx before a 2×2 pool."""
+"""Products of floats for which NumPy is slow: the first convolution, of few channels, and dx before a 2×2 pool."""
 
 import functools
 
@@ -13,13 +13,13 @@ from duonet.functional import conv
 from duonet.functional.channels import sum_rows
 
 AT_ONCE = 8  # neighbouring pixels whose outputs grow in registers together
-ROWS = 12  # KW C up to which the rows of dw for one row of a kernel stay in registers together
-BAND = 128  # pixels of a parity that dx before a pool goes through for one block of channels
+ROWS = 12  # the largest KW C at which the rows of dw for one row of a kernel stay in registers together
+BAND = 128  # pixels of one parity in a task of dx before a pool, for one block of channels
 
 
 @engine.twin("compiled")
 class Conv2d(conv.Conv2d):
-    """As the plain op, for float32 images of few channels."""
+    """The plain op's twin for float32 images of few channels."""
 
     @staticmethod
     def suits(x, w, bias, *, stride, padding):
@@ -62,7 +62,7 @@ class Conv2d(conv.Conv2d):
 
 
 def input_gradient(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], stride: int, padding: int) -> np.ndarray:
-    """Compute dx of a convolution: from the pool behind it where there is one, else as NumPy's twin.
+    """Compute dx of a convolution: from the pool behind it if there is one, else as NumPy's twin does.
 
     Parameters
     ----------
@@ -71,13 +71,19 @@ def input_gradient(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], stride
     w : numpy.ndarray
         (KH, KW, C, OC)
     shape : tuple of int
-        Of x.
+        Shape (N, H, W, C) of x.
     stride, padding : int
 
     Returns
     -------
     numpy.ndarray
         (N, H, W, C)
+
+    Examples
+    --------
+    >>> dy, w = np.ones((1, 2, 2, 4), "float32"), np.ones((1, 1, 3, 4), "float32")
+    >>> input_gradient(dy, w, (1, 2, 2, 3), stride=1, padding=0)[0, 0, 0]
+    array([4., 4., 4.], dtype=float32)
     """
     pooled = engine.known(dy, "pooled")
     if pooled is not None and w.shape[:2] == (3, 3) and stride == padding == 1 and w.shape[2] >= 4:
@@ -86,7 +92,7 @@ def input_gradient(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], stride
 
 
 def _weight_gradient(x, dy, shape, stride, padding):
-    """Compute dw of few rows: for each row of the kernel, KW C rows of W outputs stay in registers."""
+    """Compute a dw with few rows: for each row of the kernel, KW C rows of W outputs stay in registers."""
     kh, kw, c, oc = shape
     lanes, starts = blocks(oc)
     count = parts(len(dy), kh * kw * c * oc)
@@ -103,7 +109,7 @@ def _weight_gradient(x, dy, shape, stride, padding):
 
 @inlined
 def _copy_row(x, image, row, padding, into):
-    """Copy a row of an image between its borders, where it is within the image, or zeros."""
+    """Copy a row of an image between its borders, or zeros for a row outside the image."""
     n, h, width, c = x.shape
     inside = into[padding * c : (padding + width) * c]
     if 0 <= row < h:
@@ -128,7 +134,7 @@ def _direct(lanes):
                 _copy_row(x, image, r * stride + p - padding, padding, buffer[p])
             for o in starts:
                 for begin in range(0, ow, AT_ONCE):
-                    q = min(begin, ow - AT_ONCE)  # the last ones may be computed twice
+                    q = min(begin, ow - AT_ONCE)  # the last outputs may be computed twice
                     acc = repeated(load(bias, o, lanes), AT_ONCE)
                     for p in range(kh):
                         for k in range(kw * c):
@@ -166,11 +172,11 @@ def _direct_weight_gradient(lanes, rows):
 
 
 def pool_gradient(pooled: Pooled, w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Compute dx of a 3×3 convolution, stride and padding 1, behind which a 2×2 max pool follows.
+    """Compute dx of a 3×3 convolution with stride and padding 1, and a 2×2 max pool behind it.
 
-    dy has one value in each window of the pool, so a pixel's 3×3 neighbours hold four at most, one from each of
-    the four windows that they touch: 4 OC products do the work of 9 OC. The tap that each meets follows from where
-    in its window it is; one that the kernel does not reach meets a tap of zeros.
+    dy has one value in each window of the pool, so a pixel's 3×3 neighbours hold four values at most, one from
+    each of the four windows that they touch: 4 OC products do the work of 9 OC. The place of a value in its window
+    determines its tap; a value that the kernel does not reach meets a tap of zeros.
 
     Parameters
     ----------

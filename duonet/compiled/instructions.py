@@ -1,7 +1,7 @@
-"""What the machine of `program` reads: instructions, and constants laid out for it, made by NumPy alone.
+"""The input of the machine in `program`: instructions, and constants in its layout, made by NumPy alone.
 
-An instruction is a row of integers: what to do (`CONV` … `AVERAGE`), where in memory to read and write, shapes,
-and where among all constants its own lie.
+An instruction is a row of integers: an operation (`CONV` … `AVERAGE`), the places in memory to read and to write,
+shapes, and the places of the instruction's own constants among all constants.
 """
 
 from collections.abc import Iterable
@@ -16,24 +16,24 @@ CONV, STEPS, COUNT, SUMS, VALUES, NORM, RELU, ADD, COPY, REPEAT, AVERAGE = range
 
 
 class Instruction(NamedTuple):
-    """What the machine does once; each number is there for the kinds of instruction that need it.
+    """One step of the machine; each kind of instruction uses the numbers that it needs.
 
     Attributes
     ----------
     kind : int
     source, target, length : int
-        Places in memory, of bits or floats, and how many floats there are.
+        Places in memory, of bits or floats, and the number of floats.
     height, width, channels, border : int
-        Of what is read; the border of what has bits.
+        Shape of the input; bits have a border.
     kernel_height, kernel_width, stride, padding : int
     out_height, out_width, outputs, padded, out_border : int
-        `padded` is `outputs` up to a multiple of 8.
+        `padded` is `outputs` rounded up to a multiple of 8.
     steps, copies, pool : int
-        Steps of a value that is written; how often channels are repeated; 1, or 2 for the largest of 2×2 sums.
+        Steps of an output value; number of repetitions of the channels; 1, or 2 for the largest of 2×2 sums.
     planes : int
-        Steps of a value that is read.
+        Steps of an input value.
     words, limits, floats, more : int
-        Where constants begin among words, whole numbers, floats, and other floats or words.
+        First places of constants among words, whole numbers, floats, and other floats or words.
     """
 
     kind: int
@@ -70,14 +70,15 @@ def constants(
     code: Iterable[Instruction], words: Iterable[np.ndarray], limits: Iterable[np.ndarray],
     floats: Iterable[np.ndarray], memory: Iterable[int],
 ) -> list[np.ndarray]:  # fmt: skip
-    """Return what `program` is given between images and output, all of it read-only: one type to numba.
+    """Return the arguments of `program` between images and output, read-only arrays, so of one type for numba.
 
     Parameters
     ----------
     code : iterable of Instruction
     words, limits, floats : iterable of numpy.ndarray
-        Constants, one behind the other.
+        Constants, to be joined one behind the other.
     memory : iterable of int
+        See `program`.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def constants(
 
 
 def line(width: int, channels: int, border: int, planes: int) -> int:
-    """Return how many words a row of pixels takes, with one behind the last that may be read.
+    """Return the number of words of a row of pixels, and one more that may be read behind the last.
 
     Parameters
     ----------
@@ -114,17 +115,19 @@ def line(width: int, channels: int, border: int, planes: int) -> int:
 
 
 def padded(rows: np.ndarray, copies: int, fill: Any) -> np.ndarray:
-    """Fill up channels to a multiple of 8: (K, copies C) to (K, copies, C up to a multiple of 8).
+    """Fill up channels to a multiple of 8.
 
     Parameters
     ----------
     rows : numpy.ndarray
+        (K, copies C)
     copies : int
     fill : number
 
     Returns
     -------
     numpy.ndarray
+        (K, copies, C rounded up to a multiple of 8)
 
     Examples
     --------
@@ -139,7 +142,7 @@ def padded(rows: np.ndarray, copies: int, fill: Any) -> np.ndarray:
 
 
 def words(signs: np.ndarray) -> np.ndarray:
-    """Lay out the signs of a product, those of 8 outputs side by side, the first row lowest.
+    """Lay out the signs of a product as words, with 8 outputs side by side and the first row in the lowest bit.
 
     Parameters
     ----------

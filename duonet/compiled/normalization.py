@@ -1,9 +1,8 @@
 """Batch norm and staircase in one pass over memory forwards and two backwards, and the staircase by itself.
 
-As in `duonet.fast`, an image batch is rows of W C values, with the vectors of the channels repeated along them,
-and sums of rows are put together in float64. The slope of the surrogate is not kept: it is found again from x.
-Batch norm by itself goes through the same arithmetic, so that a norm and a staircase behind it give the bits of
-both in one.
+As in `duonet.fast`, a batch of images is rows of W C values, with the channels' vectors repeated along them, and
+sums of rows are added in float64. The slope of the surrogate is not kept, but computed again from x. Batch norm by
+itself uses the same arithmetic, so a norm with a staircase behind it gives the same bits as both in one.
 """
 
 import math
@@ -28,7 +27,7 @@ VALUES = 16384  # of a task, about: 64 KiB
 
 
 class Window(NamedTuple):
-    """A surrogate's slope of 1 where low < x − offset <= high, and 0 elsewhere; or of 1 everywhere."""
+    """A surrogate's slope: 1 for low < x − offset <= high and 0 elsewhere, or 1 everywhere."""
 
     low: np.float32
     high: np.float32
@@ -41,7 +40,7 @@ EVERYWHERE = Window(np.float32(0), np.float32(0), everywhere=True)
 
 @engine.twin("compiled")
 class Quantize(elementwise.Quantize):
-    """NumPy's twin, whose output says its levels."""
+    """NumPy's twin, with the levels attached to its output."""
 
     @staticmethod
     def forward(ctx, x, *, staircase, surrogate):
@@ -51,7 +50,7 @@ class Quantize(elementwise.Quantize):
 
 @engine.twin("compiled")
 class BatchNorm(normalization.BatchNorm):
-    """As the plain op, in float32."""
+    """The plain op's twin in float32."""
 
     @staticmethod
     def suits(x, *rest, **options):
@@ -71,7 +70,7 @@ class BatchNorm(normalization.BatchNorm):
 
 @engine.twin("compiled")
 class BatchNormThenQuantize(activation.BatchNormQuantize):
-    """One after the other, for any staircase and surrogate."""
+    """Norm and staircase one after the other, for any staircase and surrogate."""
 
     suits = staticmethod(BatchNorm.suits)
 
@@ -88,7 +87,7 @@ class BatchNormThenQuantize(activation.BatchNormQuantize):
 
 @engine.twin("compiled")
 class BatchNormQuantize(activation.BatchNormQuantize):
-    """Both in one, for two or three levels and a surrogate that is a window; the indices are made on the way."""
+    """Norm and staircase in one, for two or three levels and a window as surrogate; makes the indices as well."""
 
     @staticmethod
     def suits(x, *rest, staircase, surrogate, **options):
@@ -105,7 +104,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
                 refuse_misfit(owner, name, vector, x)
         rows = _remember(ctx, x, gamma, beta, options)
         y = aligned(x.shape)
-        steps = [*staircase.thresholds, np.float64(math.nan)][:2]  # nothing reaches a NaN
+        steps = [*staircase.thresholds, np.float64(math.nan)][:2]  # no value reaches a NaN
         low, high = (rows.wide(np.full(rows.channels, step, np.float32)) for step in steps)
         levels = np.array([*staircase.levels, math.nan][:3], np.float32)
         together = TOGETHER[len(staircase.levels)]
@@ -124,7 +123,7 @@ class BatchNormQuantize(activation.BatchNormQuantize):
 
 
 def few(staircase: Staircase) -> bool:
-    """Say whether a staircase has two or three levels, and nothing else to it.
+    """Tell whether a staircase is plain, with two or three levels.
 
     Parameters
     ----------
@@ -144,7 +143,7 @@ def few(staircase: Staircase) -> bool:
 
 
 def window(surrogate: Surrogate) -> Window | None:
-    """Return where a surrogate's slope is 1, or None where it is other than 0 and 1.
+    """Return where a surrogate's slope is 1, or None if the slope has values besides 0 and 1.
 
     Parameters
     ----------
@@ -167,7 +166,7 @@ def window(surrogate: Surrogate) -> Window | None:
     if type(surrogate) is ReLU:
         return Window(np.float32(0), infinity)
     if type(surrogate) is not Clip or not {type(surrogate.low), type(surrogate.high)} <= {int, float}:
-        return None  # NumPy compares with a Python number in the dtype of x, with others in theirs
+        return None  # NumPy compares Python numbers in the dtype of x, others in their own
     if max(-surrogate.low, surrogate.high) > float(np.finfo(np.float32).max):
         return None
     low, high = np.float32(surrogate.low), np.float32(surrogate.high)
@@ -177,7 +176,7 @@ def window(surrogate: Surrogate) -> Window | None:
 
 
 def _remember(ctx, x, gamma, beta, options):
-    """Find mean and variance, a and b of y = a x + b, and keep what the backward pass needs."""
+    """Compute mean, variance, and a and b of y = a x + b, and keep the values that the backward pass needs."""
 
     def mean_and_variance(rows):
         about, sums = rows.near_mean(), _sums_of(rows)
@@ -191,7 +190,7 @@ def _remember(ctx, x, gamma, beta, options):
 
 
 def _gradients(ctx, dy, window):
-    """Compute dx, dγ and dβ, as `duonet.fast.normalization`, with dy where the window is open and 0 elsewhere."""
+    """Compute dx, dγ and dβ as `duonet.fast.normalization` does, with dy inside the window and 0 elsewhere."""
     rows, upstream = Rows(ctx.x), given(dy).reshape(-1, dy.shape[-1] * (dy.shape[-2] if dy.ndim == 4 else 1))
     offset = rows.wide(np.full(rows.channels, window.offset, np.float32))
     slope = rows.wide(ctx.a), rows.wide(ctx.b), offset, window.low, window.high, window.everywhere
@@ -209,12 +208,12 @@ def _gradients(ctx, dy, window):
 
 
 def _each(rows):
-    """Return how many rows make a task."""
+    """Return the number of rows in a task."""
     return max(1, VALUES // rows.x.shape[1])
 
 
 def _sums_of(rows):
-    """Make room for two sums of every task, and every place in a row."""
+    """Make room for two sums for every task and every place in a row."""
     return np.empty((-(-len(rows.x) // _each(rows)), 2, rows.x.shape[1]), np.float32)
 
 

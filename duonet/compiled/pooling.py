@@ -1,6 +1,6 @@
-"""2×2 max pooling in one pass each way, with a byte for each output that says where its maximum was.
+"""2×2 max pooling in one pass each way; a byte for each output keeps the place of its maximum.
 
-Backwards three gradients of four are zero. The gradient's array says so to the convolution before it (`Pooled`).
+Backwards, three gradients of four are zero. The gradient's array tells this to the convolution before (`Pooled`).
 """
 
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from duonet.functional import pooling
 
 
 class Pooled(NamedTuple):
-    """What a gradient that came back through a pool is made of.
+    """The content of a gradient that came back through a pool.
 
     Attributes
     ----------
     dy : numpy.ndarray
         (N, H/2, W/2, C), the gradient of the pool's output.
     where : numpy.ndarray
-        Of its shape, uint8: the pixel of the window that it went to, 0 and 1 above, 2 and 3 below.
+        (N, H/2, W/2, C), uint8: the pixel of the window that gets the value, 0 and 1 above, 2 and 3 below.
     """
 
     dy: np.ndarray
@@ -30,7 +30,7 @@ class Pooled(NamedTuple):
 
 @engine.twin("compiled")
 class MaxPool2d(pooling.MaxPool2d):
-    """As the plain op, for windows of 2×2 in float32."""
+    """The plain op's twin for windows of 2×2 in float32."""
 
     @staticmethod
     def suits(x, *, size, stride, padding):
@@ -65,7 +65,7 @@ def _largest(start, stop, x, y, where):
             out, place = y[image, i, j], where[image, i, j]
             a, b = above[2 * j * c :][:c], above[2 * j * c + c :][:c]
             d, e = below[2 * j * c :][:c], below[2 * j * c + c :][:c]
-            for k in range(c):  # the first of equal ones counts; a NaN is larger than any number
+            for k in range(c):  # the first of equals counts; a NaN is larger than any number
                 right, right_below = (b[k] > a[k]) | (b[k] != b[k]), (e[k] > d[k]) | (e[k] != e[k])
                 first, second = b[k] if right else a[k], e[k] if right_below else d[k]
                 lower = (second > first) | (second != second)

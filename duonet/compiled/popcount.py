@@ -1,13 +1,13 @@
 """Signs times bits by counting, 64 products in one instruction: the products of a packed network.
 
-An image is rows of bits, a pixel's channels side by side and the pixels one after the other, zeros at the border.
-So a window's row of KW pixels is one run of KW C bits, cut out of the row by shifts, whatever C is; the runs of
-all its rows are joined, and no bit of a word is wasted. With signs s and bits b,
+An image is rows of bits: a pixel's channels side by side, the pixels one after the other, and zeros at the border.
+A window's row of KW pixels is then one run of KW C bits, for any C; shifts cut it out of the row. The runs of all
+rows of the window are joined, so that no bit of a word is wasted. With signs s and bits b,
 
     Σ ±b = 2 popcount(s & b) − popcount(b),
 
-and the counters of 8 outputs at 4 pixels stay in registers while the words of a window go by, until they have been
-compared with their thresholds.
+and the counters of 8 outputs at 4 pixels stay in registers from the first word of a window to the comparison with
+their thresholds. The indices of all functions here count from the beginning of an array; nothing checks them.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
 class Counters(types.Type):
-    """8 counters."""
+    """Numba's type of 8 counters."""
 
     def __init__(self) -> None:
         super().__init__("Counters")
@@ -43,7 +43,7 @@ COUNTERS = Counters()
 
 @intrinsic
 def none(typing: Any) -> Any:
-    """Return counters of nothing."""
+    """Return 8 counters at 0."""
     return COUNTERS(), lambda context, builder, signature, values: ir.Constant(VECTOR, [0] * LANES)
 
 
@@ -63,7 +63,7 @@ def counted(typing: Any, counters: Any, word: Any, signs: Any, at: Any) -> Any:
 
 @intrinsic
 def signed(typing: Any, counters: Any, total: Any) -> Any:
-    """Return the sums of ±1: 2 counters − total."""
+    """Return the sums of ±1, which are 2 counters − total."""
 
     def generate(context, builder, signature, values):
         return builder.sub(builder.add(values[0], values[0]), _everywhere(builder, values[1]))
@@ -94,7 +94,7 @@ def keep(typing: Any, array: Any, at: Any, sums: Any) -> Any:
 
 @intrinsic
 def reached(typing: Any, sums: Any, at: Any, limits: Any, where: Any) -> Any:
-    """Return a bit for each of sums[at : at + 8] >= limits[where : where + 8]."""
+    """Return a word with a bit for each of sums[at : at + 8] >= limits[where : where + 8]."""
 
     def generate(context, builder, signature, values):
         pair = (_load(context, builder, signature.args[i], *values[i : i + 2], VECTOR) for i in (0, 2))
@@ -105,7 +105,7 @@ def reached(typing: Any, sums: Any, at: Any, limits: Any, where: Any) -> Any:
 
 @intrinsic
 def at_least(typing: Any, x: Any, at: Any, limits: Any, where: Any) -> Any:
-    """Return a bit for each of the floats x[at : at + 8] >= limits[where : where + 8]."""
+    """Return a word with a bit for each of the floats x[at : at + 8] >= limits[where : where + 8]."""
 
     def generate(context, builder, signature, values):
         pair = (_load(context, builder, signature.args[i], *values[i : i + 2], FLOATS) for i in (0, 2))
@@ -129,7 +129,7 @@ def put(typing: Any, array: Any, at: Any, sums: Any) -> Any:
 
 @intrinsic
 def ones(typing: Any, word: Any) -> Any:
-    """Return how many bits of a word are set."""
+    """Return the number of set bits in a word."""
 
     def generate(context, builder, signature, values):
         return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [INT64]), values)
@@ -139,7 +139,7 @@ def ones(typing: Any, word: Any) -> Any:
 
 @intrinsic
 def cut(typing: Any, bits: Any, word: Any, shift: Any) -> Any:
-    """Return 64 bits from bit `shift` of a word on."""
+    """Return the 64 bits that begin at bit `shift` of word number `word`."""
 
     def generate(context, builder, signature, values):
         array, word, shift = values
@@ -153,7 +153,7 @@ def cut(typing: Any, bits: Any, word: Any, shift: Any) -> Any:
 
 @intrinsic
 def join(typing: Any, bits: Any, word: Any, shift: Any, value: Any) -> Any:
-    """Set the bits of a value from bit `shift` of a word on."""
+    """Set the bits of a value in the 64 bits that begin at bit `shift` of word number `word`."""
 
     def generate(context, builder, signature, values):
         array, word, shift, value = values
@@ -169,7 +169,7 @@ def join(typing: Any, bits: Any, word: Any, shift: Any, value: Any) -> Any:
 
 @intrinsic
 def lowest(typing: Any, word: Any, count: Any) -> Any:
-    """Return a word's lowest bits, 1 to 64 of them."""
+    """Return the lowest `count` bits of a word, 1 to 64."""
 
     def generate(context, builder, signature, values):
         word, count = values
@@ -209,7 +209,7 @@ def _everywhere(builder, word):
 
 @inlined
 def window(bits, line, long, begin, height, run, out, at, words):
-    """Join the runs of a window from `height` lines at `out[at:]`, and return how many of its bits are set."""
+    """Join the runs of a window from `height` lines at `out[at:]`, and return the number of its set bits."""
     for k in range(words + 1):
         out[at + k] = 0
     place, total = 0, 0
@@ -227,7 +227,7 @@ def window(bits, line, long, begin, height, run, out, at, words):
 
 @inlined
 def counts(windows, long, count, words, signs, at):
-    """Count for 8 outputs in 1 or 4 windows, `long` words apart."""
+    """Return the counters of 8 outputs for 1 or 4 windows, which are `long` words apart."""
     a, b, c, d = none(), none(), none(), none()
     if count == 1:
         for k in range(words):

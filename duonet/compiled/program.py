@@ -1,8 +1,8 @@
-"""A run of layers of a packed network as one call: a small machine that goes through a list of instructions.
+"""Consecutive layers of a packed network as one call: a small machine that executes a list of instructions.
 
-Memory is two arrays, one of words of bits and one of floats, small enough for the cache of the thread whose images
-pass through it, one after the other. Nothing is compiled again for another network, and between two layers nothing
-is checked, allocated or handed over.
+Its memory is two arrays, words of bits and floats, small enough for the cache of a thread, whose images pass
+through one after the other. Another network needs no new compilation, and between two layers nothing is checked,
+allocated or handed over.
 """
 
 import numpy as np
@@ -32,10 +32,10 @@ _line = inlined(line)
 
 @kernel
 def program(start, stop, x, code, words, limits, floats, memory, out):
-    """Run images, tasks of one, through all instructions.
+    """Run images through all instructions; each image is a task.
 
-    `memory` is how many words, floats, words of four windows and floats of a block are needed, and where in the
-    floats the result is.
+    x is (N, numbers of an image) and out (N, numbers of a result), float32. `memory` has the numbers of words, of
+    floats, of words of four windows and of floats of a block, and the place of the result among the floats.
     """
     bits, values = np.zeros(memory[0], np.uint64), np.zeros(memory[1], np.float32)
     windows, block = np.zeros(memory[2], np.uint64), np.zeros(memory[3], np.float32)
@@ -58,13 +58,13 @@ def program(start, stop, x, code, words, limits, floats, memory, out):
 
 @inlined
 def _move(x, at, y, to, count):
-    for i in range(count):  # to assign a slice takes numba seconds to compile
+    for i in range(count):  # numba needs seconds to compile the assignment of a slice
         y[to + i] = x[at + i]
 
 
 @inlined
 def _conv(c, values, floats, block):
-    """Do what `dense.Conv2d` does, in the same order: the products of the kernel's rows, one after the other."""
+    """Compute as `dense.Conv2d` does, in the same order: products of the kernel's rows, one after the other."""
     long = (c.width + 2 * c.padding) * c.channels
     run, edge = c.kernel_width * c.channels, c.padding * c.channels
     for r in range(c.out_height):
@@ -89,7 +89,7 @@ def _conv(c, values, floats, block):
 
 @inlined
 def _join(c, bits, row, column, step, copy, o, found, words):
-    """Write 8 comparisons to their place in an image of bits; channels that fall are 1 below their threshold."""
+    """Write 8 comparisons to their place in an image of bits; falling channels are 1 below their threshold."""
     place = copy * c.padded + o
     found ^= (number(words, c.more + (place >> 6)) >> np.uint64(place & 63)) & np.uint64(255)
     channels = c.copies * c.outputs
@@ -106,7 +106,7 @@ def _clear(c, bits):
 
 @inlined
 def _steps(c, values, bits, floats, words):
-    """Floats to bits: compare each with its thresholds."""
+    """Turn floats into bits: compare each with its thresholds."""
     _clear(c, bits)
     for row in range(c.height):
         for column in range(c.width):
@@ -121,7 +121,7 @@ def _steps(c, values, bits, floats, words):
 
 @inlined
 def _count(c, bits, values, words, limits, floats, windows, block):
-    """Bits to bits by integer thresholds, or to floats: four windows, or one, at a time."""
+    """Turn bits into bits by integer thresholds, or into floats, for four windows or one at a time."""
     depth = c.channels * c.planes
     long, run = _line(c.width, c.channels, c.border, c.planes), c.kernel_width * depth
     count = (c.kernel_height * run + 63) // 64
@@ -132,7 +132,7 @@ def _count(c, bits, values, words, limits, floats, windows, block):
     if c.kind == COUNT:
         _clear(c, bits)
     for begin in range(0, pixels, together):
-        first = min(begin, pixels - together)  # the last ones may be computed twice
+        first = min(begin, pixels - together)  # the last pixels may be computed twice
         for k in range(m):
             row, column = divmod(first if c.pool == 2 else first + k, c.out_width)
             row, column = row * c.pool + (k >> 1) * (c.pool - 1), column * c.pool + (k & 1) * (c.pool - 1)
@@ -173,7 +173,7 @@ def _compare(c, bits, pixel, o, sums, at, words, limits):
 
 @inlined
 def _scale(c, values, at, floats, block, begin):
-    """Scale after summing: a sum, times what a step is worth, times |w|, and the bias."""
+    """Scale after summing: a sum, times the rise of a step, times |w|, plus the bias."""
     rise, scale = floats[c.floats], floats[c.floats + 1 : c.floats + 1 + c.outputs]
     out, sums = values[at : at + c.outputs], block[begin : begin + c.outputs]
     for o in range(c.outputs):
@@ -186,7 +186,7 @@ def _scale(c, values, at, floats, block, begin):
 
 @inlined
 def _values(c, bits, values, floats):
-    """Bits to the levels that they stand for."""
+    """Turn bits into the levels that they stand for."""
     long = _line(c.width, c.channels, c.border, c.planes)
     for row in range(c.height):
         at = c.source + (row + c.border) * long

@@ -1,11 +1,11 @@
-"""A row of floats that stays in vector registers, as a type of numba's.
+"""A row of floats that stays in vector registers, as a type for numba.
 
-`acc = add(acc, load(table, at, 16))` is one instruction where the CPU has registers of 16 floats, two where they
-hold 8, four where they hold 4. A kernel so written reads as its algorithm, and runs on x86 and ARM alike: the
-compiler is given vectors of 16, 8 and 4 floats and fits them to the machine. An ordinary inner loop over the row
-would leave that to its guess whether the arrays overlap.
+`acc = add(acc, load(table, at, 16))` is one instruction if the CPU's registers hold 16 floats, two if they hold 8,
+four if they hold 4. A kernel in this style reads like its algorithm, and runs on x86 and ARM alike: the compiler
+gets vectors of 16, 8 and 4 floats and fits them to the machine. With an ordinary inner loop over the row, it would
+have to guess whether the arrays overlap.
 
-Indices count floats from the beginning of an array's memory, whatever its shape; nothing checks them.
+Indices count floats from the beginning of an array's memory, for any shape; nothing checks them.
 """
 
 import functools
@@ -21,13 +21,29 @@ from duonet import arguments
 
 FLOAT, INT64 = ir.FloatType(), ir.IntType(64)
 WIDTHS = 32, 24, 16, 12, 8, 4  # floats in a row
-PIECES = 16, 8, 4  # floats in one LLVM vector; others, such as 24, it would take apart into single floats
-Typed = tuple[Any, Callable[..., Any]]  # what an operation is to numba: a signature, and what writes its code
+PIECES = 16, 8, 4  # floats in one LLVM vector; LLVM would split other numbers, such as 24, into single floats
+Typed = tuple[Any, Callable[..., Any]]  # numba's form of an operation: a signature, and a writer of its code
 LINE = 64  # bytes of a cache line; a load that crosses one takes twice as long
 
 
 class Row(types.Type):
-    """`lanes` floats, a multiple of 4, as a struct of vectors."""
+    """Numba's type of a row of floats, as a struct of vectors.
+
+    Parameters
+    ----------
+    lanes : int
+        Number of floats, a multiple of 4.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `lanes` is not a positive multiple of 4.
+
+    Examples
+    --------
+    >>> [piece.count for piece in Row(28).pieces]
+    [16, 8, 4]
+    """
 
     def __init__(self, lanes: int) -> None:
         arguments.integer("Row", "lanes", lanes, at_least=4)
@@ -40,7 +56,7 @@ class Row(types.Type):
         super().__init__(name=f"Row({lanes})")
 
     def make(self, builder: Any, piece: Callable[..., Any]) -> Any:
-        """Build a row of what piece(k, vector type, first lane) returns."""
+        """Build a row from the vectors that piece(k, vector type, first lane) returns."""
         row, lane = ir.Constant(ir.LiteralStructType(self.pieces), ir.Undefined), 0
         for k, vector in enumerate(self.pieces):
             row = builder.insert_value(row, piece(k, vector, lane), k)
@@ -74,7 +90,7 @@ def load(typing: Any, array: Any, at: Any, lanes: Any) -> Typed:
 
 @intrinsic
 def load_as(typing: Any, array: Any, at: Any, row: Any) -> Typed:
-    """Return array[at : at + lanes], as many as `row` has."""
+    """Return array[at : at + lanes], with as many lanes as `row` has."""
 
     def generate(context, builder, signature, values):
         return _load(builder, row, _place(context, builder, signature, values))
@@ -84,7 +100,7 @@ def load_as(typing: Any, array: Any, at: Any, row: Any) -> Typed:
 
 @intrinsic
 def lanes_of(typing: Any, row: Any) -> Typed:
-    """Return how many floats a row has."""
+    """Return the number of floats in a row."""
     return types.intp(row), lambda context, builder, signature, values: ir.Constant(INT64, row.lanes)
 
 
@@ -120,7 +136,7 @@ def fma(typing: Any, number: Any, a: Any, b: Any) -> Typed:
 
 @intrinsic
 def byte(typing: Any, array: Any, at: Any) -> Typed:
-    """Return array[at], a byte, as an index; numba's own asks at every look-up whether it is negative."""
+    """Return array[at], a byte, as an index; numba's own indexing tests at every look-up if it is negative."""
 
     def generate(context, builder, signature, values):
         return builder.zext(builder.load(_place(context, builder, signature, values)), INT64)
@@ -140,7 +156,7 @@ def number(typing: Any, array: Any, at: Any) -> Typed:
 
 @intrinsic(prefer_literal=True)
 def repeated(typing: Any, row: Any, count: Any) -> Typed:
-    """Return a row `count` times, as a tuple that stays in registers as well."""
+    """Return a tuple of `count` equal rows, which stays in registers as well."""
     rows = types.UniTuple(row, count.literal_value)
 
     def generate(context, builder, signature, values):
@@ -154,7 +170,7 @@ def repeated(typing: Any, row: Any, count: Any) -> Typed:
 
 @intrinsic
 def outer(typing: Any, rows: Any, array: Any, at: Any, step: Any, row: Any) -> Typed:
-    """Return rows[k] + array[at + k step] * row for every k: how a matrix product grows."""
+    """Return rows[k] + array[at + k step] * row for every k, one step of a matrix product."""
 
     def generate(context, builder, signature, values):
         built, array, at, step, row = values
@@ -183,7 +199,7 @@ def put(typing: Any, array: Any, at: Any, step: Any, rows: Any) -> Typed:
 
 
 def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """Return an uninitialised array that begins with a cache line, where NumPy's begin 16 bytes behind one.
+    """Return an uninitialised array that begins at a cache line; NumPy's arrays begin 16 bytes behind one.
 
     Parameters
     ----------
@@ -207,15 +223,15 @@ def aligned(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
 
 @functools.cache
 def blocks(outputs: int) -> tuple[int, tuple[int, ...]]:
-    """Return the width of a row of outputs, and the output with which each block of that width begins.
+    """Return the width of a row of outputs, and the first output of each block of that width.
 
-    Where the width does not divide the outputs, the last block begins earlier, and computes what it shares with
-    the one before again.
+    If the width does not divide the outputs, the last block begins earlier, and computes the outputs that it
+    shares a second time.
 
     Parameters
     ----------
     outputs : int
-        At least 4.
+        Number of outputs, at least 4.
 
     Returns
     -------
@@ -240,7 +256,7 @@ def _pointer(context, builder, array_type, array, at):
 
 
 def _place(context, builder, signature, values):
-    """Point at array[at], the first two arguments."""
+    """Return a pointer to array[at], the first two arguments."""
     return _pointer(context, builder, signature.args[0], *values[:2])
 
 

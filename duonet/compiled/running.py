@@ -1,8 +1,8 @@
-"""How kernels are compiled, and shared out among duonet's own threads.
+"""Compile kernels, and share their work among duonet's own threads.
 
-numba's `prange` is left alone: its OpenMP threads kill a forked child, its own abort where two Python threads
-compute at once. A kernel here is a function (start, stop, ...) on a range of tasks that lets go of the
-interpreter's lock. What a task computes depends on shapes alone, so no bit depends on who computes it.
+numba's `prange` is not used: its OpenMP threads kill a forked child, and its own threads abort if two Python
+threads compute at once. A kernel here is a function (start, stop, ...) on a range of tasks that releases the
+interpreter's lock. The work of a task depends on shapes alone, so no bit depends on the thread that does it.
 """
 
 import sys
@@ -14,17 +14,17 @@ from numba.core import event
 
 from duonet import parallel
 
-RANGES = 8  # that tasks are cut into, whatever the number of threads
-SHARED = 300_000  # row operations from which a second thread pays; waking one costs 20 to 50 µs
+RANGES = 8  # of tasks, for any number of threads
+SHARED = 300_000  # row operations from which a second thread pays; waking it costs 20 to 50 µs
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile a function on a range of tasks at its first call, once for this machine: it is cached on disk.
+    """Compile a function on a range of tasks at its first call, once for this machine: the code is cached on disk.
 
     Parameters
     ----------
     function : callable
-        Arrays that it only reads come as `given` hands them over.
+        A function (start, stop, ...). Arrays that it only reads must pass through `given`.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def kernel(function: Callable) -> Callable:
 
 
 def inlined(function: Callable) -> Callable:
-    """Compile a part of kernels, which becomes a part of their code.
+    """Compile a helper of kernels, which becomes part of their code.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def inlined(function: Callable) -> Callable:
 
 
 def given(x: np.ndarray) -> np.ndarray:
-    """Return a contiguous view that cannot be written to: one type to numba, whether or not `x` can be.
+    """Return a contiguous read-only view, which has the same type for numba whether `x` is read-only or not.
 
     Parameters
     ----------
     x : numpy.ndarray
-        Is copied where it is not contiguous.
+        An array that is not contiguous is copied.
 
     Returns
     -------
@@ -76,14 +76,15 @@ def given(x: np.ndarray) -> np.ndarray:
 
 
 def share(kernel: Callable, tasks: int, work: float, *values: object) -> None:
-    """Call kernel(start, stop, *values) on ranges that make up all tasks, on all cores where that pays.
+    """Call kernel(start, stop, *values) on ranges that make up all tasks, on all cores if that pays.
 
     Parameters
     ----------
     kernel : callable
     tasks : int
+        Number of tasks.
     work : float
-        Operations on rows of floats, of all tasks together, about.
+        About the number of operations on rows of floats in all tasks together.
     *values : object
 
     Examples
@@ -104,13 +105,14 @@ def share(kernel: Callable, tasks: int, work: float, *values: object) -> None:
 
 
 def parts(n: int, size: int) -> int:
-    """Return in how many parts a sum over n images is computed: a fixed number, for the same bits anywhere.
+    """Return the number of parts of a sum over n images: it depends on shapes alone, for the same bits anywhere.
 
     Parameters
     ----------
     n : int
+        Number of images.
     size : int
-        Floats in one part.
+        Number of floats in one part.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def parts(n: int, size: int) -> int:
 
 
 class _Notice(event.Listener):
-    """Says at the first compilation of a kernel of ours why the program waits."""
+    """Tells the user, at the first compilation of one of duonet's kernels, why the program waits."""
 
     said = False
 
@@ -134,10 +136,10 @@ class _Notice(event.Listener):
         if self.said or not dispatcher.py_func.__module__.startswith("duonet.") or not sys.stderr.isatty():
             return
         _Notice.said = True
-        print("duonet: compiling for this machine, some seconds; next time it is ready", file=sys.stderr)
+        print("duonet: compiling for this machine, which takes some seconds, once", file=sys.stderr)
 
     def on_end(self, event):
-        """Nothing."""
+        """Do nothing."""
 
 
 event.register("numba:compile", _Notice())

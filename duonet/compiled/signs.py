@@ -1,4 +1,4 @@
-"""Convolution of bits with weights ±α in training: signs are counted where that beats tables of sums."""
+"""Convolution of bits with weights ±α in training, by counting signs where that is faster than tables of sums."""
 
 import math
 
@@ -12,12 +12,12 @@ from duonet.compiled.program import program
 from duonet.compiled.running import given, share
 from duonet.functional import conv
 
-CHANNELS = 32  # counting takes 0.5 to 0.7 of the tables' time from 64 on, 0.8 to 1 from 32, 1.1 to 1.4 below
+CHANNELS = 32  # counting takes 0.5 to 0.7 of the tables' time from 64 channels, 0.8 to 1 from 32, 1.1 to 1.4 below
 
 
 @engine.twin("compiled")
 class SignProduct(signs.SignProduct):
-    """As the plain op, for images of 0 and 1: whole sums, so y has the same bits. Gradients are by tables."""
+    """The plain op's twin for images of 0 and 1: whole sums, so y has the same bits. Gradients use tables."""
 
     @staticmethod
     def suits(x, w, bias, *, product, stride=1, padding=0):
@@ -47,7 +47,7 @@ def count(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int, pa
     x : numpy.ndarray
         (N, H, W, C)
     w : numpy.ndarray
-        (KH, KW, C, OC): in every output channel ±α of one α.
+        (KH, KW, C, OC): ±α, with one α for every output channel.
     bias : numpy.ndarray or None
         (OC,)
     stride, padding : int
@@ -56,6 +56,12 @@ def count(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int, pa
     -------
     numpy.ndarray
         (N, OH, OW, OC)
+
+    Examples
+    --------
+    >>> x, w = np.ones((1, 1, 1, 32), "float32"), np.full((1, 1, 32, 4), -0.5, "float32")
+    >>> count(x, w, None, stride=1, padding=0).ravel()
+    array([-16., -16., -16., -16.], dtype=float32)
     """
     n, h, width, c = x.shape
     kh, kw, _, oc = w.shape

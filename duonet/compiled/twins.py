@@ -1,3 +1,3 @@
-"""The twins, in the order in which they are registered: of several for one op, the last that suits a call runs."""
+"""The twins, in the order of their registration: if an op has several, the last that suits a call runs."""
 
 from duonet.compiled import conv, dense, normalization, pooling, signs  # noqa: F401
