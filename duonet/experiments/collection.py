@@ -39,7 +39,7 @@ def collect(folders: Sequence[str | Path]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> print(runs_table(collect(["runs/a", "runs/b"])))  # doctest: +SKIP
+    >>> [run["test_accuracy"] for run in collect(["runs/a", "runs/b"])["runs"]]  # doctest: +SKIP
     """
     if not folders:
         raise ValueError("runs: no run folder was given")
@@ -92,6 +92,10 @@ def runs_table(collected: dict[str, Any]) -> str:
     -------
     str
         Accuracies are means over the seeds ± their standard deviation.
+
+    Examples
+    --------
+    >>> print(runs_table(collect(["runs/a", "runs/b"])))  # doctest: +SKIP
     """
     rows = [("method", "seeds", "test accuracy %", "validation %", "epochs", "weights", "MACs", "minutes")]
     for method, cost in collected["costs"].items():

@@ -214,6 +214,15 @@ def compare_table(results: dict[str, Any]) -> str:
     Returns
     -------
     str
+        Accuracies are means over the seeds ± their standard deviation.
+
+    Examples
+    --------
+    >>> row = {"name": "float network", "mean": 0.875, "std": 0.01, "epochs": "12", "weights": 5000, "macs": 2e6}
+    >>> print(compare_table({"methods": {"float": row | {"weight_bits": 32, "activation_bits": 32}}}))
+    method         test accuracy %  epochs  weights  W bits  A bits    MACs
+    -----------------------------------------------------------------------
+    float network     87.50 ± 1.00      12    5,000   float   float  2.00 M
     """
     rows = [("method", "test accuracy %", "epochs", "weights", "W bits", "A bits", "MACs")]
     for row in results["methods"].values():

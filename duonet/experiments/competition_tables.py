@@ -215,6 +215,10 @@ def contest_tables(results: dict[str, Any]) -> dict[str, str]:
     -------
     dict
         From a short name to the text of a table under its title.
+
+    Examples
+    --------
+    >>> print(contest_tables(results)["accuracy"])  # doctest: +SKIP
     """
     texts = {"rates": _rates(results)} if results["rates"] else {}
     if results["methods"].get("baseline", {}).get("accuracy"):

@@ -22,6 +22,10 @@ def mismatch_tables(results: dict[str, Any]) -> dict[str, str]:
     -------
     dict
         From a short name to the text of a table under its title.
+
+    Examples
+    --------
+    >>> print(mismatch_tables(results)["toy_start"])  # doctest: +SKIP
     """
     states = {"start": "at initialisation", "trained": f"after {results['settings']['training_steps']} steps"}
     texts = {}
