@@ -80,7 +80,7 @@ def test_counting_leaves_the_model_as_it_was(rng):
     assert model.training and all(not m._observers for _, m in model.modules())
 
 
-def test_resnet18_costs_what_has_been_published():
+def test_resnet18_costs_what_has_been_published(nothing_drawn):
     """1.63e8 operations for Bi-Real Net's ResNet-18 (Liu et al., ECCV 2018, table 3), which has the same convs."""
     model = models.resnet18("baseline", shortcut="conv", rng=np.random.default_rng(0))
     counted = summary(model, (224, 224, 3))
@@ -90,7 +90,7 @@ def test_resnet18_costs_what_has_been_published():
 
 @pytest.mark.parametrize("name", ["vgg7", "alexnet", "resnet18", "resnet20", "mlp"])
 @pytest.mark.parametrize("variant", ["baseline", "coupled", "decoupled"])
-def test_the_table_fits_and_json_holds_the_same(name, variant, capsys, monkeypatch):
+def test_the_table_fits_and_json_holds_the_same(name, variant, capsys, monkeypatch, nothing_drawn):
     network, built = costs._network, []
     monkeypatch.setattr(costs, "_network", lambda options: built or built.extend(network(options)) or built)
     words = ["summary", name, "--variant", variant, "--weights", "binary"]

@@ -64,7 +64,7 @@ def costs():
     return aligned(rows)
 
 
-def test_the_costs_are_those_that_summary_counts():
+def test_the_costs_are_those_that_summary_counts(nothing_drawn):
     assert costs() in PAGE
 
 
