@@ -126,7 +126,9 @@ def test_neither_training_nor_scoring_waits_for_the_gpu(name, kind, weights, opt
     model, shape = network(name, kind, np.random.default_rng(3), weights)
     model.to("gpu")
     loader = Quiet(shape, standin)
-    history = fit(model, loader, OPTIMIZERS[optimizer](model.parameters()), 2, validation=loader, progress=False)
+    epochs = 2 if name == "vgg7" else 1
+    optimizer = OPTIMIZERS[optimizer](model.parameters())
+    history = fit(model, loader, optimizer, epochs, validation=loader, progress=False)
     assert np.isfinite(history["loss"]).all() and evaluate(model, loader).loss == history["val_loss"][-1]
 
 
