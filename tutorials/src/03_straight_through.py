@@ -652,15 +652,15 @@ assert abs(path[-1] - 0.7) < 0.01 and loss(path[-1]) <= 0.01
 # alt: Left, the threshold reaches 0.7 with the coarse gradient and stays at 0.2 with the
 #      derivative. Right, the true slope is minus one and plus one, the coarse gradient a
 #      straight line of the same sign.
-b = np.linspace(0.25, 1.15, 181)
-coarse = np.array([coarse_gradient(value) for value in b])
-slope = np.array([central_difference(loss, value, 0.05) for value in b])
+places = np.linspace(0.25, 1.15, 181)
+coarse = np.array([coarse_gradient(value) for value in places])
+slope = np.array([central_difference(loss, value, 0.05) for value in places])
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
 left.plot([0, 50], [0.2, 0.2], color=DARK, lw=2, label="derivative (h = 0.00001)")
 left.plot(path, "--", color=WARM, lw=2, label="coarse gradient")
 left.set(xlabel="step of gradient descent", ylabel="b", ylim=(0.1, 0.85))
-right.plot(b, slope, color=DARK, lw=2, label="slope of the loss (h = 0.05)")
-right.plot(b, coarse, "--", color=WARM, lw=2, label="coarse gradient")
+right.plot(places, slope, color=DARK, lw=2, label="slope of the loss (h = 0.05)")
+right.plot(places, coarse, "--", color=WARM, lw=2, label="coarse gradient")
 right.set(xlabel="b", ylabel="gradient", ylim=(-1.3, 1.9))
 for ax in (left, right):
     ax.legend(loc="center right" if ax is left else "upper left")
@@ -674,12 +674,12 @@ plt.show()
 # back to this question.
 
 # %%
-inside = b < 1
-assert np.allclose(coarse[inside], 2 * (b[inside] - 0.7), atol=0.011)
+inside = places < 1
+assert np.allclose(coarse[inside], 2 * (places[inside] - 0.7), atol=0.011)
 assert (np.sign(coarse[inside]) == np.sign(slope[inside]))[
-    np.abs(b[inside] - 0.7) > 0.05
+    np.abs(places[inside] - 0.7) > 0.05
 ].all()
-assert np.allclose(np.abs(slope[b < 0.64]), 1) and np.allclose(slope[b > 1.06], 0)
+assert np.allclose(np.abs(slope[places < 0.64]), 1) and np.allclose(slope[places > 1.06], 0)
 
 # %% [markdown]
 # ## 5. The check that must fail

@@ -862,10 +862,12 @@ from duonet.experiments.toy import ACTIVATIONS, Lesson, area, with_surrogate
 
 SEEDS, HIDDEN = range(3 if FULL else 2), ["linear1", "linear2", "linear3"]
 PRECISIONS = ["float", "2 bits", "ternary", "binary"]
-lesson = Lesson(seed=0, width=16)
-student = lesson.student("binary")
+first_lesson = Lesson(seed=0, width=16)
+student = first_lesson.student("binary")
 print(*(f"{name}: {layer}" for name, layer in student.children()), sep="\n")
-first = measure(student, F.mse_loss, lesson.batch(12_000), step=0.1, parts=6, layers=HIDDEN)
+first = measure(
+    student, F.mse_loss, first_lesson.batch(12_000), step=0.1, parts=6, layers=HIDDEN
+)
 print(first)
 
 # %% [markdown]
@@ -1028,8 +1030,8 @@ if FULL:
     )
 patterns = {}
 for activation in ("binary", "ternary"):
-    h = lesson.batch(12_000)[0]
-    for _, layer in list(lesson.student(activation).children())[:4]:  # up to act2
+    h = first_lesson.batch(12_000)[0]
+    for _, layer in list(first_lesson.student(activation).children())[:4]:  # up to act2
         h = layer(h)
     patterns[activation] = len(np.unique(h.data, axis=0))
     print(
@@ -1122,8 +1124,8 @@ for degrees in (18, 120):
     )
     truth, data = yin.true_gradient(v_out, turned, v_star, w_star), sample(40_000)
     for name, ramp in ramps.items():
-        model = with_surrogate(yin.step_network(v_out, turned), ramp)
-        c = coarse_gradient(model, yin.half_squared_error, data, ["w"])["w"].values
+        ramped = with_surrogate(yin.step_network(v_out, turned), ramp)
+        c = coarse_gradient(ramped, yin.half_squared_error, data, ["w"])["w"].values
         ramp_cosines[name, degrees] = float(cosine(c, truth))
 
 # %%
