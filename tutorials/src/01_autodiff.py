@@ -198,8 +198,8 @@ print(
 assert (da_through_u + da_direct, db) == (dL_da, dL_db)
 
 # %% [markdown]
-# The same 216 and 108. Nothing in `mul` or `add` knows about paths. The products along a path came about because
-# each rule multiplies what it is handed; the sums over paths we took ourselves.
+# These are the same 216 and 108. Nothing in `mul` or `add` knows about paths. The products along a path arise
+# because each rule multiplies the gradient that it receives; we took the sums over paths ourselves.
 #
 # **Change this.** Copy the cell, leave out its assertion, which knows the old numbers, and record `v = add(u, u)`.
 # Which lines of the lower half must change, and what do `da` and `db` become?
@@ -250,7 +250,8 @@ def div(a, b):
 # ## 3. Why the order matters
 #
 # Who calls the rules? The obvious program follows the definition: when a gradient arrives at a value, add it to
-# what the value has, and hand it on to the parents at once. Let it return how many visits it made.
+# the gradient that the value already has, and pass it on to the parents at once. Let it return how many visits it
+# made.
 
 
 # %%
@@ -648,9 +649,9 @@ def batch_mean(x):
 # %% [markdown]
 # ## 6. Draw the graph
 #
-# duonet's engine is the one you have just written, with error messages and a GPU. Its `Tensor` is our `Value`;
-# leaves say `requires_grad=True`; common ops are operators, as in `x @ w + b`. Here is one small network in both,
-# with a random upstream gradient:
+# duonet's engine is the engine that you have just written, with error messages and a GPU. Its `Tensor` is our
+# `Value`; leaves say `requires_grad=True`; common ops are operators, as in `x @ w + b`. Here is one small network
+# in both, with a random upstream gradient:
 
 # %%
 import duonet.functional as F
@@ -672,7 +673,8 @@ print("all four gradients agree, to 12 digits")
 
 # %% [markdown]
 # What do the ops leave behind? `duonet.viz` lists and draws the graph of a tensor. It must be asked *before* the
-# walk back, because `backward` frees what an op remembered as soon as it has used it. Ours is asked too late:
+# walk back, because `backward` frees the arrays that an op remembered as soon as it has used them. Here we ask
+# too late:
 
 # %%
 from duonet.viz import graph_mermaid, graph_text
@@ -1065,7 +1067,7 @@ def careless_check(op, x, tolerance=1e-4):
 
 
 # %% [markdown]
-# Beside it we put `check_gradients`, and print what the two say.
+# Beside it we put `check_gradients`, and print the messages of both.
 
 
 # %%
@@ -1193,7 +1195,7 @@ assert said.startswith("NonDifferentiablePoint")
 
 # %% [markdown]
 # At a kink there is no gradient to compare with, and `check_gradients` says where the kink is instead of taking
-# sides. (The slopes it names are those of the loss, multiplied by a random upstream gradient.)
+# sides. (The slopes in its message are the slopes of the loss: a random upstream gradient multiplies them.)
 #
 # In float32 even the right rule fails the careless check, because the quotients have two good digits. The hurried
 # remedy is a larger tolerance, and then a rule that is 2 % off passes.
@@ -1651,8 +1653,8 @@ def jacobian(f, x):
 
 # %% [markdown]
 # **★★ Normalise.** Somebody wrote $y = x / \lVert x \rVert$ as a `Function` with
-# $\mathrm{dx} = \mathrm{dy} / \lVert x \rVert$, and forgot that the length depends on $x$ too. Derive the term
-# that is missing, and write it right. (For which upstream gradients is that rule right?)
+# $\mathrm{dx} = \mathrm{dy} / \lVert x \rVert$, and forgot that the length depends on $x$ too. Derive the missing
+# term, and correct the rule. (For which upstream gradients is the wrong rule right?)
 
 
 # %%
@@ -1757,5 +1759,5 @@ def complex_step(f, x, h=1e-20):
 #   conditional computation*, [arXiv:1308.3432](https://arxiv.org/abs/1308.3432), 2013. Early on gradients through
 #   steps, and on why one might believe in them.
 # * H. Kim, K. Kim, J. Kim, J.-J. Kim, *BinaryDuo: Reducing Gradient Mismatch in Binary Activation Network by
-#   Coupling Binary Activations*, ICLR 2020, [arXiv:2002.06517](https://arxiv.org/abs/2002.06517). What the
-#   mismatch does to training, and a way to have less of it; what this course builds up to.
+#   Coupling Binary Activations*, ICLR 2020, [arXiv:2002.06517](https://arxiv.org/abs/2002.06517). The effect of
+#   the mismatch on training, and a way to reduce it; this course builds up to this paper.

@@ -181,8 +181,8 @@ def split(h):
 # passing). It looks like the same function. With `np.round` it is not, because NumPy rounds a half to the nearest
 # *even* whole number: 0.5 becomes 0, and 1.5 becomes 2.
 #
-# **Predict.** Take $h = \tfrac34$. What does the rounded ternary activation give, and what the half sum of two
-# rounded binary ones?
+# **Predict.** Take $h = \tfrac34$. What does the rounded ternary activation give, and what does half the sum of
+# two rounded binary activations give?
 #
 # <details><summary>Answer</summary>
 #
@@ -342,8 +342,8 @@ def double_conv(w):
 #
 # Step 3 can be written in two ways. Either the *threshold* of each copy is its own, ¾ or ¼. Or both have the
 # threshold ½, and $\beta$ becomes $\beta - \tfrac14$ in copy 1 and $\beta + \tfrac14$ in copy 2, as in the
-# authors' code. For real numbers the two ways are the same. We take thresholds, and find out in section 7 what the
-# other form does to floats.
+# authors' code. For real numbers the two ways are the same. We take thresholds, and section 7 shows how the other
+# way fails with floats.
 #
 # Here is a whole layer, from $x$ to the sum that the next layer computes:
 
@@ -431,12 +431,12 @@ print(flat.ravel() * 2)
 assert (flat.ravel() * 2 == [0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5]).all()
 
 # %% [markdown]
-# Pixel by pixel, both channels of copy 1 and then both of copy 2.
+# Pixel by pixel, the row holds both channels of copy 1 and then both channels of copy 2.
 #
 # The whole network is one walk from input to output. At a batch norm the channels double. At the activation the
-# two copies get their thresholds, and their windows for the backward pass, moved alike (section 8). At the next
-# layer with weights the doubling ends. Everything else is copied. This short form relies on every batch norm being
-# followed by a ternary activation, as it is here.
+# two copies get their thresholds, and their windows for the backward pass move with the thresholds (section 8).
+# At the next layer with weights the doubling ends. Everything else is copied. This short form relies on every
+# batch norm being followed by a ternary activation, as it is here.
 
 # %%
 import copy
@@ -534,10 +534,10 @@ assert different == 0
 # The first layer has close to 800,000 activations, and not one of them differs.
 #
 # There is one reservation. The sums in front of the *second* batch norm are added up in another order, so a
-# pre-activation moves by a unit in its last place, and one that lies that close to a threshold could cross it. In
-# float64 that needs a coincidence of about $10^{-15}$. In float32 it is nine digits less rare, and a large network
-# in float32 will see it now and then. What never differs is what the activation makes of *one and the same*
-# pre-activation. The next section looks at a form in which even that can happen.
+# pre-activation moves by a unit in its last place, and a pre-activation that lies so close to a threshold could
+# cross it. In float64 this needs a coincidence of about $10^{-15}$. In float32 it is nine digits less rare, and a
+# large network in float32 will see it now and then. For *one and the same* pre-activation the outputs of the
+# activation never differ. The next section looks at a form in which even these can differ.
 
 # %%
 assert 780_000 < seen["act1"].output.size < 800_000
@@ -556,7 +556,7 @@ assert 780_000 < seen["act1"].output.size < 800_000
 # <details><summary>Answer</summary>
 #
 # True. $h = \tfrac14 - 2^{-26}$. The sum $\tfrac12 - 2^{-26}$ lies midway between two neighbouring floats,
-# $\tfrac12 - 2^{-25}$ and $\tfrac12$, and rounds to the one whose last bit is even: to ½. The copy fires, and
+# $\tfrac12 - 2^{-25}$ and $\tfrac12$, and rounds to the neighbour whose last bit is even, ½. The copy fires, and
 # should not.
 #
 # </details>
@@ -649,13 +649,13 @@ assert [m(zero).data.item() for m in (tiny, decouple(tiny), decouple(tiny, shift
 # %% [markdown]
 # ## 8. What changes: the backward pass
 #
-# Staircases are flat, so back-propagation uses the derivative of a surrogate instead: for binary and ternary
-# activations alike 1 on the open interval $(0, 1)$ and 0 outside. In the coupled network, with $dy$ for the
+# Staircases are flat, so back-propagation uses the derivative of a surrogate instead: for binary and for ternary
+# activations this is 1 on the open interval $(0, 1)$ and 0 outside. In the coupled network, with $dy$ for the
 # gradient of the loss with respect to the activation's output,
 #
 # $$dh = dy \cdot \mathbf{1}[0 < h < 1].$$
 #
-# In the decoupled one, each copy has this window around its own threshold. The copy that fires at ¾ sees
+# In the decoupled network each copy has this window around its own threshold. The copy that fires at ¾ sees
 # $h - \tfrac14$, so its window is $\tfrac14 < h < 1\tfrac14$. The other sees $h + \tfrac14$, and its window is
 # $-\tfrac14 < h < \tfrac34$. The halved weights multiply each by ½, and the gradients of the copies add up at the
 # replication:
@@ -663,8 +663,8 @@ assert [m(zero).data.item() for m in (tiny, decouple(tiny), decouple(tiny, shift
 # $$dh = dy \cdot \tfrac12 \bigl(\mathbf{1}[\tfrac14 < h < 1\tfrac14] +
 # \mathbf{1}[-\tfrac14 < h < \tfrac34]\bigr).$$
 #
-# **Predict.** What is this slope at $h = 0.5$, at $h = 0.9$ and at $h = 1.1$, and what is it in the coupled
-# network?
+# **Predict.** What is this slope at $h = 0.5$, at $h = 0.9$ and at $h = 1.1$, and what is the slope in the
+# coupled network?
 #
 # <details><summary>Answer</summary>
 #
@@ -806,8 +806,8 @@ def decoupled_slope(h):
 #
 # <details><summary>Answer</summary>
 #
-# No. Every pre-activation in $(-\tfrac14, 0)$ or $(1, 1\tfrac14)$ now contributes and did not before, and those in
-# $(0, \tfrac14)$ and $(\tfrac34, 1)$ contribute half.
+# No. Every pre-activation in $(-\tfrac14, 0)$ or $(1, 1\tfrac14)$ now contributes and did not before, and every
+# pre-activation in $(0, \tfrac14)$ or $(\tfrac34, 1)$ contributes half.
 #
 # </details>
 
@@ -1059,7 +1059,7 @@ assert "2 ReLU: cannot be decoupled exactly" in refusal(norm, ternary(), nn.ReLU
 # * The gradient does change: ½ on $(-\tfrac14, \tfrac14)$, 1 on $(\tfrac14, \tfrac34)$, ½ on
 #   $(\tfrac34, 1\tfrac14)$, instead of 1 on $(0, 1)$. The copies part at the first step of fine-tuning.
 # * Coupled widths are about $1/\sqrt2$ of the baseline's: VGG-7 has 1,575,616 weights, and 1,573,229 decoupled.
-# * What is not known to be exact is refused, by name.
+# * `decouple` refuses by name every layer that it does not know to be exact.
 #
 # ## Exercises
 #
@@ -1266,7 +1266,7 @@ assert 0.575 < 1 / np.sqrt(3) < 0.585
 #
 # * H. Kim, K. Kim, J. Kim, J.-J. Kim: *BinaryDuo: Reducing Gradient Mismatch in Binary Activation Network by
 #   Coupling Binary Activations*, ICLR 2020, [arXiv 2002.06517](https://arxiv.org/abs/2002.06517). The method: why
-#   train with three levels, and what the split is worth in accuracy.
+#   train with three levels, and how much accuracy the split gains.
 # * S. Zhou et al.: *DoReFa-Net: Training Low Bitwidth Convolutional Neural Networks with Low Bitwidth Gradients*,
 #   2016, [arXiv 1606.06160](https://arxiv.org/abs/1606.06160). The $k$-bit activation of the last exercise.
 # * X. Lin, C. Zhao, W. Pan: *Towards Accurate Binary Convolutional Neural Network*, NeurIPS 2017,

@@ -69,14 +69,14 @@ plt.show()
 #
 # **What was run, and where.** The outputs that you see were computed on a CPU. The cells choose the device
 # themselves, so on a machine with a GPU they use it; the few cells that need one say so and are skipped here. No
-# speed of a GPU is claimed anywhere in this notebook, because none was measured for it. The times in it are those
-# of a model with made-up costs.
+# speed of a GPU is claimed anywhere in this notebook, because none was measured for it. Its times come from a
+# model with made-up costs.
 
 # %% [markdown]
 # ## 1. Is there a GPU?
 #
-# CuPy is NumPy's interface on NVIDIA's GPUs: `cupy.asarray(x)` copies an array there, and what is computed with it
-# stays there. The program itself runs on the CPU, which is called the *host*.
+# CuPy is NumPy's interface on NVIDIA's GPUs: `cupy.asarray(x)` copies an array to the GPU, and the results of
+# computing with it stay on the GPU. The program itself runs on the CPU, which is called the *host*.
 #
 # **Predict.** `import cupy` succeeds. Is there a GPU that can be used?
 #
@@ -103,7 +103,7 @@ assert (backend.why_no_gpu() == "") == (device == "gpu")
 # %% [markdown]
 # **Your turn.** Write such a probe. `load` is a function that imports the module and returns it; it may raise
 # anything. The module has `count()`, the number of devices, and `compute()`, which should return 3.0. Both may
-# raise as well. Return an empty string only if everything went well, else a sentence.
+# raise as well. Return an empty string only if everything went well, and a sentence otherwise.
 
 
 # %%
@@ -208,7 +208,7 @@ assert clock.host == clock.gpu == 13
 # %% [markdown]
 # Now an array class that keeps this clock. Inside it is a NumPy array, so the results are right; outside it
 # behaves like an array on a GPU: *computing launches, looking waits*. Results stay on the "GPU", even single
-# numbers, which become arrays without axes (0-d arrays). And like CuPy's it refuses NumPy's arrays: what is on two
+# numbers, which become arrays without axes (0-d arrays). And like CuPy's arrays it refuses NumPy's: arrays on two
 # devices cannot be mixed.
 #
 # `NDArrayOperatorsMixin` turns operators such as `a + b` into NumPy's ufuncs, and NumPy hands those to
@@ -691,8 +691,8 @@ print(f"the GPU works {busy[0]:.1%} of the time, and {busy[1]:.1%}")
 assert busy[0] < busy[1] and busy[1] > 0.999
 
 # %% [markdown]
-# Next to nothing! In this model a launch is four times cheaper than a kernel, so the queue is always long, and to
-# fill it again is quick. That is the case of large batches, where kernels are long.
+# Next to nothing! In this model a launch is four times cheaper than a kernel, so the queue is always long and
+# quickly filled again. This is the case of large batches, where kernels are long.
 #
 # Small networks are the other case: there a kernel may be shorter than its launch. Then the host is the
 # bottleneck, the GPU always waits for *it*, and what counts is the number of launches. Somewhere in between, when
@@ -960,7 +960,7 @@ assert np.mean(there == here) >= 0.97
 # (In the outputs here both devices are the CPU, so the comparison says little. On a GPU it says more.)
 #
 # Now we cause failures on purpose. First, we ask for a GPU where there is none. The message comes from the probe
-# of section 1 and says what was looked for. Where there is a GPU, nothing is raised.
+# of section 1 and names the thing that it looked for. Where there is a GPU, nothing is raised.
 
 # %%
 try:
@@ -1052,10 +1052,10 @@ assert (pool.asked, pool.held) == (6, 800)
 
 # %% [markdown]
 # CuPy's real pool also cuts large free blocks into smaller ones and joins them again, so it would have served the
-# smaller batch from what it held. Three consequences hold for it as well.
+# smaller batch from the memory that it held. Three consequences hold for CuPy's pool as well.
 #
 # * Monitors such as `nvidia-smi` show what the pool *holds*, not what arrays *use*:
-#   `cupy.get_default_memory_pool()` tells both, by `total_bytes()` and `used_bytes()`.
+#   `cupy.get_default_memory_pool()` tells both numbers, by `total_bytes()` and `used_bytes()`.
 # * `free_all_blocks()` gives unused blocks back, for another program. A loop should not call it.
 # * Where memory runs out, a smaller batch helps. The library says in which op, and how much was asked for;
 #   `set_limit(size=…)` tries it out.
@@ -1075,9 +1075,9 @@ else:
 # the exponent of float32, but only 10 bits behind the leading one instead of 23. The factors are shortened, their
 # products are added up in float32. `duonet.backend.allow_tf32()` asks for it, as does `duonet train --tf32`.
 #
-# What is lost? A number with at most 11 significant bits stays as it is. Others move by at most half a unit in the
-# tenth bit, that is by $2^{-11}$ of their size, if they are rounded to nearest. (Hardware may cut the bits off
-# instead; then the bound is twice as large, and short numbers stay as they are all the same.)
+# What is lost? A number with at most 11 significant bits stays as it is. Other numbers move by at most half a
+# unit in the tenth bit, which is $2^{-11}$ of their size, if they are rounded to nearest. (Hardware may cut the
+# bits off instead; then the bound is twice as large, and short numbers still stay as they are.)
 #
 # **Predict.** Which of these numbers survive: 0, ½, 1, −1, 0.1, 1000, 2049?
 #
@@ -1167,9 +1167,8 @@ assert 100 < error_tf32 / error32 < 10_000 and error_tf32 < 1e-3
 # float32. Whether training tolerates this error has to be measured. A numerical gradient, a small difference of
 # two losses, does not tolerate it; this package checks gradients in float64 anyway.
 #
-# CuPy settles whether it uses TF32 with the first product of a process. So it has to be asked for *before*
-# anything is computed, and where it comes too late, or where there is no GPU, the library raises an error rather
-# than leaving you in doubt:
+# CuPy settles whether it uses TF32 with the first product of a process. So you have to ask for TF32 *before*
+# anything is computed. Where the request comes too late, or where there is no GPU, the library raises an error:
 
 # %%
 try:
@@ -1299,12 +1298,12 @@ print("more than one result:", len(totals) > 1)
 assert 5 < len(totals) <= 20 and max(totals) - min(totals) < 1e-3
 
 # %% [markdown]
-# That is why the kernels of this package use no atomic additions: sums run in a fixed order, so that a run can be
+# Therefore the kernels of this package use no atomic additions: sums run in a fixed order, so that a run can be
 # repeated bit for bit. (`np.cumsum` adds one after the other, as atomic additions would; `np.sum` adds in pairs.)
 #
-# The kernels have been compiled, and run thread by thread on a CPU, as you have just done, by the package's tests.
-# When this notebook was written they had not run on a real GPU. What remains to be done there is in one script,
-# `benchmarks/gpu_run.sh`: the tests that need a GPU, the times of a training step, and the training of a network.
+# The package's tests compile the kernels and run them thread by thread on a CPU, as you have just done. When this
+# notebook was written the kernels had not run on a real GPU. One script, `benchmarks/gpu_run.sh`, has the work
+# that remains there: the tests that need a GPU, the times of a training step, and the training of a network.
 #
 # ## Recap
 #
@@ -1314,7 +1313,7 @@ assert 5 < len(totals) <= 20 and max(totals) - min(totals) < 1e-3
 #   `xp.where` and 0-d arrays do not.
 # * A training step adds up its figures as 0-d arrays, and they are read once an epoch.
 # * Time with a synchronisation at both ends, after warming up, with medians, interleaved.
-# * Make the optimiser after moving the model. An op refuses by name arrays on two devices.
+# * Make the optimiser after moving the model. Arrays on two devices are refused by name.
 # * A pool keeps memory; TF32 shortens factors, of which 0, ½ and ±1 lose nothing.
 # * A kernel is a twin of a plain op, which stays the definition.
 #
