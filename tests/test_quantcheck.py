@@ -186,7 +186,7 @@ LIARS = {
     ),
     "a projection in silence": (
         of(LayerScaleSign, project=lambda self, weight: weight.data.clip(-1, 1, out=weight.data)),
-        "does not say so",
+        "without a call of",
     ),
     "penalty": (of(Pact, penalty=lambda self: 0.5), "penalty"),
     "deterministic": (
@@ -213,7 +213,7 @@ LIARS = {
     "an argument that is forgotten": (Forgetful, "Liar|has no attribute 'start'"),
     "a state of Python's own": (
         of(Pact, bits=32, forward=lambda self, x: counting(self, x) * self.alpha),
-        "calls would not come back",
+        "calls would come back changed",
     ),
 }
 RNG = np.random.default_rng(0)
