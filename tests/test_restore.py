@@ -244,7 +244,7 @@ NOT_WHOLE = {
     "an array as weight": (lambda model, rest: vars(model[0]).update(weight=np.zeros((2, 3))), ".*"),
     "no weight": (changed([0], "weight", None), "0 nn.Linear: Linear has no attribute 'inputs', so"),
     "a weight of ints": (changed([0, "weight"], "data", np.zeros((2, 3), int)), ".*0.weight"),
-    "a buffer that learns": (changed([1, "running_mean"], "requires_grad", True), "1.running_mean would not come"),
+    "a buffer that learns": (changed([1, "running_mean"], "requires_grad", True), "1.running_mean would come"),
     "a parameter with a mask": (changed([0, "weight"], "mask", 1), "0.weight would come back changed"),
     "gamma": (changed([1, "beta"], "data", np.zeros(4, "float32")), "1: its beta is .*described"),
     "momentum": (changed([1], "momentum", nn.ReLU()), "1.momentum cannot be ReLU"),

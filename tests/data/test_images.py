@@ -164,7 +164,7 @@ def test_a_size_is_two_positive_ints(tmp_path, size):
 
 @pytest.mark.parametrize("name", [300 * "a" + ".png", "a\0.png"])
 def test_a_name_that_the_system_refuses_is_an_image_that_cannot_be_read(tmp_path, name):
-    with pytest.raises(DataError, match="a.*png: not an image that can be read"):
+    with pytest.raises(DataError, match="a.*png: (cannot be read|not an image that can be read)"):
         read_image(tmp_path / name)
 
 
