@@ -113,19 +113,20 @@ def list_table(runs: list[dict[str, Any]]) -> str:
     Returns
     -------
     str
+        `made` counts epochs; an unfinished run says so.
 
     Examples
     --------
     >>> run = {"settings": {"lr": 0.1}, "epochs": 4, "of": 4, "val_accuracy": 0.8, "test_accuracy": 0.75}
     >>> other = run | {"settings": {"lr": 0.2}, "epochs": 1, "test_accuracy": None}
     >>> print(list_table([run | {"folder": "a", "finished": True}, other | {"folder": "b", "finished": False}]))
-    run   lr  epochs  validation %  test %       state
+    run   lr    made  validation %  test %       state
     --------------------------------------------------
     a    0.1  4 of 4         80.00   75.00    finished
     b    0.2  1 of 4         80.00          unfinished
     """
     differ = _differing(runs)
-    rows = [("run", *differ, "epochs", "validation %", "test %", "state")]
+    rows = [("run", *differ, "made", "validation %", "test %", "state")]
     for run in runs:
         values = [run["settings"][name] for name in differ]
         said = [

@@ -29,11 +29,11 @@ def sweep(tmp_path_factory):
 
 def test_the_columns_are_the_settings_that_differ(sweep):
     head, rule, *rows = list_table(list_runs(sweep)).splitlines()
-    assert head.split() == "run method epochs seed lr test epochs validation % test % state".split()
+    assert head.split() == "run method epochs seed lr test made validation % test % state".split()
     assert [row.split()[-1] for row in rows] == ["finished", "finished", "finished", "unfinished"]
     assert " 0.25 " in rows[1] and " False " in rows[2] and " 1 of 9 " in rows[3] and "binaryduo" in rows[3]
     assert (
-        list_table(list_runs(sweep[:1])).splitlines()[0].split() == "run epochs validation % test % state".split()
+        list_table(list_runs(sweep[:1])).splitlines()[0].split() == "run made validation % test % state".split()
     )
 
 
