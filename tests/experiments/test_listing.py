@@ -32,9 +32,7 @@ def test_the_columns_are_the_settings_that_differ(sweep):
     assert head.split() == "run method epochs seed lr test made validation % test % state".split()
     assert [row.split()[-1] for row in rows] == ["finished", "finished", "finished", "unfinished"]
     assert " 0.25 " in rows[1] and " False " in rows[2] and " 1 of 9 " in rows[3] and "binaryduo" in rows[3]
-    assert (
-        list_table(list_runs(sweep[:1])).splitlines()[0].split() == "run made validation % test % state".split()
-    )
+    assert list_table(list_runs(sweep[:1])).splitlines()[0].split() == "run made validation % test % state".split()
 
 
 def test_the_folder_of_a_study_stands_for_its_runs(sweep, tmp_path):
