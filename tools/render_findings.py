@@ -243,6 +243,7 @@ def claims():
     lead, coupling = (
         [gap for gap in (against(results, *pair) for results in trained) if gap.seeds > 1] for pair in PAIRS[:2]
     )
+    cifar = [against(kept("training_cifar10_half"), *pair) for pair in PAIRS[:2]]
     float_rivals, binary_rivals = rivals("methods_compared_float"), rivals("methods_compared_binary")
     rows = [
         ("Binary activations cost accuracy",
@@ -268,12 +269,12 @@ def claims():
          f"{max(predictions)} of 5,000 predictions at most",
          "holds" if largest == 0 else "holds in part", "`duonet compare --seeds 8`"),
         ("BinaryDuo beats a binary network of equal weights and compute",
-         f"`vgg_deep`, {cost.seeds} seeds: {points(against(eight, 'binaryduo'))} points. Intervals of both tables "
-         f"below: {counted(lead)}",
+         f"`vgg_deep`, {cost.seeds} seeds: {points(against(eight, 'binaryduo'))} points; `vgg7` on CIFAR-10, "
+         f"{cifar[0].seeds} seeds: {points(cifar[0])}. Intervals of both tables below: {counted(lead)}",
          verdict(lead), "`duonet compare --seeds 8`"),
         ("It does so because it is trained coupled",
-         f"Minus the same architecture from scratch: {points(against(eight, *PAIRS[1]))} there, "
-         f"{points(against(deep['12 layers'], *PAIRS[1]))} with twelve quantised layers. Intervals of both "
+         f"Minus the same architecture from scratch: {points(against(eight, *PAIRS[1]))} and {points(cifar[1])} "
+         f"there, {points(against(deep['12 layers'], *PAIRS[1]))} with twelve quantised layers. Intervals of both "
          f"tables: {counted(coupling)}",
          verdict(coupling), "`python tools/coupling.py`"),
         ("BinaryDuo beats other binary networks",

@@ -1233,8 +1233,8 @@ for name, ((mean, s), (other, t)) in pages.items():
 # lead of the same size. So its page repeats the comparison with eight seeds, and takes differences seed by seed:
 # 1.1 ± 0.3 over the baseline and −0.1 ± 0.4 over BinaryDuo's own architecture from scratch, where ± is the error
 # of the mean. Now the lead is settled, and the architecture alone has it as well. The first comparison has no
-# control "from scratch", so it is open whether coupling itself helps there. On CIFAR-10, with two seeds, the same
-# page has this control, and the control has most of the lead.
+# control "from scratch", so it is open whether coupling itself helps there. On CIFAR-10 the same page has this
+# control, and the control has most of the lead.
 #
 # ## Recap
 #
