@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import duonet
@@ -18,7 +19,9 @@ ROOT = Path(duonet.__file__).parent.parent
 def tool(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")  # as for a script: one tool imports another
+        spec.loader.exec_module(found)
     return found
 
 
@@ -68,7 +71,7 @@ def run(module, *words):
 )
 def test_a_damaged_file_is_named_and_nothing_is_written(damage, said, tmp_path, monkeypatch):
     findings, docs = tool("render_findings"), ROOT / "docs"
-    for name in [*findings.NETWORKS, "coupling", "mismatch"]:
+    for name in [*findings.NETWORKS, "coupling", "coupling_mismatch", "mismatch"]:
         shutil.copy(docs / f"{name}.json", tmp_path)
     (tmp_path / findings.PAGE).write_text((docs / findings.PAGE).read_text(encoding="utf-8"), encoding="utf-8")
     file = tmp_path / "coupling.json"
@@ -171,6 +174,86 @@ def test_trainings_are_continued_and_kept(tmp_path, monkeypatch):
         words = run(coupling, tmp_path / "runs", "--keep")
         assert words.startswith("coupling: ") and said in words and "\n" not in words
     assert json.loads((tmp_path / "coupling.json").read_text()) == kept
+
+
+def test_mismatch_of_the_trained_networks_is_measured_and_kept(tmp_path, monkeypatch, capsys):
+    mismatch = tool("coupling_mismatch")
+    coupling = mismatch.coupling
+    tiny = {"model": "vgg_deep3", "epochs": 2, "images": 96, "validation_images": 16, "width": 4, "batch_size": 32}
+    monkeypatch.setattr(coupling, "STANDARD", coupling.STANDARD | tiny)
+    monkeypatch.setattr(coupling, "CONDITIONS", {"standard": {}})
+    monkeypatch.setattr(coupling, "DOCS", tmp_path)
+    monkeypatch.setattr(mismatch, "CONDITIONS", ("standard",))
+    monkeypatch.setattr(mismatch, "SETTINGS", mismatch.SETTINGS | {"images": 120, "coordinates": 3})
+    assert run(mismatch, tmp_path, "--keep") == (
+        f"coupling_mismatch: {tmp_path} has no seed that is measured under every condition"
+    )
+    coupling.train(tmp_path, 1, 1)
+    for measured in ("seed 0, standard\n", ""):
+        mismatch.measure(tmp_path, 1)
+        assert capsys.readouterr().out.endswith(measured)
+    mismatch.keep(tmp_path)
+    file = tmp_path / "standard" / "0" / "mismatch.json"
+    kept, sums = (
+        json.loads((tmp_path / "coupling_mismatch.json").read_text()),
+        json.loads(file.read_text())["sums"],
+    )
+    assert kept["seeds"] == [0] and kept["sums"]["standard"] == {name: [row] for name, row in sums.items()}
+    assert len({tuple(row) for row in sums.values()}) == 6  # no network was measured twice
+    file.write_text(file.read_text().replace('"coordinates": 3', '"coordinates": 4'))
+    assert "mismatch.json has other settings: expected" in run(mismatch, tmp_path, "--keep")
+
+
+def test_a_cosine_is_that_of_the_sums_of_all_seeds():
+    tables = tool("mismatch_and_gain")
+    sums = np.array([[3.0, 4, 4], [1, 1, 4], [2, 3, 1]])  # their own cosines are 0.75, 0.5 and 1.15
+    left_out = [3 / np.sqrt(4 * 5), 5 / np.sqrt(7 * 5), 4 / np.sqrt(5 * 8)]
+    found = tables.cosine(sums)
+    assert found.mean == pytest.approx(6 / np.sqrt(8 * 9)) and found.seeds == 3
+    assert found.error == pytest.approx(np.sqrt(2 / 3 * np.sum((left_out - np.mean(left_out)) ** 2)))
+    assert found.half == pytest.approx(4.303 * found.error) and tables.hidden(found)
+    gap = tables.cosine(sums, sums * [2, 4, 4])
+    assert gap.mean == pytest.approx(found.mean / 2) and gap.error == pytest.approx(found.error / 2)
+    assert not tables.hidden(tables.cosine(np.tile(sums, (3, 1))))
+    assert tables.hidden(tables.cosine(sums[:1])) and tables.hidden(tables.cosine(sums * [1, -1, 1]))
+
+
+def test_differences_of_cosines_are_told_from_noise_by_condition():
+    tables = tool("mismatch_and_gain")
+    near, far, noisy = (np.array([[c, 1, 1], [c + 0.01, 1, 1], [c, 1, 1]]) for c in (0.5, 0.9, 0.1))
+    noisy[0, 1] = -1.9
+    start = {name: near for name in tables.NAMES if "start" in name}
+    sums = {
+        "a": start | dict.fromkeys(["baseline, trained", "decoupled, trained", "BinaryDuo, trained"], near)
+        | {"coupled, trained": far},
+        "b": start | dict.fromkeys(["coupled, trained", "decoupled, trained"], noisy)
+        | {"baseline, trained": far, "BinaryDuo, trained": near},
+    }  # fmt: skip
+    told = tables.beside(sums, {"a": "+1.0", "b": "-"}).splitlines()
+    assert [line.split(": ", 1)[1] for line in told[-3:]] == [
+        "larger: nowhere; smaller: nowhere; hidden by noise: nowhere.",
+        "larger: a; smaller: nowhere; hidden by noise: b.",
+        "larger: nowhere; smaller: b; hidden by noise: nowhere.",
+    ]
+    assert told[2].split()[:2] == ["a", "+1.0"] and "+0.40 ±" in told[2] and " · " in told[3]
+    assert tables.networks(sums).splitlines()[3].count("·") == 2
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda text: text[:-9], "is not a JSON file"),
+        (lambda text: text.replace('"coupled, start"', '"x"'), "3 layers has no coupled, start"),
+        (lambda text: text.replace('"seeds": [', '"seeds": [9, '), "must have three sums for each seed"),
+    ],
+)
+def test_a_damaged_file_of_sums_is_named(damage, said, tmp_path):
+    tables = tool("mismatch_and_gain")
+    kept = json.loads((ROOT / "docs" / "coupling_mismatch.json").read_text())
+    (tmp_path / "coupling_mismatch.json").write_text(damage(json.dumps(kept)))
+    with pytest.raises(ValueError, match="findings: .*coupling_mismatch.json") as caught:
+        tables.read(tmp_path / "coupling_mismatch.json")
+    assert said in str(caught.value)
 
 
 def test_failed_runs_are_told(tmp_path, monkeypatch, capsys):

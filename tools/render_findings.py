@@ -9,6 +9,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import mismatch_and_gain
+
 from duonet.cli.words import said
 from duonet.experiments.competition_tables import against, correlations, ranked
 from duonet.experiments.records import rows_of, told_from_noise
@@ -187,6 +189,13 @@ def collapsed(found):
     return lines
 
 
+def mismatch_beside_gain():
+    """Lay out the cosines of the networks under some conditions, and their differences beside BinaryDuo's lead."""
+    sums, found = mismatch_and_gain.read(DOCS / "coupling_mismatch.json"), changed()
+    gains = {condition: points(against(found[condition], "binaryduo")) for condition in sums}
+    return f"{mismatch_and_gain.networks(sums)}\n\n{mismatch_and_gain.beside(sums, gains)}"
+
+
 def cosines(first, second, state="trained", step=0.1):
     """Pair the toy network's cosines of two (activation, surrogate) by seed, in its second and third layer."""
     records, found = read_study("mismatch", DOCS / "mismatch.json"), []
@@ -290,7 +299,8 @@ def claims():
 
 def page(text):
     """Fill the place of every table, from a comment that names it to the next end mark."""
-    for name, table in (("claims", claims()), ("gains", gains()), ("conditions", conditions())):
+    places = {"claims": claims, "gains": gains, "conditions": conditions, "mismatch": mismatch_beside_gain}
+    for name, table in ((name, lay_out()) for name, lay_out in places.items()):
         block = table if name == "claims" else f"```text\n{table}\n```"
         text, count = re.subn(
             rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, b=block: f"{m[1]}{b}\n{m[2]}", text, flags=re.S

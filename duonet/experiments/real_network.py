@@ -1,6 +1,7 @@
 """The mismatch of `compare`'s network on real images: baseline, coupled, decoupled and fine-tuned."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,20 +69,15 @@ def _measure(settings, seed, name, method, which, folder=None, tick=unheard):
     run = _run_settings(settings, seed, method)
     splits = load_splits(run)
     normalize = data.Normalize.of(splits.train.images)
-    if which == "start":
-        model = build_network(run, splits)
-        take_statistics(model, normalize(splits.train.images[: settings.measured_images]))
-    else:
+    if which != "start":
         # The run starts from the very network that was measured at the start.
         prepare = functools.partial(_take_statistics_of_first, settings.measured_images)
         train(run, folder, resume=(folder / "settings.toml").is_file(), progress=False, prepare=prepare)
-        model = load_run(folder / (BEST if which == "trained" else FIRST), settings=run)[0].model
-        if which == "second":
-            model = METHODS[method].second(model)
     batch = (
         normalize(splits.train.images[: settings.measured_images]),
         splits.train.labels[: settings.measured_images],
     )
+    model = network_of(run, splits, which, batch[0], folder)
     rows = []
     for step in settings.network_steps:
         result = measure(
@@ -92,6 +88,37 @@ def _measure(settings, seed, name, method, which, folder=None, tick=unheard):
         rows += [record("network", row, **where) for row in result.rows]
         tick(1 / len(settings.network_steps))
     return rows
+
+
+def network_of(run: RunSettings, splits: data.Splits, which: str, x: Array, folder: Path | None = None) -> Module:
+    """Return a network of a run as it was before, during or after its training.
+
+    Parameters
+    ----------
+    run : RunSettings
+        Resolved.
+    splits : Splits
+        The run's data.
+    which : {"start", "first", "second", "trained"}
+        Before training, with the statistics of `x`; after the first stage; as the second stage begins, decoupled;
+        or trained.
+    x : array
+        (N, H, W, C), normalised.
+    folder : Path, optional
+        Of the finished run; only the start needs none.
+
+    Returns
+    -------
+    Module
+    """
+    if which == "start":
+        model = build_network(run, splits)
+        take_statistics(model, x)
+        return model
+    assert folder is not None
+    model = load_run(folder / (BEST if which == "trained" else FIRST), settings=run)[0].model
+    second = METHODS[run.method].second
+    return second(model) if which == "second" and second else model
 
 
 def check_images(settings: Any) -> None:

@@ -30,7 +30,7 @@ def plot_runs(collected: dict[str, Any], path: str | Path) -> Path:
         runs = [run["history"] for run in collected["runs"] if run["method"] == method]
         color, line = METHODS[method].color, METHODS[method].line
         curves = [[100 * row["val_accuracy"] for row in rows] for rows in runs]
-        label = METHODS[method].label
+        label: str | None = METHODS[method].label
         stages = {tuple(row["stage"] for row in rows) for rows in runs}
         if len(stages) == 1:
             mean = [sum(values) / len(values) for values in zip(*curves)]
