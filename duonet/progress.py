@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from duonet import workers
-from duonet.text import tell, watched
+from duonet.text import in_notebook, tell, watched
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 30  # between lines in a file or a pipe, where no bar is drawn
@@ -30,7 +30,7 @@ class Bar:
         self.bar = None
 
     def __enter__(self) -> "Bar":
-        seen = watched(sys.stderr) or "ipykernel" in sys.modules
+        seen = watched(sys.stderr) or in_notebook()
         if self.progress and seen:
             self.bar = tqdm_bar(total=self.images, desc=self.text, unit=" images", leave=False, mininterval=0)
         return self
@@ -95,7 +95,7 @@ class Tally:
         self.done, self.total, self.progress = done, total, progress
         self.earlier, self.failed, self.started = done, 0, time.perf_counter()
         self.bar = None
-        if progress and (watched(sys.stderr) or "ipykernel" in sys.modules):
+        if progress and (watched(sys.stderr) or in_notebook()):
             self.bar = tqdm_bar(total=total, initial=done, desc=title, unit=" tasks", mininterval=0, smoothing=0)
 
     def __enter__(self) -> "Tally":

@@ -49,6 +49,22 @@ def watched(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
+def in_notebook() -> bool:
+    """Return whether a kernel of Jupyter runs this program; to import one is not enough.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> in_notebook()
+    False
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return "ipykernel" in sys.modules and shell is not None and shell() is not None
+
+
 def tell(line: str) -> None:
     """Print a line at once, unless standard output is missing or closed.
 

@@ -1,8 +1,10 @@
 import io
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from duonet.text import aligned, tell, visible, watched
+from duonet.text import aligned, in_notebook, tell, visible, watched
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,12 @@ def test_streams_that_are_closed_or_missing_are_not_watched(capsys, monkeypatch)
     monkeypatch.undo()
     tell("\x1b[1mheard")
     assert capsys.readouterr().out == "\\x1b[1mheard\n"
+
+
+def test_only_a_kernel_that_runs_makes_a_notebook(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not in_notebook()
+    for shell, found in ((None, False), (SimpleNamespace(), True)):
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
+        assert in_notebook() is found
