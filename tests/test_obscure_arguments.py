@@ -49,7 +49,7 @@ def test_a_wrong_kind_is_named(call, message):
         call()
 
 
-@pytest.mark.parametrize("module", timed(), ids=lambda module: type(module).__name__)
+@pytest.mark.parametrize("module", list(timed()), ids=lambda module: type(module).__name__)
 @pytest.mark.parametrize("epochs", ["x", None, [1]])
 def test_a_time_that_is_no_number_is_named(module, epochs):
     with pytest.raises((TypeError, ValueError), match=f"^{type(module).__name__}: epochs must be a number, got"):

@@ -162,6 +162,7 @@ def test_a_function_is_tested_before_a_right_one_is_given(folder):
 
 
 @each
+@pytest.mark.filterwarnings("ignore:Unknown pytest.mark.task")  # which a grader declares
 def test_what_is_given_takes_the_arguments_of_what_it_stands_for(folder):
     own = runpy.run_path(str(folder / "answers.py"))
     for name, function in runpy.run_path(str(folder / "test_grading.py")).get("GIVEN", {}).items():
