@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -78,6 +79,25 @@ def test_the_tables_are_those_of_the_kept_runs(name, least):
     assert {"baseline", "binaryduo"} <= seeds.keys() and min(map(len, seeds.values())) >= least
     assert len({len(run["history"]) for run in kept["runs"]}) == 1, "every method has the same number of epochs"
     assert (ROOT / "docs" / f"{name}.png").exists()
+
+
+def test_the_words_on_cifar_10_are_those_of_the_kept_runs():
+    kept = json.loads((ROOT / "docs" / "training_cifar10_half.json").read_text())["runs"]
+    accuracy = {(run["method"], run["seed"]): 100 * run["test_accuracy"] for run in kept}
+    seeds = sorted(seed for method, seed in accuracy if method == "control")
+    lead, coupling = (
+        [accuracy["binaryduo", seed] - accuracy[rival, seed] for seed in seeds]
+        for rival in ("baseline", "control")
+    )
+    words = " ".join(PAGE.split())
+    mean, least = sum(lead) / len(lead), math.floor(10 * min(lead)) / 10
+    assert (
+        f"{mean:.1f} points ahead of the binary baseline on average, and by {least} or more in each seed" in words
+    )
+    level, *rest = sorted(coupling)
+    mean = sum(coupling) / len(coupling)
+    assert f"{mean:.1f} points ahead of it on average, by {rest[0]:.1f} and {rest[1]:.1f} points in two" in words
+    assert "level in the third" in words and abs(level) < 0.05
 
 
 def test_the_readmes_accuracies_are_those_of_the_kept_runs():

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 import duonet
+from duonet import nn
 from duonet.experiments.competition_tables import STUDENT, Difference
+from duonet.experiments.materials import load_splits
+from duonet.experiments.real_network import network_of
+from duonet.experiments.run_settings import RunSettings
+from duonet.functional import softmax_cross_entropy
+from duonet.mismatch import measure
+from duonet.mismatch.objective import weighted_layers
+from duonet.watching import watch
 
 ROOT = Path(duonet.__file__).parent.parent
 
@@ -188,6 +196,7 @@ def test_mismatch_of_the_trained_networks_is_measured_and_kept(tmp_path, monkeyp
     assert run(mismatch, tmp_path, "--keep") == (
         f"coupling_mismatch: {tmp_path} has no seed that is measured under every condition"
     )
+    assert "0 has no finished run 1-baseline; tools/coupling.py trains it" in run(mismatch, tmp_path)
     coupling.train(tmp_path, 1, 1)
     for measured in ("seed 0, standard\n", ""):
         mismatch.measure(tmp_path, 1)
@@ -200,8 +209,41 @@ def test_mismatch_of_the_trained_networks_is_measured_and_kept(tmp_path, monkeyp
     )
     assert kept["seeds"] == [0] and kept["sums"]["standard"] == {name: [row] for name, row in sums.items()}
     assert len({tuple(row) for row in sums.values()}) == 6  # no network was measured twice
-    file.write_text(file.read_text().replace('"coordinates": 3', '"coordinates": 4'))
-    assert "mismatch.json has other settings: expected" in run(mismatch, tmp_path, "--keep")
+    for text, said in (
+        (file.read_text().replace('"coordinates": 3', '"coordinates": 4'), "has other settings: expected"),
+        (json.dumps({"settings": mismatch.SETTINGS, "sums": sums | {"coupled, start": [1.0]}}), "three sums"),
+    ):
+        file.write_text(text)
+        assert said in run(mismatch, tmp_path, "--keep") and said in run(mismatch, tmp_path)
+    file.unlink()
+    file.mkdir()
+    assert "mismatch.json" in run(mismatch, tmp_path, "--keep")
+
+
+@pytest.mark.parametrize("condition", tool("coupling_mismatch").CONDITIONS)
+def test_the_sums_are_those_of_measure_below_two_staircases(condition, monkeypatch):
+    mismatch = tool("coupling_mismatch")
+    monkeypatch.setattr(mismatch, "SETTINGS", mismatch.SETTINGS | {"coordinates": 9})
+    monkeypatch.setattr(mismatch, "PARTS", 1)  # with more the squares of so few images may be negative
+    given = (
+        mismatch.coupling.STANDARD | mismatch.coupling.CONDITIONS[condition] | {"method": "baseline", "width": 4}
+    )
+    settings = RunSettings(**given | {"images": 240}).resolved()
+    splits, calls = load_splits(settings), []
+    batch = (duonet.data.Normalize.of(splits.train.images)(splits.train.images), splits.train.labels)
+    model = network_of(settings, splits, "start", batch[0]).eval()
+    layer = list(weighted_layers(model))[mismatch.LAYER]
+    with watch(model, lambda path, module, inputs, output: calls.append((path, module))):
+        model(duonet.Tensor(batch[0][:1]))
+    behind = calls[[path for path, _ in calls].index(layer) :]
+    assert sum(isinstance(module, nn.QuantActivation) for _, module in behind) == 2
+    products = mismatch.sums_of(model, batch, layer, np.random.default_rng(0))
+    row = measure(
+        model, softmax_cross_entropy, batch, step=0.3, layers=[layer], coordinates=9,
+        rng=np.random.default_rng(0),
+    )[layer]  # fmt: skip
+    norms = row.coarse_norm, row.smoothed_norm
+    assert products == pytest.approx([row.cosine * norms[0] * norms[1], norms[0] ** 2, norms[1] ** 2], rel=1e-4)
 
 
 def test_a_cosine_is_that_of_the_sums_of_all_seeds():

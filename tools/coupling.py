@@ -14,8 +14,9 @@ import re
 import sys
 from pathlib import Path
 
+from one_line import one_line
+
 from duonet import arguments
-from duonet.cli.words import said
 from duonet.experiments import sweep
 from duonet.experiments.crew import Crew
 from duonet.experiments.study_file import read_study
@@ -99,16 +100,12 @@ def main():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    try:
+    with one_line("coupling"):
         arguments.integer("coupling", "seeds", options.seeds, at_least=1)
         if options.keep:
             keep(options.out)
         elif train(options.out, options.seeds, options.workers):
             sys.exit(1)
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(said(error, "coupling"))
-    except KeyboardInterrupt:
-        sys.exit("coupling: stopped; the same command continues")
 
 
 if __name__ == "__main__":

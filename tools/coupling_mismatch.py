@@ -9,14 +9,13 @@ network was trained on some of these images.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import coupling
 import numpy as np
+from one_line import one_line
 
 from duonet import arguments, data, functional
-from duonet.cli.words import said
 from duonet.experiments.materials import load_splits
 from duonet.experiments.real_network import NETWORKS, PARTS, network_of
 from duonet.experiments.run_settings import RunSettings
@@ -34,7 +33,7 @@ NAMES = [f"{name}, {'start' if which == 'start' else 'trained'}" for name, _, wh
 
 
 def measured(folder, condition, seed):
-    """Return c·g, c·c and g·g of every network of a seed, without the noise, where g is the smoothed gradient."""
+    """Return the sums of every network of a seed."""
     found = {}
     for (_, method, which), name in zip(NETWORKS, NAMES):
         given = coupling.STANDARD | coupling.CONDITIONS[condition] | {"method": method, "seed": seed}
@@ -44,16 +43,19 @@ def measured(folder, condition, seed):
         x = data.Normalize.of(splits.train.images)(images.images)
         model = network_of(run, splits, which, x, folder / FOLDERS[method]).eval()
         layer = list(weighted_layers(model))[LAYER]
-        rng = np.random.default_rng([seed, 13])
-        chosen = sample_coordinates(model, SETTINGS["coordinates"], rng, [layer])
-        parts, loss = cut((x, images.labels), PARTS), functional.softmax_cross_entropy
-        g = [
-            coordinate_gradient(model, loss, part, SETTINGS["step"], [layer], coordinates=chosen) for part in parts
-        ]
-        c = [coarse_gradient(model, loss, part, [layer])[layer].values[chosen[layer]] for part in parts]
-        products = paired_products(np.array(c), np.array([part[layer].values for part in g]))
-        found[name] = [float(f"{value:.6g}") for value in products.sum(axis=1)]
+        found[name] = sums_of(model, (x, images.labels), layer, np.random.default_rng([seed, 13]))
     return found
+
+
+def sums_of(model, batch, layer, rng):
+    """Return c·g, c·c and g·g of a layer without the noise, where g is the smoothed gradient."""
+    chosen = sample_coordinates(model, SETTINGS["coordinates"], rng, [layer])
+    c, g = [], []
+    for part in cut(batch, PARTS):
+        given = (model, functional.softmax_cross_entropy, part)
+        c.append(coarse_gradient(*given, [layer])[layer].values[chosen[layer]])
+        g.append(coordinate_gradient(*given, SETTINGS["step"], [layer], coordinates=chosen)[layer].values)
+    return [float(f"{value:.6g}") for value in paired_products(np.array(c), np.array(g)).sum(axis=1)]
 
 
 def measure(out, seeds):
@@ -62,6 +64,9 @@ def measure(out, seeds):
         for condition in CONDITIONS:
             folder = out / coupling.slug(condition) / str(seed)
             if kept(folder) is None:
+                for run in FOLDERS.values():
+                    if not (folder / run / "result.json").is_file():
+                        raise ValueError(f"{folder} has no finished run {run}; tools/coupling.py trains it")
                 write(folder / "mismatch.json", sums=measured(folder, condition, seed))
                 print(f"seed {seed}, {condition}", flush=True)
 
@@ -69,12 +74,14 @@ def measure(out, seeds):
 def kept(folder):
     """Return the sums of a seed, or None."""
     path = folder / "mismatch.json"
-    if not path.is_file():
+    if not path.exists():
         return None
     found = read_json("coupling_mismatch", path)
     check_shape(found, {"settings": dict, "sums": {name: [float] for name in NAMES}}, str(path))
     if found["settings"] != SETTINGS:
         raise ValueError(f"{path} has other settings: expected {SETTINGS}, got {found['settings']}")
+    if any(len(found["sums"][name]) != 3 for name in NAMES):
+        raise ValueError(f"{path} must have three sums for each network")
     return found["sums"]
 
 
@@ -106,16 +113,12 @@ def main():
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    try:
+    with one_line("coupling_mismatch"):
         arguments.integer("coupling_mismatch", "seeds", options.seeds, at_least=1)
         if options.keep:
             keep(options.out)
         else:
             measure(options.out, options.seeds)
-    except (OSError, ValueError) as error:
-        sys.exit(said(error, "coupling_mismatch"))
-    except KeyboardInterrupt:
-        sys.exit("coupling_mismatch: stopped; the same command continues")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def read(path):
             if any(np.shape(networks[name]) != (len(found["seeds"]), 3) for name in NAMES):
                 raise ValueError(f"{condition} must have three sums for each seed")
     except ValueError as error:
-        raise ValueError(f"findings: {path} has another content: {error}") from None
+        raise ValueError(f"findings: {path} has wrong contents: {error}") from None
     return {
         condition: {name: np.array(networks[name]) for name in NAMES}
         for condition, networks in found["sums"].items()

@@ -9,7 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from duonet.cli.words import said
+from one_line import one_line
+
 from duonet.experiments import contest_tables
 from duonet.experiments.figures import plot_contest
 from duonet.experiments.study_file import read_study
@@ -51,7 +52,7 @@ def asked(words):
 
 def main(words):
     """Write results, page and pictures, or only an error message."""
-    try:
+    with one_line("contest"):
         new = asked(words)
         studies = dict(kept()) | new
         text = page((DOCS / PAGE).read_text(encoding="utf-8"), studies.items())
@@ -62,8 +63,6 @@ def main(words):
                 part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         with replacing(DOCS / PAGE) as part:
             part.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        sys.exit(said(error, "contest"))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ python tools/render_findings.py
 import math
 import re
 import statistics
-import sys
 from pathlib import Path
 
 import mismatch_and_gain
+from one_line import one_line
 
-from duonet.cli.words import said
 from duonet.experiments.competition_tables import against, correlations, ranked
 from duonet.experiments.records import rows_of, told_from_noise
 from duonet.experiments.study_file import check_shape, read_json, read_study
@@ -333,13 +332,11 @@ def draw(path):
 
 def main():
     """Write picture and page, or only an error message."""
-    try:
+    with one_line("findings"):
         text = page((DOCS / PAGE).read_text(encoding="utf-8"))
         draw(DOCS / "coupling.png")
         with replacing(DOCS / PAGE) as part:
             part.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        sys.exit(said(error, "findings"))
 
 
 if __name__ == "__main__":

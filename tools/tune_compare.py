@@ -9,10 +9,10 @@ starts from the coupled network of each seed at its best rate. Called again with
 import argparse
 import dataclasses
 import statistics
-import sys
 from pathlib import Path
 
-from duonet.cli.words import said
+from one_line import one_line
+
 from duonet.experiments.comparison import CompareSettings
 from duonet.experiments.studies import Study
 
@@ -25,12 +25,8 @@ def main():
     parser.add_argument("--finetune-rates", type=float, nargs="+", default=[2e-3, 4e-3, 8e-3])
     parser.add_argument("--methods", nargs="+", default=["float", "baseline", "control", "coupled"])
     parser.add_argument("--out", type=Path, default=Path("runs/tune_compare"))
-    try:
+    with one_line("tune"):
         tune(parser.parse_args())
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(said(error, "tune"))
-    except KeyboardInterrupt:
-        sys.exit("tune: stopped; the same command continues")
 
 
 def tune(options):

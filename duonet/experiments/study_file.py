@@ -134,7 +134,7 @@ def read_json(owner: str, path: Path) -> Any:
         If the path is not a file, the file is larger than any study's, or it is not JSON; the message names it.
     """
     if path.exists() and not path.is_file():
-        raise ValueError(f"{owner}: {path} is neither a folder nor a file")
+        raise ValueError(f"{owner}: {path} is not a file")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{owner}: {path} is larger than any {RESULTS}, {path.stat().st_size:,} bytes")
     try:
