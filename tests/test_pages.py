@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not {"site", "node_modules"} & set(path.parts)]
+OTHERS = {"site", "site-packages", "node_modules"}  # the README's virtual environment lies inside the clone
+PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not OTHERS & set(path.relative_to(ROOT).parts)]
 SOURCES = sorted((ROOT / "tutorials" / "src").glob("*.py"))
 GENERIC = re.compile(r"(an? |the )?(alt|chart|diagram|figure|graph|image|picture|plot|screenshot)s?\W*$", re.I)
 
