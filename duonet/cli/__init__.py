@@ -13,7 +13,7 @@ from duonet import compiled, parallel
 from duonet.cli import costs, methods, own, packed, runs, studies, sweeps
 from duonet.cli.parser import Parser, add_common
 from duonet.cli.streams import complain, usable
-from duonet.cli.words import said
+from duonet.cli.words import EXPECTED, said
 from duonet.team import Elsewhere, World, launched
 from duonet.text import visible
 from duonet.version import VERSION
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
                 sys.stdout.flush()
         except BrokenPipeError:  # the reader of the output has seen enough
             return _ended(options, 1)
-        except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+        except EXPECTED as error:
             if options.verbose:
                 traceback.print_exc()
             return _ended(options, 2, f"duonet: {said(error, options.word)}")

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from duonet.cli.words import EXPECTED
+
 COMMANDS = (
     "train",
     "evaluate",
@@ -19,7 +21,6 @@ COMMANDS = (
     "sweep",
     "runs",
 )
-SETTINGS = ("activations", "weights", "surrogate")
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def brought(options: argparse.Namespace) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If a module cannot be imported; the message says why.
+        If a module cannot be imported; the message says why. Also in place of an error that no command expects.
 
     Examples
     --------
@@ -61,7 +62,7 @@ def brought(options: argparse.Namespace) -> Iterator[None]:
         ...
     ValueError: train: --import: nosuch cannot be imported: ModuleNotFoundError: No module named 'nosuch'
     """
-    from duonet.experiments.own import IMPORT, SURROGATES, is_own, named_modules
+    from duonet.experiments.own import IMPORT, SETTINGS, SURROGATES, is_own, named_modules
 
     typed = {name: str(getattr(options, name, "")) for name in SETTINGS}
     places = {f"--{name}": text.partition(":")[0] for name, text in typed.items() if is_own(text)}
@@ -82,7 +83,13 @@ def brought(options: argparse.Namespace) -> Iterator[None]:
                 what = f"{type(error).__name__}: {error}"
                 raise ValueError(f"{options.word}: {flag}: {module} cannot be imported: {what:.300}") from error
         os.environ[IMPORT] = ",".join(dict.fromkeys([*named_modules(), *(module for _, module in asked)]))
-        yield
+        try:
+            yield
+        except EXPECTED:
+            raise
+        except Exception as error:  # the modules are the user's, and so most likely is the fault
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{options.word}: {what:.300}; --verbose shows the line") from error
     finally:
         sys.path[:] = path
         os.environ.pop(IMPORT, None)

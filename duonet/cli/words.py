@@ -8,6 +8,8 @@ from pathlib import Path
 
 from duonet.text import visible
 
+# One line tells of these errors; any other is a fault in the code.
+EXPECTED = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError)
 REASONS = {
     errno.ENOENT: "there is no such file or folder",
     errno.EISDIR: "is a folder, where a file is expected",

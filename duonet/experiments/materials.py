@@ -1,20 +1,22 @@
 """The parts of a run, images, batches and network, and a check that they fit together."""
 
+import dataclasses
 from typing import Any, cast
 
 import numpy as np
 
 from duonet import backend, data, models, sources
-from duonet.description import describe
 from duonet.experiments import own
 from duonet.experiments.fields import BadSetting, check_device, settings_of
 from duonet.experiments.methods import METHODS
 from duonet.experiments.run_settings import RunSettings
-from duonet.generators import Generators
 from duonet.methods import find, in_turn
 from duonet.models.common import WEIGHTS
 from duonet.module import Module
 from duonet.nn import QuantActivation
+from duonet.quant import Quantizer
+from duonet.tensor import Tensor
+from duonet.watching import watch
 
 SCORED_AT_ONCE = 250  # images
 LOADED = {"name": "dataset", "folder": "data", "size": "size", "grey": "grey"}  # arguments of data.load
@@ -185,9 +187,13 @@ def try_network(settings: RunSettings, splits: data.Splits) -> None:
         If the model has no place for a method, or its network cannot be decoupled.
     """
     model, second = build_network(settings, splits), METHODS[settings.method].second
-    for name in ("activations", "weights", "surrogate"):
-        if own.is_own(getattr(settings, name)):
-            _check_kept(model, name, getattr(settings, name))
+    named = [name for name in own.SETTINGS if own.is_own(getattr(settings, name))]
+    for name in named:
+        _check_kept(model, name, getattr(settings, name))
+        others = [other for other in named if other != name]  # which may fail too
+        bits = [f"{other[:-1]}_bits" for other in others if other != "surrogate"]
+        alone = dataclasses.replace(settings, **dict.fromkeys(others + bits))
+        _check_works(build_network(alone, splits), splits, name, getattr(settings, name))
     if second is not None:
         second(model.eval())
 
@@ -195,9 +201,33 @@ def try_network(settings: RunSettings, splits: data.Splits) -> None:
 def _check_kept(model, setting, name):
     """Refuse a network that no checkpoint could rebuild, before an epoch has been trained."""
     try:
-        describe(model, Generators())
+        problem = own.ambiguous(model)
     except (ValueError, TypeError, AttributeError) as error:
-        raise BadSetting("train", setting, f"is {name}, which no file can rebuild: {error}") from None
+        problem = str(error)
+    if problem:
+        raise BadSetting("train", setting, f"is {name}, which no file can rebuild: {problem}")
+
+
+def _check_works(model, splits, setting, name):
+    """Refuse a user's class that fails on two images, forward or backward, before an epoch has been trained."""
+    images = data.Normalize.of(splits.train.images)(splits.train.images[:2])
+    images = Tensor(backend.to_device(images, backend.device_of(model.parameters()[0].data)))
+    try:
+        with watch(model, _check_output):
+            for training in (False, True):
+                model.train(training)(images).sum().backward()
+    except Exception as error:  # of any kind: the class is the user's
+        what = f"{type(error).__name__}: {error}"
+        raise BadSetting("train", setting, f"is {name}, which fails on images: {what:.300}") from error
+
+
+def _check_output(path, module, inputs, output):
+    if type(module).__module__.split(".")[0] == "duonet" or not isinstance(module, Quantizer):
+        return
+    shape = inputs[0].shape
+    if not isinstance(output, Tensor) or output.shape != shape:
+        got = f"a Tensor of shape {output.shape}" if isinstance(output, Tensor) else type(output).__name__
+        raise TypeError(f"{path} must return a Tensor of shape {shape}, as its input, got {got}")
 
 
 def build_network(settings: RunSettings, splits: data.Splits) -> Module:

@@ -14,9 +14,11 @@ import numpy as np
 
 from duonet import arguments
 from duonet.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from duonet.description import BASES
+from duonet.description import BASES, describe
 from duonet.experiments.fields import BadSetting
+from duonet.generators import Generators
 from duonet.methods import Entry, find
+from duonet.module import Module
 from duonet.nn import QuantActivation
 from duonet.quant import (
     Clip,
@@ -34,6 +36,7 @@ from duonet.quant import (
 )
 
 IMPORT = "DUONET_IMPORT"
+SETTINGS = ("activations", "weights", "surrogate")  # those that may name a user's class
 PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -199,13 +202,20 @@ def classes() -> list[type]:
     """
     for name in named_modules():
         importlib.import_module(name)
-    found: dict[str, type] = {}
+    return list({cls.__name__: cls for cls in living()}.values())
+
+
+def living() -> list[type]:
+    """List the classes that a checkpoint may name and that come from outside the package, all that exist now.
+
+    Returns
+    -------
+    list of type
+    """
     waiting = list(BASES)
     for cls in waiting:  # grows meanwhile
         waiting += cls.__subclasses__()
-        if cls.__module__.split(".")[0] != "duonet":
-            found[cls.__name__] = cls
-    return list(found.values())
+    return [cls for cls in waiting if cls.__module__.split(".")[0] != "duonet"]
 
 
 def load(path: str | Path, device: str = "cpu") -> Checkpoint:
@@ -223,13 +233,41 @@ def load(path: str | Path, device: str = "cpu") -> Checkpoint:
     Raises
     ------
     CheckpointError
-        As in `load_checkpoint`; for an unknown class, the message says how to import its module.
+        As in `load_checkpoint`; for an unknown class, the message says how to import its module. A class of the
+        checkpoint's network must have a name that no class of another imported module has.
     """
     try:
-        return load_checkpoint(path, device, classes())
+        saved = load_checkpoint(path, device, classes())
     except CheckpointError as error:
         advice = "import its module first; in a command, with --import MODULE"
         raise CheckpointError(str(error).replace("pass it in classes=[...]", advice)) from error
+    if problem := ambiguous(saved.model):
+        raise CheckpointError(f"{path} cannot be rebuilt: {problem}")
+    return saved
+
+
+def ambiguous(model: Module) -> str:
+    """Describe why a file cannot name the user's classes in a network, or return "".
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        As in `describe`.
+    """
+    used: dict[str, type] = {}
+    describe(model, Generators(), classes=used)
+    for name in used:
+        if len(places := sorted({cls.__module__ for cls in living() if cls.__name__ == name})) > 1:
+            return f"{' and '.join(places)} each have a class {name}, and a file cannot tell them apart"
+    return ""
 
 
 def named_modules() -> list[str]:

@@ -61,6 +61,26 @@ class Faulty(Quantizer):
     def __init__(self):
         super().__init__()
         self.top = {}["top"]
+
+class Lost(Quantizer):
+    def forward(self, x):
+        return {}["top"]
+
+class Two(Quantizer):
+    def forward(self, x, y):
+        return x
+
+class Cut(Quantizer):
+    def forward(self, x):
+        return np.round(x.data)
+
+class Total(Quantizer):
+    def forward(self, x):
+        return x.sum()
+
+class Steep(Surrogate):
+    def derivative(self, x):
+        raise IndexError("no slope")
 """
 SMALL = {"epochs": 1, "images": 128, "width": 4, "validation_images": 50, "test": False}
 
@@ -217,6 +237,49 @@ def test_what_no_file_can_rebuild_is_refused_before_the_first_epoch(imported, fo
     with pytest.raises(BadSetting, match="activations is my_own:Unkept, which no file can rebuild: .*top"):
         train(settings, "run", progress=False)
     assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"activations": "my_own:Lost"}, "activations is my_own:Lost, which fails on images: KeyError: 'top'"),
+        ({"activations": "my_own:Two"}, "act1 Two: .*missing 1 required positional argument: 'y'"),
+        ({"activations": "my_own:Cut"}, r"act1 must return a Tensor of shape \(2, 4\), as its input, got ndarray"),
+        ({"activations": "my_own:Total"}, r"act1 must return .* got a Tensor of shape \(\)"),
+        ({"weights": "my_own:Lost", "activations": "my_own:Halves"}, "weights is my_own:Lost, which fails on ima"),
+        ({"surrogate": "my_own:Steep"}, "surrogate is my_own:Steep, which fails on images: IndexError: no slope"),
+    ],
+)
+def test_what_fails_on_images_is_refused_before_anything_is_written(imported, folder, given, said):
+    with pytest.raises(BadSetting, match=said):
+        train(RunSettings("mlp", "fashion-mini", "baseline", **SMALL, **given), "run", progress=False)
+    assert not (folder / "run").exists()
+
+
+def test_any_error_of_ones_own_in_a_command_is_one_line(folder, capsys):
+    (folder / "my_own.py").write_text(MODULE.replace("return nn.Quant", "return {}['top'] or nn.Quant"))
+    assert main(["mismatch", "--activations", "my_own:Halves", "--out", "study"]) == 2
+    error = capsys.readouterr().err
+    assert error == "duonet: mismatch: KeyError: 'top'; --verbose shows the line\n"
+
+
+def test_two_modules_with_a_class_of_one_name_are_told_apart_or_refused(imported, folder, monkeypatch):
+    settings = RunSettings("mlp", "fashion-mini", "baseline", **SMALL, activations="my_own:Halves")
+    train(settings, "run", progress=False)
+    (folder / "other.py").write_text(MODULE)
+    other = importlib.import_module("other")
+    said = "my_own and other each have a class Halves, and a file cannot tell them apart"
+    monkeypatch.setattr(own, "living", lambda: [imported.Halves, other.Halves])
+    with pytest.raises(CheckpointError, match=f"best.npz cannot be rebuilt: {said}"):
+        score("run", "fashion-mini")
+    with pytest.raises(BadSetting, match=f"which no file can rebuild: {said}"):
+        train(settings, "another", progress=False)
+    both = RunSettings(
+        "mlp", "fashion-mini", "baseline", **SMALL, activations="my_own:Thirds", weights="other:Thirds"
+    )
+    with pytest.raises(BadSetting, match="Thirds is the name of two classes"):
+        train(both, "another", progress=False)
+    assert not (folder / "another").exists()
 
 
 def test_a_module_that_cannot_be_imported_is_named(folder, capsys):
