@@ -211,14 +211,16 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path, capsys, monke
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     out = tmp_path / "run"
     assert main(["train", "mlp", "fashion-mini", "--tensorboard", "--out", str(out)]) == 2 and not out.exists()
-    said = "duonet: train: --tensorboard needs tensorboardX: pip install duonet[tensorboard]\n"
+    said = 'duonet: train: --tensorboard needs tensorboardX: pip install "duonet[tensorboard]"\n'
     assert capsys.readouterr().err == said
 
 
 def test_a_file_in_the_way_of_event_files_is_named_in_a_resumed_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", SimpleNamespace(EventsWriter=None))
     for name in ("proto.event_pb2", "summary"):
-        monkeypatch.setitem(sys.modules, f"tensorboardX.{name}", SimpleNamespace(Event=None, scalar=None))
+        monkeypatch.setitem(
+            sys.modules, f"tensorboardX.{name}", SimpleNamespace(Event=None, SessionLog=None, scalar=None)
+        )
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace())
     dataclasses.replace(TINY, epochs=1).resolved().save(tmp_path / "settings.toml")
     (tmp_path / "tensorboard").write_text("")
@@ -226,21 +228,26 @@ def test_a_file_in_the_way_of_event_files_is_named_in_a_resumed_run(tmp_path, ca
     assert capsys.readouterr().err == f"duonet: train: {tmp_path / 'tensorboard'}: exists already\n"
 
 
-def test_event_files_hold_each_epoch_once(tmp_path):
+def test_tensorboard_shows_each_epoch_once_even_of_a_part_without_event_files(tmp_path):
     pytest.importorskip("tensorboardX", reason="pip install duonet[tensorboard]")
-    rows = [{"epoch": i, "stage": 1, "loss": 1 / i} for i in (1, 2, 3)]
+    rows = [{"epoch": i, "stage": 1, "loss": 1 / i, "seconds": 100.0} for i in (1, 2, 3, 4)]
     write = events.Events(tmp_path)
     for shown in (rows[:1], rows[:2], rows[:2]):
         write(shown)
-    resumed = events.Events(tmp_path)
+    resumed = events.Events(tmp_path)  # the third epoch was trained without
     resumed(rows)
     from tensorboardX.proto import event_pb2
 
-    seen = []
+    seen, at = [], []
     for file in sorted((tmp_path / "tensorboard").iterdir()):
         raw = file.read_bytes()
         while raw:  # length, its check, the event, its check
             size = int.from_bytes(raw[:8], "little")
             event, raw = event_pb2.Event.FromString(raw[12 : 12 + size]), raw[16 + size :]
+            if event.session_log.status == event_pb2.SessionLog.START:  # TensorBoard drops points from there on
+                seen, at = [point for point in seen if point[1] < event.step], []
             seen += [(value.tag, event.step, round(value.simple_value, 3)) for value in event.summary.value]
-    assert sorted(seen) == [("loss", 1, 1.0), ("loss", 2, 0.5), ("loss", 3, 0.333)]
+            at += [event.wall_time for value in event.summary.value if value.tag == "loss"]
+    shown = [point for point in seen if point[0] == "loss"]
+    assert shown == [("loss", 1, 1.0), ("loss", 2, 0.5), ("loss", 3, 0.333), ("loss", 4, 0.25)]
+    assert [round(b - a, -1) for a, b in zip(at, at[1:])] == [100.0] * 3
