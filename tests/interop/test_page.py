@@ -1,4 +1,4 @@
-"""The blocks of the page run as they stand, one after the other: PyTorch's too where it is installed."""
+"""The blocks of the page run as they stand, in one session: PyTorch's too where it is installed."""
 
 import importlib.util
 import re
@@ -14,11 +14,10 @@ BLOCKS = re.findall(r"^```(py|python)\n(.*?)^```$", PAGE, re.M | re.S)
 
 
 def run(languages):
-    """Run blocks one after the other: those of PyTorch alone beside the others."""
-    ours, theirs = {}, {}
+    names = {}
     for language, block in BLOCKS:
         if language in languages:
-            exec(block, theirs if language == "py" and "interop" not in block else ours)
+            exec(block, names)
 
 
 def test_every_block_of_duonets_runs(tmp_path, monkeypatch):

@@ -93,12 +93,15 @@ def test_gradients_and_running_averages_in_training_are_equal(quantizer, rng):
     softmax_cross_entropy(model(Tensor(x)), labels).backward()
     torch.nn.functional.cross_entropy(module(images(x)), torch.from_numpy(labels)).backward()
     mine = dict(model.named_parameters())
+    largest = max(
+        abs(parameter.grad).max() for parameter in mine.values()
+    )  # a bias before batch norm has rounding alone
     for one, other in zip(mine, dict(module.named_parameters())):
         theirs = module.get_parameter(other).grad.numpy()
         mine[one].data = mine[one].grad  # turned as the weights are
         turned = interop.plan.arrays_of(interop.plan.plan("test", model, (6, 6, 3)))[other]
         gradient = turned._replace(value=mine[one].grad).there()
-        assert np.allclose(theirs, gradient, rtol=1e-3, atol=1e-5 * abs(gradient).max() + 1e-7), one
+        assert np.allclose(theirs, gradient, rtol=1e-3, atol=1e-5 * largest), one
     for name in ("running_mean", "running_var"):
         assert np.allclose(getattr(model.norm, name).data, getattr(module.norm, name).numpy(), rtol=1e-5)
 
