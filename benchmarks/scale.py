@@ -4,7 +4,7 @@
     python benchmarks/scale.py --render             # render the tables of docs/scale.md again
     python benchmarks/scale.py --tiny --json FILE   # a minute, to test the script; the numbers are void
 
-It needs `pip install duonet[scale,mpi]`. The sides take turns; each has its own processes in every turn.
+It needs `pip install "duonet[scale,mpi]"`. The sides take turns; each has its own processes in every turn.
 Figures are medians, ratios medians of the ratios within a turn; above 1 a side is faster than one process of one
 thread.
 

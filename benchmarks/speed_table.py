@@ -7,7 +7,7 @@
 
 Nothing else may run meanwhile: PyTorch's threads wait for each other by spinning, and become many times slower
 where a core is shared. So the script counts cores before and after every part; too few make the run void. It needs
-torch and numba (`pip install torch -e .[compiled]`).
+torch and numba (`pip install torch -e ".[compiled]"`).
 """
 
 import argparse

@@ -28,7 +28,7 @@ LAUNCHERS = (
 )
 SHORT = 4096  # numbers: in shorter vectors, latency counts and not bytes
 TIMEOUT = 600.0  # seconds
-INSTALL = "install it with: pip install 'duonet[mpi]'"
+INSTALL = 'install it with: pip install "duonet[mpi]"'
 
 
 class Elsewhere(SystemExit):

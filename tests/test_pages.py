@@ -42,3 +42,12 @@ def test_no_line_becomes_a_list_by_accident_and_images_have_words(path):
 @pytest.mark.parametrize("line", ["  1998. In three pages.", "27. If the weights are binary", "> 4) four"])
 def test_a_number_that_a_line_begins_with_by_accident_is_found(line):
     assert misread(f"1. One\n2. Two\nSee the review of\n{line}\n") == [line]
+
+
+@pytest.mark.parametrize("folder", ["duonet", "tutorials/src", "benchmarks", "docs/instructor", None])
+def test_extras_are_quoted_because_zsh_takes_brackets_for_a_pattern(folder):
+    paths = PAGES if folder is None else sorted((ROOT / folder).rglob("*.py"))
+    assert paths
+    for path in paths:
+        content = path.read_text(encoding="utf-8").replace(r"\"", '"')
+        assert not re.search(r"pip install[^\"'\n]*[\w.]\[", content), path

@@ -193,7 +193,7 @@ def test_mpiexec_without_mpi4py_is_refused_by_the_first_process(rank, said, tmp_
     env = {"PYTHONPATH": path, "PMI_SIZE": "2", "PMI_RANK": rank}
     text = "mpiexec started 2 processes, but mpi4py cannot be used (No module named mpi4py)"
     code, out, err = run([*MLP, "--shards", "2", "--out", tmp_path / "a"], **env)
-    message = f"duonet: train: {text}; install it with: pip install 'duonet[mpi]'"
+    message = f'duonet: train: {text}; install it with: pip install "duonet[mpi]"'
     assert (code, out, err) == (2, [], [message] if said else [])
     assert not (tmp_path / "a").exists()
 
@@ -215,7 +215,7 @@ def test_processes_without_the_extra_say_what_to_install(monkeypatch):
     with pytest.raises(RuntimeError) as error:
         launch.start(2, ["train"])
     assert str(error.value) == (
-        "--processes 2 needs mpi4py and mpiexec; install it with: pip install 'duonet[mpi]'"
+        '--processes 2 needs mpi4py and mpiexec; install it with: pip install "duonet[mpi]"'
     )
 
 

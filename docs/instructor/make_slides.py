@@ -5,7 +5,7 @@
 
 A deck is Markdown in Marp's form: slides stand between lines of `---`, the speaker's notes in comments. A deck
 names a figure by its place: `build/03_7.png` is the figure in section 7 of tutorial 3, and section 0 is the figure
-under the title. The PDF needs reportlab: `pip install -e .[course]`. Figures and HTML need requirements.txt alone.
+under the title. The PDF needs reportlab: `pip install -e ".[course]"`. Figures and HTML need no extra.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def main():
             sources = [slide.source for slide in slides(deck)]
             slides_pdf.write(title(deck), sources, drawn, arguments.out / f"{path.stem}.pdf")
         print(f"{path.stem}: {len(slides(deck))} slides")
-    print(f"in {arguments.out}" + ("" if pdf else "; no PDF without reportlab: pip install -e .[course]"))
+    print(f"in {arguments.out}" + ("" if pdf else '; no PDF without reportlab: pip install -e ".[course]"'))
 
 
 if __name__ == "__main__":

@@ -124,9 +124,11 @@ def _pack(options: argparse.Namespace) -> None:
     save_packed(options.out, network)
     total = packed_summary(network).total
     weights = 4 * sum(tensor.size for _, tensor in model._tensors())
+    ratio = weights / total.bytes_packed
+    fewer = f"{ratio:.1f} times fewer than" if ratio >= 1.05 else "against"
     text = (
-        f"{options.out}: {total.bytes_packed:,} bytes, {weights / total.bytes_packed:.1f} times fewer than "
-        f"{weights:,} in float32; {str(network).removeprefix('PackedNetwork: ')}"
+        f"{options.out}: {total.bytes_packed:,} bytes, {fewer} {weights:,} in float32; "
+        f"{str(network).removeprefix('PackedNetwork: ')}"
     )
     found = {"file": str(options.out), "bytes": total.bytes_packed, "float32": weights}
     answer(options.json, found, visible(text))

@@ -1,4 +1,4 @@
-"""Twins compiled by numba (`pip install duonet[compiled]`), which exploit that activations are 0 or 1.
+"""Twins compiled by numba (`pip install "duonet[compiled]"`), which exploit that activations are 0 or 1.
 
 The first op imports them, not the package, because numba takes a fifth of a second to import. If numba is missing
 or broken, the twins of `duonet.fast` run instead; `why_not` says why, and `duonet --version` says which twins run.
@@ -26,7 +26,7 @@ def why_not() -> str:
         import numba
     except ModuleNotFoundError as error:
         if error.name == "numba":
-            return "numba is not installed; pip install duonet[compiled]"
+            return 'numba is not installed; pip install "duonet[compiled]"'
         return f"numba is installed, but cannot be imported ({error})"
     except Exception as error:  # a numba that does not fit NumPy, or lacks a library, fails in many ways
         return f"numba is installed, but cannot be imported ({_first_line(error)})"

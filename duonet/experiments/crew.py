@@ -103,7 +103,7 @@ class Crew:
             raise BadSetting("Crew", "workers", "cannot be given with a scheduler, which has its own")
         if not self.alone and importlib.util.find_spec("distributed") is None:
             name = "workers" if scheduler is None else "scheduler"
-            raise BadSetting("Crew", name, "needs Dask, which is not installed: pip install duonet[scale]")
+            raise BadSetting("Crew", name, 'needs Dask, which is not installed: pip install "duonet[scale]"')
         self._stack = contextlib.ExitStack()
         self._client: Any = None
 

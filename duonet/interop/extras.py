@@ -5,8 +5,8 @@ from types import ModuleType
 
 SAID = {
     "torch": "pip install torch",
-    "onnx": "pip install duonet[onnx]",
-    "safetensors": "pip install duonet[interop]",
+    "onnx": 'pip install "duonet[onnx]"',
+    "safetensors": 'pip install "duonet[interop]"',
 }
 
 
@@ -34,7 +34,7 @@ def needed(owner: str, name: str) -> ModuleType:
     >>> needed("to_onnx", "onnx.absent")
     Traceback (most recent call last):
         ...
-    RuntimeError: to_onnx: needs onnx, which is not installed: pip install duonet[onnx]
+    RuntimeError: to_onnx: needs onnx, which is not installed: pip install "duonet[onnx]"
     """
     package = name.split(".")[0]
     try:

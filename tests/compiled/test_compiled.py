@@ -68,7 +68,7 @@ def test_the_version_says_which_kernels_are_in_force(capsys):
     assert f"kernels on the CPU: {compiled.in_force()}" in said
     without = NO_NUMBA.format(error="ModuleNotFoundError(name, name=name)")
     done = in_child(without + "from duonet import cli\ncli.main(['--version'])")
-    assert "kernels on the CPU: NumPy's (numba is not installed; pip install duonet[compiled])" in done.stdout
+    assert 'kernels on the CPU: NumPy\'s (numba is not installed; pip install "duonet[compiled]")' in done.stdout
 
 
 @needs_numba

@@ -332,7 +332,9 @@ def test_without_dask_one_line_says_what_to_install(study, flags, tmp_path, monk
     file = [str(tmp_path / "grid.toml")] if study == "sweep" else []
     assert main([study, *file, *flags, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error == f"duonet: {study}: {flags[0]} needs Dask, which is not installed: pip install duonet[scale]\n"
+    assert (
+        error == f'duonet: {study}: {flags[0]} needs Dask, which is not installed: pip install "duonet[scale]"\n'
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -171,5 +171,7 @@ def test_modes_and_gradients_stay_as_they_were(rng):
 
 def test_a_missing_package_is_named(rng, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "safetensors.numpy", None)
-    with pytest.raises(RuntimeError, match=r"save_safetensors: needs safetensors.*pip install duonet\[interop\]"):
+    with pytest.raises(
+        RuntimeError, match=r'save_safetensors: needs safetensors.*pip install "duonet\[interop\]"'
+    ):
         interop.save_safetensors("nowhere/a.safetensors", small(rng), SHAPE)

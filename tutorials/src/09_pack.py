@@ -423,7 +423,7 @@ else:
 # every AND and every popcount writes its result to memory, which costs more than the operation. Where NumPy's
 # floats are faster, `PackedNetwork` multiplies floats. *Float products are fast:* a core does 16 or 32 of them
 # in one instruction, with decades of work behind it. *Everything else:* the first layer stays, and so does the
-# cost of laying out windows. With compiled kernels (`pip install duonet[compiled]`) a word stays in its register
+# cost of laying out windows. With compiled kernels (`pip install "duonet[compiled]"`) a word stays in its register
 # from the AND to the sum, and the gain is there: `docs/speed.md` has the measured times beside PyTorch and
 # onnxruntime, made by `benchmarks/inference.py`.
 
