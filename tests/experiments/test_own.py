@@ -90,7 +90,8 @@ def folder(tmp_path, monkeypatch):
     """A folder with a module of one's own, which nothing has imported yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(own, "classes", lambda: [])  # as in a new process, whatever the tests before have imported
+    for name in ("classes", "living"):  # as in a new process, whatever the tests before have imported
+        monkeypatch.setattr(own, name, lambda: [])
     (tmp_path / "my_own.py").write_text(MODULE)
     importlib.invalidate_caches()
     yield tmp_path
