@@ -192,7 +192,8 @@ def try_network(settings: RunSettings, splits: data.Splits) -> None:
         _check_kept(model, name, getattr(settings, name))
         others = [other for other in named if other != name]  # which may fail too
         bits = [f"{other[:-1]}_bits" for other in others if other != "surrogate"]
-        alone = dataclasses.replace(settings, **dict.fromkeys(others + bits))
+        less: dict[str, Any] = dict.fromkeys(others + bits)
+        alone = dataclasses.replace(settings, **less)
         _check_works(build_network(alone, splits), splits, name, getattr(settings, name))
     if second is not None:
         second(model.eval())
