@@ -328,14 +328,23 @@ def _runs(options):
     from duonet.experiments.listing import alike, runs_in
 
     check_figure("runs", "--figure", options.figure)
-    folders = runs_in(options.folders)
-    if not folders:
-        raise ValueError("runs: no run folder was given")
-    listed = list_runs(folders)
+    folders, listed, errors = [], [], []
+    for folder in runs_in(options.folders):
+        try:
+            listed += list_runs([folder])
+            folders.append(folder)
+        except (ValueError, OSError) as error:
+            errors.append(said(error))
+    if not listed:
+        raise ValueError(errors[0] if errors else "runs: no run folder was given")
     if options.figure is None and not alike(listed):
         answer(options.json, listed, list_table(listed))
-        return
-    collected = collect(folders)
-    answer(options.json, collected, runs_table(collected))
-    if options.figure is not None:
-        plot_runs(collected, options.figure)
+    else:
+        collected = collect(folders)
+        answer(options.json, collected, runs_table(collected))
+        if options.figure is not None:
+            plot_runs(collected, options.figure)
+    for problem in errors:
+        complain(f"duonet: runs: {problem}")
+    if errors:
+        raise ValueError(f"runs: {len(errors)} of {len(errors) + len(folders)} folders have no row in the table")

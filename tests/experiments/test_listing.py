@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -71,3 +72,18 @@ def test_a_run_before_its_first_epoch_is_a_row(sweep, tmp_path):
     (run,) = list_runs([tmp_path])
     assert (run["epochs"], run["val_accuracy"], run["finished"]) == (0, None, False)
     assert list_table([run]).splitlines()[2].split() == [str(tmp_path), "0", "of", "1", "unfinished"]
+
+
+def test_a_folder_without_a_run_costs_no_other_row(sweep, tmp_path, capsys):
+    run = sweep[1]
+    shutil.copytree(run, tmp_path / "half")
+    (tmp_path / "half" / "result.json").write_text("{")
+    (tmp_path / "study").mkdir()
+    assert main(["runs", str(run), str(tmp_path / "half"), str(tmp_path / "study")]) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split()[:2] == ["method", "seeds"] and len(out.splitlines()) == 3
+    assert err.splitlines()[0].startswith(f"duonet: runs: {tmp_path / 'half' / 'result.json'} is damaged: ")
+    assert err.splitlines()[1:] == [
+        f"duonet: runs: {tmp_path / 'study'} holds no run of duonet train: it has no settings.toml",
+        "duonet: runs: 2 of 3 folders have no row in the table",
+    ]
