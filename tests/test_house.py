@@ -190,6 +190,8 @@ def signatures(module):
     for name, thing in vars(module).items():
         if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
             continue
+        if hasattr(thing, "py_func"):  # a kernel, whose types numba infers
+            continue
         if not inspect.isclass(thing):
             yield name, inspect.unwrap(thing)
             continue

@@ -96,9 +96,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "runs",
         help="several runs side by side: what they differ in, or mean and spread over seeds",
-        description="Print a table of runs. If all are finished and differ only in method and seed, it has mean "
-        "and spread of each method, which --figure draws. Otherwise it has a row for each run, finished or not, "
-        "and a column for every setting in which two of them differ.",
+        description="Print a table of runs. If all are finished and differ only in method and seed, it has the "
+        "mean and spread of each method, which --figure draws. Otherwise it has a row for each run, finished or "
+        "not, and a column for every setting in which two of them differ.",
         examples=[
             "duonet runs runs/cifar-* --figure curves.png",
             "duonet runs runs/sweep-*",
