@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shutil
+import shutil
 import sys
 from pathlib import Path
 
@@ -182,6 +183,15 @@ def test_trainings_are_continued_and_kept(tmp_path, monkeypatch):
         words = run(coupling, tmp_path / "runs", "--keep")
         assert words.startswith("coupling: ") and said in words and "\n" not in words
     assert json.loads((tmp_path / "coupling.json").read_text()) == kept
+    shutil.rmtree(results.parent.parent)
+    coupling.keep(tmp_path / "runs")
+    assert json.loads((tmp_path / "coupling.json").read_text()) == kept
+    monkeypatch.setitem(coupling.CONDITIONS, "low rates", {"lr": 2e-3})
+    assert "coupling.json has other settings than low rates" in run(coupling, tmp_path / "runs", "--keep")
+    coupling.train(tmp_path / "runs", 1, 1, ["low rates"])
+    coupling.keep(tmp_path / "runs")
+    changed = json.loads((tmp_path / "coupling.json").read_text())["conditions"]
+    assert changed["low rates"]["changes"] == {"lr": 2e-3} and changed["standard"] == kept["conditions"]["standard"]
 
 
 def test_mismatch_of_the_trained_networks_is_measured_and_kept(tmp_path, monkeypatch, capsys):

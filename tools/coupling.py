@@ -3,6 +3,9 @@
     python tools/coupling.py runs/coupling --seeds 8   # train; the same command continues, and adds seeds
     python tools/coupling.py runs/coupling --keep      # write the accuracies so far to docs/coupling.json
 
+`--only "48 epochs"` trains this condition alone. `--keep` leaves the conditions without a folder in
+runs/coupling as they are in docs/coupling.json.
+
 The conditions change the number of quantised layers, the epochs, the learning rates or the weights of one
 standard training. Every condition trains the three methods with the same seeds, all seed 0 first. Nothing is
 chosen, and the test images are scored once.
@@ -35,6 +38,7 @@ CONDITIONS = {
     "12 layers": {"model": "vgg_deep12"},
     "6 epochs": {"epochs": 6},
     "24 epochs": {"epochs": 24},
+    "48 epochs": {"epochs": 48},
     "both rates / 4": {"lr": 4e-3, "finetune_lr": 1e-3},
     "both rates / 16": {"lr": 1e-3, "finetune_lr": 25e-5},
     "binary weights": {"weights": "binary"},
@@ -45,12 +49,12 @@ def slug(condition):
     return re.sub(r"\W+", "-", condition)
 
 
-def train(out, seeds, workers):
-    """Train the missing runs, and return the number of failed runs."""
+def train(out, seeds, workers, conditions=None):
+    """Train the missing runs of all conditions, or of these, and return the number of failed runs."""
     failed = 0
     for seed in range(seeds):
-        for condition, changes in CONDITIONS.items():
-            settings = STANDARD | changes | {"method": METHODS, "seed": seed}
+        for condition in conditions or CONDITIONS:
+            settings = STANDARD | CONDITIONS[condition] | {"method": METHODS, "seed": seed}
             with Crew(workers) as crew:
                 found = sweep(settings, out / slug(condition) / str(seed), progress=False, crew=crew)["failed"]
             print(f"seed {seed}, {condition}", flush=True)
@@ -61,8 +65,8 @@ def train(out, seeds, workers):
 
 
 def keep(out):
-    """Write the test accuracies of the seeds that all conditions have."""
-    done = {condition: finished(out, condition) for condition in CONDITIONS}
+    """Write the test accuracies of the seeds that all conditions have, in OUT or in the kept file."""
+    done = {c: finished(out, c) if (out / slug(c)).is_dir() else kept(c) for c in CONDITIONS}
     seeds = sorted(set.intersection(*(set(rows) for rows in done.values())))
     if not seeds:
         raise ValueError(f"{out} has no seed that is finished under every condition")
@@ -75,6 +79,20 @@ def keep(out):
         text = json.dumps({"settings": STANDARD, "conditions": found}, indent=1)
         part.write_text(text + "\n", encoding="utf-8")
     print(f"docs/coupling.json has seeds {', '.join(map(str, seeds))}")
+
+
+def kept(condition):
+    """Return the accuracies of the methods by seed, of docs/coupling.json."""
+    path = DOCS / "coupling.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"settings": STANDARD, "conditions": {}}
+    row = found["conditions"].get(condition, {"changes": CONDITIONS[condition], "methods": {}})
+    if (found["settings"], row["changes"]) != (STANDARD, CONDITIONS[condition]):
+        raise ValueError(f"{path} has other settings than {condition}")
+    rows = {
+        method: dict(zip(values["seeds"], values["accuracy"], strict=True)) for method, values in row["methods"].items()
+    }
+    seeds = set.intersection(*map(set, rows.values())) if rows else ()
+    return {seed: {method: values[seed] for method, values in rows.items()} for seed in seeds}
 
 
 def finished(out, condition):
@@ -98,13 +116,14 @@ def main():
     parser.add_argument("out", type=Path, help="folder of the trainings")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=CONDITIONS, metavar="CONDITION")
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     with one_line("coupling"):
         arguments.integer("coupling", "seeds", options.seeds, at_least=1)
         if options.keep:
             keep(options.out)
-        elif train(options.out, options.seeds, options.workers):
+        elif train(options.out, options.seeds, options.workers, options.only):
             sys.exit(1)
 
 
