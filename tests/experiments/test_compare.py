@@ -130,7 +130,7 @@ def test_the_table_is_aligned_and_holds_the_numbers(run):
 
 
 def test_binary_weights_are_counted_as_one_bit_and_decouple_exactly(tmp_path):
-    settings = CompareSettings(model="vgg_deep", epochs=2, images=128, width=4, weights="binary")
+    settings = CompareSettings(model="mlp", epochs=2, images=128, width=8, weights="binary")
     results = compare(settings, tmp_path / "run", progress=False)
     assert {name: row["weight_bits"] for name, row in results["methods"].items()} == {
         "float": 32, "baseline": 1, "coupled": 1, "decoupled": 1, "binaryduo": 1, "control": 1
