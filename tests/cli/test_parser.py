@@ -1,6 +1,7 @@
 """What every command has: examples that parse, the nearest word, its own usage, one meaning of --json, -q and -v."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -26,6 +27,10 @@ def test_every_command_shows_examples_and_has_the_common_flags(word):
     assert "\nexamples:\n" + "".join(f"  {line}\n" for line in command.examples) in shown
     assert {"--json", "-q", "--quiet", "-v", "--verbose"} <= set(command.flags())
     assert shown.isascii(), "whatever the terminal's encoding"
+    words = {"/".join(a.option_strings) or a.dest: re.sub(r"\(.*?\)$", "", a.help or "") for a in command._actions}
+    assert not [name for name, text in words.items() if not text.strip()], (
+        "each option has words, not only a default"
+    )
 
 
 @pytest.mark.parametrize("line", EXAMPLES)

@@ -126,8 +126,8 @@ def test_a_bad_file_costs_no_other_its_answer(run, pictures, capsys):
     assert main(["predict", str(run[0]), *files, "--top", "1"]) == 2
     told = capsys.readouterr()
     assert [line.partition(":")[0] for line in told.out.splitlines()] == [files[0], files[3]]
-    assert f"{files[1]}: not an image that can be read" in told.err
-    assert f"{files[2]}: No such file or directory" in told.err
+    assert f"duonet: predict: {files[1]}: not an image that can be read" in told.err
+    assert f"duonet: predict: {files[2]}: No such file or directory" in told.err
     assert told.err.endswith("predict: no answer for 2 of 4 images\n")
     assert main(["predict", str(run[0]), files[0], files[3], "--top", "1"]) == 0
     assert capsys.readouterr().out == told.out
