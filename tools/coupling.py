@@ -3,7 +3,7 @@
     python tools/coupling.py runs/coupling --seeds 8   # train; the same command continues, and adds seeds
     python tools/coupling.py runs/coupling --keep      # write the accuracies so far to docs/coupling.json
 
-`--only "48 epochs"` trains this condition alone. `--keep` leaves the conditions without a folder in
+`--only "12 layers"` trains this condition alone. `--keep` leaves the conditions without a folder in
 runs/coupling as they are in docs/coupling.json.
 
 The conditions change the number of quantised layers, the epochs, the learning rates or the weights of one
@@ -38,7 +38,6 @@ CONDITIONS = {
     "12 layers": {"model": "vgg_deep12"},
     "6 epochs": {"epochs": 6},
     "24 epochs": {"epochs": 24},
-    "48 epochs": {"epochs": 48},
     "both rates / 4": {"lr": 4e-3, "finetune_lr": 1e-3},
     "both rates / 16": {"lr": 1e-3, "finetune_lr": 25e-5},
     "binary weights": {"weights": "binary"},
@@ -84,12 +83,17 @@ def keep(out):
 def kept(condition):
     """Return the accuracies of the methods by seed, of docs/coupling.json."""
     path = DOCS / "coupling.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"settings": STANDARD, "conditions": {}}
+    found = (
+        json.loads(path.read_text(encoding="utf-8"))
+        if path.is_file()
+        else {"settings": STANDARD, "conditions": {}}
+    )
     row = found["conditions"].get(condition, {"changes": CONDITIONS[condition], "methods": {}})
     if (found["settings"], row["changes"]) != (STANDARD, CONDITIONS[condition]):
         raise ValueError(f"{path} has other settings than {condition}")
     rows = {
-        method: dict(zip(values["seeds"], values["accuracy"], strict=True)) for method, values in row["methods"].items()
+        method: dict(zip(values["seeds"], values["accuracy"], strict=True))
+        for method, values in row["methods"].items()
     }
     seeds = set.intersection(*map(set, rows.values())) if rows else ()
     return {seed: {method: values[seed] for method, values in rows.items()} for seed in seeds}
