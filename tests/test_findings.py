@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import shutil
-import shutil
 import sys
 from pathlib import Path
 
@@ -191,7 +190,9 @@ def test_trainings_are_continued_and_kept(tmp_path, monkeypatch):
     coupling.train(tmp_path / "runs", 1, 1, ["low rates"])
     coupling.keep(tmp_path / "runs")
     changed = json.loads((tmp_path / "coupling.json").read_text())["conditions"]
-    assert changed["low rates"]["changes"] == {"lr": 2e-3} and changed["standard"] == kept["conditions"]["standard"]
+    assert (
+        changed["low rates"]["changes"] == {"lr": 2e-3} and changed["standard"] == kept["conditions"]["standard"]
+    )
 
 
 def test_mismatch_of_the_trained_networks_is_measured_and_kept(tmp_path, monkeypatch, capsys):
