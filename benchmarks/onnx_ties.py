@@ -1,6 +1,6 @@
 """Where onnxruntime's answers differ from the package's, and how near the first other step is to its threshold.
 
-    pip install -e ".[onnx]" onnxruntime && python benchmarks/onnx_ties.py    # the table of docs/pytorch.md
+    pip install -e ".[onnx]" onnxruntime && python benchmarks/onnx_ties.py
 
 Test images of Fashion-MNIST in untrained networks whose batch norms know the images.
 """

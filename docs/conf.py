@@ -1,4 +1,4 @@
-"""How the site is built: `pip install -e .[docs] && sphinx-build -W docs build/site`, without network."""
+"""How the site is built: `pip install -e ".[docs]" && sphinx-build -W docs build/site`, without network."""
 
 import importlib.util
 import json

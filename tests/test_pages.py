@@ -1,4 +1,4 @@
-"""What Markdown would misread, and what a reader who sees no image would miss."""
+"""What Markdown would misread, what a reader who sees no image would miss, and what a shell would not run."""
 
 import re
 from pathlib import Path
@@ -51,3 +51,20 @@ def test_extras_are_quoted_because_zsh_takes_brackets_for_a_pattern(folder):
     for path in paths:
         content = path.read_text(encoding="utf-8").replace(r"\"", '"')
         assert not re.search(r"pip install[^\"'\n]*[\w.]\[", content), path
+
+
+def commented(content):
+    """List the commands with a comment: typed into zsh, as on macOS, or into cmd, `#` begins none, and they fail."""
+    blocks = re.findall(r"```sh\n(.*?)```", content, re.S)
+    commands = [line for block in blocks if not block.startswith("#!") for line in block.splitlines()]
+    return [line for line in commands if re.search(r"(^| )#", line)]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_work_as_pasted(path):
+    assert not commented(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("command", ["pytest  # all tests", "# all tests"])
+def test_a_command_with_a_comment_is_found(command):
+    assert commented(f"```sh\n{command}\n```\n```sh\n#!/bin/sh\n#SBATCH\n```") == [command]

@@ -21,13 +21,13 @@ README = """\
 Tutorials and programming assignments on networks whose activations, and perhaps weights, have two values.
 
 ```sh
-python -m venv .venv
-. .venv/bin/activate  # on Windows: .venv\\Scripts\\activate
+python3 -m venv .venv && . .venv/bin/activate
 pip install -r requirements.txt
 jupyter lab tutorials
 ```
 
-Run the last line in this folder. You need Python 3.10 or newer.
+Run these lines in this folder. You need Python 3.10 or newer. In PowerShell the first line is
+`py -m venv .venv; .venv\\Scripts\\activate`.
 
 ## Tutorials
 
