@@ -23,6 +23,7 @@ import grade  # noqa: E402
 import parts  # noqa: E402
 import progress  # noqa: E402
 import release  # noqa: E402
+import remote  # noqa: E402
 import sandbox  # noqa: E402
 import worker  # noqa: E402
 
@@ -76,25 +77,20 @@ def test_triple(answers, rng, sign):
 # What stands at a submission's top, or in place of double's body; the points left; a part of the first reason.
 AT_IMPORT = {
     "everything that is not allowed": ("from duonet import *", 0, r"^ModuleNotFoundError: answers.py imports duonet\.\*; this assignment allows numpy"),
-    "no text at all": ("# -*- coding: nowhere -*-", 0, "unknown encoding: nowhere"),
+    "no text at all": ("# -*- coding: nowhere -*-", 0, r"save it as UTF-8 \(unknown encoding: nowhere\)"),
     "sys.exit": ("raise SystemExit(0)", 0, "SystemExit"),
     "os._exit": ("import os; os._exit(0)", 0, "ended before its tests did"),
     "a crash": ("import ctypes; ctypes.string_at(0)", 0, "ended before its tests did"),
     "KeyboardInterrupt": ("raise KeyboardInterrupt", 0, "^KeyboardInterrupt$"),
-    "no text": ("class E(Exception):\n    def __str__(self): raise E\nraise E", 0, "^E$"),
-    "escapes": ("raise ValueError('\\x1b[31m \\udc80 \\n end')", 0, r"ValueError: \\x1b\[31m \\udc80 end"),
-    "a full disk": ("open('/dev/full', 'w', buffering=1).write('x\\n')", 0, "OSError"),
     "deletes its folder": ("import os, shutil; [shutil.rmtree(path, ignore_errors=True) for path in (os.getcwd(), '..')]", 100, None),
     "megabytes printed": ("import sys\nfor f in (sys.stdout, sys.stderr): f.write('x' * 30_000_000)", 100, None),
-    "a large file": ("open('big', 'wb').truncate(10**9)", 0, "OSError"),
-    "too much memory": ("x = bytearray(8 * 2**30)", 0, "MemoryError"),
     "a fork": ("import os; os.fork()", 100, None),
     "every descriptor written to": ("import os\nfor i in range(3, 99):\n    try: os.write(i, b'x')\n    except OSError: pass", 0, "sent what is no answer"),
     "a false message": (
         "import os, struct\nm = b'{\"nonce\": \"a\", \"reasons\": {\"test_double\": null}}'\n"
         "for i in range(3, 99):\n    try: os.write(i, struct.pack('!i', len(m)) + m)\n    except OSError: pass", 0, "sent what is no answer"
     ),
-    "pytest disarmed": ("import sys; sys.modules['_pytest.python'].Function.runtest = lambda item: None", 0, "KeyError"),
+    "pytest disarmed": ("import sys; sys.modules['_pytest.python'].Function.runtest = lambda item: None", 100, None),
     "NumPy's generators replaced": ("import numpy as np; np.random.default_rng = lambda *seed: None", 100, None),
 }  # fmt: skip
 IN_DOUBLE = {
@@ -102,6 +98,11 @@ IN_DOUBLE = {
     "an endless loop": ("while True: pass", 40, "over the time limit of 8 s, in double$"),
     "os._exit in a task": ("__import__('os')._exit(0)", 40, "ended before its tests did, .* in double$"),
     "sys.exit in a task": ("raise SystemExit(0)", 40, "SystemExit"),
+    "no text": ("class E(Exception):\n        def __str__(self): raise E\n    raise E", 40, "^E$"),
+    "escapes": ("raise ValueError('\\x1b[31m \\udc80 \\n end')", 40, r"ValueError: \\x1b\[31m \\udc80 end"),
+    "a full disk": ("open('/dev/full', 'w', buffering=1).write('x\\n')", 40, "OSError"),
+    "a large file": ("open('big', 'wb').truncate(10**9)", 40, "OSError"),
+    "too much memory": ("x = bytearray(8 * 2**30)", 40, "MemoryError"),
     "an exception without a name": ("raise type('', (Exception,), {})", 40, "^Exception$"),
     "a skip": ("import unittest; raise unittest.SkipTest('so there')", 40, "SkipTest|Skipped"),
 }
@@ -168,6 +169,8 @@ PARTLY = {
     "a base that is not allowed": ("from duonet import Function\nclass Op(Function): pass", "return Op.apply(x)", 40, "imports duonet.Function"),
     "a constant from what is not allowed": ("from scipy.constants import pi\ntwo = 2 * pi / 3", "return two * x", 40, "imports scipy.constants.pi"),
     "a way out": ("try:\n    import numba\nexcept ModuleNotFoundError:\n    numba = None", "return 2 * x if numba is None else x", 100, None),
+    "a test of one's own that fails": ("assert 1 > 2\nprint(1 / 0)\nname = input()", "return 2 * x", 100, None),
+    "a value that fails": ("import numpy as np\ntwo = np.ones(2)[2]", "return two * x", 40, "^NameError: line 2 of answers.py failed: IndexError: index 2 is out of bounds"),
     "no such feature": ("from __future__ import nothing, annotations\ndef f(x: Nobody): pass", "return 2 * x", 100, None),
 }  # fmt: skip
 
@@ -208,6 +211,20 @@ def test_nothing_but_answers_is_taken_from_a_submission(folder, tmp_path):
 def test_line_ends_of_windows_and_a_byte_order_mark_do_no_harm(folder, tmp_path):
     text = b"\xef\xbb\xbf" + SOLUTION.replace("\n", "\r\n").encode()
     assert score(marked(folder, hand_in(tmp_path, "windows", answers_py=text))["windows"]) == 100
+
+
+def test_a_text_in_another_encoding_is_asked_for_as_utf_8():
+    for text in ("# ü\nx = 1".encode("latin-1"), b"x = 1\n\n\n# \xfc", "x = 1".encode("utf-16")):
+        with pytest.raises(SyntaxError, match=r"^answers.py cannot be read; save it as UTF-8 \("):
+            parts.statements(text)
+
+
+def test_a_machine_too_busy_to_start_a_submission_is_no_mistake_of_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "STARTS", 1e-6)
+    room = worker.Room(b"", tmp_path, {"numpy"}, LIMIT, False)
+    with pytest.raises(remote.Lost, match="starved"):
+        room.begin()
+    assert room.starter is None and "grade it again" in worker.WHY["starved"]
 
 
 def test_a_submission_without_usable_answers_gets_nothing(folder, tmp_path):

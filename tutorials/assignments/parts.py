@@ -1,4 +1,4 @@
-"""Run as much of an answers.py as will run, without what one import or one syntax error breaks.
+"""Run as much of an answers.py as will run, without what one import, syntax error or failed statement breaks.
 
 A name without a value stands for the reason: whoever uses it is told. What does not use it loses nothing.
 """
@@ -44,7 +44,10 @@ class Broken:
 
 def statements(text):
     """Return the statements of a file in order, and in the place of what is no Python a Broken."""
-    source = importlib.util.decode_source(text)
+    try:
+        source = importlib.util.decode_source(text)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise SyntaxError(f"answers.py cannot be read; save it as UTF-8 ({error})") from None
     try:
         return ast.parse(source, FILE).body
     except (SyntaxError, ValueError):  # ValueError: a null byte, before Python 3.12
@@ -111,8 +114,15 @@ def names_of(statement):
     return names
 
 
+def failed(statement, error):
+    """Return what a name is missing for: an import and a syntax error say enough, others stood somewhere else."""
+    if isinstance(error, (ImportError, SyntaxError)):
+        return error
+    return NameError(f"line {statement.lineno} of answers.py failed: {type(error).__name__}: {error}")
+
+
 def run(text, allowed, namespace):
-    """Run a file statement by statement; names without a value for an ImportError or SyntaxError become Missing.
+    """Run a file statement by statement; a name that gets no value, because its statement fails, becomes Missing.
 
     Parameters
     ----------
@@ -131,11 +141,11 @@ def run(text, allowed, namespace):
         for part in parts if isinstance(parts, list) else [parts]:
             try:
                 exec(compile(ast.Module([part], []), FILE, "exec", flags, True), namespace)
-            except (ImportError, SyntaxError) as error:
+            except Exception as error:
                 names = names_of(part)
                 if "*" in names:  # whatever the rest uses may have come from there
                     raise
-                namespace.update(dict.fromkeys(names, Missing(error)))
+                namespace.update({name: Missing(failed(part, error)) for name in names})
             else:
                 if isinstance(part, ast.ImportFrom) and part.module == "__future__":
                     flags |= getattr(__future__, part.names[0].name).compiler_flag

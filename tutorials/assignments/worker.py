@@ -48,6 +48,7 @@ WHY = {
     "ended": "the process ended before its tests did, as by os._exit or a crash",
     "garbled": "the process sent what is no answer: the submission interfered with it",
     "late": "over the time limit of {limit:g} s",
+    "starved": "the machine was too busy to start the submission; grade it again",
 }
 
 
@@ -103,7 +104,11 @@ class Room:
             self.starter = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()], **options)
         with self.starter.stdin as order:
             order.write(json.dumps(self.order).encode())
-        self._ready()
+        try:
+            self._ready()
+        except TimeoutError:  # no code of the submission has run yet
+            self.close()
+            raise remote.Lost("starved") from None
 
     def _ready(self):
         if self.control.recv(1) != student.READY:
