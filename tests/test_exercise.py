@@ -95,12 +95,20 @@ def reached():
         yield from ((path, f) for f in ast.parse(path.read_bytes()).body if isinstance(f, ast.FunctionDef))
 
 
+def wordless(path, node):
+    """Whether a check fails without words of its own: pytest shows what NumPy compares, `attempt` does not."""
+    if isinstance(node, ast.Assert):
+        return node.msg is None or isinstance(node.msg, ast.Tuple)
+    compares = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("np.testing.assert_")
+    return compares and "test_" not in path.name and "err_msg" not in [word.arg for word in node.keywords]
+
+
 def test_every_assert_that_an_exercise_can_reach_has_words():
     bare = [
         f"{path.name}:{node.lineno}"
         for path, function in reached()
         for node in ast.walk(function)
-        if isinstance(node, ast.Assert) and node.msg is None
+        if wordless(path, node)
     ]
     assert not bare
 

@@ -1295,7 +1295,9 @@ def check_careful_check():
         "cumsum, not reversed": (np.cumsum, lambda x, dy: dy.cumsum()),
     }
     for name, (forward, backward) in pairs.items():
-        assert bool(careful_check(forward, backward, 6)) == (name in ("exp", "cumsum")), name
+        assert bool(careful_check(forward, backward, 6)) == (name in ("exp", "cumsum")), (
+            f"the rule of {name}"
+        )
 
 
 attempt(check_careful_check)

@@ -170,10 +170,7 @@ def check_windows_along():
                 x, w = Tensor(np.ones((1, size, 1, 1))), Tensor(np.ones((k, 1, 1, 1)))
                 y = functional.conv2d(x, w, stride=stride, padding=padding)
                 assert windows_along(size, k, stride, padding) == y.shape[1], (
-                    size,
-                    k,
-                    stride,
-                    padding,
+                    f"size {size}, kernel {k}, stride {stride}, padding {padding}"
                 )
 
 
@@ -422,7 +419,11 @@ def check_col2im_slices():
         z = rng.standard_normal(im2col(np.zeros((2, 7, 6, 3)), KH, KW, stride).shape)
         expected = col2im(z, (2, 7, 6, 3), KH, KW, stride)
         np.testing.assert_allclose(
-            col2im_slices(z, (2, 7, 6, 3), KH, KW, stride), expected, rtol=1e-12, atol=1e-12
+            col2im_slices(z, (2, 7, 6, 3), KH, KW, stride),
+            expected,
+            rtol=1e-12,
+            atol=1e-12,
+            err_msg=f"not what col2im makes, kernel {KH} by {KW}, stride {stride}",
         )
 
 
@@ -597,8 +598,10 @@ def check_conv_backward_loops():
         dy = rng.standard_normal(conv_loops(x, w, stride).shape)
         expected = gradients(partial(functional.conv2d, stride=stride), x, w, dy=dy)
         dx, dw = conv_backward_loops(dy, x, w, stride)
-        np.testing.assert_allclose(dx, expected[0], rtol=1e-10, atol=1e-10)
-        np.testing.assert_allclose(dw, expected[1], rtol=1e-10, atol=1e-10)
+        for name, found, right in zip(("dx", "dw"), (dx, dw), expected):
+            np.testing.assert_allclose(
+                found, right, rtol=1e-10, atol=1e-10, err_msg=f"{name}, with stride {stride}"
+            )
 
 
 attempt(check_conv_backward_loops)
@@ -958,7 +961,9 @@ def centre_backward(dy):
 def check_centre_backward():
     dy = np.random.default_rng(SEED).standard_normal((7, 3))
     (expected,) = gradients(lambda x: x - x.mean(axis=0), np.zeros((7, 3)), dy=dy)
-    np.testing.assert_allclose(centre_backward(dy), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        centre_backward(dy), expected, atol=1e-12, err_msg="x acts by itself and by the mean"
+    )
 
 
 attempt(check_centre_backward)
@@ -1200,7 +1205,11 @@ def check_rms_backward():
         lambda x: x / ((x * x).mean(axis=0) + 0.1) ** 0.5 * gamma, x, dy=dy
     )
     np.testing.assert_allclose(
-        rms_backward(dy, x / sigma, gamma, sigma), expected, rtol=1e-10, atol=1e-12
+        rms_backward(dy, x / sigma, gamma, sigma),
+        expected,
+        rtol=1e-10,
+        atol=1e-12,
+        err_msg="sigma depends on x too, and no mean is subtracted",
     )
 
 
@@ -1482,7 +1491,9 @@ def check_bias_gradient():
         rng.standard_normal(shape) for shape in ((2, 4, 5, 3), (2, 2, 3, 4), (2, 3, 4, 4))
     )
     expected = gradients(functional.conv2d, x, w, np.zeros(4), dy=dy)[2]
-    np.testing.assert_allclose(bias_gradient(dy), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        bias_gradient(dy), expected, rtol=1e-12, err_msg="a channel's bias acts in every place"
+    )
 
 
 attempt(check_bias_gradient)
@@ -1561,7 +1572,9 @@ def check_fold_norm():
     ).data
     folded, bias = fold_norm(w, gamma, beta, mean, var, 0.1)
     found = functional.conv2d(Tensor(x), Tensor(folded), Tensor(bias)).data
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-10, atol=1e-12, err_msg="not what conv and norm give together"
+    )
 
 
 attempt(check_fold_norm)
@@ -1603,7 +1616,9 @@ def check_layer_norm_backward():
     sigma = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 0.1)
     (expected,) = gradients(lambda x: normalize_rows(x) * gamma, x, dy=dy)
     found = layer_norm_backward(dy, centred / sigma, gamma, sigma)
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-10, atol=1e-12, err_msg="means are over a row here"
+    )
 
 
 attempt(check_layer_norm_backward)
@@ -1636,7 +1651,11 @@ def check_dx_as_convolution():
         dy = rng.standard_normal(conv_loops(x, w, 1, P).shape)
         expected = gradients(partial(functional.conv2d, padding=P), x, w, dy=dy)[0]
         np.testing.assert_allclose(
-            dx_as_convolution(dy, w, P), expected, rtol=1e-10, atol=1e-12
+            dx_as_convolution(dy, w, P),
+            expected,
+            rtol=1e-10,
+            atol=1e-12,
+            err_msg=f"kernel {K} by {K}, padding {P}: flip the kernel, and pad dy",
         )
 
 

@@ -159,7 +159,9 @@ def check_split():
     both = split(h)
     assert both.shape == (40, 6), f"expected shape (40, 6), got {both.shape}"
     copy1, copy2 = both[:, :3], both[:, 3:]
-    np.testing.assert_array_equal((copy1 + copy2) / 2, Ternary()(h))
+    np.testing.assert_array_equal(
+        (copy1 + copy2) / 2, Ternary()(h), err_msg="the mean of both copies is the ternary"
+    )
     assert (copy1 <= copy2).all() and set(np.unique(both)) == {0, 1}, (
         "copies of zeros and ones, the one that fires at 3/4 first"
     )
@@ -312,9 +314,14 @@ def check_double_conv():
     assert doubled.shape == (3, 3, 6, 4), f"expected (3, 3, 6, 4), got {doubled.shape}"
     expected = functional.conv2d(Ternary()(h), w, padding=1).data
     np.testing.assert_allclose(
-        functional.conv2d(b, doubled, padding=1).data, expected, atol=1e-12
+        functional.conv2d(b, doubled, padding=1).data,
+        expected,
+        atol=1e-12,
+        err_msg="not the output that w has on the ternary activations",
     )
-    np.testing.assert_array_equal(doubled[:, :, :3], doubled[:, :, 3:])
+    np.testing.assert_array_equal(
+        doubled[:, :, :3], doubled[:, :, 3:], err_msg="both copies have the same weights"
+    )
 
 
 attempt(check_double_conv)
@@ -784,7 +791,9 @@ def check_decoupled_slope():
     expected = slopes(
         h, (Binary(0.75), Shifted(window, 0.25)), (Binary(0.25), Shifted(window, -0.25))
     )
-    np.testing.assert_array_equal(decoupled_slope(h), expected)
+    np.testing.assert_array_equal(
+        decoupled_slope(h), expected, err_msg="half a window for each copy, their ends outside"
+    )
 
 
 attempt(check_decoupled_slope)
@@ -966,9 +975,7 @@ def check_decoupled_mlp_weights():
         model = models.mlp("ternary", inputs, widths, classes, rng=np.random.default_rng(4))
         expected = summary(decouple(model), (inputs,)).weights
         assert decoupled_mlp_weights(inputs, widths, classes) == expected, (
-            inputs,
-            widths,
-            classes,
+            f"inputs {inputs}, widths {widths}, classes {classes}"
         )
 
 
@@ -1135,14 +1142,19 @@ def check_couple_linear():
     layers = {"norm": nn.BatchNorm(5), "act": ternary(), "linear": nn.Linear(5, 3, rng=rng)}
     model = nn.Sequential(layers)
     np.testing.assert_array_equal(
-        couple_linear(decouple(model).linear.weight.data), model.linear.weight.data
+        couple_linear(decouple(model).linear.weight.data),
+        model.linear.weight.data,
+        err_msg="coupling undoes decoupling",
     )
     w = rng.standard_normal(
         (8, 3)
     )  # fine-tuned: the halves differ; inputs whose copies agree still match
     b = rng.integers(0, 2, (20, 4)).astype(float)
     np.testing.assert_allclose(
-        b @ couple_linear(w), np.concatenate([b, b], axis=1) @ w, atol=1e-12
+        b @ couple_linear(w),
+        np.concatenate([b, b], axis=1) @ w,
+        atol=1e-12,
+        err_msg="halves that differ: copies that agree must still give the same sums",
     )
 
 
@@ -1226,12 +1238,16 @@ def check_split_levels():
     for bits in (1, 2, 3):
         n = 2**bits - 1
         copies = np.split(split_levels(h, n), n, axis=-1)
-        np.testing.assert_allclose(sum(copies) / n, Uniform(bits)(h), rtol=0, atol=1e-15)
+        np.testing.assert_allclose(
+            sum(copies) / n, Uniform(bits)(h), rtol=0, atol=1e-15, err_msg=f"{bits} bits"
+        )
         assert all((a <= b).all() for a, b in zip(copies, copies[1:])) and set(
             np.unique(copies)
         ) == {0, 1}, "ordered copies of 0 and 1"
     np.testing.assert_array_equal(
-        split_levels(h, 2), np.concatenate([h >= 0.75, h >= 0.25], axis=-1)
+        split_levels(h, 2),
+        np.concatenate([h >= 0.75, h >= 0.25], axis=-1),
+        err_msg="the copy with the highest threshold comes first",
     )
     assert (
         abs(width_factor(2) - 0.70710678) < 1e-7 and abs(width_factor(3) - 0.57735027) < 1e-7

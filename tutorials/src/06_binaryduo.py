@@ -143,10 +143,15 @@ def standardise(images, training_images):
 # %%
 def check_standardise():
     ours = standardise(validation_set.images, train_set.images)
-    np.testing.assert_allclose(ours, normalize(validation_set.images), atol=1e-4)
+    np.testing.assert_allclose(
+        ours, normalize(validation_set.images), atol=1e-4, err_msg="not what normalize gives"
+    )
     assert abs(ours.mean()) > 1e-4, "the validation images have a mean of their own"
     np.testing.assert_allclose(
-        standardise(train_set.images, train_set.images).std(), 1, atol=1e-4
+        standardise(train_set.images, train_set.images).std(),
+        1,
+        atol=1e-4,
+        err_msg="the deviation of the training images",
     )
 
 
@@ -727,7 +732,9 @@ def check_paired():
     for n in (3, 10):
         a, b = draw.normal(0, 5, n), draw.normal(1, 5, n)
         expected = (a - b).mean(), (a - b).std(ddof=1) / n**0.5
-        np.testing.assert_allclose(paired(a, b), expected)
+        np.testing.assert_allclose(
+            paired(a, b), expected, err_msg="mean of the differences, and its standard error"
+        )
         mean, error = paired(
             a + 1000 * np.arange(n), b + 1000 * np.arange(n)
         )  # hard and easy seeds

@@ -134,7 +134,9 @@ def check_probe():
         cases(one, lambda: 2.0),
     ]
     reasons = [probe(load) for load in bad]
-    assert all(isinstance(reason, str) and len(reason) > 5 for reason in reasons), reasons
+    assert all(isinstance(reason, str) and len(reason) > 5 for reason in reasons), (
+        "a device that does not work has a reason, in words"
+    )
     assert sum("no driver" in reason for reason in reasons) == 3, "say what was raised"
 
 
@@ -478,14 +480,18 @@ def check_cross_entropy():
     logits, labels = 3000 * rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
     onehot = np.eye(4)[labels]
     expected = functional.softmax_cross_entropy(Tensor(logits), labels).item()
-    np.testing.assert_allclose(cross_entropy(logits, onehot), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        cross_entropy(logits, onehot), expected, rtol=1e-12, err_msg="the loss in NumPy"
+    )
     global clock
     clock = Clock()
     with pretending():
         there = cross_entropy(pretended.asarray(logits), pretended.asarray(onehot))
     assert clock.waits == 0, f"it waits {clock.waits} times"
     assert type(there) is Array and there.shape == (), "the result stays where it is"
-    np.testing.assert_allclose(there.item(), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        there.item(), expected, rtol=1e-12, err_msg="another loss there than in NumPy"
+    )
 
 
 attempt(check_cross_entropy)
@@ -561,12 +567,19 @@ def check_clip_gradient():
         g = scale * np.random.default_rng(2).standard_normal((3, 4))
         norm = np.sqrt((g**2).sum())
         expected = g if norm <= 2 else g * (2 / norm)
-        np.testing.assert_allclose(clip_gradient(g.copy(), 2.0), expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            clip_gradient(g.copy(), 2.0),
+            expected,
+            rtol=1e-12,
+            err_msg="scale g where its norm is above the limit, and only there",
+        )
         clock = Clock()
         with pretending():
             there = clip_gradient(pretended.asarray(g), 2.0)
         assert clock.waits == 0, f"it waits {clock.waits} times"
-        np.testing.assert_allclose(there.get(), expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            there.get(), expected, rtol=1e-12, err_msg="another result there than in NumPy"
+        )
 
 
 attempt(check_clip_gradient)
@@ -1103,7 +1116,9 @@ def to_tf32(x):
 # %%
 def check_to_tf32():
     short = np.array([0, 0.5, 1, -1, 1000, 2047, 2**-20], "float32")
-    np.testing.assert_array_equal(to_tf32(short), short)
+    np.testing.assert_array_equal(
+        to_tf32(short), short, err_msg="a number that fits stays as it is"
+    )
     assert to_tf32(np.float32([2049]))[0] == 2048 and to_tf32(np.float32([2051]))[0] == 2052, (
         "a tie goes to the even neighbour"
     )
@@ -1265,7 +1280,9 @@ def check_scale_thread():
         before = np.isnan(y).sum()
         scale_thread(i, seen, scale, shift, y)
         assert np.isnan(y).sum() == before - 1, "a thread writes one element"
-    np.testing.assert_array_equal(y.reshape(x.shape), scale * x + shift)
+    np.testing.assert_array_equal(
+        y.reshape(x.shape), scale * x + shift, err_msg="the channel is the last index of x"
+    )
 
 
 attempt(check_scale_thread)
@@ -1333,7 +1350,9 @@ def one_wait(model, optimizer, batches):
 def check_one_wait():
     figures, used, trained = run(one_wait)
     assert used.waits == 1, f"it waits {used.waits} times"
-    np.testing.assert_allclose(figures, second, rtol=1e-5)
+    np.testing.assert_allclose(
+        figures, second, rtol=1e-5, err_msg="other figures than those of `careful`"
+    )
     assert all(map(np.array_equal, trained, weights)), "the weights are not those of `careful`"
 
 
