@@ -140,7 +140,7 @@ def _difference(expected: Any, got: Any) -> str:
     try:
         a, b = np.asarray(expected), np.asarray(got)
         if a.shape != b.shape and a.ndim:
-            return f"expected the shape {a.shape}, got {b.shape}"
+            return f"expected the shape {a.shape}, got {b.shape if b.ndim else _short(got)}"
         if a.size > 6:
             apart = np.argwhere(~np.isclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))
             place = tuple(apart[0].tolist())

@@ -36,6 +36,7 @@ CASES = {
         "assert np.array_equal(f(np.ones(3)), np.ones(2)), 'two'",
         "two\n    expected the shape (2,), got (3,)",
     ),
+    "no return": ("assert np.array_equal(None, np.ones(2)), 'two'", "two\n    expected the shape (2,), got None"),
     "many places": (
         "assert np.array_equal(f(np.arange(9)), 2 * np.arange(9)), 'twice'",
         "twice\n    expected 2, got 3 at [1], one of 8 places",

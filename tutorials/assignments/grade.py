@@ -3,7 +3,7 @@
     python tutorials/assignments/grade.py 01 SUBMISSION... [--json FILE] [--csv FILE] [--seed N] [--limit SECONDS]
 
 A submission is a folder that holds answers.py, or that file itself; nothing else of it is used. Each task runs in
-a process of its own: an endless loop or a crash costs that task, and at import all of them. The grader goes on,
+a process of its own: an endless loop or a crash costs that task, and at import all of them. The grader continues,
 and exits with 0 however many points were lost. What judges runs in another process, and where Linux allows, the
 submission sees neither files nor network (README.md).
 """
