@@ -37,6 +37,7 @@ NETWORKS = {  # rows of the table of gains: network, images and training, weight
     "training_fashion": ("vgg7, width 16", "all of Fashion-MNIST, 20 epochs", "float"),
     "training_cifar10": ("vgg7", "all of CIFAR-10, 6 epochs", "float"),
     "training_cifar10_half": ("vgg7, width 32", "all of CIFAR-10, 20 epochs", "float"),
+    "training_cifar10_long": ("vgg7, width 32", "all of CIFAR-10, 60 epochs", "float"),
     "methods_compared_binary": ("vgg_deep, width 8", "1,250 images, 6 epochs, rate of each method", "binary"),
     "methods_compared_binary_mlp": ("mlp, width 64", "2,000 images, 6 epochs, rate of each method", "binary"),
 }
