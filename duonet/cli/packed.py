@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duonet import arguments
-from duonet.cli.answers import check_top, print_answers
+from duonet.cli.predict import check_top, print_answers
 from duonet.cli.streams import answer
 from duonet.text import visible
 

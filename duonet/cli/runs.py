@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from duonet import backend, data
-from duonet.cli import answers, launch
+from duonet.cli import launch, predict
 from duonet.cli.parser import among
 from duonet.cli.streams import answer, complain
 from duonet.cli.words import check_figure, said
@@ -80,7 +80,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--figure", type=Path, help="file of the drawn matrix (best_confusion.png in the run)")
     command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="processor to use (%(default)s)")
 
-    answers.add(commands)
+    predict.add(commands)
 
     command = commands.add_parser(
         "runs",
