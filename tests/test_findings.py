@@ -187,6 +187,13 @@ def test_trainings_are_continued_and_kept(tmp_path, monkeypatch):
     shutil.rmtree(results.parent.parent)
     coupling.keep(tmp_path / "runs")
     assert json.loads((tmp_path / "coupling.json").read_text()) == kept
+    assert run(coupling, tmp_path / "nowhere", "--keep").endswith("has no folder of a condition, such as standard")
+    file = tmp_path / "coupling.json"
+    for text, said in (("{", "coupling.json is not a JSON file"), ("{}", "coupling.json has no settings")):
+        whole = file.read_text()
+        file.write_text(text)
+        assert said in run(coupling, tmp_path / "runs", "--keep")
+        file.write_text(whole)
     monkeypatch.setitem(coupling.CONDITIONS, "low rates", {"lr": 2e-3})
     assert "coupling.json has other settings than low rates" in run(coupling, tmp_path / "runs", "--keep")
     coupling.train(tmp_path / "runs", 1, 1, ["low rates"])

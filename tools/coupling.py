@@ -22,7 +22,7 @@ from one_line import one_line
 from duonet import arguments
 from duonet.experiments import sweep
 from duonet.experiments.crew import Crew
-from duonet.experiments.study_file import read_study
+from duonet.experiments.study_file import check_shape, read_json, read_study
 from duonet.files import replacing
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -65,6 +65,8 @@ def train(out, seeds, workers, conditions=None):
 
 def keep(out):
     """Write the test accuracies of the seeds that all conditions have, in OUT or in the kept file."""
+    if not any((out / slug(condition)).is_dir() for condition in CONDITIONS):
+        raise ValueError(f"{out} has no folder of a condition, such as {slug(next(iter(CONDITIONS)))}")
     done = {c: finished(out, c) if (out / slug(c)).is_dir() else kept(c) for c in CONDITIONS}
     seeds = sorted(set.intersection(*(set(rows) for rows in done.values())))
     if not seeds:
@@ -83,20 +85,22 @@ def keep(out):
 def kept(condition):
     """Return the accuracies of the methods by seed, of docs/coupling.json."""
     path = DOCS / "coupling.json"
-    found = (
-        json.loads(path.read_text(encoding="utf-8"))
-        if path.is_file()
-        else {"settings": STANDARD, "conditions": {}}
+    if not path.exists():
+        return {}
+    found = read_json("coupling", path)
+    row = {"seeds": [int], "accuracy": [float]}
+    check_shape(found, {"settings": dict, "conditions": dict}, str(path))
+    if condition not in found["conditions"]:
+        return {}
+    check_shape(
+        found["conditions"], {condition: {"changes": dict, "methods": dict.fromkeys(METHODS, row)}}, str(path)
     )
-    row = found["conditions"].get(condition, {"changes": CONDITIONS[condition], "methods": {}})
-    if (found["settings"], row["changes"]) != (STANDARD, CONDITIONS[condition]):
+    changes, methods = found["conditions"][condition]["changes"], found["conditions"][condition]["methods"]
+    if (found["settings"], changes) != (STANDARD, CONDITIONS[condition]):
         raise ValueError(f"{path} has other settings than {condition}")
-    rows = {
-        method: dict(zip(values["seeds"], values["accuracy"], strict=True))
-        for method, values in row["methods"].items()
-    }
-    seeds = set.intersection(*map(set, rows.values())) if rows else ()
-    return {seed: {method: values[seed] for method, values in rows.items()} for seed in seeds}
+    rows = {method: dict(zip(methods[method]["seeds"], methods[method]["accuracy"])) for method in METHODS}
+    seeds = set.intersection(*map(set, rows.values()))
+    return {seed: {method: rows[method][seed] for method in METHODS} for seed in seeds}
 
 
 def finished(out, condition):
@@ -120,8 +124,9 @@ def main():
     parser.add_argument("out", type=Path, help="folder of the trainings")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--only", action="append", choices=CONDITIONS, metavar="CONDITION")
-    parser.add_argument("--keep", action="store_true")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--only", action="append", choices=CONDITIONS, metavar="CONDITION")
+    either.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     with one_line("coupling"):
         arguments.integer("coupling", "seeds", options.seeds, at_least=1)

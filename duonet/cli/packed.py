@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duonet import arguments
-from duonet.cli.predict import check_top, print_answers
+from duonet.cli.predict import add_images, check_top, print_answers
 from duonet.cli.streams import answer
 from duonet.text import visible
 
@@ -70,9 +70,7 @@ def add(commands: Any) -> None:
     )
     command.set_defaults(command=_run)
     command.add_argument("packed", type=Path, help="a file that duonet pack wrote")
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files")
-    command.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
-    command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
+    add_images(command)
 
 
 def trained(options: argparse.Namespace, checkpoint: Path) -> tuple[Any, tuple[int, ...], dict[str, Any]]:

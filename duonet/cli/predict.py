@@ -26,10 +26,20 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(command=_predict)
     command.add_argument("checkpoint", type=Path, help="a run folder of duonet train, or a file in it")
+    add_images(command)
+    command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="processor to use (%(default)s)")
+
+
+def add_images(command: argparse.ArgumentParser) -> None:
+    """Add the image files to a command that answers them, and how.
+
+    Parameters
+    ----------
+    command : argparse.ArgumentParser
+    """
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files")
     command.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
     command.add_argument("--resize", action="store_true", help="scale, crop and convert images that do not fit")
-    command.add_argument("--device", default="cpu", choices=backend.DEVICES, help="processor to use (%(default)s)")
 
 
 def _predict(options):
