@@ -139,6 +139,7 @@ def check_pact():
     assert np.allclose(
         pact(np.array([-0.5, 0.1, 0.2, 0.5, 0.9]), 1.0, 2), [0, 0, 1 / 3, 2 / 3, 1]
     ), "clipped at alpha = 1, levels 0, 1/3, 2/3, 1"
+    assert pact(np.array([1.0]), 2.0, 1)[0] == 2, "a half is rounded upwards"
     x = np.linspace(-1, 3, 999)
     for bits in (1, 2, 3):
         assert len(np.unique(pact(x, 2.0, bits).round(9))) == 2**bits, (
@@ -194,6 +195,8 @@ def check_pact_backward():
     assert dalpha == -2, f"dα is {dalpha}"
     dx, dalpha = pact_backward(np.full((2, 3), 5.0), 5.0, np.ones((2, 3)))
     assert not dx.any() and dalpha == 6, "x = α lies beyond the range: y is α there"
+    dx, dalpha = pact_backward(np.zeros(3), 5.0, np.ones(3))
+    assert not dx.any() and dalpha == 0, "x = 0 lies outside of the range"
 
 
 attempt(check_pact_backward)
