@@ -79,7 +79,8 @@ assert total == 2 * both - ones
 #
 # Write a bit for each number, set for +1. The bits that differ are XOR, one instruction for a machine word of
 # 64 bits. (The literature says XNOR, which marks the agreements instead.) The number of ones in a word is its
-# *population count*, or popcount, one instruction as well; NumPy calls it `np.bitwise_count`.
+# *population count*, or popcount, one instruction as well; NumPy calls it `np.bitwise_count`. (It counts in
+# unsigned integers, which have no negative numbers, so we add the counts up with `dtype=int`.)
 #
 # **Predict.** a = (1, −1, −1, 1) and w = (1, 1, −1, −1). What is the popcount of the XOR, and what is the sum?
 #
@@ -184,11 +185,12 @@ k = np.arange(-20, 21)
 fires = bracket(k, 0.1, 0.2, 2, 1, 0.3) >= np.float32(0.5)
 solved = int(np.ceil(((0.5 - 0.3) * 2 + 0.2) / 0.1))
 print("solved for k: T =", solved, "  as the network computes: T =", k[fires][0])
-assert (solved, k[fires][0]) == (7, 6)
+assert (solved, k[fires][0]) == (7, 6) and (0.5 - 0.3) * 2 + 0.2 > 0.6
 
 # %% [markdown]
-# Solved in float64 the threshold is 7: the quotient 0.6 / 0.1 is a little above 6 and is rounded up. The network
-# itself fires at 6. A packed network that keeps every prediction asks the network.
+# Solved in float64 the threshold is 7: the numerator (½ − β) σ/γ + μ comes out a little above 0.6, so the
+# quotient is a little above 6 and is rounded up. The network itself fires at 6. A packed network that keeps every
+# prediction asks the network.
 #
 # **Exercise (★★).** Find T and the direction from the answers for all k. A channel with γ = 0 fires always or
 # never; give it a T that no k reaches, or one that every k reaches.
@@ -316,17 +318,17 @@ print(len(x), "images,", logits.size, "logits: all equal")
 # ## 5. Where the bytes go
 #
 # A weight of one bit takes a 32nd of a float. The whole file shrinks by less, because of what stays float, and
-# by more, because five numbers of batch norm and the scale become one threshold of two bytes and a bit for the
+# by more, because a channel's four numbers of batch norm become one threshold of two bytes and a bit for the
 # direction.
 #
 # **Predict.** VGG-7 has 1,575,616 weights, and all but 6,848 are binary: less than half a percent stays float.
-# How much of the packed file do the floats take, and how much smaller is the file than all weights in float32?
+# How much of the packed weights do the floats take, and how much smaller is the file than all weights in float32?
 #
 # <details><summary>Answer</summary>
 #
 # The binary weights take 1,568,768 / 8 = 196,096 bytes, the float ones 4 · 6,848 = 27,392. So half a percent of
-# the weights takes an eighth of the room, and the file is not 32 times smaller but 27 to 28 times. Thresholds,
-# batch norm of the last layers and a description of the layers take the rest.
+# the weights takes an eighth of the room, and the weights are not 32 times smaller but 28 times. Thresholds, batch
+# norm of the last layers and a description of the layers take the rest of the file, which is 27 times smaller.
 #
 # </details>
 
@@ -354,12 +356,14 @@ with tempfile.TemporaryDirectory() as folder:
     assert repr(duonet.load_packed(small)) == repr(packed_vgg7)
 print(f"file: {sizes[0] / 1024:.0f} KiB, checkpoint in float32: {sizes[1] / 1024:.0f} KiB")
 print(f"factor: {sizes[1] / sizes[0]:.0f}")
-assert 26 < sizes[1] / sizes[0] < 28
+assert [round(size / sizes[0]) for size in (sizes[1], 4 * 1_575_616)] == [27, 27]
+assert round(4 * 1_575_616 / (196_096 + 27_392)) == 28
+assert abs(27_392 / (196_096 + 27_392) - 1 / 8) < 0.005
 
 # %% [markdown]
 # ## 6. A program without a library
 #
-# What is left of the network after its first layer is bits, counts and comparisons, for which C needs nothing
+# Between its first and its last layer the network is bits, counts and comparisons, for which C needs nothing
 # but its integers. `duonet.inference.export_c` writes the network as one header file: constants, and a function
 # that runs one image in memory that you hand in. It allocates nothing, so it runs on a microcontroller too.
 
@@ -400,7 +404,7 @@ if compiler:
         Path(folder, "network.h").write_text(header)
         Path(folder, "main.c").write_text(PROGRAM)
         subprocess.run(
-            [compiler, "-std=c99", "-O2", "main.c", "-o", "run", "-lm"], cwd=folder, check=True
+            [compiler, "-std=c99", "-O2", "main.c", "-o", "run"], cwd=folder, check=True
         )
         done = subprocess.run(
             [f"{folder}/run"], input=x[:200].tobytes(), capture_output=True, check=True
@@ -421,10 +425,10 @@ else:
 #
 # One machine word does 64 multiplications, so it should be. Three things stand in the way. *Arrays in NumPy:*
 # every AND and every popcount writes its result to memory, which costs more than the operation. Where NumPy's
-# floats are faster, `PackedNetwork` multiplies floats. *Float products are fast:* a core does 16 or 32 of them
+# floats are faster, `PackedNetwork` multiplies floats. *Float products are fast:* a core does 8 or 16 of them
 # in one instruction, with decades of work behind it. *Everything else:* the first layer stays, and so does the
 # cost of laying out windows. With compiled kernels (`pip install "duonet[compiled]"`) a word stays in its register
-# from the AND to the sum, and the gain is there: `docs/speed.md` has the measured times beside PyTorch and
+# from the AND to the sum, and the gain is there: `docs/inference.md` has the measured times beside PyTorch and
 # onnxruntime, made by `benchmarks/inference.py`.
 
 # %% [markdown]
@@ -456,7 +460,7 @@ ways = {
 # <details><summary>Predict: at the best weights, is the sum of the four gradients 0? Is the sum of the four
 # messages of one bit 0?</summary>
 #
-# The gradients cancel, but each of them is not 0: every worker has its own noise. Their signs and scales need not
+# The gradients cancel, but none of them is 0: every worker has its own noise. Their signs and scales need not
 # cancel, so the weights never come to rest there. With error feedback the messages of many steps cancel.
 #
 # </details>
@@ -510,7 +514,7 @@ print(g.astype("float32").nbytes, "bytes become", np.packbits(sent > 0).nbytes, 
 # * Batch norm and a step are one whole number and a direction for each channel, found by asking the network.
 # * Pooling on bits is OR, or AND in a channel that falls.
 # * Whole sums are not rounded: the packed network has the same logits, in every bit.
-# * The floats that stay, half a percent of VGG-7's weights, cost an eighth of the file.
+# * The floats that stay, half a percent of VGG-7's weights, take an eighth of the packed weights' room.
 # * A gradient of signs and a scale costs a 32nd of the bytes; error feedback sends the rest later.
 
 # %% [markdown]
@@ -534,7 +538,7 @@ print(g.astype("float32").nbytes, "bytes become", np.packbits(sent > 0).nbytes, 
 # </details>
 #
 # **3 (★★★).** A ternary activation has the levels 0, ½ and 1, and is the mean of two binary ones. Multiply it by
-# signs with the function of section 1, without a loop over levels of weights.
+# signs with the function of section 1. Return twice the product, which is a whole number.
 
 
 # %%
