@@ -216,7 +216,7 @@ assert (rounded(0.75, 2), rounded_halves(0.75)) == (1.0, 0.5)
 # At ¾ the identity breaks. At ¼ the two rounded forms agree with each other, but not with $\ge$.
 #
 # Does a single number matter? If pre-activations are spread continuously, a tie practically never happens. But
-# sums of a few whole or half numbers, which is what quantised layers produce, fall on ties all the time. So we
+# quantised layers add up multiples of a fixed step, such as ⅛, and such sums fall on ties all the time. So we
 # count disagreements twice: for normal random numbers, and for the same numbers rounded to multiples of ⅛.
 
 # %%
@@ -233,7 +233,8 @@ for name, h in (("spread", spread), ("eighths", eighths)):
 assert 0.07 < share < 0.11
 
 # %% [markdown]
-# Of the eighths nearly one number in ten disagrees. This is why every staircase in this package is a comparison.
+# The two forms disagree on nearly one in ten of the eighths. This is why every staircase in this package is a
+# comparison.
 #
 # ## 3. One layer by hand
 #
@@ -711,7 +712,7 @@ inner = ((-0.25 < grid) & (grid < 1.25)) & ~((0.25 < grid) & (grid < 0.75))
 formula = np.where((0.25 < grid) & (grid < 0.75), 1, np.where(inner, 0.5, 0))
 ax.plot(grid[::10], formula[::10], "o", color=ORANGE, ms=6, label="decoupled, derived above")
 ax.set(
-    xlabel="pre-activation h", ylabel="slope dh / dy", ylim=(-0.05, 1.6), yticks=[0, 0.5, 1]
+    xlabel="pre-activation h", ylabel="dh, for dy = 1", ylim=(-0.05, 1.6), yticks=[0, 0.5, 1]
 )
 ax.set_xticks([-0.25, 0, 0.25, 0.75, 1, 1.25], ["−¼", "0", "¼", "¾", "1", "1¼"])
 ax.legend(ncols=3, loc="upper center", frameon=False, fontsize=9)
@@ -852,8 +853,8 @@ assert 0 < cosine < 0.9999
 #
 # The first layer reads the image, and is not doubled; the last layers of a network may not be narrowed. So the
 # rule is a start, and counting decides. Take VGG-7, the network for CIFAR-10 in the authors' code: six
-# convolutions and a classifier, five ternary activations. Its widths are 64, 64, 128, 128, 512 and, without a
-# quantised activation behind it, 512.
+# convolutions and a classifier (`conv7`), five ternary activations. Its widths are 64, 64, 128, 128, 512 and,
+# without a quantised activation behind it, 512.
 
 # %%
 SIZES, DOUBLED = (
@@ -950,8 +951,8 @@ plt.show()
 #
 # The decoupled network is within the budget by a hair (2,387 weights), and takes about 2 % fewer MACs. Not
 # everything is equal, though: a decoupled layer has $2 \cdot 45 = 90$ binary activations for each pixel where the
-# baseline has 64, and as many more batch-norm parameters. The paper compares weights and operations; whoever
-# counts the memory of activations should know this difference.
+# baseline has 64, and correspondingly more batch-norm parameters. The paper compares weights and operations;
+# whoever counts the memory of activations should know this difference.
 
 # %%
 assert counts["baseline"].weights - counts["decoupled"].weights == 2387
@@ -1210,7 +1211,8 @@ def by_beta(model):
 
 # %% [markdown]
 # **★★ Count flips.** In section 7 it was $\gamma = 0.9$ and $\beta = 0.2$. Repeat the count for 1,000 random pairs
-# $(\gamma, \beta)$ and both copies. How many floats differ on average? Which with $\gamma = 1$ and $\beta = 0$?
+# $(\gamma, \beta)$ and both copies. How many floats differ on average? Which ones differ with $\gamma = 1$ and
+# $\beta = 0$?
 #
 # **★★★ More levels.** A 2-bit activation has four levels $0, \tfrac13, \tfrac23, 1$ and three thresholds
 # $\tfrac16, \tfrac12, \tfrac56$. It is the mean of three binary ones. In general $n + 1$ levels $k/n$ have the
