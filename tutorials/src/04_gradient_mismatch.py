@@ -152,7 +152,7 @@ assert 8 < len(jumps) <= N
 #
 # $$ g_i = \frac{L(w + \varepsilon e_i) - L(w - \varepsilon e_i)}{2\varepsilon} . $$
 #
-# By hand on one weight:
+# We compute it by hand for one weight:
 
 # %%
 eps = 0.3
@@ -436,15 +436,15 @@ def my_cosine(a, b):
 
 
 # %% [markdown]
-# What does our network have? Both gradients once more as functions of the inputs, for the batch above, for five
-# other batches of 24 samples, and for one of 100,000.
+# Which cosine does our network have? We compute it for the batch above, for five other batches of 24 samples, and
+# for one of 100,000.
 #
 # **Predict.** Network and weights are the same each time. How much will the cosine differ from batch to batch?
 #
 # <details><summary>Answer</summary>
 #
-# Wildly. On the first batch it is zero: the two gradients stand at a right angle. On others it is 0.9, and on the
-# large one 0.99. Nothing about the network has changed.
+# Wildly. On the first batch it is zero: the two gradients stand at a right angle. On some others it is 0.9, and on
+# the large one 0.99. Nothing about the network has changed.
 #
 # </details>
 
@@ -500,7 +500,7 @@ assert abs(small[0]) < 0.1 and max(small) > 0.8 and large > 0.98
 # $P$ removes the part along $w$: descending turns $w$ towards $w^\ast$ and leaves its length alone. The expected
 # coarse gradients of three surrogates are known as well; `duonet.mismatch.yin` has all of it.
 #
-# First a check of one formula against the other: the CDG of the expected loss must approach the true gradient,
+# First we check one formula against the other: the CDG of the expected loss must approach the true gradient,
 # with an error that falls as $\varepsilon^2$, because the expected loss is smooth.
 
 # %%
@@ -527,9 +527,9 @@ print(f"error of the CDG: {errors[0]:.1e} with eps = 0.1, {errors[1]:.1e} with e
 assert 80 < errors[0] / errors[1] < 120
 
 # %% [markdown]
-# A hundredth of the error for a tenth of the step: here smoothing hardly disturbs. Now what back-propagation
-# expects, for three surrogates whose slope at $z$ is: always 1 (identity), 1 for $z > 0$ (ReLU), 1 for $0 < z < 1$
-# (clip).
+# A tenth of the step has a hundredth of the error: here smoothing hardly disturbs. Now we compute the expected
+# coarse gradients of three surrogates. Their slopes are 1 everywhere (identity), 1 for $z > 0$ (ReLU) and 1 for
+# $0 < z < 1$ (clip), and 0 elsewhere.
 #
 # **Predict.** Which of the three has the best cosine with the true gradient? Could one be at more than 90°?
 #
@@ -662,7 +662,7 @@ plt.show()
 #
 # Clearly below 1. Write each as $g + a$ and $g + b$ with independent noise. The product keeps $g \cdot g$, as the
 # noise terms average to zero, but each length grows to $\sqrt{|g|^2 + |a|^2}$. So the cosine is about
-# $|g|^2 / (|g|^2 + |a|^2)$, and one read off as "mismatch" would be pure noise.
+# $|g|^2 / (|g|^2 + |a|^2)$, and whoever reads it as mismatch reads pure noise.
 #
 # </details>
 
@@ -807,10 +807,10 @@ plt.show()
 #
 # ### Where it fails
 #
-# Two ways to spoil a measurement. The first: "a derivative is a limit, so take the step as small as possible".
-# Zero is refused, and so is a step that rounding swallows: float32, the precision in which networks are trained,
-# has about 7 digits, and $1 + 10^{-9}$ *is* 1 there. A step that just survives is worse, because nothing
-# complains: no sample has a jump in so narrow a window.
+# There are two ways to spoil a measurement. The first is a step that is too small: "a derivative is a limit, so
+# take the step as small as possible". Zero is refused, and so is a step that rounding swallows: float32, the
+# precision in which networks are trained, has about 7 digits, and $1 + 10^{-9}$ *is* 1 there. A step that just
+# survives is worse, because nothing complains: no sample has a jump in so narrow a window.
 
 # %%
 one_batch = sample(800)
@@ -828,7 +828,8 @@ assert (
 )
 
 # %% [markdown]
-# With 60 samples in 10 parts and a small step the noise has the upper hand. Repeated ten times:
+# The second way is too few samples. With 60 samples in 10 parts and a small step the noise has the upper hand. We
+# repeat this measurement ten times:
 
 # %%
 luck = np.random.default_rng([SEED, 9])  # this cell's own, so that it finds the same again
@@ -854,8 +855,8 @@ if FULL:
 #
 # Now we take a case that has no formula. `Lesson` of `duonet.experiments.toy` has a float *teacher* with three
 # hidden layers and draws inputs from a normal distribution; a *student* of the same shape has to learn the
-# teacher's outputs with quantised activations. Ours are 16 wide, small enough for seconds. A student is measured
-# at initialisation.
+# teacher's outputs with quantised activations. Ours are 16 wide, so that a measurement takes seconds. A student is
+# measured at initialisation.
 
 # %% tags=["slow"]
 from duonet.experiments.toy import ACTIVATIONS, Lesson, area, with_surrogate
@@ -871,8 +872,9 @@ first = measure(
 print(first)
 
 # %% [markdown]
-# A line for each layer: the corrected cosine with its interval, the raw one, the lengths of both gradients, the
-# share of weights where they have opposite signs, and the share of the CDG's squared length that is noise.
+# Each layer has a line: the corrected cosine with its interval, the raw one, the lengths of the coarse gradient
+# and of the CDG (`|smoothed|`) and their ratio, the share of weights where they have opposite signs, the share of
+# the CDG's squared length that is noise, and the number of weights.
 #
 # **Predict.** In the raw column the cosine falls steeply from the third layer to the first, as if errors piled up
 # on their way back. Do they?
@@ -904,8 +906,8 @@ assert first["linear1"].noise > first["linear2"].noise > first["linear3"].noise
 #
 # <details><summary>Answer</summary>
 #
-# Float and 2 bits next to each other, then ternary, then binary; the large gap is the last one. It is not the
-# number of levels that matters so much as to have at least three.
+# Float and 2 bits come first, close together, then ternary, then binary; the large gap is the last one. The number
+# of levels matters less than having at least three.
 #
 # </details>
 
@@ -1012,9 +1014,9 @@ if FULL:
 #
 # Their inputs. The first layer sees continuous numbers, so its expected loss is smooth, and what falls is a matter
 # of noise. The others see the 0s and 1s of a binary layer. There are finitely many patterns of them, and far fewer
-# than samples turn up (next cell), so not even infinitely many samples would blur the jumps: the *expected* loss
-# is a staircase in these weights. A narrow window sees its single steps, and back-propagation does not know of
-# them.
+# patterns than samples turn up (next cell), so not even infinitely many samples would blur the jumps: the
+# *expected* loss is a staircase in these weights. A narrow window sees its single steps, and back-propagation does
+# not know of them.
 #
 # </details>
 
@@ -1087,8 +1089,8 @@ def my_area(staircase, surrogate):
 
 
 # %% [markdown]
-# The area knows nothing of the network. A clean test of that: the network of section 4, whose true gradient we
-# know. A surrogate of our own that rises from 0 to 1 between any two ends, the step being at 0:
+# The area knows nothing of the network. The network of section 4, whose true gradient we know, makes a clean test
+# of that. We write a surrogate of our own, which rises from 0 to 1 between any two ends; the step is at 0.
 
 # %%
 from duonet.quant.surrogate import Surrogate
@@ -1146,8 +1148,8 @@ assert ramp_cosines["steep", 120] > ramp_cosines["wide", 120] + 0.04
 # for both; the right answer depends on where the weights are. No measure that looks at the activation alone can
 # give it.
 #
-# Now the toy network, binary with six surrogates, and ternary with the clip. The CDG does not depend on the
-# surrogate, so it is computed once for a student and held against all coarse gradients.
+# Now we take the toy network, binary with six surrogates, and ternary with the clip. The CDG does not depend on
+# the surrogate, so it is computed once for a student and held against all coarse gradients.
 
 # %%
 from duonet.experiments.toy import SURROGATES
@@ -1282,8 +1284,9 @@ if FULL:
     assert abs(lesson.student("binary").linear3.weight.data.std() - np.sqrt(2 / 16)) < 0.06
 
 # %% [markdown]
-# **Try it.** The step and the window of the surrogate together, on seed 0; a move takes a second. Which of the two
-# layers minds a wide window more? What does the third layer's cosine do when only the step changes?
+# **Try it.** Run the next two cells, and move the step and the window of the surrogate, on seed 0; each move takes
+# a second or so. Which of the two layers minds a wide window more? What does the third layer's cosine do when only
+# the step changes?
 
 
 # %%
