@@ -1682,7 +1682,7 @@ def dx_as_convolution(dy, w, padding):
 #   7's table.
 # * S. Santurkar, D. Tsipras, A. Ilyas, A. Madry, [How Does Batch Normalization Help
 #   Optimization?](https://arxiv.org/abs/1805.11604), NeurIPS 2018. Doubts the explanation in that paper's title,
-#   with experiments, and its bound on the gradient holds the two removed parts of section 8.
+#   with experiments, and its bound on the gradient contains the two removed parts of section 8.
 # * S. Williams, A. Waterman, D. Patterson, [Roofline: An Insightful Visual Performance Model for Multicore
 #   Architectures](https://doi.org/10.1145/1498765.1498785), Communications of the ACM 52(4), 2009. The model of
 #   section 5 comes from this paper.

@@ -667,8 +667,8 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# The true slope is $-1$ to the left of 0.7 and $+1$ to the right, until $b$ leaves the samples at 1. The coarse
-# gradient is $2(b - 0.7)$: the same sign, another size. In fact it is the gradient of *another loss*,
+# The true slope is $-1$ to the left of 0.7 and $+1$ to the right, until $b$ leaves the samples at 1. Up to there
+# the coarse gradient is $2(b - 0.7)$: the same sign, another size. In fact it is the gradient of *another loss*,
 # $(b - 0.7)^2$, the square of ours. The other loss has its minimum at the same place, so all ends well here.
 # Nothing guarantees this in general. With two parameters there need not even *be* another loss: Section 9 comes
 # back to this question.
@@ -1132,7 +1132,7 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Each dot is a network, the lines join the means. For both staircases the curve rises steeply, has its top near
+# Each dot is a network; the lines join the means. For both staircases the curve rises steeply, has its top near
 # $w = 1$ or $w = 2$ and falls off slowly towards the identity. The figure has five lessons:
 #
 # * The window matters as much as the number of levels: binary with $w = 1$ is better than ternary with
