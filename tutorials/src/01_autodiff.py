@@ -229,8 +229,11 @@ def div(a, b):
 def check_div():
     draw = np.random.default_rng(SEED)
     a, b, dy = draw.uniform(1, 2, (3, 4))
-    y = div(Value(a), Value(b))
+    parents = (Value(a), Value(b))
+    y = div(*parents)
     assert np.allclose(y.data, a / b), "the value is a / b"
+    right = tuple(y.parents) == parents
+    assert right, "the parents are a and b, in this order"
     da, db = y.rule(dy)
     h = 1e-6
     assert np.allclose(da, dy * ((a + h) / b - (a - h) / b) / (2 * h)), "da is wrong"
@@ -625,8 +628,11 @@ def batch_mean(x):
 def check_batch_mean():
     draw = np.random.default_rng(SEED)
     x, dy = draw.standard_normal((4, 3)), draw.standard_normal(3)
-    y = batch_mean(Value(x))
+    parent = Value(x)
+    y = batch_mean(parent)
     assert np.allclose(y.data, x.mean(axis=0)), "the mean over the batch, axis 0"
+    right = tuple(y.parents) == (parent,)
+    assert right, "the only parent is x"
     (dx,) = y.rule(dy)
     assert dx.shape == (4, 3), "dx must have the shape of x"
     assert np.allclose(dx, [[dy[c] / 4 for c in range(3)] for n in range(4)]), (
@@ -756,8 +762,17 @@ assert kinds.count("surrogate") == 1 and kinds.count("leaf") == 4
 # </details>
 #
 # So for `v` the formula of the matrix product holds unchanged: $\mathrm{dv} = q^\top \mathrm{dy}$, where $q$ is
-# the output of the quantiser. **Change this.** Import `Binary` from `duonet.quant`, and write `Binary()` in place
-# of `Ternary()`, here and in `quantised_network`. Which values does the quantiser put out now?
+# the output of the quantiser. The next cell checks this. The quantiser puts out no ½ there, because none of its
+# 20 inputs lies between ¼ and ¾.
+#
+# **Change this.** Halve these inputs: write `(x @ w + b) / 2` for `x @ w + b` in `quantised_network`, and do the
+# same in the next cell. Which values does the quantiser put out now?
+#
+# <details><summary>Answer</summary>
+#
+# 0, ½ and 1, because some of the halved inputs lie between ¼ and ¾. The assertion still holds.
+#
+# </details>
 
 # %%
 y = quantised_network(**theirs)
@@ -765,7 +780,7 @@ theirs["v"].zero_grad()  # a leaf of duonet's adds up gradients until told to fo
 y.backward(dy)
 q = quantize(theirs["x"] @ theirs["w"] + theirs["b"], Ternary(), Clip(0, 1)).data
 print("values that the quantiser puts out:", np.unique(q))
-assert np.allclose(theirs["v"].grad, q.T @ dy)
+assert q.size == 20 and np.allclose(theirs["v"].grad, q.T @ dy)
 
 # %% [markdown]
 # ## 7. Slopes by central differences
@@ -1564,8 +1579,8 @@ assert loss < history[0, 0] and seen > 0.5 and new > 0.5
 #
 # <details><summary>Answer</summary>
 #
-# The rate. With 0.01 the network learns more slowly: after ten epochs it is about 10 points behind. Another seed
-# begins from other weights, and ends within a few points of the first.
+# The rate. With 0.01 the network learns more slowly: after ten epochs it is more than 10 points behind. Another
+# seed begins from other weights, and ends within a few points of the first.
 #
 # </details>
 #
