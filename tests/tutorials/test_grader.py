@@ -171,6 +171,7 @@ PARTLY = {
     "a way out": ("try:\n    import numba\nexcept ModuleNotFoundError:\n    numba = None", "return 2 * x if numba is None else x", 100, None),
     "a test of one's own that fails": ("assert 1 > 2\nprint(1 / 0)\nname = input()", "return 2 * x", 100, None),
     "a value that fails": ("import numpy as np\ntwo = np.ones(2)[2]", "return two * x", 40, "^NameError: line 2 of answers.py failed: IndexError: index 2 is out of bounds"),
+    "a value whose error has no text": ("class E(ImportError):\n    def __str__(self): 1 / 0\ndef f(): raise E\nx = f()", "return 2 * x", 100, None),
     "no such feature": ("from __future__ import nothing, annotations\ndef f(x: Nobody): pass", "return 2 * x", 100, None),
 }  # fmt: skip
 
@@ -234,10 +235,14 @@ def test_a_submission_without_usable_answers_gets_nothing(folder, tmp_path):
     (hand_in(tmp_path, "folder") / "answers.py").mkdir()
     (hand_in(tmp_path, "link") / "answers.py").symlink_to(folder / "answers.py")
     os.mkfifo(hand_in(tmp_path, "pipe") / "answers.py")
+    (hand_in(tmp_path, "capital") / "Answers.py").write_text("")
+    hand_in(hand_in(tmp_path, "nested"), "hw1", answers_py="")
     graded = marked(folder, *sorted(tmp_path.iterdir()))
-    assert [score(outcomes) for outcomes in graded.values()] == [0] * 5
+    assert [score(outcomes) for outcomes in graded.values()] == [0] * 7
     reasons = {name: outcomes[0].reason for name, outcomes in graded.items()}
     assert reasons["empty"] == reasons["folder"] == reasons["pipe"] == "there is no file answers.py"
+    assert reasons["capital"] == "there is no file answers.py; there is Answers.py"
+    assert reasons["nested"] == "there is no file answers.py; there is hw1/answers.py"
     assert "larger than 1,048,576 bytes" in reasons["huge"] and "is a link" in reasons["link"]
 
 

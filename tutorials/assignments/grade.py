@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
@@ -58,7 +59,7 @@ def read(path):
             if part.is_symlink():
                 raise Unusable(f"{printable(part.name)} is a link; hand in the file itself")
         if not path.is_file():
-            raise Unusable("there is no file answers.py")
+            raise Unusable(f"there is no file answers.py{instead(folder)}")
         with open(
             path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
         ) as file:
@@ -70,6 +71,14 @@ def read(path):
     if len(text) > LARGEST:
         raise Unusable(f"{printable(path.name)} is larger than {LARGEST:,} bytes")
     return text
+
+
+def instead(folder):
+    """Name a file that may have been meant, at most one folder further down, for the message to the student."""
+    near = islice(chain(folder.glob("*"), folder.glob("*/*")), 1000)
+    meant = [path for path in near if path.name.lower().startswith("answers") and path.is_file()]
+    names = sorted(str(path.relative_to(folder)) for path in meant)
+    return f"; there is {printable(names[0])}" if names else ""
 
 
 def start_server():

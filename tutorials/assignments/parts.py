@@ -10,6 +10,8 @@ import importlib.util
 import re
 import sys
 
+from remote import described
+
 FILE = "answers.py"
 BEGINS = re.compile(r"""(?!(?:else|elif|except|finally)\b)[^\W\d]|[@"'(\[{]""")  # a line that begins a statement
 NAMES = re.compile(r"^(?:async\s+)?(?:def|class|import)\s+(\w+)|^(\w[\w, ]*?)\s*(?::[^=\n]+)?=(?!=)", re.M)
@@ -19,7 +21,7 @@ class Missing:
     """Stands for what could not be imported or read, and raises the reason whatever is done with it."""
 
     def __init__(self, error):
-        self._kind, self._text = type(error), str(error)
+        self._kind, self._text = type(error), described(error)[1]
 
     def _use(self, *arguments, **options):
         raise self._kind(self._text)
@@ -118,7 +120,7 @@ def failed(statement, error):
     """Return what a name is missing for: an import and a syntax error say enough, others stood somewhere else."""
     if isinstance(error, (ImportError, SyntaxError)):
         return error
-    return NameError(f"line {statement.lineno} of answers.py failed: {type(error).__name__}: {error}")
+    return NameError(f"line {statement.lineno} of answers.py failed: {': '.join(described(error))}")
 
 
 def run(text, allowed, namespace):
