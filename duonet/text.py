@@ -1,6 +1,7 @@
 """Text for a terminal: tables, lines, and names without control codes."""
 
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -101,13 +102,21 @@ def aligned(rows: Iterable[Sequence[str]]) -> str:
     conv1     0.9
     """
     rows = [[visible(word) for word in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(_columns, column)) for column in zip(*rows)]
     lines = []
-    for first, *rest in rows:
-        cells = [first.ljust(widths[0])] + [word.rjust(width) for word, width in zip(rest, widths[1:])]
-        lines.append("  ".join(cells))
-    lines.insert(1, "-" * len(lines[0]))
+    for row in rows:
+        (first, space), *rest = [(word, " " * (width - _columns(word))) for word, width in zip(row, widths)]
+        lines.append("  ".join([first + space, *(space + word for word, space in rest)]))
+    lines.insert(1, "-" * _columns(lines[0]))
     return "\n".join(lines)
+
+
+def _columns(text):
+    """Return how many columns a terminal needs: two for a wide letter, none for an accent on the one before."""
+    return sum(
+        0 if unicodedata.category(c) in ("Mn", "Me") else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
 
 
 def printable(text: str, limit: int = 400) -> str:

@@ -31,6 +31,11 @@ def test_a_table_of_names_that_would_move_the_cursor_stays_a_table():
     assert lines[2].startswith("\\x1b[2Jcat ") and lines[3].startswith("dog\\nbird ")
 
 
+def test_wide_letters_and_accents_do_not_shift_the_columns():
+    lines = aligned([("class", "right"), ("犬", "1"), ("e\u0301", "22"), ("naïve", "ﾈｺ")]).splitlines()
+    assert lines[1:] == ["-" * 12, "犬         1", "e\u0301         22", "naïve     ﾈｺ"]
+
+
 def test_streams_that_are_closed_or_missing_are_not_watched(capsys, monkeypatch):
     closed = io.StringIO()
     closed.close()
