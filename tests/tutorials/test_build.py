@@ -1,5 +1,6 @@
 """The builder of notebooks: the same bytes twice, solutions proved, and nothing that a reader should not see."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -158,6 +159,15 @@ def test_sliders_leave_one_picture_with_and_without_ipywidgets(place, monkeypatc
         shown.append([(output.output_type, output.data) for output in notebook.cells[0].outputs])
     assert shown[0] == shown[1] and [kind for kind, _ in shown[0]] == ["display_data"]
     assert shown[0][0][1].keys() == {"image/png", "text/plain"} and shown[0][0][1]["text/plain"] == "shift = 0.5"
+
+
+def test_a_notebook_is_built_without_numba_and_checked_with_it(place, monkeypatch, capsys):
+    monkeypatch.delenv("NUMBA_DISABLE_JIT", raising=False)
+    text = 'import os\nassert ("NUMBA_DISABLE_JIT" in os.environ) is {}\nassert os.environ["DUONET_TUTORIALS"] == "full"'
+    for words, built in (([], True), (["--check"], False)):
+        place(SOURCE.replace('print("two")', text.format(built)))
+        assert run(monkeypatch, *words) == 0, capsys.readouterr().out
+    assert "NUMBA_DISABLE_JIT" not in os.environ
 
 
 def test_a_number_that_is_not_there_is_told(place, monkeypatch):
