@@ -37,21 +37,21 @@ def test_the_page_is_that_of_the_kept_results(tmp_path):
     findings = tool("render_findings")
     text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
     assert findings.page(text) == text, "stale: python tools/render_findings.py"
-    assert findings.draw(tmp_path / "a.png").stat().st_size > 10_000
+    assert findings.draw(tmp_path / "a.png", findings.changed()).stat().st_size > 10_000
     assert text.count(" holds |") and text.count(" not seen |") and text.count(" not tried |")
 
 
 def test_the_words_of_a_verdict_follow_the_intervals():
-    findings = tool("render_findings")
+    intervals = tool("intervals")
     sure, likely, chance, worse = (Difference(m, 0.1, 0.28, 5) for m in (2, 0.3, 0.2, -2))
     for gaps, word in (
         ([sure, likely], "holds"), ([sure, chance, worse], "holds in part"),
         ([likely, chance], "not seen"), ([worse], "not seen"), ([Difference(2, *2 * [float("nan")], 1)], "not seen"),
     ):  # fmt: skip
-        assert findings.verdict(gaps) == word
-    assert findings.counted([sure, likely, chance, worse]) == "above 0 in 2 of 4, below 0 in 1"
+        assert intervals.verdict(gaps) == word
+    assert intervals.counted([sure, likely, chance, worse]) == "above 0 in 2 of 4, below 0 in 1"
     for freedom, t in enumerate(STUDENT, 1):
-        assert findings.chance(t, freedom) == pytest.approx(0.05, abs=5e-5)
+        assert intervals.chance(t, freedom) == pytest.approx(0.05, abs=5e-5)
 
 
 def run(module, *words):
@@ -91,16 +91,46 @@ def test_a_damaged_file_is_named_and_nothing_is_written(damage, said, tmp_path, 
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_networks_that_collapsed_are_named_and_left_out():
+    tables = tool("coupling_tables")
+    seeds = [0, 1, 2, 3]
+    rows = {"baseline": [0.7, 0.7, 0.1, 0.72], "binaryduo": [0.8, 0.2, 0.8, 0.78], "control": [0.75] * 4}
+    found = {"a": {"methods": {method: {"seeds": seeds, "accuracy": row} for method, row in rows.items()}}}
+    (line,) = tables.collapsed(found)
+    assert line.startswith(
+        "Collapsed, a: baseline, seed 2, at 10.0 % (median 70.0 %); binaryduo, seed 1, at 20.0 %"
+    )
+    rest = tables.without(found["a"], {1, 2})
+    assert line.endswith(f"Without them: {', '.join(tables.differences(rest))}.") and "+8.0" in line
+    assert rest["methods"]["control"] == {"seeds": [0, 3], "accuracy": [0.75, 0.75]}
+    assert not tables.collapsed({"a": rest})
+
+
+def test_two_trainings_of_a_condition_are_averaged_by_seed():
+    tables = tool("coupling_tables")
+
+    def row(seeds, *accuracies):
+        return {
+            "methods": {m: {"seeds": seeds, "accuracy": a} for m, a in zip(tool("coupling").METHODS, accuracies)}
+        }
+
+    once = row([0, 1, 2], [0.5, 0.5, 0.5], [0.6, 0.7, 0.8], [0.5, 0.6, 0.7])
+    again = row([2, 0], [0.6, 0.7], [0.8, 0.7], [0.7, 0.5])
+    mean = row([0, 2], [0.6, 0.55], [0.65, 0.8], [0.5, 0.7])
+    (line,) = tables.both({"a": once, "b": again, f"a{tables.AGAIN}": again})
+    assert line == f"a, mean of both trainings: {', '.join(tables.differences(mean))}." and "+15.0" in line
+
+
 def test_the_readme_quotes_the_page():
     findings = tool("render_findings")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     quoted = re.search(r"## What became of the paper's claims\n.*?\n## ", readme, re.S).group()
     quoted = " ".join(quoted.replace("−", "-").split())
-    eight, deep = findings.kept("compare_seeds"), findings.changed()["12 layers"]
-    cifar = findings.kept("training_cifar10_half")
-    lead, coupling, twelve, longer, paper = gaps = [
+    eight, cifar = findings.kept("compare_seeds"), findings.kept("training_cifar10_half")
+    deep, again, low_rate = map(findings.changed().get, ("12 layers", "12 layers (again)", "first rate / 4"))
+    lead, coupling, twelve, longer, paper, second, small = gaps = [
         findings.against(results, *findings.PAIRS[i])
-        for results, i in ((eight, 0), (eight, 1), (deep, 1), (cifar, 0), (cifar, 1))
+        for results, i in ((eight, 0), (eight, 1), (deep, 1), (cifar, 0), (cifar, 1), (again, 1), (low_rate, 1))
     ]
     low, high = ([100 * (gap.mean + sign * gap.half) for gap in gaps] for sign in (-1, 1))
     places = [findings.place(findings.kept(f"methods_compared_{name}")) for name in ("binary", "float")]
@@ -111,6 +141,8 @@ def test_the_readme_quotes_the_page():
         f"by {100 * lead.mean:.1f} points (95 % interval {low[0]:.1f} to {high[0]:.1f})",
         f"level with it ({100 * coupling.mean:.1f} points, {low[1]:.1f} to {high[1]:.1f};",
         f"coupling gains {100 * twelve.mean:.1f} ({low[2]:.1f} to {high[2]:.1f})",
+        f"but trained again {100 * second.mean:.1f} ({low[5]:.1f} to {high[5]:.1f})",
+        f"too small for the architecture {100 * small.mean:.1f} ({low[6]:.1f} to {high[6]:.1f})",
         f"on CIFAR-10 by {100 * longer.mean:.1f} ({low[3]:.1f} to {high[3]:.1f})",
         f"on CIFAR-10 {100 * paper.mean:.1f}, {low[4]:.1f} to {high[4]:.1f})",
         "it is first of {} methods, with float weights it is {}th of {}".format(
@@ -144,6 +176,12 @@ def test_the_words_on_coupling_have_the_numbers_of_the_table():
     table, words = re.search(r"<!-- conditions -->(.*?)<!-- end -->(.*?)\n## ", page, re.S).groups()
     numbers = re.findall(r"[+-]\d+\.\d", words)
     assert len(numbers) >= 10 and not [number for number in numbers if number not in table]
+    table, words = re.search(r"<!-- mismatch -->(.*?)<!-- end -->(.*?)\n## ", page, re.S).groups()
+    differences = re.findall(r"[+-]\d\.\d\d ±\d\.\d\d", words)
+    assert differences and all(difference in table for difference in differences) and " · " not in table
+    images = tool("coupling_mismatch").SETTINGS["images"]
+    assert json.loads((ROOT / "docs" / "coupling_mismatch.json").read_text())["settings"]["images"] == images
+    assert f"{images:,} images. Each cosine" in page
 
 
 def test_every_condition_is_trained_with_the_same_seeds_and_methods():
@@ -228,6 +266,8 @@ def test_mismatch_of_the_trained_networks_is_measured_and_kept(tmp_path, monkeyp
         json.loads(file.read_text())["sums"],
     )
     assert kept["seeds"] == [0] and kept["sums"]["standard"] == {name: [row] for name, row in sums.items()}
+    accuracies = coupling.finished(tmp_path, "standard")
+    assert kept["trained"] == {"standard": {"methods": coupling.by_method(accuracies, [0])}}
     assert len({tuple(row) for row in sums.values()}) == 6  # no network was measured twice
     for text, said in (
         (file.read_text().replace('"coordinates": 3', '"coordinates": 4'), "has other settings: expected"),
@@ -291,13 +331,13 @@ def test_differences_of_cosines_are_told_from_noise_by_condition():
         "b": start | dict.fromkeys(["coupled, trained", "decoupled, trained"], noisy)
         | {"baseline, trained": far, "BinaryDuo, trained": near},
     }  # fmt: skip
-    told = tables.beside(sums, {"a": "+1.0", "b": "-"}).splitlines()
+    told = tables.beside(sums, {"a": ["+1.0", "+0.5"], "b": ["-", "-"]}).splitlines()
     assert [line.split(": ", 1)[1] for line in told[-3:]] == [
         "larger: nowhere; smaller: nowhere; hidden by noise: nowhere.",
         "larger: a; smaller: nowhere; hidden by noise: b.",
         "larger: nowhere; smaller: b; hidden by noise: nowhere.",
     ]
-    assert told[2].split()[:2] == ["a", "+1.0"] and "+0.40 ±" in told[2] and " · " in told[3]
+    assert told[2].split()[:3] == ["a", "+1.0", "+0.5"] and "+0.40 ±" in told[2] and " · " in told[3]
     assert tables.networks(sums).splitlines()[3].count("·") == 2
 
 
@@ -307,6 +347,14 @@ def test_differences_of_cosines_are_told_from_noise_by_condition():
         (lambda text: text[:-9], "is not a JSON file"),
         (lambda text: text.replace('"coupled, start"', '"x"'), "3 layers has no coupled, start"),
         (lambda text: text.replace('"seeds": [', '"seeds": [9, '), "must have three sums for each seed"),
+        (
+            lambda text: text.replace('"accuracy": [', '"accuracy": [0.5, '),
+            "3 layers must have an accuracy for each seed",
+        ),
+        (
+            lambda text: text.replace('"trained": {"3 layers"', '"trained": {"4 layers"'),
+            "trained has no 3 layers",
+        ),
     ],
 )
 def test_a_damaged_file_of_sums_is_named(damage, said, tmp_path):

@@ -80,7 +80,7 @@ def test_the_leads_in_the_text_are_those_of_the_table():
     means = {method: 100 * row["mean"] for method, row in kept("compare")["methods"].items()}
     lead = {method: f"{means['binaryduo'] - mean:.1f}" for method, mean in means.items()}
     assert f"ahead of the binary baseline by {lead['baseline']} points" in flowed(README)
-    assert f"architecture trained from scratch by {lead['control']}, which is nothing" in flowed(README)
+    assert f"architecture trained from scratch is {lead['control']}, which is nothing" in flowed(README)
     least = min(lead["restarted"], lead["control_restarted"], key=float)
     assert f"with the same restart in the middle by {least} or more" in flowed(README)
     assert (

@@ -38,8 +38,11 @@ CONDITIONS = {
     "12 layers": {"model": "vgg_deep12"},
     "6 epochs": {"epochs": 6},
     "24 epochs": {"epochs": 24},
+    "48 epochs": {"epochs": 48},
     "both rates / 4": {"lr": 4e-3, "finetune_lr": 1e-3},
     "both rates / 16": {"lr": 1e-3, "finetune_lr": 25e-5},
+    "first rate / 4": {"lr": 4e-3},
+    "second rate / 4": {"finetune_lr": 1e-3},
     "binary weights": {"weights": "binary"},
 }
 
@@ -73,13 +76,16 @@ def keep(out):
         raise ValueError(f"{out} has no seed that is finished under every condition")
     found = {}
     for condition, changes in CONDITIONS.items():
-        accuracies = {method: [done[condition][seed][method] for seed in seeds] for method in METHODS}
-        methods = {method: {"seeds": seeds, "accuracy": values} for method, values in accuracies.items()}
-        found[condition] = {"changes": changes, "methods": methods}
+        found[condition] = {"changes": changes, "methods": by_method(done[condition], seeds)}
     with replacing(DOCS / "coupling.json") as part:
         text = json.dumps({"settings": STANDARD, "conditions": found}, indent=1)
         part.write_text(text + "\n", encoding="utf-8")
     print(f"docs/coupling.json has seeds {', '.join(map(str, seeds))}")
+
+
+def by_method(accuracies, seeds):
+    """Return seeds and accuracies of each method; what comes in is by seed and method."""
+    return {m: {"seeds": seeds, "accuracy": [accuracies[seed][m] for seed in seeds]} for m in METHODS}
 
 
 def kept(condition):

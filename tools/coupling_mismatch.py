@@ -28,7 +28,7 @@ from duonet.mismatch.statistics import paired_products
 CONDITIONS = ("3 layers", "standard", "12 layers")
 FOLDERS = {"baseline": "1-baseline", "binaryduo": "2-binaryduo"}
 LAYER = -4  # from the output; behind it are the classifier and two layers of fewer staircases
-SETTINGS = {"images": 4000, "coordinates": 768, "step": 0.3, "parts": PARTS}
+SETTINGS = {"images": 8000, "coordinates": 768, "step": 0.3, "parts": PARTS}
 NAMES = [f"{name}, {'start' if which == 'start' else 'trained'}" for name, _, which in NETWORKS]
 
 
@@ -86,19 +86,18 @@ def kept(folder):
 
 
 def keep(out):
-    """Write the sums of the seeds that all conditions have."""
-    done = {}
+    """Write the sums of the seeds that are measured under all conditions, and the accuracies of all networks."""
+    done, trained = {}, {}
     for condition in CONDITIONS:
         folders = [path.parent for path in (out / coupling.slug(condition)).glob("*/mismatch.json")]
         done[condition] = {int(folder.name): kept(folder) for folder in folders if folder.name.isdecimal()}
+        accuracies = coupling.finished(out, condition)
+        trained[condition] = {"methods": coupling.by_method(accuracies, sorted(accuracies))}
     seeds = sorted(set.intersection(*map(set, done.values())))
     if not seeds:
         raise ValueError(f"{out} has no seed that is measured under every condition")
-    sums = {
-        condition: {name: [done[condition][seed][name] for seed in seeds] for name in NAMES}
-        for condition in CONDITIONS
-    }
-    write(coupling.DOCS / "coupling_mismatch.json", seeds=seeds, sums=sums)
+    sums = {c: {name: [done[c][seed][name] for seed in seeds] for name in NAMES} for c in CONDITIONS}
+    write(coupling.DOCS / "coupling_mismatch.json", seeds=seeds, sums=sums, trained=trained)
     print(f"docs/coupling_mismatch.json has seeds {', '.join(map(str, seeds))}")
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from coupling import METHODS
 from coupling_mismatch import NAMES
 
 from duonet.experiments.competition_tables import STUDENT, Difference
@@ -19,20 +20,23 @@ PAIRS = {  # networks whose cosines are compared
 
 
 def read(path):
-    """Return c·g, c·c and g·g by condition, network and seed: shape (seeds, 3)."""
+    """Return c·g, c·c and g·g by condition and network, of shape (seeds, 3), and the accuracies by condition."""
     found = read_json("findings", path)
+    run = {"seeds": [int], "accuracy": [float]}
     try:
-        check_shape(found, {"seeds": [int], "sums": dict}, "the file")
+        check_shape(found, {"seeds": [int], "sums": dict, "trained": dict}, "the file")
         for condition, networks in found["sums"].items():
             check_shape(networks, {name: [[float]] for name in NAMES}, condition)
             if any(np.shape(networks[name]) != (len(found["seeds"]), 3) for name in NAMES):
                 raise ValueError(f"{condition} must have three sums for each seed")
+            check_shape(found["trained"], {condition: {"methods": dict.fromkeys(METHODS, run)}}, "trained")
+            runs = found["trained"][condition]["methods"].values()
+            if not all(len(run["seeds"]) == len(run["accuracy"]) > 0 for run in runs):
+                raise ValueError(f"{condition} must have an accuracy for each seed")
     except ValueError as error:
         raise ValueError(f"findings: {path} has wrong contents: {error}") from None
-    return {
-        condition: {name: np.array(networks[name]) for name in NAMES}
-        for condition, networks in found["sums"].items()
-    }
+    sums = {c: {name: np.array(row[name]) for name in NAMES} for c, row in found["sums"].items()}
+    return sums, {c: found["trained"][c] for c in sums}
 
 
 def cosine(sums, other=None):
@@ -77,13 +81,13 @@ def beside(sums, gains):
     sums : dict
         As `read` returns them.
     gains : dict
-        From condition to a written gain.
+        From condition to BinaryDuo's written differences to its baseline and to its control.
     """
-    rows, found = [("cosine minus the baseline's", "gain in points", *PAIRS)], {}
+    rows, found = [("cosine minus the baseline's", "points over baseline", "over control", *PAIRS)], {}
     for condition, row in sums.items():
         found[condition] = [cosine(row[name], row[other]) for name, other in PAIRS.items()]
         cells = ["·" if hidden(each) else f"{each.mean:+.2f} ±{each.half:.2f}" for each in found[condition]]
-        rows.append((condition, gains[condition], *cells))
+        rows.append((condition, *gains[condition], *cells))
     lines = [aligned(rows), ""]
     for i, name in enumerate(PAIRS):
         seen = {condition: each[i] for condition, each in found.items() if not hidden(each[i])}

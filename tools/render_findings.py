@@ -3,12 +3,12 @@
 python tools/render_findings.py
 """
 
-import math
 import re
-import statistics
 from pathlib import Path
 
 import mismatch_and_gain
+from coupling_tables import AGAIN, PAIRS, conditions, draw
+from intervals import counted, interval, points, verdict
 from one_line import one_line
 
 from duonet.experiments.competition_tables import against, correlations, ranked
@@ -17,12 +17,9 @@ from duonet.experiments.study_file import check_shape, read_json, read_study
 from duonet.experiments.study_tables import mismatch_tables
 from duonet.files import replacing
 from duonet.text import aligned
-from duonet.viz.canvas import blank, save, tidy
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "findings.md"
-FAR = 0.05  # a training that ends this far below the median of its seeds is named
-PAIRS = (("binaryduo", "baseline"), ("binaryduo", "control"), ("control", "baseline"))
 # The fields of the files.
 ACCURACIES = {"seeds": [int], "accuracy": [float]}
 CONDITION = {"methods": {name: ACCURACIES for name in ("baseline", "binaryduo", "control")}}
@@ -72,7 +69,7 @@ def checked(path, shape):
 
 
 def changed():
-    """Return the accuracies under every condition of tools/coupling.py."""
+    """Return the accuracies under every condition of tools/coupling.py, and of those trained a second time."""
     path = DOCS / "coupling.json"
     found = checked(path, {"conditions": dict})["conditions"]
     for condition in found:
@@ -82,53 +79,8 @@ def changed():
                 raise ValueError(f"findings: {path} must have an accuracy for each seed of {condition}, {method}")
     if "12 layers" not in found:
         raise ValueError(f"findings: {path} has no condition of 12 layers, which the claims name")
-    return found
-
-
-def points(gap):
-    """Write a paired difference in points, with its 95 % interval."""
-    if gap.seeds == 1:
-        return f"{100 * gap.mean:+.1f} (one seed)"
-    return interval(gap, 100, 1) if gap.seeds else "-"
-
-
-def interval(gap, times=1, digits=2):
-    """Write a paired difference with its 95 % interval."""
-    low, high = gap.mean - gap.half, gap.mean + gap.half
-    return f"{times * gap.mean:+.{digits}f} ({times * low:+.{digits}f} to {times * high:+.{digits}f})"
-
-
-def above(gap):
-    """Return whether the whole interval lies above 0."""
-    return gap.mean > gap.half
-
-
-def below(gap):
-    """Return whether the whole interval lies below 0."""
-    return -gap.mean > gap.half
-
-
-def sure(gap, intervals):
-    """Return whether the interval excludes 0 even if all intervals must be right together (Bonferroni)."""
-    return gap.seeds > 1 and intervals * chance(abs(gap.mean) / max(gap.error, 1e-12), gap.seeds - 1) < 0.05
-
-
-def chance(t, freedom):
-    """Return the probability of a larger abs(t) by Student's distribution, a finite series in θ = atan(t / √ν)."""
-    theta = math.atan2(t, math.sqrt(freedom))
-    odd, term, total = freedom % 2, 1.0, 0.0
-    for k in range(odd, freedom - 1, 2):
-        total += term * math.cos(theta) ** k
-        term *= (k + 1) / (k + 2)
-    inside = 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
-    return 1 - inside
-
-
-def verdict(gaps):
-    """Return the word on the claim that these differences are above 0; the page explains it."""
-    if all(map(above, gaps)):
-        return "holds"
-    return "holds in part" if any(above(gap) and sure(gap, len(gaps)) for gap in gaps) else "not seen"
+    again = mismatch_and_gain.read(DOCS / "coupling_mismatch.json")[1]
+    return found | {f"{condition}{AGAIN}": row for condition, row in again.items()}
 
 
 def gains():
@@ -141,58 +93,10 @@ def gains():
     return aligned(rows)
 
 
-def conditions():
-    """Lay out the same differences under every condition of tools/coupling.py."""
-    found = changed()
-    rows = [("condition", "baseline %", "seeds", "minus baseline", "minus control", "control minus baseline")]
-    for condition in found:
-        accuracy = found[condition]["methods"]["baseline"]["accuracy"]
-        gaps = [against(found[condition], *pair) for pair in PAIRS]
-        mean = f"{100 * sum(accuracy) / len(accuracy):.1f}"
-        rows.append((condition, mean, str(gaps[0].seeds), *map(points, gaps)))
-    return f"{aligned(rows)}\n\n{significant(found)}"
-
-
-def significant(found):
-    """Say where an interval of the conditions excludes 0, and where it does so even among so many."""
-    gaps = {(pair, condition): against(found[condition], *pair) for pair in PAIRS[:2] for condition in found}
-    lines = []
-    for pair in PAIRS[:2]:
-        for word, beyond in (("beats", above), ("loses to", below)):
-            names = [condition for condition in found if beyond(gaps[pair, condition])]
-            where = ", ".join(names) or "nowhere"
-            lines.append(f"BinaryDuo {word} its {pair[1]}, with an interval that excludes 0: {where}.")
-    still = [f"{condition} (minus {pair[1]})" for (pair, condition), gap in gaps.items() if sure(gap, len(gaps))]
-    lines.append(f"Of {len(gaps)} intervals {0.05 * len(gaps):.1f} exclude 0 by chance, on average.")
-    lines.append(f"Even if all are to be right together (Bonferroni): {', '.join(still) or 'nowhere'}.")
-    lines += collapsed(found)
-    return "\n".join(lines)
-
-
-def collapsed(found):
-    """Say which trainings of BinaryDuo ended far below the others, and the differences without them."""
-    lines = []
-    for condition, row in found.items():
-        run = row["methods"]["binaryduo"]
-        usual = statistics.median(run["accuracy"])
-        pairs = list(zip(run["seeds"], run["accuracy"]))
-        low, rest = ([p for p in pairs if (p[1] < usual - FAR) is far] for far in (True, False))
-        if low:
-            seeds, accuracy = map(list, zip(*rest))
-            others = {"methods": row["methods"] | {"binaryduo": {"seeds": seeds, "accuracy": accuracy}}}
-            baseline, control = (points(against(others, *pair)) for pair in PAIRS[:2])
-            ended = ", ".join(f"seed {seed} at {100 * value:.1f} %" for seed, value in low)
-            lines.append(
-                f"BinaryDuo collapsed, {condition}: {ended}, the others at {100 * min(accuracy):.1f} % or more."
-            )
-            lines.append(f"Without it, minus baseline {baseline}, minus control {control}.")
-    return lines
-
-
 def mismatch_beside_gain():
     """Lay out the cosines of the networks under some conditions, and their differences beside BinaryDuo's lead."""
-    sums, found = mismatch_and_gain.read(DOCS / "coupling_mismatch.json"), changed()
-    gains = {condition: points(against(found[condition], "binaryduo")) for condition in sums}
+    sums, accuracies = mismatch_and_gain.read(DOCS / "coupling_mismatch.json")
+    gains = {c: [points(against(accuracies[c], *pair)) for pair in PAIRS[:2]] for c in sums}
     return f"{mismatch_and_gain.networks(sums)}\n\n{mismatch_and_gain.beside(sums, gains)}"
 
 
@@ -227,11 +131,6 @@ def rivals(name):
     return [against(results, "binaryduo", other) for other in results["methods"] if other != "binaryduo"]
 
 
-def counted(gaps):
-    """Write in how many differences the interval excludes 0, on either side."""
-    return f"above 0 in {sum(map(above, gaps))} of {len(gaps)}, below 0 in {sum(map(below, gaps))}"
-
-
 def place(results):
     """Write the place of BinaryDuo among the methods of a contest."""
     names = ranked(results)
@@ -248,7 +147,9 @@ def claims():
     best, cost = against(kept("methods_compared_longer"), "hwgq-log-coupled", "binaryduo"), against(eight, "float")
     levels = cosines(("ternary", "clip"), ("binary", "clip"))
     sharp = cosines(("ternary", "clip"), ("binary", "tanh 4"))
-    trained = [*map(kept, NETWORKS), *deep.values()]
+    # With smaller rates than were tuned, the baseline and the control are no fair opponents.
+    fair = [row for row in deep.values() if not {"lr", "finetune_lr"} & set(row.get("changes", ()))]
+    trained = [*map(kept, NETWORKS), *fair]
     lead, coupling = (
         [gap for gap in (against(results, *pair) for results in trained) if gap.seeds > 1] for pair in PAIRS[:2]
     )
@@ -279,12 +180,12 @@ def claims():
          "holds" if largest == 0 else "holds in part", "`duonet compare --seeds 8`"),
         ("BinaryDuo beats a binary network of equal weights and compute",
          f"`vgg_deep`, {cost.seeds} seeds: {points(against(eight, 'binaryduo'))} points; `vgg7` on CIFAR-10, "
-         f"{cifar[0].seeds} seeds: {points(cifar[0])}. Intervals of both tables below: {counted(lead)}",
+         f"{cifar[0].seeds} seeds: {points(cifar[0])}. Fair intervals below: {counted(lead)}",
          verdict(lead), "`duonet compare --seeds 8`"),
         ("It does so because it is trained coupled",
          f"Minus the same architecture from scratch: {points(against(eight, *PAIRS[1]))} and {points(cifar[1])} "
-         f"there, {points(against(deep['12 layers'], *PAIRS[1]))} with twelve quantised layers. Intervals of both "
-         f"tables: {counted(coupling)}",
+         f"there; with twelve quantised layers {points(against(deep['12 layers'], *PAIRS[1]))}, and trained again "
+         f"{points(against(deep['12 layers' + AGAIN], *PAIRS[1]))}. Fair intervals: {counted(coupling)}",
          verdict(coupling), "`python tools/coupling.py`"),
         ("BinaryDuo beats other binary networks",
          f"Float weights: place {place(contest)}, against each other method {counted(float_rivals)}; its "
@@ -299,8 +200,13 @@ def claims():
 
 def page(text):
     """Fill the place of every table, from a comment that names it to the next end mark."""
-    places = {"claims": claims, "gains": gains, "conditions": conditions, "mismatch": mismatch_beside_gain}
-    for name, table in ((name, lay_out()) for name, lay_out in places.items()):
+    places = {
+        "claims": claims(),
+        "gains": gains(),
+        "conditions": conditions(changed()),
+        "mismatch": mismatch_beside_gain(),
+    }
+    for name, table in places.items():
         block = table if name == "claims" else f"```text\n{table}\n```"
         text, count = re.subn(
             rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, b=block: f"{m[1]}{b}\n{m[2]}", text, flags=re.S
@@ -310,32 +216,11 @@ def page(text):
     return text
 
 
-def draw(path):
-    """Draw both differences under every condition, with 95 % intervals."""
-    found = changed()
-    order = list(found)
-    figure = blank(8, 4.6)
-    left, right = figure.subplots(1, 2, sharey=True, sharex=True)
-    for axes, pair, color, title in (
-        (left, PAIRS[0], "#b2500f", "BinaryDuo minus binary baseline"),
-        (right, PAIRS[1], "#5d8a3a", "BinaryDuo minus its architecture from scratch"),
-    ):
-        for i, condition in enumerate(order[::-1]):
-            gap = against(found[condition], *pair)
-            axes.errorbar(100 * gap.mean, i, xerr=100 * gap.half, fmt="o", color=color, markersize=5, capsize=3)
-        axes.axvline(0, color="0.7", linewidth=1, zorder=0)
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("points of test accuracy, with 95 % interval")
-        tidy(axes, "x")
-    left.set_yticks(range(len(order)), order[::-1])
-    return save(figure, path)
-
-
 def main():
     """Write picture and page, or only an error message."""
     with one_line("findings"):
         text = page((DOCS / PAGE).read_text(encoding="utf-8"))
-        draw(DOCS / "coupling.png")
+        draw(DOCS / "coupling.png", changed())
         with replacing(DOCS / PAGE) as part:
             part.write_text(text, encoding="utf-8")
 
