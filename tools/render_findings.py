@@ -4,6 +4,7 @@ python tools/render_findings.py
 """
 
 import re
+import textwrap
 from pathlib import Path
 
 import mismatch_and_gain
@@ -198,6 +199,14 @@ def claims():
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
+def folded(table):
+    """Fold the sentences under a table, so that nobody must scroll sideways to read them."""
+    return "\n".join(
+        textwrap.fill(line, 100, subsequent_indent="  ") if line.endswith(".") else line
+        for line in table.split("\n")
+    )
+
+
 def page(text):
     """Fill the place of every table, from a comment that names it to the next end mark."""
     places = {
@@ -207,7 +216,7 @@ def page(text):
         "mismatch": mismatch_beside_gain(),
     }
     for name, table in places.items():
-        block = table if name == "claims" else f"```text\n{table}\n```"
+        block = table if name == "claims" else f"```text\n{folded(table)}\n```"
         text, count = re.subn(
             rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, b=block: f"{m[1]}{b}\n{m[2]}", text, flags=re.S
         )
