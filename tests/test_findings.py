@@ -73,6 +73,7 @@ def run(module, *words):
             lambda text: text.replace('"control"', '"x"'),
             "methods of standard of conditions of the file has no control",
         ),
+        (lambda text: text.replace('"changes": {}', '"changes": 3'), "must be dict, got 3"),
         (lambda text: text.replace("     0,", ""), "must have an accuracy for each seed of standard, baseline"),
         (lambda text: re.sub(r"0\.7\d+", "NaN", text, count=1), "must be float, got nan"),
     ],
@@ -182,6 +183,27 @@ def test_the_words_on_coupling_have_the_numbers_of_the_table():
     images = tool("coupling_mismatch").SETTINGS["images"]
     assert json.loads((ROOT / "docs" / "coupling_mismatch.json").read_text())["settings"]["images"] == images
     assert f"{images:,} images. Each cosine" in page
+
+
+def test_what_the_words_on_coupling_say_follows_from_the_kept_accuracies():
+    findings, tables = tool("render_findings"), tool("coupling_tables")
+    found = findings.changed()
+    page = " ".join((ROOT / "docs" / "findings.md").read_text(encoding="utf-8").split())
+    again, low, second = (
+        found[name]["methods"] for name in ("standard (again)", "first rate / 4", "second rate / 4")
+    )
+    for method in ("baseline", "control"):
+        assert again[method] == second[method]
+        assert np.mean(again[method]["accuracy"]) - np.mean(low[method]["accuracy"]) >= 0.03
+    assert "they lose three points or more" in page and "over the same baselines and controls" in page
+    assert f"all {'thirty' if 2 * len(found) == 30 else '?'} intervals were to hold" in page
+    means = re.findall(r"minus \w+ \S+ \((\S+) to (\S+)\)", " ".join(tables.both(found)))
+    assert len(means) == 6 and all(float(low) <= 0 <= float(high) for low, high in means)
+    fair = [findings.kept(name) for name in findings.NETWORKS] + [found[c] for c in found if "rate" not in c]
+    for rows, word in ((fair, "not seen"), ([*fair, found["first rate / 4"]], "holds in part")):
+        gaps = [gap for gap in (findings.against(row, *findings.PAIRS[1]) for row in rows) if gap.seeds > 1]
+        assert findings.verdict(gaps) == word
+    assert "With the row of the first rate the verdict on coupling would be *holds in part*" in page
 
 
 def test_every_condition_is_trained_with_the_same_seeds_and_methods():
@@ -346,6 +368,7 @@ def test_differences_of_cosines_are_told_from_noise_by_condition():
     [
         (lambda text: text[:-9], "is not a JSON file"),
         (lambda text: text.replace('"coupled, start"', '"x"'), "3 layers has no coupled, start"),
+        (lambda text: text.replace('"12 layers"', '"13 layers"'), "sums has no 12 layers"),
         (lambda text: text.replace('"seeds": [', '"seeds": [9, '), "must have three sums for each seed"),
         (
             lambda text: text.replace('"accuracy": [', '"accuracy": [0.5, '),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from coupling import METHODS
-from coupling_mismatch import NAMES
+from coupling_mismatch import CONDITIONS, NAMES
 
 from duonet.experiments.competition_tables import STUDENT, Difference
 from duonet.experiments.records import HALF_WIDTH
@@ -25,6 +25,7 @@ def read(path):
     run = {"seeds": [int], "accuracy": [float]}
     try:
         check_shape(found, {"seeds": [int], "sums": dict, "trained": dict}, "the file")
+        check_shape(found["sums"], dict.fromkeys(CONDITIONS, dict), "sums")
         for condition, networks in found["sums"].items():
             check_shape(networks, {name: [[float]] for name in NAMES}, condition)
             if any(np.shape(networks[name]) != (len(found["seeds"]), 3) for name in NAMES):

@@ -23,7 +23,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "findings.md"
 # The fields of the files.
 ACCURACIES = {"seeds": [int], "accuracy": [float]}
-CONDITION = {"methods": {name: ACCURACIES for name in ("baseline", "binaryduo", "control")}}
+CONDITION = {"changes": dict, "methods": {name: ACCURACIES for name in ("baseline", "binaryduo", "control")}}
 RUN = {"method": str, "seed": int, "test_accuracy": float}
 DECOUPLED = {"float64_relative_difference": float, "float32_changed_predictions": int}
 NETWORKS = {  # rows of the table of gains: network, images and training, weights, file
