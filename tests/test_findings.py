@@ -141,9 +141,9 @@ def test_the_readme_quotes_the_page():
         f"binary activations cost accuracy ({100 * findings.against(eight, 'float').mean:.1f} points)",
         f"by {100 * lead.mean:.1f} points (95 % interval {low[0]:.1f} to {high[0]:.1f})",
         f"level with it ({100 * coupling.mean:.1f} points, {low[1]:.1f} to {high[1]:.1f};",
-        f"coupling gains {100 * twelve.mean:.1f} ({low[2]:.1f} to {high[2]:.1f})",
-        f"but trained again {100 * second.mean:.1f} ({low[5]:.1f} to {high[5]:.1f})",
-        f"too small for the architecture {100 * small.mean:.1f} ({low[6]:.1f} to {high[6]:.1f})",
+        f"Coupling gains {100 * twelve.mean:.1f} ({low[2]:.1f} to {high[2]:.1f})",
+        f"{100 * second.mean:.1f} ({low[5]:.1f} to {high[5]:.1f}) when these are trained again",
+        f"{100 * small.mean:.1f} ({low[6]:.1f} to {high[6]:.1f}) at a rate that is too small for the architecture",
         f"on CIFAR-10 by {100 * longer.mean:.1f} ({low[3]:.1f} to {high[3]:.1f})",
         f"on CIFAR-10 {100 * paper.mean:.1f}, {low[4]:.1f} to {high[4]:.1f})",
         "it is first of {} methods, with float weights it is {}th of {}".format(
